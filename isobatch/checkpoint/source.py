@@ -1,0 +1,58 @@
+"""From what a user names (nothing, a folder, a hub id) to a folder on disk.
+
+It knows the hub's client, and nothing of what the files hold. Invariant: only the files that a
+checkpoint needs are asked for, and never a pickle.
+"""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+from isobatch.errors import CheckpointError
+
+_WANTED = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+def bundled_folder() -> Path:
+    """The checkpoint that comes with the package: sentiment of English sentences."""
+    return Path(__file__).parent.parent / "bundled" / "sst2-minilm"
+
+
+def locate_checkpoint(path: str | Path | None = None, revision: str | None = None) -> Path:
+    """Return the folder of a checkpoint: the bundled one for None, a folder, or a hub id's snapshot.
+
+    An existing folder wins over a hub id of the same name. CheckpointError says what was tried.
+    """
+    if path is None:
+        return bundled_folder()
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CheckpointError(f"{path}: is a file; name the folder that holds it")
+    return _from_hub(str(path), revision)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
+    except HFValidationError:
+        raise CheckpointError(f"{name}: no such folder, and not the id of a hub model") from None
+    except HfHubHTTPError as error:
+        raise CheckpointError(f"{name}: no such folder, and the hub refused it: {error}") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{name}: no such folder, and the hub is out of reach ({type(error).__name__}); "
+            "give the path of a downloaded checkpoint folder instead"
+        ) from error

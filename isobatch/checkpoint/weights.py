@@ -1,0 +1,164 @@
+"""The tensors of a checkpoint folder under our names, checked strictly in both directions.
+
+Safetensors only: a pickle can run code while it is loaded. It knows names and files, not modules.
+Invariant: what `read_tensors` returns is exactly what was expected, in float32, in memory of its
+own (no mapping of the file is kept).
+"""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from isobatch.checkpoint.config import ModelConfig
+from isobatch.checkpoint.families import Family
+from isobatch.files import read_json
+from isobatch.errors import CheckpointError, MissingHeadError, TensorMismatchError
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "tf_model.h5")
+_SHOWN = 12
+
+
+def hub_name(family: Family, name: str) -> str:
+    """Hugging Face's name of our tensor `name`, e.g. "blocks.3.up.weight"."""
+    prefix, _, kind = name.rpartition(".")
+    parts = prefix.split(".")
+    layer = parts[1] if parts[0] == "blocks" else ""
+    if layer:
+        prefix = ".".join(["blocks", "{i}", *parts[2:]])
+    if prefix in family.head:
+        return f"{family.head[prefix]}.{kind}"
+    return f"{family.prefix}{family.names[prefix].format(i=layer)}.{kind}"
+
+
+def read_tensors(
+    folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Read the tensors named in `shapes` (our names) from `folder`, as float32.
+
+    MissingHeadError if only the classification head is absent, TensorMismatchError for any other
+    missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
+    """
+    files = _locate_tensors(folder)
+    wanted = {hub_name(config.family, name): name for name in shapes}
+    _compare_names(folder, config.family, set(wanted), set(files))
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(set(files.values())):
+        held = {theirs: ours for theirs, ours in wanted.items() if files[theirs] == path}
+        tensors |= _read_file(path, held, shapes)
+    return tensors
+
+
+def _locate_tensors(folder: Path) -> dict[str, Path]:
+    """Every tensor's name, in today's spelling, and the file that holds it."""
+    files = _weight_files(folder)
+    located = {_modern(name): path for path in files for name in _names_in(path)}
+    if not located:
+        raise CheckpointError(f"{folder}: its safetensors hold no tensor")
+    return located
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / _SINGLE).is_file():
+        return [folder / _SINGLE]
+    if (folder / _INDEX).is_file():
+        return _shards(folder)
+    pickles = [name for name in _PICKLES if (folder / name).exists()]
+    if pickles:
+        raise CheckpointError(
+            f"{folder}: has only {pickles[0]}, and a pickle is never loaded; convert it once with "
+            "transformers: AutoModelForSequenceClassification.from_pretrained(folder)"
+            ".save_pretrained(new_folder)"
+        )
+    raise CheckpointError(f"{folder}: holds neither {_SINGLE} nor {_INDEX}")
+
+
+def _shards(folder: Path) -> list[Path]:
+    weight_map = read_json(folder / _INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{folder / _INDEX}: has no weight_map")
+    shards = sorted({folder / str(name) for name in weight_map.values()})
+    if missing := [path.name for path in shards if not path.is_file()]:
+        raise CheckpointError(f"{folder}: {_INDEX} names shards that are not there: {_list(missing)}")
+    held = {name for path in shards for name in _names_in(path)}
+    if lost := sorted(set(weight_map) - held):
+        raise TensorMismatchError(f"{folder}: no shard holds these tensors of {_INDEX}: {_list(lost)}")
+    return shards
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}); copy or download it again"
+        ) from error
+
+
+def _modern(name: str) -> str:
+    """TensorFlow's names of a layer norm, which old BERT files still carry."""
+    if name.endswith("LayerNorm.gamma"):
+        return name.removesuffix("gamma") + "weight"
+    if name.endswith("LayerNorm.beta"):
+        return name.removesuffix("beta") + "bias"
+    return name
+
+
+def _compare_names(folder: Path, family: Family, wanted: set[str], found: set[str]) -> None:
+    missing = wanted - found
+    ignored = [*family.ignored]
+    unexpected = {
+        name for name in found - wanted if not any(fnmatchcase(name, mask) for mask in ignored)
+    }
+    head = {name for name in wanted if name.startswith(_head_prefixes(family))}
+    if head and missing and head <= missing:
+        raise MissingHeadError(
+            f"{folder}: no sequence-classification head for model_type {family.model_type!r}: "
+            f"{_list(sorted(head))} are missing. It is an encoder without a task, or with another "
+            "one; fine-tune it, or name a checkpoint saved by a ...ForSequenceClassification class"
+        )
+    if missing or unexpected:
+        complaints = [f"{folder}: the tensors are not those of a {family.model_type} classifier"]
+        complaints += [f"missing: {_list(sorted(missing))}"] if missing else []
+        complaints += [f"unexpected: {_list(sorted(unexpected))}"] if unexpected else []
+        raise TensorMismatchError("; ".join(complaints))
+
+
+def _head_prefixes(family: Family) -> tuple[str, ...]:
+    """Prefixes of the head proper; BERT's pooler belongs to its pre-trained encoder."""
+    return tuple(f"{name}." for name in family.head.values() if not name.startswith(family.prefix))
+
+
+def _read_file(
+    path: Path, held: Mapping[str, str], shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        spelled = {_modern(name): name for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return {
+            ours: _as_float32(path, theirs, file.get_tensor(spelled[theirs]), shapes[ours])
+            for theirs, ours in held.items()
+        }
+
+
+def _as_float32(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+    if tensor.shape != shape:
+        raise TensorMismatchError(
+            f"{path}: {name} has shape {list(tensor.shape)}, but config.json asks for {list(shape)}"
+        )
+    if not tensor.is_floating_point():
+        raise TensorMismatchError(
+            f"{path}: {name} is {tensor.dtype}; only floating-point weights are read"
+        )
+    return cast("Tensor", tensor.to(torch.float32, copy=True))
+
+
+def _list(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more

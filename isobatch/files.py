@@ -1,0 +1,21 @@
+"""Reading the JSON files of a checkpoint folder, with errors that name the place."""
+
+import json
+from pathlib import Path
+
+from isobatch.errors import CheckpointError
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Read a JSON file that must hold an object; CheckpointError names the file, line and column."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; a checkpoint folder must hold it") from None
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}:{error.lineno}:{error.colno}: {error.msg}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds {type(content).__name__}, expected a JSON object")
+    return content

@@ -1,0 +1,197 @@
+"""The check at load: for each operation of a model, find the first kernel that keeps a row's bits.
+
+Each candidate computes the same random rows at several numbers of rows, in several places, with one
+thread and with all, from a packed and from a plain weight; every row must come out bit-equal. If
+no candidate passes, loading fails: a promise that cannot be kept is not made. Of a model it knows
+only its Linear, PackedAttention and LayerNorm modules.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from isobatch.errors import NotInvariantError
+from isobatch.numerics.activations import IDENTITY
+from isobatch.numerics.attention import PackedAttention
+from isobatch.numerics.kernels import Kernel, candidate_kernels
+from isobatch.numerics.linear import Linear
+from isobatch.core import Run
+
+ALL_ROWS = 257
+NUM_ROWS = (1, 2, 5, 17, 40)
+LENGTHS = (1, 2, 5, 15, 17, 33, 130)
+_COMPANY = 3
+_SEED = 20260101
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How one operation is computed on this machine, and why."""
+
+    operation: str
+    kernel: str
+    reason: str
+
+
+def settle_kernels(model: nn.Module) -> tuple[Choice, ...]:
+    """Choose the kernels of every layer of `model`, each shape once.
+
+    The model must hold its weights, plain and not packed. Thread counts are changed while it runs
+    and restored. NotInvariantError if an operation has no kernel that passes.
+    """
+    modules = list(model.modules())
+    device = next(model.parameters()).device
+    linears: dict[str, tuple[Kernel, Choice]] = {}
+    others: dict[str, Choice] = {}
+    with torch.no_grad():
+        for module in modules:
+            if isinstance(module, Linear):
+                name = f"linear {module.in_features}→{module.out_features} {module.activation.name}"
+                linears[name] = linears.get(name) or _settle_linear(name, module)
+                module.kernel = linears[name][0]
+            elif isinstance(module, PackedAttention):
+                name = f"attention {module.num_heads}×{module.head_dim}"
+                others[name] = others.get(name) or _settle_attention(name, module, device)
+                module.split_runs = others[name].kernel == _SPLIT
+            elif isinstance(module, nn.LayerNorm):
+                name = f"layer norm {module.normalized_shape[0]}"
+                others[name] = others.get(name) or _settle_norm(name, module)
+    return (*(choice for _, choice in linears.values()), *others.values())
+
+
+_TOGETHER, _SPLIT = "runs of equal length", "sequence by sequence"
+
+
+def _settle_linear(operation: str, layer: Linear) -> tuple[Kernel, Choice]:
+    device, refusals = layer.weight.device, list[str]()
+    for kernel in candidate_kernels(device):
+        fault = _linear_fault(layer, kernel)
+        if fault is None:
+            proof = f"same bits in {_numbers((*NUM_ROWS, ALL_ROWS))} rows, {_threads_tried(device)}"
+            return kernel, Choice(operation, kernel.name, "; ".join([*refusals, proof]))
+        refusals.append(f"{kernel.name} refused ({fault})")
+    raise _not_invariant(operation, refusals)
+
+
+def _linear_fault(layer: Linear, kernel: Kernel) -> str | None:
+    """Where the kernel breaks the promise for this layer's own weights, or None."""
+    x = _random(ALL_ROWS, layer.in_features, layer.weight.device)
+    residual = _random(ALL_ROWS, layer.out_features, layer.weight.device)
+    weights = {"packed": kernel.prepack(layer.weight), "plain": layer.weight.detach()}
+    for join in (None, residual) if layer.activation is IDENTITY else (None,):
+
+        def compute(rows: slice, weight: Tensor, join: Tensor | None = join) -> Tensor:
+            part = None if join is None else join[rows]
+            return kernel.linear(x[rows], weight, layer.bias, layer.activation, part)
+
+        reference = compute(slice(None), weights["packed"])
+        for num_threads, (kind, weight) in product(_thread_counts(x.device), weights.items()):
+            counts = (*NUM_ROWS, ALL_ROWS) if kind == "packed" else (2, ALL_ROWS)
+            with _threads(num_threads):
+                if fault := _row_fault(lambda rows, w=weight: compute(rows, w), reference, counts):  # type: ignore[misc]
+                    return f"{fault}, {kind} weight, threads: {num_threads}"
+    return None
+
+
+def _row_fault(
+    compute: Callable[[slice], Tensor], reference: Tensor, counts: Sequence[int]
+) -> str | None:
+    """Compute some rows of `reference` again, fewer at a time; say which came out otherwise."""
+    for position, count in enumerate(counts):
+        first = min(7 * position, len(reference) - count)
+        rows = slice(first, first + count)
+        if not torch.equal(compute(rows), reference[rows]):
+            return f"a row's bits are others in {count} rows than in {len(reference)}"
+    return None
+
+
+def _settle_norm(operation: str, norm: nn.LayerNorm) -> Choice:
+    x = _random(ALL_ROWS, norm.normalized_shape[0], norm.weight.device)
+    reference = norm(x)
+    for num_threads in _thread_counts(x.device):
+        with _threads(num_threads):
+            if fault := _row_fault(lambda rows: norm(x[rows]), reference, (*NUM_ROWS, ALL_ROWS)):
+                raise _not_invariant(operation, [f"torch refused ({fault})"])
+    return Choice(operation, "torch", f"same bits in {_numbers(NUM_ROWS)} rows")
+
+
+def _settle_attention(operation: str, attention: PackedAttention, device: torch.device) -> Choice:
+    refusals: list[str] = []
+    for name in (_TOGETHER, _SPLIT):
+        attention.split_runs = name == _SPLIT
+        fault = _attention_fault(attention, device)
+        if fault is None:
+            proof = f"same bits alone and in company, {_threads_tried(device)}"
+            return Choice(operation, name, "; ".join([*refusals, proof]))
+        refusals.append(f"{name} refused ({fault})")
+    raise _not_invariant(operation, refusals)
+
+
+def _attention_fault(attention: PackedAttention, device: torch.device) -> str | None:
+    for length, first_only in product(LENGTHS, (False, True)):
+        together = Run(0, 0, _COMPANY, length)
+        size = attention.num_heads * attention.head_dim
+        query, key, value = (_random(_COMPANY * length, size, device, part) for part in range(3))
+        if first_only:
+            query = query[::length].contiguous()
+        reference = attention(query, key, value, (together,), first_only=first_only)
+        for num_threads, run in product(_thread_counts(device), (together, *together.split())):
+            rows = run.sequences if first_only else run.tokens
+            parts = query[rows], key[run.tokens], value[run.tokens]
+            run_alone = Run(0, 0, run.num_sequences, length)
+            with _threads(num_threads):
+                result = attention(*parts, (run_alone,), first_only=first_only)
+            if not torch.equal(result, reference[rows]):
+                return (
+                    f"bits change at length {length}, {run.num_sequences} of {_COMPANY} sequences, "
+                    f"threads: {num_threads}"
+                )
+    return None
+
+
+def _random(num_rows: int, num_columns: int, device: torch.device, part: int = 0) -> Tensor:
+    """Rows of a seeded normal distribution; torch's global generator is left alone."""
+    generator = torch.Generator().manual_seed(_SEED + part)
+    return torch.randn(num_rows, num_columns, generator=generator).to(device)
+
+
+def _thread_counts(device: torch.device) -> tuple[int, ...]:
+    """All threads first: the reference was computed with them."""
+    if device.type != "cpu":
+        return (torch.get_num_threads(),)
+    return tuple(dict.fromkeys((torch.get_num_threads(), 1)))
+
+
+@contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if num_threads == before:
+        yield
+        return
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _numbers(counts: Sequence[int]) -> str:
+    return ", ".join(map(str, counts))
+
+
+def _threads_tried(device: torch.device) -> str:
+    if device.type != "cpu":
+        return f"on {device}"
+    return f"{_numbers(sorted(_thread_counts(device)))} threads"
+
+
+def _not_invariant(operation: str, refusals: Sequence[str]) -> NotInvariantError:
+    return NotInvariantError(
+        f"{operation}: no kernel of this machine gives a row the same bits in every batch: "
+        + "; ".join(refusals)
+        + ". Please report this with the output of `isobatch info`"
+    )

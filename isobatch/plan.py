@@ -1,0 +1,36 @@
+"""Planning: lengths and a token budget in, batches of indices out.
+
+Pure: it knows neither texts nor tensors. Invariant: every index stands in exactly one batch, and no
+batch of two or more exceeds the budget. Because a text's answer does not depend on its batch, a plan
+changes only the speed.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from isobatch.core import Batch
+from isobatch.errors import OptionError
+
+
+def plan_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[Batch]:
+    """Group texts of like length, the longest first, so that a lack of memory shows at once.
+
+    A text longer than `max_batch_tokens` is a batch of its own. Within a batch lengths fall, so
+    that equal ones lie side by side; ties keep the caller's order.
+    """
+    if max_batch_tokens < 1:
+        raise OptionError(f"max_batch_tokens must be at least 1, got {max_batch_tokens}")
+    longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    return list(_fill(longest_first, lengths, max_batch_tokens))
+
+
+def _fill(indices: list[int], lengths: Sequence[int], max_batch_tokens: int) -> Iterator[Batch]:
+    batch: list[int] = []
+    num_tokens = 0
+    for index in indices:
+        if batch and num_tokens + lengths[index] > max_batch_tokens:
+            yield tuple(batch)
+            batch, num_tokens = [], 0
+        batch.append(index)
+        num_tokens += lengths[index]
+    if batch:
+        yield tuple(batch)

@@ -1,0 +1,161 @@
+"""Text to Encoding, by Hugging Face's `tokenizers` library.
+
+It knows nothing of models: what is longer than `max_tokens` is cut and marked, or refused, as asked.
+Invariant: never a pad, never a silent cut, and an encoding depends on its own text alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import tokenizers
+from tokenizers import AddedToken
+from tokenizers.implementations import BertWordPieceTokenizer, ByteLevelBPETokenizer
+from tokenizers.processors import RobertaProcessing
+
+from isobatch.core import Encoding, TextInput
+from isobatch.errors import CheckpointError, InputError, OptionError, TooLongError
+from isobatch.files import read_json
+
+Truncation = Literal["cut", "error"]
+TRUNCATIONS: tuple[Truncation, ...] = ("cut", "error")
+
+_NO_LIMIT = 1_000_000_000
+"""transformers writes 1e30 into model_max_length where a tokenizer knows no limit."""
+
+
+class TextEncoder:
+    """Encodes texts and pairs for one model. Thread-safe: nothing in it changes after birth."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
+
+    @classmethod
+    def from_folder(cls, folder: Path, max_tokens: int) -> "TextEncoder":
+        """Read the tokenizer in `folder`; the shorter of its own limit and `max_tokens` holds."""
+        return cls(read_tokenizer(folder), min(max_tokens, model_max_length(folder)))
+
+    def encode(
+        self, texts: Sequence[TextInput], truncation: Truncation = "cut", first_index: int = 0
+    ) -> list[Encoding]:
+        """One Encoding a text, in order. InputError names the index, counted from `first_index`."""
+        check_truncation(truncation)
+        for index, text in enumerate(texts, first_index):
+            _check_text(text, index)
+        try:
+            encoded = self._tokenizer.encode_batch_fast(list(texts))
+        except (TypeError, UnicodeError):
+            _refuse_surrogates(texts, first_index)
+            raise
+        if truncation == "error":
+            self._refuse_long(encoded, first_index)
+        return [Encoding(e.ids, e.type_ids, truncated=bool(e.overflowing)) for e in encoded]
+
+    def _refuse_long(self, encoded: Sequence[tokenizers.Encoding], first_index: int) -> None:
+        for index, encoding in enumerate(encoded, first_index):
+            if encoding.overflowing:
+                raise TooLongError(
+                    f"text {index}: has more than {self.max_tokens} tokens, the most that this "
+                    'model takes; shorten it, or allow truncation="cut"'
+                )
+
+
+def check_truncation(truncation: str) -> None:
+    """OptionError unless `truncation` is one of TRUNCATIONS."""
+    if truncation not in TRUNCATIONS:
+        raise OptionError(f"truncation must be 'cut' or 'error', got {truncation!r}")
+
+
+def _check_text(text: object, index: int) -> None:
+    if isinstance(text, str):
+        return
+    if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
+        return
+    raise InputError(
+        f"text {index}: expected a string or a (text, text_pair) tuple of two strings, "
+        f"got {type(text).__name__}: {str(text)[:40]!r}"
+    )
+
+
+def _refuse_surrogates(texts: Sequence[TextInput], first_index: int) -> None:
+    for index, text in enumerate(texts, first_index):
+        for part in (text,) if isinstance(text, str) else text:
+            try:
+                part.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"text {index}: character {error.start} is a lone surrogate "
+                    f"(U+{ord(part[error.start]):04X}), which is not Unicode text; decode the source "
+                    'with errors="replace", or replace it'
+                ) from None
+
+
+def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
+    """Read tokenizer.json, or build the tokenizer from vocab.txt, or vocab.json and merges.txt.
+
+    A length or padding that is switched on in the file is switched off. CheckpointError if there is
+    no tokenizer or it cannot be read.
+    """
+    try:
+        tokenizer = _read_tokenizer(folder)
+    except CheckpointError:
+        raise
+    except Exception as error:  # the library raises bare Exception for a file that it cannot read
+        raise CheckpointError(f"{folder}: its tokenizer cannot be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
+    if (folder / "tokenizer.json").is_file():
+        return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if (folder / "vocab.txt").is_file():
+        return _word_piece(folder)
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return _byte_level_bpe(folder)
+    raise CheckpointError(
+        f"{folder}: holds neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt; "
+        "save it once with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+    )
+
+
+def _word_piece(folder: Path) -> tokenizers.Tokenizer:
+    """BERT's tokenizer, with the options that BERT-like tokenizer_config.json files have."""
+    options = tokenizer_config(folder)
+    built = BertWordPieceTokenizer(
+        str(folder / "vocab.txt"),
+        handle_chinese_chars=bool(options.get("tokenize_chinese_chars", True)),
+        strip_accents=cast("bool | None", options.get("strip_accents")),
+        lowercase=bool(options.get("do_lower_case", True)),
+    )
+    return built._tokenizer  # type: ignore[no-any-return]
+
+
+def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
+    """RoBERTa's tokenizer: <s> text </s>, and <s> a </s></s> b </s> for a pair."""
+    add_prefix_space = bool(tokenizer_config(folder).get("add_prefix_space", False))
+    files = str(folder / "vocab.json"), str(folder / "merges.txt")
+    built = ByteLevelBPETokenizer(*files, add_prefix_space=add_prefix_space, trim_offsets=True)
+    tokenizer: tokenizers.Tokenizer = built._tokenizer
+    tokenizer.model.unk_token = "<unk>"
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+    sep, cls = ((token, tokenizer.token_to_id(token)) for token in ("</s>", "<s>"))
+    tokenizer.post_processor = RobertaProcessing(sep, cls, add_prefix_space=add_prefix_space)
+    return tokenizer
+
+
+def tokenizer_config(folder: Path) -> dict[str, object]:
+    """tokenizer_config.json of `folder`; empty where there is none, as with very old checkpoints."""
+    path = folder / "tokenizer_config.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def model_max_length(folder: Path) -> int:
+    """The tokenizer's own limit in tokens; a number beyond all models where it states none."""
+    limit = tokenizer_config(folder).get("model_max_length")
+    return int(limit) if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT else _NO_LIMIT
