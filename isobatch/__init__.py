@@ -1,1 +1,45 @@
-"""Isobatch: batched inference for text classifiers in which the batch never changes the answer."""
+"""Isobatch: batched inference for text classifiers in which the batch never changes the answer.
+
+Only public names live here, each imported when it is first asked for, so that `import isobatch`
+costs nothing and `isobatch --help` does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
+    from isobatch.core import Prediction
+    from isobatch.errors import IsobatchError, MissingAttentionMaskWarning
+    from isobatch.predictor import Classifier
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AutoModelForSequenceClassification",
+    "AutoTokenizer",
+    "Classifier",
+    "IsobatchError",
+    "MissingAttentionMaskWarning",
+    "Prediction",
+    "__version__",
+]
+
+_ROOMS = {
+    "AutoModelForSequenceClassification": "isobatch.compat",
+    "AutoTokenizer": "isobatch.compat",
+    "Classifier": "isobatch.predictor",
+    "IsobatchError": "isobatch.errors",
+    "MissingAttentionMaskWarning": "isobatch.errors",
+    "Prediction": "isobatch.core",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'isobatch' has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ from isobatch.errors import CheckpointError
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """Read a JSON file that must hold an object; CheckpointError names the file, line and column."""
+    """Read a JSON object from a file. CheckpointError names the file, line and column."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

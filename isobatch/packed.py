@@ -39,8 +39,13 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> "PackedBatch":
         """The same batch on `device`."""
-        tensors = (self.input_ids, self.position_ids, self.token_type_ids, self.cu_seqlens)
-        return PackedBatch(*(tensor.to(device) for tensor in tensors), runs=self.runs)
+        return PackedBatch(
+            self.input_ids.to(device),
+            self.position_ids.to(device),
+            self.token_type_ids.to(device),
+            self.cu_seqlens.to(device),
+            self.runs,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ def unpad(
     ids, keep = _to_numpy(input_ids), _to_numpy(attention_mask) != 0
     types = np.zeros_like(ids) if token_type_ids is None else _to_numpy(token_type_ids)
     for index in np.flatnonzero(~keep.any(axis=1)):
-        raise InputError(f"row {index}: its attention_mask is all zeros, so nothing is left to read")
+        raise InputError(
+            f"row {index}: its attention_mask is all zeros, so nothing is left to read"
+        )
     rows = [_kept(*row, padding_idx) for row in zip(ids, keep, types, strict=True)]
     order = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_ids))
     return _join([rows[index] for index in order]), tuple(order)
@@ -129,4 +136,5 @@ def _concatenate(arrays: Sequence[Ids]) -> Tensor:
 
 
 def _to_numpy(tensor: Tensor) -> Ids:
-    return tensor.detach().cpu().numpy()
+    array: Ids = tensor.detach().cpu().numpy().astype(np.int64, copy=False)
+    return array

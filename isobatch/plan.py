@@ -1,7 +1,7 @@
 """Planning: lengths and a token budget in, batches of indices out.
 
 Pure: it knows neither texts nor tensors. Invariant: every index stands in exactly one batch, and no
-batch of two or more exceeds the budget. Because a text's answer does not depend on its batch, a plan
+batch of two or more exceeds the budget. A text's answer does not depend on its batch, so a plan
 changes only the speed.
 """
 
@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from isobatch.core import Batch
 from isobatch.errors import OptionError
+
+MAX_BATCH_TOKENS = 512
+"""Default budget: the feed-forward's rows of so many tokens stay in the cache (docs/log.md)."""
 
 
 def plan_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[Batch]:

@@ -1,6 +1,6 @@
 """Text to Encoding, by Hugging Face's `tokenizers` library.
 
-It knows nothing of models: what is longer than `max_tokens` is cut and marked, or refused, as asked.
+It knows nothing of models: what is longer than `max_tokens` is cut and marked, or refused.
 Invariant: never a pad, never a silent cut, and an encoding depends on its own text alone.
 """
 
@@ -10,7 +10,10 @@ from typing import Literal, cast
 
 import tokenizers
 from tokenizers import AddedToken
-from tokenizers.implementations import BertWordPieceTokenizer, ByteLevelBPETokenizer
+from tokenizers.implementations import (  # type: ignore[attr-defined]
+    BertWordPieceTokenizer,
+    ByteLevelBPETokenizer,
+)
 from tokenizers.processors import RobertaProcessing
 
 from isobatch.core import Encoding, TextInput
@@ -88,8 +91,8 @@ def _refuse_surrogates(texts: Sequence[TextInput], first_index: int) -> None:
             except UnicodeEncodeError as error:
                 raise InputError(
                     f"text {index}: character {error.start} is a lone surrogate "
-                    f"(U+{ord(part[error.start]):04X}), which is not Unicode text; decode the source "
-                    'with errors="replace", or replace it'
+                    f"(U+{ord(part[error.start]):04X}), which is not Unicode text; decode the "
+                    'source with errors="replace", or replace it'
                 ) from None
 
 
@@ -119,7 +122,8 @@ def _read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
         return _byte_level_bpe(folder)
     raise CheckpointError(
         f"{folder}: holds neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt; "
-        "save it once with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+        "save it once with transformers: AutoTokenizer.from_pretrained(folder)"
+        ".save_pretrained(folder)"
     )
 
 
@@ -132,7 +136,7 @@ def _word_piece(folder: Path) -> tokenizers.Tokenizer:
         strip_accents=cast("bool | None", options.get("strip_accents")),
         lowercase=bool(options.get("do_lower_case", True)),
     )
-    return built._tokenizer  # type: ignore[no-any-return]
+    return built._tokenizer
 
 
 def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
@@ -144,13 +148,13 @@ def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
     tokenizer.model.unk_token = "<unk>"
     tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
     tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
-    sep, cls = ((token, tokenizer.token_to_id(token)) for token in ("</s>", "<s>"))
+    sep, cls = ((token, cast("int", tokenizer.token_to_id(token))) for token in ("</s>", "<s>"))
     tokenizer.post_processor = RobertaProcessing(sep, cls, add_prefix_space=add_prefix_space)
     return tokenizer
 
 
 def tokenizer_config(folder: Path) -> dict[str, object]:
-    """tokenizer_config.json of `folder`; empty where there is none, as with very old checkpoints."""
+    """tokenizer_config.json of `folder`; empty where there is none, as in old checkpoints."""
     path = folder / "tokenizer_config.json"
     return read_json(path) if path.is_file() else {}
 

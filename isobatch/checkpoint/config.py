@@ -12,12 +12,10 @@ from typing import Literal, cast
 
 from isobatch.checkpoint.families import Family, family_of
 from isobatch.core import Activation
-from isobatch.files import read_json
 from isobatch.errors import CheckpointError, UnsupportedModelError
+from isobatch.files import read_json
 
-ProblemType = Literal[
-    "regression", "single_label_classification", "multi_label_classification"
-]
+ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
@@ -100,7 +98,9 @@ def parse_config(raw: Mapping[str, object]) -> ModelConfig:
 
 def _refuse_unimplemented(raw: Mapping[str, object]) -> None:
     if raw.get("is_decoder"):
-        raise UnsupportedModelError("config.json: is_decoder is true; only encoders are implemented")
+        raise UnsupportedModelError(
+            "config.json: is_decoder is true; only encoders are implemented"
+        )
     kind = raw.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise UnsupportedModelError(
@@ -143,7 +143,9 @@ def _head(family: Family, raw: Mapping[str, object]) -> HeadConfig:
             f"config.json: problem_type {problem_type!r} is unknown; "
             f"expected null or one of {', '.join(PROBLEM_TYPES)}"
         )
-    return HeadConfig(family.head_activation, _labels(raw), cast("ProblemType | None", problem_type))
+    return HeadConfig(
+        family.head_activation, _labels(raw), cast("ProblemType | None", problem_type)
+    )
 
 
 def _labels(raw: Mapping[str, object]) -> tuple[str, ...]:
@@ -153,7 +155,9 @@ def _labels(raw: Mapping[str, object]) -> tuple[str, ...]:
     try:
         by_id = {int(key): str(label) for key, label in id2label.items()}
     except ValueError as error:
-        raise CheckpointError(f"config.json: id2label has a key that is no number: {error}") from None
+        raise CheckpointError(
+            f"config.json: id2label has a key that is no number: {error}"
+        ) from None
     if sorted(by_id) != list(range(len(by_id))):
         raise CheckpointError(
             f"config.json: id2label must have the keys 0 to {len(by_id) - 1}, got {sorted(by_id)}"

@@ -6,9 +6,6 @@ checkpoint needs are asked for, and never a pickle.
 
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
-
 from isobatch.errors import CheckpointError
 
 _WANTED = (
@@ -30,7 +27,7 @@ def bundled_folder() -> Path:
 
 
 def locate_checkpoint(path: str | Path | None = None, revision: str | None = None) -> Path:
-    """Return the folder of a checkpoint: the bundled one for None, a folder, or a hub id's snapshot.
+    """The folder of a checkpoint: the bundled one for None, a folder, or a hub id's snapshot.
 
     An existing folder wins over a hub id of the same name. CheckpointError says what was tried.
     """
@@ -45,6 +42,10 @@ def locate_checkpoint(path: str | Path | None = None, revision: str | None = Non
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
+    # Imported here: it takes 0.3 s, which a local folder need not pay.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
     except HFValidationError:

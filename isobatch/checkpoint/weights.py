@@ -8,16 +8,16 @@ own (no mapping of the file is kept).
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from isobatch.checkpoint.config import ModelConfig
 from isobatch.checkpoint.families import Family
-from isobatch.files import read_json
 from isobatch.errors import CheckpointError, MissingHeadError, TensorMismatchError
+from isobatch.files import read_json
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "tf_model.h5")
@@ -54,6 +54,19 @@ def read_tensors(
     return tensors
 
 
+def write_tensors(
+    folder: Path, family: Family, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write `tensors` (our names) to model.safetensors in `folder`, under Hugging Face's names."""
+    renamed = {
+        hub_name(family, name): tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in tensors.items()
+    }
+    partial = folder / f"{_SINGLE}.partial"
+    save_file(renamed, partial, metadata={"format": "pt"})
+    partial.replace(folder / _SINGLE)
+
+
 def _locate_tensors(folder: Path) -> dict[str, Path]:
     """Every tensor's name, in today's spelling, and the file that holds it."""
     files = _weight_files(folder)
@@ -84,10 +97,14 @@ def _shards(folder: Path) -> list[Path]:
         raise CheckpointError(f"{folder / _INDEX}: has no weight_map")
     shards = sorted({folder / str(name) for name in weight_map.values()})
     if missing := [path.name for path in shards if not path.is_file()]:
-        raise CheckpointError(f"{folder}: {_INDEX} names shards that are not there: {_list(missing)}")
+        raise CheckpointError(
+            f"{folder}: {_INDEX} names shards that are not there: {_list(missing)}"
+        )
     held = {name for path in shards for name in _names_in(path)}
     if lost := sorted(set(weight_map) - held):
-        raise TensorMismatchError(f"{folder}: no shard holds these tensors of {_INDEX}: {_list(lost)}")
+        raise TensorMismatchError(
+            f"{folder}: no shard holds these tensors of {_INDEX}: {_list(lost)}"
+        )
     return shards
 
 
@@ -155,7 +172,7 @@ def _as_float32(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> Ten
         raise TensorMismatchError(
             f"{path}: {name} is {tensor.dtype}; only floating-point weights are read"
         )
-    return cast("Tensor", tensor.to(torch.float32, copy=True))
+    return tensor.to(torch.float32, copy=True)
 
 
 def _list(names: Iterable[str]) -> str:

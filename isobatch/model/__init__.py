@@ -1,5 +1,5 @@
 """The model: one forward over packed sequences, for inference and training, for every family."""
 
-from isobatch.model.classifier import SequenceClassifier, empty_model, load_model
+from isobatch.model.classifier import SequenceClassifier, empty_model, load_model, read_model
 
-__all__ = ["SequenceClassifier", "empty_model", "load_model"]
+__all__ = ["SequenceClassifier", "empty_model", "load_model", "read_model"]

@@ -4,11 +4,13 @@ PackedBatch in, logits out. It knows neither text nor files. Invariant: module n
 sides of the tables in `isobatch.checkpoint.families`.
 """
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isobatch.checkpoint import ModelConfig
+from isobatch.checkpoint import ModelConfig, read_config, read_tensors
 from isobatch.model.block import Block
 from isobatch.model.embeddings import Embeddings
 from isobatch.numerics import Linear, activation_named
@@ -66,6 +68,13 @@ def load_model(config: ModelConfig, tensors: dict[str, Tensor]) -> SequenceClass
     model = empty_model(config)
     model.load_state_dict(tensors, assign=True)
     return model.eval()
+
+
+def read_model(folder: Path) -> SequenceClassifier:
+    """Read the checkpoint in `folder`; errors as in `read_config` and `read_tensors`."""
+    config = read_config(folder)
+    shapes = {name: tensor.shape for name, tensor in empty_model(config).named_parameters()}
+    return load_model(config, read_tensors(folder, config, shapes))
 
 
 def empty_model(config: ModelConfig) -> SequenceClassifier:

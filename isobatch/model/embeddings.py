@@ -19,7 +19,9 @@ class Embeddings(nn.Module):
         size = config.embedding_size
         self.word = nn.Embedding(config.vocab_size, size)
         self.position = nn.Embedding(config.num_positions, size)
-        self.token_type = nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size else None
+        self.token_type = (
+            nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size else None
+        )
         self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.project = Linear(size, config.hidden_size) if size != config.hidden_size else None
         self.dropout = dropout

@@ -27,7 +27,12 @@ class Kernel(Protocol):
         """The weight in the layout that `linear` reads fastest; it also takes the plain one."""
 
     def linear(
-        self, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation, residual: Tensor | None
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        residual: Tensor | None,
     ) -> Tensor:
         """The product, [rows, out]."""
 
@@ -52,7 +57,12 @@ class OneDnnKernel:
         return packed
 
     def linear(
-        self, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation, residual: Tensor | None
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        residual: Tensor | None,
     ) -> Tensor:
         if x.shape[0] == 1:
             twice = None if residual is None else residual.expand(2, -1).contiguous()
@@ -60,7 +70,12 @@ class OneDnnKernel:
         return self._product(x, weight, bias, activation, residual)
 
     def _product(
-        self, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation, residual: Tensor | None
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        residual: Tensor | None,
     ) -> Tensor:
         product: Tensor
         if activation.name == "linear" and residual is not None:
@@ -85,11 +100,19 @@ class TileKernel:
         return weight
 
     def linear(
-        self, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation, residual: Tensor | None
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        residual: Tensor | None,
     ) -> Tensor:
         num_rows = x.shape[0]
         filled = F.pad(x, (0, 0, 0, -num_rows % TILE_ROWS))
-        tiles = [activation.function(F.linear(t, weight, bias)) for t in filled.split(TILE_ROWS)]
+        tiles = [
+            activation.function(F.linear(tile, weight, bias))
+            for tile in torch.split(filled, TILE_ROWS)
+        ]
         product = torch.cat(tiles)[:num_rows]
         return product if residual is None else product + residual
 

@@ -50,7 +50,9 @@ class Linear(nn.Module):
         if self.packed is not None:
             return kernel.linear(x, self.packed, self.bias, self.activation, residual)
         if torch.is_grad_enabled():
-            product = _KernelLinear.apply(x, self.weight, self.bias, residual, kernel, self.activation)
+            product = _KernelLinear.apply(  # type: ignore[no-untyped-call]
+                x, self.weight, self.bias, residual, kernel, self.activation
+            )
             return cast("Tensor", product)
         return kernel.linear(x, self.weight, self.bias, self.activation, residual)
 
@@ -61,7 +63,9 @@ class Linear(nn.Module):
 
     def _settled(self) -> Kernel:
         if self.kernel is None:
-            raise RuntimeError("no kernel was chosen for this layer; call settle_kernels(model) first")
+            raise RuntimeError(
+                "no kernel was chosen for this layer; call settle_kernels(model) first"
+            )
         return self.kernel
 
 
@@ -83,7 +87,7 @@ class _KernelLinear(torch.autograd.Function):
         return kernel.linear(x, weight, bias, activation, residual)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         with torch.enable_grad():
             inputs = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]

@@ -14,12 +14,12 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from isobatch.core import Run
 from isobatch.errors import NotInvariantError
 from isobatch.numerics.activations import IDENTITY
 from isobatch.numerics.attention import PackedAttention
 from isobatch.numerics.kernels import Kernel, candidate_kernels
 from isobatch.numerics.linear import Linear
-from isobatch.core import Run
 
 ALL_ROWS = 257
 NUM_ROWS = (1, 2, 5, 17, 40)

@@ -1,0 +1,42 @@
+"""The command line: one file per command, no logic; the only room that prints.
+
+It alone reads the environment. Data goes to stdout, everything else to stderr. Exit codes: 0 done,
+1 unforeseen, 2 bad usage or option, 3 a text that cannot be classified, 4 a checkpoint that cannot
+be used, 5 kernels that cannot keep the promise, 130 interrupted.
+"""
+
+import os
+import sys
+
+import typer
+
+from isobatch.cli import classify, info, lesson
+from isobatch.cli.options import show_version
+from isobatch.errors import IsobatchError, exit_code
+
+app = typer.Typer(
+    name="isobatch",
+    help="Text classification in which the batch never changes the answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done · 1 unforeseen · 2 bad usage · 3 bad text · 4 bad checkpoint · "
+    "5 promise cannot be kept here · 130 interrupted",
+)
+app.command("classify")(classify.classify)
+app.command("info")(info.info)
+app.command("lesson")(lesson.lesson)
+app.callback()(show_version)
+
+
+def main() -> None:
+    """Run the command line, and turn an error of Isobatch into one line and an exit code."""
+    try:
+        app()
+    except IsobatchError as error:
+        sys.stderr.write(f"isobatch: {error}\n")
+        sys.exit(exit_code(error))
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`; a second complaint at shutdown helps nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

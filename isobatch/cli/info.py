@@ -1,0 +1,57 @@
+"""`isobatch info`: what the promise covers on this machine, and how it is kept."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Literal, cast
+
+from isobatch.cli import options
+
+if TYPE_CHECKING:
+    from isobatch.scope import Scope
+
+
+def info(
+    model: options.ModelArgument = None,
+    precision: options.Precision = "fp32",
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show the kernels chosen for a model and why, the versions, and the scope of the promise."""
+    from isobatch.predictor import Classifier
+    from isobatch.scope import describe_scope
+
+    classifier = Classifier.from_pretrained(
+        model, precision=cast("Literal['fp32']", precision), device=device, threads=threads
+    )
+    scope = describe_scope(classifier, model or "the bundled model")
+    if as_json:
+        sys.stdout.write(json.dumps(scope.as_dict(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        print_scope(scope)
+
+
+def print_scope(scope: "Scope") -> None:
+    """Three parts: the model and machine, the choices, the promise."""
+    from rich.console import Console
+    from rich.table import Table
+
+    facts = Table.grid(padding=(0, 2))
+    for name, value in {
+        "checkpoint": scope.checkpoint,
+        "family": scope.family,
+        "labels": ", ".join(scope.labels),
+        "longest text": f"{scope.max_tokens} tokens",
+        "precision": scope.precision,
+        "device": f"{scope.device}, {scope.threads} threads",
+        "processor": f"{scope.processor}, {scope.instruction_set}",
+        "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
+    }.items():
+        facts.add_row(name, value)
+    choices = Table("operation", "computed by", "because")
+    for choice in scope.choices:
+        choices.add_row(choice.operation, choice.kernel, choice.reason)
+    console = Console(markup=False, highlight=False)
+    for part in (facts, choices, scope.promise):
+        console.print(part)
+        console.print()

@@ -1,0 +1,64 @@
+"""`isobatch lesson`: the lesson of the forgotten mask as one table, on any checkpoint."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isobatch.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isobatch.lesson import LessonRow, LessonStep
+
+
+def lesson(
+    model: options.ModelArgument = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-t", help="A sentence; give two or more instead of the lesson's."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what a forgotten attention mask does to the logits, step by step."""
+    from isobatch.lesson import SENTENCES, replay_lesson
+
+    sentences = tuple(text) if text else SENTENCES
+    steps = replay_lesson(model, sentences)
+    if as_json:
+        for step in steps:
+            sys.stdout.write(json.dumps(step.as_dict(), ensure_ascii=False) + "\n")
+    else:
+        print_lesson(steps, sentences)
+
+
+def print_lesson(steps: "Sequence[LessonStep]", sentences: "Sequence[str]") -> None:
+    """The sentences, then one table with a row for each sentence of each step."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False)
+    for number, sentence in enumerate(sentences, 1):
+        console.print(f"sentence {number}: {sentence}")
+    table = Table("step", "input_ids / attention_mask", "logits", "verdict")
+    for step in steps:
+        for index, row in enumerate(step.rows):
+            title = f"{step.title}\n{step.call}" if index == 0 else ""
+            table.add_row(title, _ids_and_mask(row), _logits(row), row.verdict)
+        table.add_section()
+    console.print(table)
+
+
+def _ids_and_mask(row: "LessonRow") -> str:
+    """Ids above their mask, column by column."""
+    ids = [str(token) for token in row.input_ids]
+    if row.attention_mask is None:
+        return " ".join(ids) + "\n(none)"
+    columns = zip(row.attention_mask, ids, strict=True)
+    return " ".join(ids) + "\n" + " ".join(str(kept).rjust(len(token)) for kept, token in columns)
+
+
+def _logits(row: "LessonRow") -> str:
+    return "[" + ", ".join(f"{value:.4f}" for value in row.logits) + "]"

@@ -1,0 +1,6 @@
+"""The drop-in face: a script written for transformers runs with only its import line changed."""
+
+from isobatch.compat.model import AutoModelForSequenceClassification
+from isobatch.compat.tokenizer import AutoTokenizer
+
+__all__ = ["AutoModelForSequenceClassification", "AutoTokenizer"]

@@ -1,0 +1,206 @@
+"""AutoModelForSequenceClassification: transformers' call signature over the packed model.
+
+A padded batch is unpadded by its mask, computed packed, and answered in the caller's order. It is
+an ordinary torch module: parameters under Hugging Face's names, gradients, `train()` and `eval()`.
+Invariant: in eval mode the logits have the bits that Classifier gives, gradients or not.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isobatch.checkpoint import hub_name, locate_checkpoint, write_tensors
+from isobatch.compat.loss import classification_loss
+from isobatch.compat.output import SequenceClassifierOutput
+from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
+from isobatch.files import read_json
+from isobatch.model import SequenceClassifier, read_model
+from isobatch.numerics import Choice, settle_kernels
+from isobatch.packed import unpad
+
+
+class AutoModelForSequenceClassification:
+    """The name that transformers has for it; `from_pretrained` returns a PaddedClassifier."""
+
+    @staticmethod
+    def from_pretrained(
+        path: str | Path | None = None, *, revision: str | None = None
+    ) -> "PaddedClassifier":
+        """Load a folder, a hub id, or the bundled model (None), in eval mode, float32."""
+        folder = locate_checkpoint(path, revision)
+        return PaddedClassifier(read_model(folder), read_json(folder / "config.json"))
+
+
+class PaddedClassifier(nn.Module):
+    """(input_ids, attention_mask) [rows, columns] → logits [rows, num_labels]."""
+
+    def __init__(self, classifier: SequenceClassifier, raw_config: Mapping[str, object]) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.config = _public_config(classifier, raw_config)
+        self._settled: tuple[torch.device, tuple[Choice, ...]] | None = None
+        self.register_state_dict_post_hook(_to_hub_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_hub_names)  # type: ignore[no-untyped-call]
+        self._settle()
+        self.eval()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Compute what was asked: without a mask pads count too, and a warning says so.
+
+        Left pads and right pads give the same bits. InputError for shapes and ids that make no
+        sense, naming the row.
+        """
+        self._settle()
+        self._check(input_ids, attention_mask, token_type_ids)
+        if attention_mask is None:
+            self._warn_of_pads(input_ids)
+            attention_mask = torch.ones_like(input_ids)
+        padding_idx = self.classifier.config.encoder.padding_idx
+        batch, order = unpad(input_ids, attention_mask, token_type_ids, padding_idx)
+        self._check_lengths(batch.cu_seqlens.diff(), order)
+        restored = torch.tensor(order, device=self._device).argsort()
+        logits = self.classifier(batch.to(self._device))[restored]
+        loss = None if labels is None else classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.classifier.parameters()).device
+
+    def _settle(self) -> None:
+        """Prove the kernels where the weights are now; again after a move to another device."""
+        weight = next(self.classifier.parameters())
+        if weight.dtype != torch.float32:
+            raise OptionError(
+                f"the model was cast to {weight.dtype}; only float32 is computed here"
+            )
+        if self._settled is None or self._settled[0] != weight.device:
+            self._settled = (weight.device, settle_kernels(self.classifier))
+
+    def _check(
+        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
+    ) -> None:
+        if (
+            not isinstance(input_ids, Tensor)
+            or input_ids.ndim != 2
+            or input_ids.is_floating_point()
+        ):
+            raise InputError(
+                "input_ids must be an integer tensor [rows, columns], "
+                f"got {_described(input_ids)}; one text is torch.tensor([ids])"
+            )
+        for name, tensor in (
+            ("attention_mask", attention_mask),
+            ("token_type_ids", token_type_ids),
+        ):
+            if tensor is not None and tensor.shape != input_ids.shape:
+                raise InputError(
+                    f"{name} is {_described(tensor)}, input_ids {_described(input_ids)}"
+                )
+        encoder = self.classifier.config.encoder
+        _check_ids("input_ids", input_ids, encoder.vocab_size)
+        if token_type_ids is not None:
+            if not encoder.type_vocab_size:
+                raise InputError(
+                    f"{self.config.model_type} takes no token_type_ids; leave them out"
+                )
+            _check_ids("token_type_ids", token_type_ids, encoder.type_vocab_size)
+
+    def _check_lengths(self, lengths: Tensor, order: tuple[int, ...]) -> None:
+        limit = self.classifier.config.encoder.max_tokens
+        if len(lengths) and int(lengths[0]) > limit:
+            raise InputError(
+                f"row {order[0]}: {int(lengths[0])} tokens, but the model has {limit} positions; "
+                "tokenize with truncation=True"
+            )
+
+    def _warn_of_pads(self, input_ids: Tensor) -> None:
+        pad = self.classifier.config.encoder.pad_token_id
+        if pad is None or input_ids.shape[1] == 0:
+            return
+        at_the_edge = (input_ids[:, 0] == pad) | (input_ids[:, -1] == pad)
+        if rows := at_the_edge.nonzero().flatten().tolist():
+            warnings.warn(
+                f"no attention_mask, but rows {rows} are padded: their pads were attended to and "
+                "changed the logits. Pass everything that the tokenizer made: model(**inputs)",
+                MissingAttentionMaskWarning,
+                stacklevel=5,  # the caller of the module, past nn.Module's two frames
+            )
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """As in torch, under Hugging Face's names."""
+        for name, parameter in self.classifier.named_parameters(*args, **kwargs):
+            yield hub_name(self.classifier.config.family, name), parameter
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, which transformers and Isobatch both load."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.config.raw, indent=2, ensure_ascii=False)
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+        tensors = dict(self.classifier.named_parameters())
+        write_tensors(folder, self.classifier.config.family, tensors)
+
+
+def _names(module: PaddedClassifier, prefix: str) -> list[tuple[str, str]]:
+    """Pairs of a parameter's path in this module and its name in a state_dict."""
+    family, names = module.classifier.config.family, dict(module.classifier.named_parameters())
+    return [(f"{prefix}classifier.{name}", prefix + hub_name(family, name)) for name in names]
+
+
+def _to_hub_names(
+    module: PaddedClassifier, state_dict: dict[str, Any], prefix: str, _metadata: object
+) -> None:
+    for path, theirs in _names(module, prefix):
+        state_dict[theirs] = state_dict.pop(path)
+
+
+def _from_hub_names(
+    module: PaddedClassifier, state_dict: dict[str, Any], prefix: str, *_others: object
+) -> None:
+    for path, theirs in _names(module, prefix):
+        if theirs in state_dict:
+            state_dict[path] = state_dict.pop(theirs)
+
+
+def _public_config(classifier: SequenceClassifier, raw: Mapping[str, object]) -> SimpleNamespace:
+    """The keys of config.json as attributes, with labels as transformers gives them."""
+    head = classifier.config.head
+    return SimpleNamespace(
+        **{
+            **raw,
+            "raw": dict(raw),
+            "id2label": dict(enumerate(head.labels)),
+            "label2id": {label: index for index, label in enumerate(head.labels)},
+            "num_labels": head.num_labels,
+            "problem_type": head.problem_type,
+        }
+    )
+
+
+def _check_ids(name: str, ids: Tensor, count: int) -> None:
+    outside = ((ids < 0) | (ids >= count)).nonzero()
+    if len(outside):
+        row, column = outside[0].tolist()
+        raise InputError(
+            f"row {row}, column {column}: {name} has {int(ids[row, column])}, "
+            f"but the model knows 0 to {count - 1}; is this its own tokenizer?"
+        )
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__

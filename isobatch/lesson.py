@@ -1,0 +1,118 @@
+"""The lesson of the forgotten mask, replayed on any checkpoint: four steps, each with its logits.
+
+Uses the drop-in face, as a reader of the lesson would. It prints nothing. Invariant: every verdict
+compares bits of float32 logits with those of the same sentence alone.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
+from isobatch.errors import MissingAttentionMaskWarning, OptionError
+
+SENTENCES = ("Today is a nice day!", "But what about tomorrow? Im not sure.")
+
+
+@dataclass(frozen=True, slots=True)
+class LessonRow:
+    """One sentence in one step; `moved` is the largest change against its logits alone."""
+
+    input_ids: tuple[int, ...]
+    attention_mask: tuple[int, ...] | None
+    logits: tuple[float, ...]
+    label: str
+    moved: float
+    same_bits: bool
+    flipped: bool
+
+    @property
+    def verdict(self) -> str:
+        """Same bits as alone, or by how much the logits moved."""
+        if self.same_bits:
+            return "same bits as alone"
+        flip = ", and the label flipped" if self.flipped else ""
+        return f"moved by {self.moved:.2g}{flip}"
+
+
+@dataclass(frozen=True, slots=True)
+class LessonStep:
+    """One call of the model."""
+
+    title: str
+    call: str
+    rows: tuple[LessonRow, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """The step as plain values, for JSON."""
+        rows = [asdict(row) | {"verdict": row.verdict} for row in self.rows]
+        return {"title": self.title, "call": self.call, "rows": rows}
+
+
+def replay_lesson(
+    path: str | Path | None = None, sentences: tuple[str, ...] = SENTENCES
+) -> tuple[LessonStep, ...]:
+    """Run the four steps on the checkpoint at `path`: a folder, a hub id, or the bundled model.
+
+    OptionError unless there are two sentences or more.
+    """
+    if len(sentences) < 2:
+        raise OptionError(f"the lesson needs at least two sentences, got {len(sentences)}")
+    session = _Session(path, sentences)
+    first = sentences[:1]
+    return (
+        session.step("one sentence, input_ids alone", first, masked=False),
+        session.step("the same, with its mask", first, masked=True),
+        session.step("padded, mask forgotten", sentences, masked=False),
+        session.step("padded, mask passed", sentences, masked=True),
+    )
+
+
+class _Session:
+    """The reader's session: a tokenizer, a model, and each sentence's logits alone."""
+
+    def __init__(self, path: str | Path | None, sentences: Sequence[str]) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self.model = AutoModelForSequenceClassification.from_pretrained(path)
+        self.alone = torch.cat([self._logits([text], masked=True) for text in sentences])
+
+    def step(self, title: str, texts: Sequence[str], *, masked: bool) -> LessonStep:
+        inputs = self._inputs(texts)
+        mask = inputs["attention_mask"] if masked else None
+        logits = self._logits(texts, masked=masked)
+        rows = _rows(inputs["input_ids"], mask, logits, self.alone, self.model.config.id2label)
+        return LessonStep(title, "model(**inputs)" if masked else "model(inputs.input_ids)", rows)
+
+    def _inputs(self, texts: Sequence[str]) -> Mapping[str, Tensor]:
+        return self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+
+    def _logits(self, texts: Sequence[str], *, masked: bool) -> Tensor:
+        inputs = dict(self._inputs(texts))
+        if not masked:
+            del inputs["attention_mask"]
+        with torch.no_grad(), warnings.catch_warnings():
+            # The lesson forgets the mask on purpose, and its table says what came of it.
+            warnings.simplefilter("ignore", MissingAttentionMaskWarning)
+            logits: Tensor = self.model(**inputs).logits
+        return logits
+
+
+def _rows(
+    input_ids: Tensor, mask: Tensor | None, logits: Tensor, alone: Tensor, labels: dict[int, str]
+) -> tuple[LessonRow, ...]:
+    return tuple(
+        LessonRow(
+            input_ids=tuple(input_ids[index].tolist()),
+            attention_mask=None if mask is None else tuple(mask[index].tolist()),
+            logits=tuple(row.tolist()),
+            label=labels[int(row.argmax())],
+            moved=float((row - alone[index]).abs().max()),
+            same_bits=torch.equal(row, alone[index]),
+            flipped=bool(row.argmax() != alone[index].argmax()),
+        )
+        for index, row in enumerate(logits)
+    )
