@@ -136,5 +136,5 @@ def _concatenate(arrays: Sequence[Ids]) -> Tensor:
 
 
 def _to_numpy(tensor: Tensor) -> Ids:
-    array: Ids = tensor.detach().cpu().numpy().astype(np.int64, copy=False)
+    array: Ids = tensor.detach().cpu().numpy().astype(np.int64, copy=False)  # type: ignore[no-any-return]
     return array

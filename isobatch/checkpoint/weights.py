@@ -47,11 +47,9 @@ def read_tensors(
     files = _locate_tensors(folder)
     wanted = {hub_name(config.family, name): name for name in shapes}
     _compare_names(folder, config.family, set(wanted), set(files))
-    tensors: dict[str, Tensor] = {}
-    for path in sorted(set(files.values())):
-        held = {theirs: ours for theirs, ours in wanted.items() if files[theirs] == path}
-        tensors |= _read_file(path, held, shapes)
-    return tensors
+    return {
+        ours: _read_tensor(files[theirs], theirs, shapes[ours]) for theirs, ours in wanted.items()
+    }
 
 
 def write_tensors(
@@ -152,15 +150,15 @@ def _head_prefixes(family: Family) -> tuple[str, ...]:
     return tuple(f"{name}." for name in family.head.values() if not name.startswith(family.prefix))
 
 
-def _read_file(
-    path: Path, held: Mapping[str, str], shapes: Mapping[str, torch.Size]
-) -> dict[str, Tensor]:
+def _read_tensor(path: Path, name: str, shape: torch.Size) -> Tensor:
+    """One tensor, from a mapping that is closed again.
+
+    A mapping that stays open keeps every page that was read in memory, next to its copy: for a
+    DistilBERT in fp32 that was 260 MB more at the peak.
+    """
     with safe_open(path, framework="pt") as file:
-        spelled = {_modern(name): name for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return {
-            ours: _as_float32(path, theirs, file.get_tensor(spelled[theirs]), shapes[ours])
-            for theirs, ours in held.items()
-        }
+        spelled = next(held for held in file.keys() if _modern(held) == name)  # noqa: SIM118
+        return _as_float32(path, name, file.get_tensor(spelled), shape)
 
 
 def _as_float32(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:

@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     epilog="Exit codes: 0 done · 1 unforeseen · 2 bad usage · 3 bad text · 4 bad checkpoint · "
     "5 promise cannot be kept here · 130 interrupted",
 )

@@ -11,6 +11,8 @@ from isobatch.cli import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.table import Table
+
     from isobatch.lesson import LessonRow, LessonStep
 
 
@@ -35,20 +37,26 @@ def lesson(
 
 
 def print_lesson(steps: "Sequence[LessonStep]", sentences: "Sequence[str]") -> None:
-    """The sentences, then one table with a row for each sentence of each step."""
+    """The sentences, then the table."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(markup=False, highlight=False)
     for number, sentence in enumerate(sentences, 1):
         console.print(f"sentence {number}: {sentence}")
-    table = Table("step", "input_ids / attention_mask", "logits", "verdict")
+    console.print(lesson_table(steps))
+
+
+def lesson_table(steps: "Sequence[LessonStep]") -> "Table":
+    """One row for each sentence of each step."""
+    from rich.table import Table
+
+    table = Table("step", "input_ids / attention_mask", "logits", "against alone")
     for step in steps:
         for index, row in enumerate(step.rows):
             title = f"{step.title}\n{step.call}" if index == 0 else ""
             table.add_row(title, _ids_and_mask(row), _logits(row), row.verdict)
         table.add_section()
-    console.print(table)
+    return table
 
 
 def _ids_and_mask(row: "LessonRow") -> str:

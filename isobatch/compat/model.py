@@ -101,6 +101,8 @@ class PaddedClassifier(nn.Module):
                 "input_ids must be an integer tensor [rows, columns], "
                 f"got {_described(input_ids)}; one text is torch.tensor([ids])"
             )
+        if not input_ids.numel():
+            raise InputError(f"input_ids has no rows or no columns: {_described(input_ids)}")
         for name, tensor in (
             ("attention_mask", attention_mask),
             ("token_type_ids", token_type_ids),

@@ -1,0 +1,79 @@
+"""CTranslate2 at its best: its encoder without pads in the linears, the head in NumPy, sorted.
+
+CTranslate2 converts DistilBERT's encoder only, and says that task heads are the caller's to run: a
+pre-classifier, a ReLU and a classifier on the first token, read from the checkpoint.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from benchmarks.engines import Logits, Setup, peer
+from benchmarks.engines.padding import Int64, PaddedBatches
+
+
+def prepare(checkpoint: Path, out: Path) -> None:
+    """Write the converted encoder; an fp16 file stays fp16 on disk and is widened at load."""
+    converters = peer("ctranslate2.converters")
+    converters.TransformersConverter(str(checkpoint)).convert(str(out), force=True)
+
+
+class Head:
+    """DistilBERT's classification head, [rows, dim] to [rows, num_labels]."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        with safe_open(checkpoint / "model.safetensors", framework="numpy") as tensors:
+            names = ("pre_classifier", "classifier")
+            self._weights = [
+                (
+                    np.ascontiguousarray(tensors.get_tensor(f"{name}.weight").T, np.float32),
+                    tensors.get_tensor(f"{name}.bias").astype(np.float32),
+                )
+                for name in names
+            ]
+
+    def __call__(self, first_token: Logits) -> Logits:
+        """Return the logits."""
+        (pre_weight, pre_bias), (weight, bias) = self._weights
+        hidden = np.maximum(first_token @ pre_weight + pre_bias, 0)
+        logits: Logits = hidden @ weight + bias
+        return logits
+
+
+class CTranslate2Encoder:
+    """ctranslate2.Encoder in fp32 and the head after it."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._ctranslate2 = peer("ctranslate2")
+        self._encoder = self._ctranslate2.Encoder(
+            str(setup.prepared),
+            device="cpu",
+            compute_type="float32",
+            inter_threads=1,
+            intra_threads=setup.threads,
+        )
+        self._head = Head(setup.checkpoint)
+        self._batches = PaddedBatches(setup)
+        self.settings = (
+            f"Encoder, compute_type {self._encoder.compute_type}, head in NumPy, intra_threads "
+            f"{setup.threads}, batch {setup.batch_size}, sorted by length"
+        )
+        self.details: dict[str, Any] = {}
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Classify in padded batches; the encoder drops the pads for its linears."""
+        return self._batches.run(texts, self._forward)
+
+    def _forward(self, ids: Int64, mask: Int64) -> Logits:
+        view = self._ctranslate2.StorageView.from_array
+        lengths = mask.sum(axis=1).astype(np.int32)
+        output = self._encoder.forward_batch(view(ids.astype(np.int32)), view(lengths))
+        return self._head(np.asarray(output.last_hidden_state)[:, 0])
+
+
+def load(setup: Setup) -> CTranslate2Encoder:
+    """Load the converted encoder and the head."""
+    return CTranslate2Encoder(setup)

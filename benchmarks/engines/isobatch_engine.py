@@ -1,0 +1,31 @@
+"""Isobatch itself, through its public face only.
+
+It plans its own batches, so it takes no batch size and no order.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.engines import Logits, Setup
+from isobatch import Classifier
+
+
+class IsobatchEngine:
+    """The Classifier as a user has it: fp32, CPU, its own batch plan."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._classifier = Classifier.from_pretrained(setup.checkpoint, threads=setup.threads)
+        self.settings = (
+            f"Classifier.logits, fp32, {setup.threads} threads, its own batches of up to "
+            f"{self._classifier.max_batch_tokens} tokens"
+        )
+        self.details: dict[str, Any] = {}
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Classify all texts in one call."""
+        return self._classifier.logits(list(texts))
+
+
+def load(setup: Setup) -> IsobatchEngine:
+    """Load the checkpoint."""
+    return IsobatchEngine(setup)

@@ -1,0 +1,93 @@
+"""Which tokens of a vocabulary are special, and which columns a model takes: read from its folder.
+
+It knows the files of a checkpoint, and no text. Invariant: a special token is in the vocabulary, so
+that its id never lies beyond the model's embeddings.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+
+from isobatch.files import read_json
+from isobatch.tokens import tokenizer_config
+
+USUAL_TOKENS = {
+    "bos_token": ("<s>",),
+    "eos_token": ("</s>",),
+    "unk_token": ("[UNK]", "<unk>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""What BERT's and RoBERTa's kin call each special token, where no file says it."""
+
+_TYPED = ("bert", "electra")
+"""Model types that take token_type_ids; the others know no types, or only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """`named`: "pad_token" → "[PAD]" and so on, as far as there are any; `extra`: nameless ones."""
+
+    named: Mapping[str, str]
+    extra: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> list[str]:
+        """Every special token once."""
+        return list(dict.fromkeys([*self.named.values(), *self.extra]))
+
+
+def read_special_tokens(folder: Path, tokenizer: tokenizers.Tokenizer) -> SpecialTokens:
+    """What tokenizer_config.json says, or special_tokens_map.json, or what is usual."""
+    stated = _read_optional(folder / "special_tokens_map.json") | {
+        name: value for name, value in tokenizer_config(folder).items() if value is not None
+    }
+    named: dict[str, str] = {}
+    for name, usual in USUAL_TOKENS.items():
+        candidates = [*_contents([stated.get(name)]), *usual]
+        known = [token for token in candidates if tokenizer.token_to_id(token) is not None]
+        named |= {name: known[0]} if known else {}
+    if "pad_token" not in named and (pad := _token_of_config(folder, tokenizer)) is not None:
+        named["pad_token"] = pad
+    listed = stated.get("extra_special_tokens") or stated.get("additional_special_tokens")
+    extra = _contents(listed if isinstance(listed, list) else [])
+    return SpecialTokens(named, tuple(t for t in extra if tokenizer.token_to_id(t) is not None))
+
+
+def read_input_names(folder: Path) -> list[str]:
+    """The columns that a model takes, in transformers' order.
+
+    The model's type goes before the tokenizer's class: transformers 5 saves DistilBERT's tokenizer as
+    a BertTokenizer, whose token_type_ids that model has no use for.
+    """
+    options = tokenizer_config(folder)
+    stated = options.get("model_input_names")
+    if isinstance(stated, list):
+        return [str(name) for name in stated]
+    kind = str(options.get("tokenizer_class")).removesuffix("Fast").removesuffix("Tokenizer")
+    model_type = _read_optional(folder / "config.json").get("model_type", kind.lower())
+    typed = ["token_type_ids"] if model_type in _TYPED else []
+    return ["input_ids", *typed, "attention_mask"]
+
+
+def _contents(values: Iterable[object]) -> Iterator[str]:
+    """The strings of tokens that are written as strings, or as objects with a content."""
+    for value in values:
+        content = value.get("content") if isinstance(value, dict) else value
+        if isinstance(content, str):
+            yield content
+
+
+def _token_of_config(folder: Path, tokenizer: tokenizers.Tokenizer) -> str | None:
+    pad_token_id = _read_optional(folder / "config.json").get("pad_token_id")
+    if not isinstance(pad_token_id, int) or pad_token_id < 0:
+        return None
+    return tokenizer.id_to_token(pad_token_id)
+
+
+def _read_optional(path: Path) -> dict[str, object]:
+    return read_json(path) if path.is_file() else {}

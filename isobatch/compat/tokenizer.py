@@ -1,0 +1,249 @@
+"""AutoTokenizer and Tokenizer: a tokenizer that is called, prints and answers as in transformers.
+
+Texts become columns of ids here; the `tokenizers` library does the tokenising, the cutting and the
+padding. It knows no model. Invariant: a call's options hold for that call alone, also when threads
+share the tokenizer.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import tokenizers
+
+from isobatch.checkpoint import locate_checkpoint
+from isobatch.compat.batch_encoding import BatchEncoding, TensorKind, collect_columns, to_tensors
+from isobatch.compat.options import (
+    Padding,
+    PaddingOption,
+    Side,
+    TruncationOption,
+    check_side,
+    resolve,
+)
+from isobatch.compat.padding import EncodedInput, read_rows
+from isobatch.compat.special_tokens import read_input_names, read_special_tokens
+from isobatch.compat.texts import SharedTokenizer, TextBatch, read_texts
+from isobatch.compat.vocabulary import Vocabulary
+from isobatch.errors import IsobatchWarning, OptionError
+from isobatch.tokens import _NO_LIMIT, model_max_length, read_tokenizer, tokenizer_config
+
+_UNLIMITED = int(1e30)
+"""What transformers answers for model_max_length where a tokenizer states none."""
+
+_PLACES = ("name_or_path", "special_tokens_map_file", "tokenizer_file")
+"""Keys of tokenizer_config.json that tell where a tokenizer once lay."""
+
+
+class AutoTokenizer:
+    """The name under which scripts find `from_pretrained`."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        *,
+        revision: str | None = None,
+        padding_side: Side | None = None,
+        truncation_side: Side | None = None,
+        use_fast: bool = True,
+    ) -> "Tokenizer":
+        """The tokenizer of a folder, of a hub id, or of the bundled checkpoint for None."""
+        if not use_fast:
+            raise OptionError("use_fast=False: there is only the fast tokenizer; leave it out")
+        folder = locate_checkpoint(path, revision)
+        tokenizer = Tokenizer(folder, padding_side=padding_side, truncation_side=truncation_side)
+        tokenizer.name_or_path = str(folder if path is None else path)
+        return tokenizer
+
+
+class Tokenizer(Vocabulary):
+    """The tokenizer in a checkpoint folder.
+
+    `padding_side`, `truncation_side` and `model_max_length` are the defaults of every call, and may
+    be set.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        padding_side: Side | None = None,
+        truncation_side: Side | None = None,
+    ) -> None:
+        tokenizer, options = read_tokenizer(folder), tokenizer_config(folder)
+        tidy = bool(options.get("clean_up_tokenization_spaces", False))
+        super().__init__(tokenizer, read_special_tokens(folder, tokenizer), tidy)
+        limit = model_max_length(folder)
+        self.name_or_path = str(folder)
+        self.model_input_names = read_input_names(folder)
+        self.model_max_length = _UNLIMITED if limit >= _NO_LIMIT else limit
+        self.padding_side = _side("padding_side", padding_side, options)
+        self.truncation_side = _side("truncation_side", truncation_side, options)
+        self._stated_options = options
+        self._shared = SharedTokenizer(tokenizer)
+
+    def __repr__(self) -> str:
+        return (
+            f"Tokenizer(name_or_path={self.name_or_path!r}, vocab_size={self.vocab_size}, "
+            f"model_max_length={self.model_max_length}, padding_side={self.padding_side!r}, "
+            f"truncation_side={self.truncation_side!r}, special_tokens={self.special_tokens_map})"
+        )
+
+    def __call__(
+        self,
+        text: str | TextBatch,
+        text_pair: str | Sequence[str] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        padding: PaddingOption = False,
+        truncation: TruncationOption = None,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Side | None = None,
+        return_tensors: TensorKind | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+    ) -> BatchEncoding:
+        """Columns of one text or pair, or of a list of them; a pair is two arguments or a tuple.
+
+        The options mean what they mean in transformers: padding "longest" (True) or "max_length";
+        truncation "longest_first" (True), "only_first" or "only_second"; return_tensors "pt", "np".
+        """
+        pads, cut = resolve(
+            padding,
+            truncation,
+            max_length,
+            pad_to_multiple_of,
+            padding_side or self.padding_side,
+            self.model_max_length,
+        )
+        encodings = self._shared.encode(
+            read_texts(text, text_pair),
+            cut,
+            check_side("truncation_side", self.truncation_side),
+            special_tokens=add_special_tokens,
+        )
+        self._warn_of_long(encodings)
+        self._pad_all(encodings, pads)
+        wanted = {
+            "token_type_ids": self._wants("token_type_ids", return_token_type_ids),
+            "attention_mask": self._wants("attention_mask", return_attention_mask),
+            "special_tokens_mask": return_special_tokens_mask,
+            "offset_mapping": return_offsets_mapping,
+            "length": return_length,
+        }
+        alone = isinstance(text, str) and return_tensors is None
+        columns = collect_columns(encodings, wanted, alone)
+        return BatchEncoding(to_tensors(columns, return_tensors), encodings)
+
+    def encode(
+        self, text: str | TextBatch, text_pair: str | Sequence[str] | None = None, **options: Any
+    ) -> Any:
+        """The input_ids alone; `options` are those of a call."""
+        return self(text, text_pair, **options).input_ids
+
+    def tokenize(
+        self, text: str, pair: str | None = None, add_special_tokens: bool = False
+    ) -> list[str]:
+        """The tokens of one text or pair, as strings."""
+        texts, side = read_texts(text, pair), self.truncation_side
+        encodings = self._shared.encode(texts, None, side, special_tokens=add_special_tokens)
+        return list(encodings[0].tokens)
+
+    def pad(
+        self,
+        encoded_inputs: EncodedInput,
+        padding: PaddingOption = True,
+        *,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Side | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: TensorKind | None = None,
+    ) -> BatchEncoding:
+        """Pad what this tokenizer returned: a list of encodings, or a dict of columns.
+
+        Columns that are no tokens, as labels, stay as they are. Tensors come back as tensors.
+        """
+        pads, _ = resolve(
+            padding,
+            False,
+            max_length,
+            pad_to_multiple_of,
+            padding_side or self.padding_side,
+            self.model_max_length,
+        )
+        rows = read_rows(encoded_inputs)
+        rows = rows.with_attention_mask(self._wants("attention_mask", return_attention_mask))
+        if pads is not None:
+            rows = rows.pad(pads, self._pad()[0])
+        columns = {name: v[0] if rows.alone else v for name, v in rows.columns.items()}
+        return BatchEncoding(to_tensors(columns, return_tensors or rows.kind))
+
+    def save_pretrained(self, folder: str | Path) -> tuple[str, str]:
+        """Write tokenizer_config.json and tokenizer.json, for this package and for transformers."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config, tokenizer = folder / "tokenizer_config.json", folder / "tokenizer.json"
+        options = json.dumps(self._options(), indent=2, sort_keys=True, ensure_ascii=False)
+        config.write_text(options + "\n", encoding="utf-8")
+        self._shared.save(tokenizer)
+        return str(config), str(tokenizer)
+
+    def _options(self) -> dict[str, Any]:
+        """What was read from tokenizer_config.json, and all that was understood without it."""
+        stated = {key: v for key, v in self._stated_options.items() if key not in _PLACES}
+        if self._special_tokens.extra and "extra_special_tokens" not in stated:
+            stated["additional_special_tokens"] = list(self._special_tokens.extra)
+        return {
+            "tokenizer_class": "PreTrainedTokenizerFast",  # reads tokenizer.json just as it is
+            **stated,
+            **self.special_tokens_map,
+            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+            "model_input_names": self.model_input_names,
+            "model_max_length": self.model_max_length,
+            "padding_side": self.padding_side,
+            "truncation_side": self.truncation_side,
+        }
+
+    def _wants(self, name: str, asked: bool | None) -> bool:
+        return name in self.model_input_names if asked is None else asked
+
+    def _pad(self) -> tuple[int, str]:
+        """Id and name of the pad token; OptionError if there is none."""
+        if self.pad_token is None:
+            raise OptionError(
+                f"{self.name_or_path}: its tokenizer has no pad token, so nothing can be padded; "
+                'name one as "pad_token" in its tokenizer_config.json'
+            )
+        return self.pad_token_id, self.pad_token
+
+    def _pad_all(self, encodings: Sequence[tokenizers.Encoding], pads: Padding | None) -> None:
+        if pads is None:
+            return
+        pad_token_id, pad_token = self._pad()
+        width = pads.width(map(len, encodings))
+        for encoding in encodings:
+            encoding.pad(width, direction=pads.side, pad_id=pad_token_id, pad_token=pad_token)
+
+    def _warn_of_long(self, encodings: Sequence[tokenizers.Encoding]) -> None:
+        lengths = [len(encoding) for encoding in encodings]
+        longest = max(lengths, default=0)
+        if longest > self.model_max_length:
+            warnings.warn(
+                f"text {lengths.index(longest)}: has {longest} tokens, and the model takes "
+                f"{self.model_max_length}; use truncation=True",
+                IsobatchWarning,
+                stacklevel=3,
+            )
+
+
+def _side(name: str, asked: Side | None, options: Mapping[str, object]) -> Side:
+    """The side that was asked for, or that tokenizer_config.json states, or the right."""
+    return check_side(name, cast("Side", asked or options.get(name) or "right"))

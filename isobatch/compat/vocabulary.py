@@ -1,0 +1,168 @@
+"""Vocabulary: tokens, ids and text, each into the others; the special tokens by their names.
+
+The half of a transformers tokenizer that needs no padding, truncation or tensors. It knows no
+files. Invariant: nothing here changes the tokenizer.
+"""
+
+from collections.abc import Iterable
+from typing import Any, overload
+
+import tokenizers
+from tokenizers.models import BPE
+
+from isobatch.compat.special_tokens import SpecialTokens
+from isobatch.errors import InputError
+
+Tokens = list[str] | tuple[str, ...]
+
+_ID_LIMIT = 2**32  # ids are 32 bits wide in the tokenizers library
+_TIDY = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+def _special(name: str) -> tuple[property, property]:
+    """Read-only attributes: the special token of that name and its id; None where there is none."""
+    return (
+        property(lambda vocabulary: vocabulary.special_tokens_map.get(name)),
+        property(lambda vocabulary: vocabulary._id_of_special(name)),
+    )
+
+
+class Vocabulary:
+    """The tokens of one checkpoint and what they mean."""
+
+    bos_token, bos_token_id = _special("bos_token")
+    eos_token, eos_token_id = _special("eos_token")
+    unk_token, unk_token_id = _special("unk_token")
+    sep_token, sep_token_id = _special("sep_token")
+    pad_token, pad_token_id = _special("pad_token")
+    cls_token, cls_token_id = _special("cls_token")
+    mask_token, mask_token_id = _special("mask_token")
+    is_fast = True
+
+    def __init__(
+        self, tokenizer: tokenizers.Tokenizer, special_tokens: SpecialTokens, tidy: bool
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._special_tokens = special_tokens
+        self.clean_up_tokenization_spaces = tidy
+
+    def __len__(self) -> int:
+        """Tokens of the vocabulary and added ones: the rows that an embedding needs."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the vocabulary, without those that were added later."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
+
+    def get_vocab(self) -> dict[str, int]:
+        """Every token and its id, added tokens included."""
+        return dict(self._tokenizer.get_vocab(with_added_tokens=True))
+
+    @property
+    def special_tokens_map(self) -> dict[str, str]:
+        """The special tokens by name: {"pad_token": "[PAD]", ...}."""
+        return dict(self._special_tokens.named)
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """Every special token once, nameless ones last."""
+        return self._special_tokens.all
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The ids of `all_special_tokens`."""
+        ids = map(self._tokenizer.token_to_id, self.all_special_tokens)
+        return [token_id for token_id in ids if token_id is not None]
+
+    def _id_of_special(self, name: str) -> int | None:
+        token = self.special_tokens_map.get(name)
+        return None if token is None else self._tokenizer.token_to_id(token)
+
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int | None: ...
+    @overload
+    def convert_tokens_to_ids(self, tokens: Tokens) -> list[int | None]: ...
+    def convert_tokens_to_ids(self, tokens: str | Tokens) -> int | list[int | None] | None:
+        """The id of a token, or of each; the unknown token's id for one that does not exist."""
+        if not isinstance(tokens, str):
+            return [self.convert_tokens_to_ids(token) for token in tokens]
+        known = self._tokenizer.token_to_id(tokens)
+        return self._id_of_special("unk_token") if known is None else known
+
+    @overload
+    def convert_ids_to_tokens(self, ids: int, skip_special_tokens: bool = ...) -> str | None: ...
+    @overload
+    def convert_ids_to_tokens(
+        self, ids: Iterable[Any], skip_special_tokens: bool = ...
+    ) -> list[str | None]: ...
+    def convert_ids_to_tokens(
+        self, ids: int | Iterable[Any], skip_special_tokens: bool = False
+    ) -> str | list[str | None] | None:
+        """The token of an id, or of each id in a list, array or tensor; None for an unknown id."""
+        if isinstance(ids, int):
+            return self._tokenizer.id_to_token(_flat_ids(ids)[0])
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        return [self._tokenizer.id_to_token(i) for i in _flat_ids(ids) if i not in skipped]
+
+    def decode(
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str | list[str]:
+        """The text of ids in a list, array or tensor; a list of texts for a batch of them.
+
+        Spaces are cleaned up if asked, but never for byte-level BPE: there they are the text's own.
+        """
+        tidy = clean_up_tokenization_spaces
+        tidy = self.clean_up_tokenization_spaces if tidy is None else tidy
+        ids = _plain(token_ids)
+        if isinstance(ids, list | tuple) and ids and isinstance(_plain(ids[0]), list | tuple):
+            return [self._decode_row(row, skip_special_tokens, tidy) for row in ids]
+        return self._decode_row(ids, skip_special_tokens, tidy)
+
+    def batch_decode(
+        self,
+        sequences: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> list[str]:
+        """As `decode`, and always a list."""
+        decoded = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
+        return [decoded] if isinstance(decoded, str) else decoded
+
+    def _decode_row(self, ids: object, skip_special_tokens: bool, tidy: bool) -> str:
+        text = self._tokenizer.decode(_flat_ids(ids), skip_special_tokens=skip_special_tokens)
+        if tidy and not isinstance(self._tokenizer.model, BPE):
+            for loose, tight in _TIDY:
+                text = text.replace(loose, tight)
+        return text
+
+
+def _plain(ids: Any) -> Any:
+    """Arrays and tensors as Python's own lists and ints."""
+    return ids.tolist() if hasattr(ids, "tolist") else ids
+
+
+def _flat_ids(ids: Any) -> list[int]:
+    plain = _plain(ids)
+    row = [plain] if isinstance(plain, int) else [_plain(item) for item in plain]
+    for position, item in enumerate(row):
+        if not isinstance(item, int) or not 0 <= item < _ID_LIMIT:
+            raise InputError(f"id {position} of the row is no token id: {item!r}")
+    return row
