@@ -61,7 +61,10 @@ def pack(encodings: Sequence[Encoding], padding_idx: int | None = None) -> Packe
     """Lay `encodings` one after another; equal lengths that are neighbours become one run.
 
     `padding_idx` is that of a family that counts positions as RoBERTa does, None elsewhere.
+    InputError for an encoding without tokens: its first row would be its neighbour's.
     """
+    if empty := [index for index, encoding in enumerate(encodings) if not len(encoding)]:
+        raise InputError(f"sequence {empty[0]}: has no tokens, so there is nothing to read")
     return _join([_row_of(encoding, padding_idx) for encoding in encodings])
 
 
@@ -109,7 +112,8 @@ def _positions(input_ids: Ids, padding_idx: int | None) -> Ids:
     if padding_idx is None:
         return np.arange(len(input_ids), dtype=np.int64)
     real = input_ids != padding_idx
-    return np.cumsum(real, dtype=np.int64) * real + padding_idx
+    counted: Ids = np.cumsum(real, dtype=np.int64) * real + padding_idx
+    return counted
 
 
 def _join(rows: Sequence[_Row]) -> PackedBatch:
@@ -136,5 +140,4 @@ def _concatenate(arrays: Sequence[Ids]) -> Tensor:
 
 
 def _to_numpy(tensor: Tensor) -> Ids:
-    array: Ids = tensor.detach().cpu().numpy().astype(np.int64, copy=False)  # type: ignore[no-any-return]
-    return array
+    return np.asarray(tensor.detach().cpu(), dtype=np.int64)

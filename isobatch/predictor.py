@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
 from isobatch.core import Encoding, Prediction, TextInput, predict
 from isobatch.errors import InputError, OptionError
-from isobatch.model import SequenceClassifier, read_model
-from isobatch.numerics import Choice, settle_kernels
+from isobatch.model import SequenceClassifier, read_packed_model
+from isobatch.numerics import Choice
 from isobatch.packed import pack
 from isobatch.plan import MAX_BATCH_TOKENS, plan_batches
 from isobatch.tokens import TextEncoder, Truncation, check_truncation
@@ -42,7 +42,7 @@ class Classifier:
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         truncation: Truncation = "cut",
     ) -> None:
-        """`model` settled and packed; `choices` as `settle_kernels` gave them."""
+        """`model` and `choices` as `read_packed_model` gives them."""
         check_truncation(truncation)
         self.choices = choices
         self.max_batch_tokens = max_batch_tokens
@@ -76,10 +76,8 @@ class Classifier:
         if threads is not None:
             torch.set_num_threads(threads)
         folder = locate_checkpoint(path, revision)
-        model = read_model(folder).to(device)
+        model, choices = read_packed_model(folder, torch.device(device))
         encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
-        choices = settle_kernels(model)
-        model.prepack()
         return cls(
             model, encoder, choices, max_batch_tokens=max_batch_tokens, truncation=truncation
         )
@@ -183,9 +181,10 @@ def _listed(texts: object) -> list[TextInput]:
 def _check_options(precision: str, device: str, threads: int | None, max_batch_tokens: int) -> None:
     if precision not in PRECISIONS:
         raise OptionError(f"precision {precision!r} is not offered; use {' or '.join(PRECISIONS)}")
-    if torch.device(device).type not in DEVICES:
+    kind = device.partition(":")[0]
+    if kind not in DEVICES:
         raise OptionError(f"device {device!r} is not supported; use {' or '.join(DEVICES)}")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    if kind == "cuda" and not torch.cuda.is_available():
         raise OptionError(f"device {device!r}: this torch sees no CUDA device; use device='cpu'")
     if threads is not None and threads < 1:
         raise OptionError(f"threads must be at least 1, got {threads}")

@@ -53,6 +53,7 @@ class TextEncoder:
         except (TypeError, UnicodeError):
             _refuse_surrogates(texts, first_index)
             raise
+        _refuse_empty(encoded, first_index)
         if truncation == "error":
             self._refuse_long(encoded, first_index)
         return [Encoding(e.ids, e.type_ids, truncated=bool(e.overflowing)) for e in encoded]
@@ -64,6 +65,16 @@ class TextEncoder:
                     f"text {index}: has more than {self.max_tokens} tokens, the most that this "
                     'model takes; shorten it, or allow truncation="cut"'
                 )
+
+
+def _refuse_empty(encoded: Sequence[tokenizers.Encoding], first_index: int) -> None:
+    """Only a tokenizer without special tokens makes nothing of an empty text."""
+    for index, encoding in enumerate(encoded, first_index):
+        if not len(encoding):
+            raise InputError(
+                f"text {index}: has no tokens, and this tokenizer adds none (no [CLS] or <s>); "
+                "is its post-processor missing from tokenizer.json?"
+            )
 
 
 def check_truncation(truncation: str) -> None:

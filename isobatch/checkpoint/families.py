@@ -18,7 +18,8 @@ class Family:
     model_type: its name in config.json. prefix: of its encoder's tensors. config_keys: our field of
     EncoderConfig or Dropouts → its key and default. names: our tensor prefix → its own, without the
     encoder's prefix. head: the same for the classification head. ignored: patterns of tensors that
-    such a file may carry for other tasks.
+    such a file may carry for other tasks. head_drops_input: in training there is a dropout before
+    the head, too. positions_from_padding: positions are counted from pad_token_id + 1 on.
     """
 
     model_type: str
@@ -28,6 +29,7 @@ class Family:
     head: Mapping[str, str]
     head_activation: str
     ignored: tuple[str, ...]
+    head_drops_input: bool = False
     positions_from_padding: bool = False
 
 
@@ -127,6 +129,7 @@ ELECTRA = Family(
     head=_TWO_STEP_HEAD,
     head_activation="gelu",
     ignored=(*_BUFFERS, "discriminator_predictions.*", "generator_*"),
+    head_drops_input=True,
 )
 
 
@@ -139,6 +142,7 @@ def _roberta(model_type: str) -> Family:
         head=_TWO_STEP_HEAD,
         head_activation="tanh",
         ignored=(*_BUFFERS, "lm_head.*", "roberta.pooler.*"),
+        head_drops_input=True,
         positions_from_padding=True,
     )
 

@@ -1,7 +1,7 @@
 """What padding, truncation, max_length and pad_to_multiple_of mean together, as in transformers.
 
-It knows no text. Invariant: an option is obeyed, refused, or warned about; none is
-dropped in silence.
+It knows no text. Invariant: an option is obeyed, refused, or warned about; none is dropped in
+silence.
 """
 
 import warnings
@@ -83,11 +83,11 @@ def resolve(
     if limit >= _NO_LIMIT and (kind == "max_length" or strategy is not None):
         _warn("nothing is cut, or padded to a limit: this tokenizer states none; give max_length")
         kind, strategy = None if kind == "max_length" else kind, None
+    side = check_side("padding_side", padding_side)
     cut = None if strategy is None else Truncation(limit, strategy)
     if kind is None:
         return None, cut
     _check_multiple(cut, pad_to_multiple_of)
-    side = check_side("padding_side", padding_side)
     return Padding(limit if kind == "max_length" else None, pad_to_multiple_of, side), cut
 
 

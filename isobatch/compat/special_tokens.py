@@ -61,8 +61,8 @@ def read_special_tokens(folder: Path, tokenizer: tokenizers.Tokenizer) -> Specia
 def read_input_names(folder: Path) -> list[str]:
     """The columns that a model takes, in transformers' order.
 
-    The model's type goes before the tokenizer's class: transformers 5 saves DistilBERT's tokenizer as
-    a BertTokenizer, whose token_type_ids that model has no use for.
+    The model's type goes before the tokenizer's class: transformers 5 saves DistilBERT's tokenizer
+    as a BertTokenizer, whose token_type_ids that model has no use for.
     """
     options = tokenizer_config(folder)
     stated = options.get("model_input_names")

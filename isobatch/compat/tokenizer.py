@@ -27,11 +27,14 @@ from isobatch.compat.padding import EncodedInput, read_rows
 from isobatch.compat.special_tokens import read_input_names, read_special_tokens
 from isobatch.compat.texts import SharedTokenizer, TextBatch, read_texts
 from isobatch.compat.vocabulary import Vocabulary
-from isobatch.errors import IsobatchWarning, OptionError
+from isobatch.errors import InputError, IsobatchWarning, OptionError
 from isobatch.tokens import _NO_LIMIT, model_max_length, read_tokenizer, tokenizer_config
 
 _UNLIMITED = int(1e30)
 """What transformers answers for model_max_length where a tokenizer states none."""
+
+_PLAIN_CLASS = "PreTrainedTokenizerFast"
+"""The class of transformers that reads tokenizer.json just as it is."""
 
 _PLACES = ("name_or_path", "special_tokens_map_file", "tokenizer_file")
 """Keys of tokenizer_config.json that tell where a tokenizer once lay."""
@@ -152,9 +155,11 @@ class Tokenizer(Vocabulary):
         self, text: str, pair: str | None = None, add_special_tokens: bool = False
     ) -> list[str]:
         """The tokens of one text or pair, as strings."""
+        if not isinstance(text, str):
+            raise InputError(f"tokenize() takes one text, got {type(text).__name__}")
         texts, side = read_texts(text, pair), self.truncation_side
-        encodings = self._shared.encode(texts, None, side, special_tokens=add_special_tokens)
-        return list(encodings[0].tokens)
+        (encoding,) = self._shared.encode(texts, None, side, special_tokens=add_special_tokens)
+        return list(encoding.tokens)
 
     def pad(
         self,
@@ -202,9 +207,9 @@ class Tokenizer(Vocabulary):
         if self._special_tokens.extra and "extra_special_tokens" not in stated:
             stated["additional_special_tokens"] = list(self._special_tokens.extra)
         return {
-            "tokenizer_class": "PreTrainedTokenizerFast",  # reads tokenizer.json just as it is
             **stated,
             **self.special_tokens_map,
+            "tokenizer_class": stated.get("tokenizer_class") or _PLAIN_CLASS,
             "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
             "model_input_names": self.model_input_names,
             "model_max_length": self.model_max_length,

@@ -1,5 +1,12 @@
 """The model: one forward over packed sequences, for inference and training, for every family."""
 
-from isobatch.model.classifier import SequenceClassifier, empty_model, load_model, read_model
+from isobatch.model.classifier import SequenceClassifier
+from isobatch.model.loading import empty_model, load_model, read_model, read_packed_model
 
-__all__ = ["SequenceClassifier", "empty_model", "load_model", "read_model"]
+__all__ = [
+    "SequenceClassifier",
+    "empty_model",
+    "load_model",
+    "read_model",
+    "read_packed_model",
+]

@@ -4,13 +4,10 @@ PackedBatch in, logits out. It knows neither text nor files. Invariant: module n
 sides of the tables in `isobatch.checkpoint.families`.
 """
 
-from pathlib import Path
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isobatch.checkpoint import ModelConfig, read_config, read_tensors
+from isobatch.checkpoint import ModelConfig
 from isobatch.model.block import Block
 from isobatch.model.embeddings import Embeddings
 from isobatch.numerics import Linear, activation_named
@@ -26,8 +23,11 @@ class Head(nn.Module):
         self.dense = Linear(size, size, activation_named(config.head.activation))
         self.output = Linear(size, config.head.num_labels)
         self.dropout = config.dropout.classifier
+        self.drops_input = config.family.head_drops_input
 
     def forward(self, first: Tensor) -> Tensor:
+        if self.drops_input:
+            first = F.dropout(first, self.dropout, self.training)
         features = F.dropout(self.dense(first), self.dropout, self.training)
         return self.output(features)  # type: ignore[no-any-return]
 
@@ -51,33 +51,3 @@ class SequenceClassifier(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, batch)
         return self.head(hidden)  # type: ignore[no-any-return]
-
-    def prepack(self) -> None:
-        """Make every linear ready for inference only; needs `settle_kernels` first."""
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.prepack()
-        self.requires_grad_(False)
-
-
-def load_model(config: ModelConfig, tensors: dict[str, Tensor]) -> SequenceClassifier:
-    """Build the model around `tensors` (our names, as `read_tensors` gives them), in eval mode.
-
-    The tensors become the parameters themselves: nothing is initialised or copied.
-    """
-    model = empty_model(config)
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
-
-
-def read_model(folder: Path) -> SequenceClassifier:
-    """Read the checkpoint in `folder`; errors as in `read_config` and `read_tensors`."""
-    config = read_config(folder)
-    shapes = {name: tensor.shape for name, tensor in empty_model(config).named_parameters()}
-    return load_model(config, read_tensors(folder, config, shapes))
-
-
-def empty_model(config: ModelConfig) -> SequenceClassifier:
-    """The model without memory behind its parameters: their names and shapes."""
-    with torch.device("meta"):
-        return SequenceClassifier(config)

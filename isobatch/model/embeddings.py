@@ -3,6 +3,7 @@
 Knows nothing of text or padding: positions come with the batch.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,3 +34,8 @@ class Embeddings(nn.Module):
         embedded = self.norm(embedded + self.position(batch.position_ids))
         embedded = F.dropout(embedded, self.dropout, self.training)
         return embedded if self.project is None else self.project(embedded)
+
+
+def _table(num_rows: int, size: int) -> nn.Embedding:
+    """A table [num_rows, size] whose memory is reserved and not written to."""
+    return nn.Embedding(num_rows, size, _weight=torch.empty(num_rows, size))

@@ -7,6 +7,13 @@ mode of the process: no patched operators, no autocast, no global switch.
 from isobatch.numerics.activations import activation_named
 from isobatch.numerics.attention import PackedAttention
 from isobatch.numerics.linear import Linear
-from isobatch.numerics.proof import Choice, settle_kernels
+from isobatch.numerics.proof import Choice, KernelSettler, settle_kernels
 
-__all__ = ["Choice", "Linear", "PackedAttention", "activation_named", "settle_kernels"]
+__all__ = [
+    "Choice",
+    "KernelSettler",
+    "Linear",
+    "PackedAttention",
+    "activation_named",
+    "settle_kernels",
+]

@@ -24,7 +24,7 @@ class Kernel(Protocol):
     def name(self) -> str: ...
 
     def prepack(self, weight: Tensor) -> Tensor:
-        """The weight in the layout that `linear` reads fastest; it also takes the plain one."""
+        """A copy of the weight as `linear` reads it fastest; `linear` takes the plain one too."""
 
     def linear(
         self,
@@ -97,7 +97,7 @@ class TileKernel:
     name = "tiles"
 
     def prepack(self, weight: Tensor) -> Tensor:
-        return weight
+        return weight.detach().clone()
 
     def linear(
         self,

@@ -38,6 +38,10 @@ class Linear(nn.Module):
         self.kernel: Kernel | None = None
         self.packed: Tensor | None = None
 
+    def extra_repr(self) -> str:
+        """What print(model) says of the layer."""
+        return f"{self.in_features}, {self.out_features}, {self.activation.name}"
+
     def prepack(self) -> None:
         """Replace the weight by the kernel's layout of it, so that it is never held twice."""
         self.packed = self._settled().prepack(self.weight)

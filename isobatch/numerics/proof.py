@@ -37,33 +37,51 @@ class Choice:
     reason: str
 
 
-def settle_kernels(model: nn.Module) -> tuple[Choice, ...]:
-    """Choose the kernels of every layer of `model`, each shape once.
-
-    The model must hold its weights, plain and not packed. Thread counts are changed while it runs
-    and restored. NotInvariantError if an operation has no kernel that passes.
-    """
-    modules = list(model.modules())
-    device = next(model.parameters()).device
-    linears: dict[str, tuple[Kernel, Choice]] = {}
-    others: dict[str, Choice] = {}
-    with torch.no_grad():
-        for module in modules:
-            if isinstance(module, Linear):
-                name = f"linear {module.in_features}→{module.out_features} {module.activation.name}"
-                linears[name] = linears.get(name) or _settle_linear(name, module)
-                module.kernel = linears[name][0]
-            elif isinstance(module, PackedAttention):
-                name = f"attention {module.num_heads}×{module.head_dim}"
-                others[name] = others.get(name) or _settle_attention(name, module, device)
-                module.split_runs = others[name].kernel == _SPLIT
-            elif isinstance(module, nn.LayerNorm):
-                name = f"layer norm {module.normalized_shape[0]}"
-                others[name] = others.get(name) or _settle_norm(name, module)
-    return (*(choice for _, choice in linears.values()), *others.values())
-
-
 _TOGETHER, _SPLIT = "runs of equal length", "sequence by sequence"
+
+
+def settle_kernels(model: nn.Module) -> tuple[Choice, ...]:
+    """Choose the kernels of every layer of `model`, each shape once; see KernelSettler.settle."""
+    settler = KernelSettler(next(model.parameters()).device)
+    for module in model.modules():
+        settler.settle(module)
+    return settler.choices
+
+
+class KernelSettler:
+    """Chooses kernels module by module, and tries each kind of operation only once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._linears: dict[str, tuple[Kernel, Choice]] = {}
+        self._others: dict[str, Choice] = {}
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """What was chosen so far, and why."""
+        return (*(choice for _, choice in self._linears.values()), *self._others.values())
+
+    @torch.no_grad()
+    def settle(self, module: nn.Module) -> None:
+        """Choose the kernel of a Linear, PackedAttention or LayerNorm; other modules have none.
+
+        The module must hold its weight, plain and not packed. Thread counts are changed while it
+        runs and restored. NotInvariantError if no kernel passes.
+        """
+        if isinstance(module, Linear):
+            name = f"linear {module.in_features}→{module.out_features} {module.activation.name}"
+            if name not in self._linears:
+                self._linears[name] = _settle_linear(name, module)
+            module.kernel = self._linears[name][0]
+        elif isinstance(module, PackedAttention):
+            name = f"attention {module.num_heads}×{module.head_dim}"
+            if name not in self._others:
+                self._others[name] = _settle_attention(name, module, self._device)
+            module.split_runs = self._others[name].kernel == _SPLIT
+        elif isinstance(module, nn.LayerNorm):
+            name = f"layer norm {module.normalized_shape[0]}"
+            if name not in self._others:
+                self._others[name] = _settle_norm(name, module)
 
 
 def _settle_linear(operation: str, layer: Linear) -> tuple[Kernel, Choice]:

@@ -1,0 +1,195 @@
+"""The command line as a shell sees it: what goes to stdout and stderr, and the exit codes."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isobatch.cli import classify
+from isobatch.lesson import SENTENCES
+
+ISOBATCH = [sys.executable, "-m", "isobatch"]
+
+
+def run(
+    *arguments: str, stdin: bytes | None = None, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command with stdin a pipe, empty unless given."""
+    return subprocess.run(
+        [*ISOBATCH, *arguments],
+        input=stdin if stdin is not None else b"",
+        capture_output=True,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def run_on_terminal(*arguments: str) -> str:
+    """Run the command with stdin, stdout and stderr on a terminal of 120 columns."""
+    leader, follower = pty.openpty()
+    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [*ISOBATCH, *arguments], stdin=follower, stdout=follower, stderr=follower, env=environment
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 4096):
+            shown += part
+    except OSError:  # Linux ends a pseudo-terminal's stream so
+        pass
+    os.close(leader)
+    process.wait()
+    return shown.decode()
+
+
+def test_texts_off_a_terminal_are_json_lines() -> None:
+    ran = run("classify", *SENTENCES)
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.returncode == 0
+    assert [answer["text"] for answer in answers] == list(SENTENCES)
+    assert [answer["label"] for answer in answers] == ["POSITIVE", "NEGATIVE"]
+    assert answers[0].keys() == {
+        "text",
+        "label",
+        "score",
+        "scores",
+        "logits",
+        "num_tokens",
+        "truncated",
+    }
+    assert ran.stderr == b""
+
+
+def test_lines_of_stdin_keep_their_number_and_order() -> None:
+    lines = ["a fine film", "", "naïve 😀", "  spaces stay  "]
+    ran = run("classify", stdin="\r\n".join(lines).encode() + b"\n")
+    assert [json.loads(line)["text"] for line in ran.stdout.splitlines()] == lines
+
+
+def test_empty_stdin_is_no_text() -> None:
+    ran = run("classify")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
+def test_a_terminal_gets_a_table() -> None:
+    shown = run_on_terminal("classify", "A fine film.")
+    assert "A fine film." in shown
+    assert "POSITIVE" in shown
+    assert "│" in shown
+
+
+def test_json_is_json_on_a_terminal_too() -> None:
+    assert json.loads(run_on_terminal("classify", "--json", "A fine film."))["label"] == "POSITIVE"
+
+
+def test_no_text_on_a_terminal_is_a_usage_error() -> None:
+    assert "no text" in run_on_terminal("classify")
+
+
+def test_no_colour_where_it_is_not_wanted() -> None:
+    assert b"\x1b" not in run("lesson").stdout
+
+
+def test_a_cut_text_is_marked_and_counted() -> None:
+    ran = run("classify", "word " * 600, "short")
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [answer["truncated"] for answer in answers] == [True, False]
+    assert answers[0]["num_tokens"] == 512
+    assert ran.stderr.decode() == "1 of 2 texts were cut to 512 tokens\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "words"),
+    [
+        (["classify", "--precision", "fp8", "x"], None, 2, "fp8"),
+        (["classify", "--device", "abacus", "x"], None, 2, "abacus"),
+        (["classify", "--threads", "0", "x"], None, 2, "threads"),
+        (["classify", "--no-such-option"], None, 2, "no-such-option"),
+        (["no-such-command"], None, 2, "no-such-command"),
+        (["classify", "--truncation", "maybe", "x"], None, 2, "maybe"),
+        (["classify", "--truncation", "error", "word " * 600], None, 3, "text 0"),
+        (["classify"], b"good\nbad \xff byte\n", 3, "line 2"),
+        (["classify", "--model", "no/such/folder/anywhere", "x"], None, 4, "no/such/folder"),
+        (["info", "./missing"], None, 4, "./missing"),
+        (["lesson", "--text", "only one"], None, 2, "two sentences"),
+    ],
+)
+def test_errors_are_one_line_and_have_their_exit_code(
+    arguments: list[str], stdin: bytes | None, code: int, words: str
+) -> None:
+    ran = run(*arguments, stdin=stdin)
+    assert ran.returncode == code, ran.stderr.decode()
+    assert words in ran.stderr.decode()
+    assert b"Traceback" not in ran.stderr
+
+
+def test_a_reader_that_goes_away_is_no_crash() -> None:
+    texts = b"a fine film\n" * 3000
+    process = subprocess.Popen(
+        [*ISOBATCH, "classify"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write(texts[:12_000])
+    process.stdout.close()
+    process.stdin.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+def test_settings_come_from_the_environment() -> None:
+    ran = run("info", ISOBATCH_MODEL="./missing")
+    assert ran.returncode == 4
+    assert b"./missing" in ran.stderr
+
+
+def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
+    shown = run("info").stdout.decode()
+    for word in ("linear 384→1536 gelu", "same bits", "torch", "promise", "distilbert"):
+        assert word in shown.replace("A text's logits are", "promise")
+    report = json.loads(run("info", "--json").stdout)
+    assert {choice["operation"] for choice in report["choices"]} >= {"attention 12×32"}
+    assert report["versions"]["torch"].startswith("2.")
+    assert report["instruction_set"]
+    assert "instruction set" in report["promise"]
+
+
+def test_the_lesson_is_told_in_four_steps() -> None:
+    steps = [json.loads(line) for line in run("lesson", "--json").stdout.splitlines()]
+    ids = [101, 2651, 2003, 1037, 3835, 2154, 999, 102]
+    assert steps[0]["rows"][0]["input_ids"] == ids
+    assert steps[2]["rows"][0]["input_ids"] == [*ids, 0, 0, 0]
+    assert steps[3]["rows"][0]["attention_mask"] == [1] * 8 + [0] * 3
+    verdicts = [[row["same_bits"] for row in step["rows"]] for step in steps]
+    assert verdicts == [[True], [True], [False, True], [True, True]]
+    assert steps[2]["rows"][0]["moved"] > 1e-3
+
+
+def test_the_lesson_takes_other_sentences(tmp_path: Path) -> None:
+    shown = run("lesson", "--text", "One.", "--text", "Two of them.", "--text", "Three").stdout
+    assert "sentence 3: Three" in shown.decode()
+
+
+def test_version_and_help_answer_without_torch() -> None:
+    code = "import sys, isobatch, isobatch.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert run("--version").stdout.startswith(b"isobatch ")
+
+
+def test_lines_are_read_one_by_one() -> None:
+    """An endless stdin must not be read to its end before the first answer."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as reader, os.fdopen(write, "wb", buffering=0) as writer:
+        writer.write(b"first\nsecond\n")
+        lines = classify.read_lines(reader)
+        assert next(lines) == "first"

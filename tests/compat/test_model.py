@@ -1,0 +1,254 @@
+"""The drop-in model beside transformers' own: masks, gradients, losses, names, errors."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from conftest import TinyFolder
+from tiny_checkpoints import FAMILIES, Tiny, pad_left, pad_right, random_ids, reference_model
+
+from isobatch import AutoModelForSequenceClassification, MissingAttentionMaskWarning
+from isobatch.compat.model import PaddedClassifier
+from isobatch.errors import CheckpointError, InputError, OptionError
+
+LENGTHS = [9, 3, 14, 14, 2]
+
+
+@pytest.fixture(params=FAMILIES)
+def tiny(request: pytest.FixtureRequest) -> Tiny:
+    return Tiny(request.param, num_labels=3, dropout=0.0)
+
+
+@pytest.fixture
+def model(tiny: Tiny, tiny_folder: TinyFolder) -> PaddedClassifier:
+    return AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny))
+
+
+@pytest.fixture
+def reference(tiny: Tiny, tiny_folder: TinyFolder) -> transformers.PreTrainedModel:
+    return reference_model(tiny_folder(tiny))
+
+
+def test_with_the_mask_as_transformers(
+    model: PaddedClassifier, reference: transformers.PreTrainedModel, tiny: Tiny
+) -> None:
+    ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
+    expected = reference(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(model(ids, attention_mask=mask).logits, expected, atol=1e-5, rtol=0)
+
+
+def test_with_the_mask_the_same_bits_as_alone(model: PaddedClassifier, tiny: Tiny) -> None:
+    rows = random_ids(LENGTHS, tiny)
+    right = model(*pad_right(rows, tiny.pad_token_id)).logits
+    left = model(*pad_left(rows, tiny.pad_token_id)).logits
+    alone = torch.cat([model(torch.tensor([row])).logits for row in rows])
+    assert torch.equal(right, alone)
+    assert torch.equal(left, alone)
+
+
+def test_without_the_mask_as_transformers_and_with_a_warning(
+    model: PaddedClassifier, reference: transformers.PreTrainedModel, tiny: Tiny
+) -> None:
+    ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # transformers warns too, for some families
+        expected = reference(input_ids=ids, attention_mask=torch.ones_like(mask)).logits
+    with pytest.warns(MissingAttentionMaskWarning, match=r"rows \[0, 1, 4\]") as caught:
+        logits = model(ids).logits
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+    assert (logits - model(ids, attention_mask=mask).logits)[[0, 1, 4]].abs().max() > 1e-3
+
+
+def test_no_warning_where_nothing_is_padded(model: PaddedClassifier, tiny: Tiny) -> None:
+    model(torch.tensor(random_ids([7, 7], tiny)))  # warnings are errors here
+
+
+def test_gradients_agree_with_transformers(
+    model: PaddedClassifier, reference: transformers.PreTrainedModel, tiny: Tiny
+) -> None:
+    ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    ours = model(ids, attention_mask=mask, labels=labels)
+    theirs = reference(input_ids=ids, attention_mask=mask, labels=labels)
+    torch.testing.assert_close(ours.loss, theirs.loss, atol=1e-5, rtol=0)
+    ours.loss.backward()
+    theirs.loss.backward()
+    expected = {
+        name: parameter.grad
+        for name, parameter in reference.named_parameters()
+        if parameter.grad is not None
+    }
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        scale = max(1.0, float(expected[name].abs().max()))
+        torch.testing.assert_close(gradient, expected[name], atol=2e-5 * scale, rtol=0, msg=name)
+
+
+def test_bits_do_not_depend_on_gradients(model: PaddedClassifier, tiny: Tiny) -> None:
+    ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
+    with_gradients = model(ids, attention_mask=mask).logits
+    with torch.no_grad():
+        without = model(ids, attention_mask=mask).logits
+    assert with_gradients.grad_fn is not None
+    assert without.grad_fn is None
+    assert torch.equal(with_gradients, without)
+
+
+def test_a_step_of_training_is_seen_at_once(model: PaddedClassifier, tiny: Tiny) -> None:
+    ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    before = model(ids, attention_mask=mask, labels=labels)
+    before.loss.backward()
+    optimizer.step()
+    after = model(ids, attention_mask=mask, labels=labels)
+    assert after.loss < before.loss
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    assert model(ids, attention_mask=mask).logits.abs().max() == 0
+
+
+def test_train_mode_drops_out_and_eval_mode_does_not(tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("bert", dropout=0.5)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny))
+    ids = torch.tensor(random_ids([8, 8], tiny))
+    assert not model.training
+    assert torch.equal(model(ids).logits, model(ids).logits)
+    model.train()
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+
+
+def test_parameters_and_state_dict_have_the_hub_s_names(
+    model: PaddedClassifier, reference: transformers.PreTrainedModel
+) -> None:
+    state = model.state_dict()
+    expected = {n: p for n, p in reference.named_parameters() if "pooler" not in n or n in state}
+    assert state.keys() == expected.keys() == dict(model.named_parameters()).keys()
+    assert all(torch.equal(state[name], expected[name]) for name in state)
+    state = {name: tensor + 1 for name, tensor in state.items()}
+    model.load_state_dict(state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_save_pretrained_is_read_by_transformers(
+    model: PaddedClassifier, tiny: Tiny, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    ids = torch.tensor(random_ids([11], tiny))
+    expected = reference_model(tmp_path)(input_ids=ids).logits
+    torch.testing.assert_close(model(ids).logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "problem_type", "labels"),
+    [
+        (1, None, torch.tensor([0.5, -1.0])),
+        (1, "regression", torch.tensor([[0.5], [-1.0]])),
+        (3, "regression", torch.tensor([[0.5, 1, 2], [0, 0, 1]])),
+        (3, None, torch.tensor([2, 0])),
+        (3, None, torch.tensor([[1.0, 0, 1], [0, 0, 1]])),
+        (3, "multi_label_classification", torch.tensor([[1.0, 0, 1], [0, 0, 1]])),
+    ],
+)
+def test_losses_as_transformers(
+    tiny_folder: TinyFolder, num_labels: int, problem_type: str | None, labels: torch.Tensor
+) -> None:
+    tiny = Tiny("distilbert", num_labels=num_labels, problem_type=problem_type)
+    ids = torch.tensor(random_ids([6, 6], tiny))
+    expected = reference_model(tiny_folder(tiny))(input_ids=ids, labels=labels).loss
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny))
+    torch.testing.assert_close(model(ids, labels=labels).loss, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_output_reads_as_transformers_does(tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("distilbert")
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny))
+    ids = torch.tensor(random_ids([6, 6], tiny))
+    output = model(ids, labels=torch.tensor([0, 1]))
+    assert output[0] is output.loss is output["loss"]
+    assert output[1] is output.logits is output["logits"]
+    assert list(output) == output.keys() == ["loss", "logits"]
+    assert model(ids).keys() == ["logits"]
+    assert model(ids)[0].shape == (2, 2)
+    with pytest.raises(KeyError, match="logits"):
+        model(ids)["hidden_states"]
+
+
+def test_the_configuration_reads_as_transformers_does(tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("bert", num_labels=3)
+    config = AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny)).config
+    assert config.id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+    assert config.label2id["LABEL_2"] == 2
+    assert (config.num_labels, config.model_type, config.hidden_size) == (3, "bert", 32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"input_ids": torch.tensor([5, 6])}, r"\[2\]"),
+        ({"input_ids": torch.ones(1, 2)}, "float32"),
+        ({"input_ids": [[5, 6]]}, "list"),
+        ({"input_ids": torch.tensor([[5, 6], [5, 500]])}, "row 1, column 1: input_ids has 500"),
+        ({"input_ids": torch.tensor([[5, -1]])}, "-1"),
+        (
+            {"input_ids": torch.tensor([[5, 6]]), "attention_mask": torch.ones(1, 3)},
+            "attention_mask",
+        ),
+        (
+            {
+                "input_ids": torch.tensor([[5, 6], [7, 8]]),
+                "attention_mask": torch.tensor([[1, 1], [0, 0]]),
+            },
+            "row 1",
+        ),
+        (
+            {"input_ids": torch.tensor([[5, 6]]), "token_type_ids": torch.tensor([[0, 2]])},
+            "token_type_ids has 2",
+        ),
+        ({"input_ids": torch.full((2, 600), 5)}, "600 tokens, but the model has 512 positions"),
+        ({"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([0, 1])}, "labels"),
+    ],
+)
+def test_inputs_that_make_no_sense(
+    tiny_folder: TinyFolder, inputs: dict[str, torch.Tensor], words: str
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+    with pytest.raises(InputError, match=words):
+        model(**inputs)
+
+
+def test_token_types_where_the_family_has_none(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("distilbert")))
+    ids = torch.tensor([[5, 6]])
+    with pytest.raises(InputError, match="no token_type_ids"):
+        model(ids, token_type_ids=torch.zeros_like(ids))
+
+
+def test_unknown_arguments_are_not_dropped(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+    with pytest.raises(TypeError, match="output_attentions"):
+        model(torch.tensor([[5, 6]]), output_attentions=True)
+    with pytest.raises(TypeError, match="trust_remote_code"):
+        AutoModelForSequenceClassification.from_pretrained(None, trust_remote_code=True)  # type: ignore[call-arg]
+
+
+def test_a_cast_to_half_is_refused(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert"))).half()
+    with pytest.raises(OptionError, match="float16"):
+        model(torch.tensor([[5, 6]]))
+
+
+def test_a_folder_that_is_not_there() -> None:
+    with pytest.raises(CheckpointError, match=r"\./nowhere"):
+        AutoModelForSequenceClassification.from_pretrained("./nowhere")
+
+
+def test_an_empty_batch_has_no_rows(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+    with pytest.raises(InputError, match="no rows"):
+        model(torch.empty(0, 5, dtype=torch.int64))

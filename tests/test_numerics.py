@@ -1,0 +1,513 @@
+"""The promise at its root: rows that do not depend on their neighbours, and a proof that notices.
+
+Bits are compared with torch.equal, values with a formula in float64. The planted kernels and
+modules are wrong on purpose: a proof that lets one of them pass proves nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from isobatch.core import Run
+from isobatch.errors import NotInvariantError, UnsupportedModelError
+from isobatch.numerics import Choice, Linear, PackedAttention, activation_named, settle_kernels
+from isobatch.numerics.activations import _BY_NAME, IDENTITY, Activation
+from isobatch.numerics.kernels import Kernel, OneDnnKernel, TileKernel, candidate_kernels
+
+CPU = torch.device("cpu")
+ACTIVATIONS = sorted({activation.name for activation in _BY_NAME.values()})
+FUSED = sorted({activation.name for activation in _BY_NAME.values() if activation.fused})
+NUM_ROWS = 200
+SOME_ROWS = (1, 2, 3, 5, 7, 9, 13, 16, 17, 31, 33, 65, 127, NUM_ROWS)
+HEAD_SHAPES = ((4, 8), (2, 32), (12, 32), (12, 64), (1, 64), (3, 7))
+
+with_onednn = pytest.mark.skipif(
+    not OneDnnKernel.is_available(CPU), reason="this build of torch has no oneDNN"
+)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_linear(num_in: int, num_out: int, activation: Activation = IDENTITY) -> Linear:
+    layer = Linear(num_in, num_out, activation).eval()
+    layer.weight.copy_(normal(num_out, num_in, seed=1) / num_in**0.5)
+    layer.bias.copy_(normal(num_out, seed=2))
+    return layer
+
+
+def slices(num_rows: int = NUM_ROWS) -> Iterator[slice]:
+    """Some rows of all, of every kind of count, at the front, at odd places and at the end."""
+    for count in SOME_ROWS:
+        for first in sorted({0, 1, 7, num_rows - count}):
+            if first + count <= num_rows:
+                yield slice(first, first + count)
+
+
+def rows_that_change(
+    compute: Callable[[slice], Tensor], thread_counts: tuple[int, ...]
+) -> set[str]:
+    """Every way in which rows came out with other bits than among all rows on the first count."""
+    with threads(thread_counts[0]):
+        reference = compute(slice(0, NUM_ROWS))
+    changed = set()
+    for count in thread_counts:
+        with threads(count):
+            for rows in slices():
+                if not torch.equal(compute(rows), reference[rows]):
+                    changed.add(f"{rows.stop - rows.start} rows, {count} threads")
+    return changed
+
+
+def kernel_changes(
+    kernel: Kernel, num_in: int, num_out: int, activation: Activation, joined: bool
+) -> set[str]:
+    layer, x = random_linear(num_in, num_out), normal(NUM_ROWS, num_in)
+    residual = normal(NUM_ROWS, num_out, seed=3) if joined else None
+    weight = kernel.prepack(layer.weight)
+
+    def compute(rows: slice) -> Tensor:
+        part = None if residual is None else residual[rows]
+        return kernel.linear(x[rows], weight, layer.bias, activation, part)
+
+    return rows_that_change(compute, (2, 1))
+
+
+# ------------------------------------------------------------------------ kernels: right values
+
+KERNELS = [pytest.param(OneDnnKernel(), id="onednn", marks=with_onednn)]
+KERNELS += [pytest.param(TileKernel(), id="tiles")]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("num_rows", [1, 2, 31, 32, 33, 70])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_computes_the_formula(kernel: Kernel, num_rows: int, name: str) -> None:
+    activation, layer = activation_named(name), random_linear(40, 24)
+    x, residual = normal(num_rows, 40), normal(num_rows, 24, seed=3)
+    product = F.linear(x.double(), layer.weight.double(), layer.bias.double())
+    expected = activation.function(product)
+    for weight in (layer.weight.detach(), kernel.prepack(layer.weight)):
+        plain = kernel.linear(x, weight, layer.bias, activation, None)
+        torch.testing.assert_close(plain.double(), expected, rtol=1e-5, atol=1e-6)
+        joined = kernel.linear(x, weight, layer.bias, activation, residual)
+        torch.testing.assert_close(joined.double(), expected + residual, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_leaves_its_inputs_alone(kernel: Kernel) -> None:
+    layer, x, residual = random_linear(40, 24), normal(5, 40), normal(5, 24, seed=3)
+    before = [tensor.clone() for tensor in (x, residual, layer.weight, layer.bias)]
+    kernel.linear(x, kernel.prepack(layer.weight), layer.bias, IDENTITY, residual)
+    assert all(map(torch.equal, before, (x, residual, layer.weight, layer.bias)))
+
+
+# --------------------------------------------------------------------- kernels: rows by themselves
+
+sizes = st.integers(1, 80)
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
+@given(num_in=sizes, num_out=sizes)
+@settings(max_examples=25)
+def test_tiles_give_a_row_the_same_bits_wherever_it_stands(
+    num_in: int, num_out: int, joined: bool
+) -> None:
+    assert not kernel_changes(TileKernel(), num_in, num_out, IDENTITY, joined)
+
+
+@pytest.mark.parametrize(("num_in", "num_out"), [(33, 5), (21, 33), (384, 1536), (1536, 384)])
+def test_tiles_give_a_row_the_same_bits_in_shapes_known_to_be_hard(
+    num_in: int, num_out: int
+) -> None:
+    assert not kernel_changes(TileKernel(), num_in, num_out, IDENTITY, joined=False)
+
+
+@with_onednn
+@pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
+@given(num_in=sizes, num_out=sizes)
+@settings(max_examples=25)
+def test_onednn_gives_a_row_the_same_bits_wherever_it_stands(
+    num_in: int, num_out: int, joined: bool
+) -> None:
+    assert not kernel_changes(OneDnnKernel(), num_in, num_out, IDENTITY, joined)
+
+
+@with_onednn
+@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize(("num_in", "num_out"), [(32, 48), (21, 33), (384, 1536), (1536, 384)])
+def test_onednn_with_a_fused_activation_gives_a_row_the_same_bits(
+    num_in: int, num_out: int, name: str
+) -> None:
+    assert not kernel_changes(OneDnnKernel(), num_in, num_out, activation_named(name), False)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("num_in", "num_out"), [(16, 16), (32, 48), (64, 100), (33, 5), (384, 2), (64, 1037)]
+)
+def test_what_the_proof_chooses_keeps_the_bits_of_every_row(
+    num_in: int, num_out: int, name: str
+) -> None:
+    """No shape and no activation may slip through the proof, or be left without a kernel."""
+    layer, x = random_linear(num_in, num_out, activation_named(name)), normal(NUM_ROWS, num_in)
+    (choice,) = settle_kernels(layer)
+    assert not rows_that_change(lambda rows: layer(x[rows]), (2, 1)), choice
+
+
+# ----------------------------------------------------------------------------- the linear layer
+
+
+def test_a_linear_without_a_chosen_kernel_says_what_to_call() -> None:
+    with pytest.raises(RuntimeError, match="settle_kernels"):
+        random_linear(4, 4)(normal(2, 4))
+
+
+@pytest.mark.parametrize("activation", ["linear", "gelu"])
+def test_prepacking_drops_the_weight_and_changes_no_bit(activation: str) -> None:
+    layer, x = random_linear(40, 24, activation_named(activation)), normal(9, 40)
+    settle_kernels(layer)
+    before = layer(x)
+    layer.prepack()
+    assert "weight" not in dict(layer.named_parameters())
+    assert torch.equal(layer(x), before)
+
+
+def test_an_activation_that_is_not_implemented_is_refused_by_name() -> None:
+    with pytest.raises(
+        UnsupportedModelError, match="'gelu_10' is not implemented; these are: gelu"
+    ):
+        activation_named("gelu_10")
+
+
+# --------------------------------------------------------------------------------- attention
+
+
+def attention_by_formula(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
+    """One sequence in float64; query [asking, hidden], key and value [length, hidden]."""
+    q, k, v = (
+        tensor.double().view(len(tensor), num_heads, -1).transpose(0, 1)
+        for tensor in (query, key, value)
+    )
+    weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)
+    return (weights @ v).transpose(0, 1).reshape(query.shape)
+
+
+def attention_inputs(length: int, hidden: int) -> tuple[Tensor, Tensor, Tensor, tuple[Run, ...]]:
+    """Three sequences of one length behind a short one, so that they begin at an odd token."""
+    runs = (Run(0, 0, 1, 3), Run(1, 3, 3, length))
+    query, key, value = (normal(3 + 3 * length, hidden, seed=seed) for seed in range(3))
+    return query, key, value, runs
+
+
+def attention_changes(
+    attention: PackedAttention, length: int, first_only: bool, thread_counts: tuple[int, ...]
+) -> set[str]:
+    """Where a sequence alone, or any thread count, gives other bits than all on the first count."""
+    query, key, value, runs = attention_inputs(length, attention.num_heads * attention.head_dim)
+    if first_only:
+        query = query[[run.first_token for whole in runs for run in whole.split()]]
+    reference = None
+    changed = set()
+    for count in thread_counts:
+        with threads(count):
+            together = attention(query, key, value, runs, first_only=first_only)
+            reference = together if reference is None else reference
+            if not torch.equal(together, reference):
+                changed.add(f"length {length} in company, {count} threads")
+            for run in runs[1].split():
+                rows = run.sequences if first_only else run.tokens
+                parts = query[rows], key[run.tokens], value[run.tokens]
+                alone = attention(*parts, (Run(0, 0, 1, length),), first_only=first_only)
+                if not torch.equal(alone, reference[rows]):
+                    changed.add(f"length {length} alone, {count} threads")
+    return changed
+
+
+@pytest.mark.parametrize("first_only", [False, True], ids=("full", "first"))
+@pytest.mark.parametrize(("num_heads", "head_dim"), HEAD_SHAPES)
+def test_attention_gives_a_sequence_the_same_bits_alone_and_in_company_at_every_length(
+    num_heads: int, head_dim: int, first_only: bool
+) -> None:
+    attention = PackedAttention(num_heads, head_dim).eval()
+    lengths = (*range(1, 131), 191, 192, 257, 385, 512)
+    assert not {c for n in lengths for c in attention_changes(attention, n, first_only, (2, 1))}
+
+
+@pytest.mark.parametrize("first_only", [False, True], ids=("full", "first"))
+@pytest.mark.parametrize(("num_heads", "head_dim"), HEAD_SHAPES)
+def test_attention_gives_a_sequence_the_same_bits_on_three_threads(
+    num_heads: int, head_dim: int, first_only: bool
+) -> None:
+    attention = PackedAttention(num_heads, head_dim).eval()
+    lengths = (1, 2, 5, 17, 20, 27, 33, 40, 98)
+    assert not {c for n in lengths for c in attention_changes(attention, n, first_only, (1, 3))}
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 17, 64, 129])
+@pytest.mark.parametrize(("num_heads", "head_dim"), HEAD_SHAPES)
+def test_attention_computes_the_formula(num_heads: int, head_dim: int, length: int) -> None:
+    attention = PackedAttention(num_heads, head_dim).eval()
+    query, key, value, runs = attention_inputs(length, num_heads * head_dim)
+    singles = [single for run in runs for single in run.split()]
+    expected = [
+        attention_by_formula(query[run.tokens], key[run.tokens], value[run.tokens], num_heads)
+        for run in singles
+    ]
+    for attention.split_runs in (False, True):
+        full = attention(query, key, value, runs, first_only=False)
+        torch.testing.assert_close(full.double(), torch.cat(expected), rtol=1e-5, atol=1e-6)
+        firsts = query[[run.first_token for run in singles]]
+        first = attention(firsts, key, value, runs, first_only=True)
+        wanted = torch.stack([rows[0] for rows in expected])
+        torch.testing.assert_close(first.double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+# -------------------------------------------------------------------- the proof: planted faults
+
+
+def one_ulp_up(tensor: Tensor) -> Tensor:
+    return torch.nextafter(tensor, torch.full_like(tensor, torch.inf))
+
+
+@dataclass
+class PlantedKernel:
+    """Right but for `spoil`: (product, is the weight packed, is there a residual) → product."""
+
+    spoil: Callable[[Tensor, bool, bool], Tensor]
+    name: str = "planted"
+
+    def prepack(self, weight: Tensor) -> Tensor:
+        self.packed = weight.clone()
+        return self.packed
+
+    def linear(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        residual: Tensor | None,
+    ) -> Tensor:
+        product = candidate_kernels(x.device)[0].linear(x, weight, bias, activation, residual)
+        return self.spoil(product, weight is self.packed, residual is not None)
+
+
+def _last_row_moves(product: Tensor) -> Tensor:
+    return torch.cat([product[:-1], one_ulp_up(product[-1:])])
+
+
+def _every_fourth_row_moves(product: Tensor) -> Tensor:
+    fourth = torch.arange(len(product))[:, None] % 4 == 0
+    return torch.where(fourth, one_ulp_up(product), product)
+
+
+def _one_element_moves(product: Tensor) -> Tensor:
+    moved = product.clone()
+    moved[0, 0] = one_ulp_up(moved[0, 0])
+    return moved
+
+
+FAULTS: dict[str, Callable[[Tensor, bool, bool], Tensor]] = {
+    "few rows take another kernel": lambda p, _, __: one_ulp_up(p) if len(p) < 10 else p,
+    "one row takes another kernel": lambda p, _, __: one_ulp_up(p) if len(p) == 1 else p,
+    "many rows take another kernel": lambda p, _, __: one_ulp_up(p) if len(p) > 100 else p,
+    "the thread count counts": lambda p, _, __: p if torch.get_num_threads() > 1 else one_ulp_up(p),
+    "packed is not plain": lambda p, packed, _: one_ulp_up(p) if packed else p,
+    "the last row is another": lambda p, _, __: _last_row_moves(p),
+    "the place in the batch counts": lambda p, _, __: _every_fourth_row_moves(p),
+    "one element of the first row": lambda p, _, __: _one_element_moves(p),
+    "the neighbours count": lambda p, _, __: p * (1 + 1e-6 * p.abs().max()),
+    "only with a residual": lambda p, _, joined: one_ulp_up(p) if joined and len(p) < 3 else p,
+}
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, *kernels: Kernel) -> None:
+    monkeypatch.setattr("isobatch.numerics.proof.candidate_kernels", lambda device: kernels)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with threads(2):
+        yield
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_kernel_is_refused_and_the_next_one_taken(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, PlantedKernel(FAULTS[fault]), TileKernel())
+    layer = random_linear(32, 32)
+    (choice,) = settle_kernels(layer)
+    assert choice.operation == "linear 32→32 linear"
+    assert choice.kernel == "tiles"
+    assert choice.reason.startswith("planted refused (a row's bits are others in ")
+    assert isinstance(layer.kernel, TileKernel)
+
+
+def test_a_kernel_without_a_fault_is_taken_and_nothing_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control: it is the faults that are refused above, not the planting."""
+    plant(monkeypatch, PlantedKernel(lambda product, _, __: product), TileKernel())
+    (choice,) = settle_kernels(random_linear(32, 32))
+    assert choice.kernel == "planted"
+    assert "refused" not in choice.reason
+
+
+def test_without_any_sound_kernel_loading_fails_and_names_every_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spoil = FAULTS["few rows take another kernel"]
+    plant(monkeypatch, PlantedKernel(spoil, "first"), PlantedKernel(spoil, "second"))
+    with pytest.raises(
+        NotInvariantError, match="linear 8→6 linear: .*first refused.*second refused"
+    ):
+        settle_kernels(random_linear(8, 6))
+
+
+def test_a_kernel_is_chosen_once_a_shape_and_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, TileKernel())
+    gelu = activation_named("gelu")
+    model = nn.Sequential(*(random_linear(8, 8, act) for act in (IDENTITY, gelu, IDENTITY)))
+    choices = settle_kernels(model)
+    assert [choice.operation for choice in choices] == ["linear 8→8 linear", "linear 8→8 gelu"]
+    assert all(isinstance(layer.kernel, TileKernel) for layer in model)
+
+
+class WholeModel(nn.Module):
+    """One of each operation."""
+
+    def __init__(
+        self, attention: PackedAttention | None = None, norm: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.linear = random_linear(32, 32)
+        self.attention = attention or PackedAttention(4, 8)
+        self.norm = norm or nn.LayerNorm(32)
+
+
+def test_the_proof_reports_every_operation_with_a_reason() -> None:
+    choices = settle_kernels(WholeModel().eval())
+    assert {choice.operation for choice in choices} == {
+        "linear 32→32 linear",
+        "attention 4×8",
+        "layer norm 32",
+    }
+    assert all(choice.reason for choice in choices)
+
+
+class CompanyAttention(PackedAttention):
+    """Sequences in company come out one ulp higher than alone."""
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
+        mixed = super()._attend(query, key, value, run)
+        return one_ulp_up(mixed) if run.num_sequences > 1 else mixed
+
+
+class ShortAttention(PackedAttention):
+    """Only with one query, the first token's, and only in company."""
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
+        mixed = super()._attend(query, key, value, run)
+        asking = len(query) // run.num_sequences
+        return one_ulp_up(mixed) if run.num_sequences > 1 and asking < run.length else mixed
+
+
+class ThreadAttention(PackedAttention):
+    """One thread gives other bits than two, alone as in company."""
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
+        mixed = super()._attend(query, key, value, run)
+        return mixed if torch.get_num_threads() > 1 else one_ulp_up(mixed)
+
+
+@pytest.mark.parametrize("kind", [CompanyAttention, ShortAttention])
+def test_attention_that_changes_in_company_is_computed_sequence_by_sequence(
+    kind: type[PackedAttention],
+) -> None:
+    attention = kind(4, 8).eval()
+    choice = choice_for("attention 4×8", settle_kernels(WholeModel(attention).eval()))
+    assert choice.kernel == "sequence by sequence"
+    assert choice.reason.startswith("runs of equal length refused (bits change at length ")
+    assert attention.split_runs
+    assert not attention_changes(attention, 5, first_only=False, thread_counts=(2, 1))
+    assert not attention_changes(attention, 5, first_only=True, thread_counts=(2, 1))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_attention_that_changes_with_the_threads_is_refused_and_the_threads_are_restored() -> None:
+    with pytest.raises(NotInvariantError, match="attention 4×8: .*sequence by sequence refused"):
+        settle_kernels(WholeModel(ThreadAttention(4, 8)).eval())
+    assert torch.get_num_threads() == 2
+
+
+class NeighbourNorm(nn.LayerNorm):
+    """Few rows come out one ulp higher."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = super().forward(x)
+        return one_ulp_up(normed) if len(x) < 10 else normed
+
+
+def test_a_layer_norm_that_looks_at_its_neighbours_is_refused() -> None:
+    with pytest.raises(NotInvariantError, match="layer norm 32"):
+        settle_kernels(WholeModel(norm=NeighbourNorm(32)).eval())
+
+
+def choice_for(operation: str, choices: tuple[Choice, ...]) -> Choice:
+    (choice,) = (choice for choice in choices if choice.operation == operation)
+    return choice
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_settling_restores_the_number_of_threads(count: int) -> None:
+    with threads(count):
+        settle_kernels(WholeModel().eval())
+        assert torch.get_num_threads() == count
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_settling_restores_the_number_of_threads_when_a_kernel_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail_on_one_thread(product: Tensor, packed: bool, joined: bool) -> Tensor:
+        if torch.get_num_threads() == 1:
+            raise ArithmeticError("planted")
+        return product
+
+    plant(monkeypatch, PlantedKernel(fail_on_one_thread))
+    with pytest.raises(ArithmeticError, match="planted"):
+        settle_kernels(random_linear(8, 8))
+    assert torch.get_num_threads() == 2
+
+
+def test_settling_leaves_the_global_random_generator_alone() -> None:
+    before = torch.get_rng_state()
+    settle_kernels(WholeModel().eval())
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,284 @@
+"""The model against transformers, the oracle: same logits, same gradients, same activations.
+
+1e-5 is absolute and needs no scaling: the tiny checkpoints' logits are of ordinary size (up to 5),
+and float32's own error is a few 1e-6 there.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from conftest import TinyFolder
+from tiny_checkpoints import (
+    COUNTED_FROM_PADDING,
+    FAMILIES,
+    Tiny,
+    pad_left,
+    pad_right,
+    random_ids,
+    reference_model,
+)
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
+
+from isobatch.checkpoint import hub_name
+from isobatch.core import Encoding
+from isobatch.model import SequenceClassifier, read_model, read_packed_model
+from isobatch.numerics import activation_named, settle_kernels
+from isobatch.numerics.activations import _BY_NAME
+from isobatch.packed import pack, unpad
+
+LENGTHS = (2, 3, 5, 5, 8, 17, 17, 64, 129, 300, 511, 512)
+SHAPES = (
+    {"num_heads": 4, "head_dim": 8},
+    {"num_heads": 2, "head_dim": 32, "num_labels": 3, "num_layers": 3},
+    {"num_heads": 3, "head_dim": 7, "num_labels": 1, "num_layers": 1, "intermediate_size": 33},
+)
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
+
+Models = tuple[SequenceClassifier, PreTrainedModel]
+ModelsOf = Callable[[Tiny], Models]
+
+
+@pytest.fixture(scope="session")
+def models_of(tiny_folder: TinyFolder) -> ModelsOf:
+    """Our model, settled but not prepacked, and transformers', of the same checkpoint."""
+    made: dict[Tiny, Models] = {}
+
+    def both(tiny: Tiny) -> Models:
+        if tiny not in made:
+            ours = read_model(tiny_folder(tiny))
+            settle_kernels(ours)
+            made[tiny] = ours, reference_model(tiny_folder(tiny))
+        return made[tiny]
+
+    return both
+
+
+def encodings_of(
+    rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None
+) -> list[Encoding]:
+    types = types or [[0] * len(row) for row in rows]
+    return [Encoding(row, kinds) for row, kinds in zip(rows, types, strict=True)]
+
+
+def packed_logits(model: SequenceClassifier, rows: Sequence[Sequence[int]], tiny: Tiny) -> Tensor:
+    with torch.no_grad():
+        return model(pack(encodings_of(rows), tiny.padding_idx))
+
+
+def unpadded_logits(
+    model: SequenceClassifier, padded: tuple[Tensor, Tensor], tiny: Tiny, **kwargs: Tensor
+) -> Tensor:
+    """Logits of a padded batch in the order of its rows."""
+    batch, order = unpad(*padded, padding_idx=tiny.padding_idx, **kwargs)
+    with torch.no_grad():
+        logits = model(batch)
+    result = torch.empty_like(logits)
+    result[list(order)] = logits
+    return result
+
+
+def reference_logits(
+    model: PreTrainedModel, padded: tuple[Tensor, Tensor], **kwargs: Tensor
+) -> Tensor:
+    with torch.no_grad():
+        return model(input_ids=padded[0], attention_mask=padded[1], **kwargs).logits
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=("4x8", "2x32", "3x7"))
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_packed_texts_have_the_logits_of_transformers(
+    model_type: str, shape: dict[str, int], models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type, **shape)
+    ours, theirs = models_of(tiny)
+    rows = random_ids(LENGTHS, tiny)
+    expected = reference_logits(theirs, pad_right(rows, tiny.pad_token_id))
+    assert expected.std(0).min() > 0.1, "logits that hardly vary would prove nothing"
+    torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_prepacked_model_has_the_logits_of_transformers(
+    model_type: str, models_of: ModelsOf, tiny_folder: TinyFolder
+) -> None:
+    tiny = Tiny(model_type)
+    unpacked, theirs = models_of(tiny)
+    prepacked, _ = read_packed_model(tiny_folder(tiny), torch.device("cpu"))
+    rows = random_ids(LENGTHS, tiny)
+    logits = packed_logits(prepacked, rows, tiny)
+    expected = reference_logits(theirs, pad_right(rows, tiny.pad_token_id))
+    torch.testing.assert_close(logits, expected, **CLOSE)
+    assert torch.equal(logits, packed_logits(unpacked, rows, tiny))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_text_has_the_same_bits_alone_and_in_company(
+    model_type: str, models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type)
+    ours, _ = models_of(tiny)
+    rows = random_ids(LENGTHS, tiny)
+    together = packed_logits(ours, rows, tiny)
+    alone = torch.cat([packed_logits(ours, [row], tiny) for row in rows])
+    assert torch.equal(together, alone)
+    assert torch.equal(packed_logits(ours, rows[::-1], tiny), together.flip(0))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_padded_batch_has_the_logits_of_transformers(
+    model_type: str, models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type)
+    ours, theirs = models_of(tiny)
+    padded = pad_right(random_ids((17, 2, 512, 5, 300, 5), tiny), tiny.pad_token_id)
+    expected = reference_logits(theirs, padded)
+    torch.testing.assert_close(unpadded_logits(ours, padded, tiny), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_pads_on_the_left_give_the_same_bits_as_on_the_right(
+    model_type: str, models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type)
+    ours, _ = models_of(tiny)
+    rows = random_ids((17, 2, 90, 5, 5), tiny)
+    right = unpadded_logits(ours, pad_right(rows, tiny.pad_token_id), tiny)
+    left = unpadded_logits(ours, pad_left(rows, tiny.pad_token_id), tiny)
+    assert torch.equal(left, right)
+    assert torch.equal(right, packed_logits(ours, rows, tiny))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_holes_in_the_mask_mean_what_they_mean_to_transformers(
+    model_type: str, models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type)
+    ours, theirs = models_of(tiny)
+    ids, mask = pad_right(random_ids((17, 30, 6), tiny), tiny.pad_token_id)
+    whole = unpadded_logits(ours, (ids, mask), tiny)
+    holed = mask.clone()
+    holed[0, 3:6], holed[1, 28], holed[2, 1] = 0, 0, 0
+    logits = unpadded_logits(ours, (ids, holed), tiny)
+    torch.testing.assert_close(logits, reference_logits(theirs, (ids, holed)), **CLOSE)
+    assert (logits - whole).abs().max() > 0.01, "holes that change nothing would prove nothing"
+
+
+@pytest.mark.parametrize("model_type", COUNTED_FROM_PADDING)
+def test_a_pad_id_inside_a_text_counts_as_transformers_counts_it(
+    model_type: str, models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type)
+    ours, theirs = models_of(tiny)
+    rows = random_ids((9, 20), tiny)
+    rows[0][4] = rows[1][2] = rows[1][3] = rows[1][19] = tiny.pad_token_id
+    expected = reference_logits(theirs, pad_right(rows, tiny.pad_token_id))
+    torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
+    padded = pad_right(rows, tiny.pad_token_id)
+    assert torch.equal(unpadded_logits(ours, padded, tiny), packed_logits(ours, rows, tiny))
+
+
+@pytest.mark.parametrize("model_type", ["bert", "electra"])
+def test_token_types_reach_the_logits_as_in_transformers(
+    model_type: str, models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type)
+    ours, theirs = models_of(tiny)
+    rows = random_ids((17, 6, 90), tiny)
+    types = [[0] * (len(row) // 2) + [1] * (len(row) - len(row) // 2) for row in rows]
+    padded, padded_types = pad_right(rows, tiny.pad_token_id), pad_right(types, 0)[0]
+    expected = reference_logits(theirs, padded, token_type_ids=padded_types)
+    with torch.no_grad():
+        logits = ours(pack(encodings_of(rows, types)))
+    torch.testing.assert_close(logits, expected, **CLOSE)
+    unpadded = unpadded_logits(ours, padded, tiny, token_type_ids=padded_types)
+    assert torch.equal(unpadded, logits)
+    assert (logits - packed_logits(ours, rows, tiny)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", _BY_NAME)
+def test_an_activation_is_the_function_that_transformers_calls_so(name: str) -> None:
+    x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([-1e4, -0.0, 0.0, 1e4])])
+    torch.testing.assert_close(activation_named(name).function(x), ACT2FN[name](x))
+    assert torch.isfinite(activation_named(name).function(x)).all()
+
+
+@pytest.mark.parametrize("name", _BY_NAME)
+def test_a_model_with_any_listed_activation_has_the_logits_of_transformers(
+    name: str, models_of: ModelsOf
+) -> None:
+    tiny = Tiny("bert", hidden_act=name, num_layers=1)
+    ours, theirs = models_of(tiny)
+    rows = random_ids((2, 9, 33), tiny)
+    expected = reference_logits(theirs, pad_right(rows, tiny.pad_token_id))
+    torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=("eval", "train"))
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_every_gradient_is_that_of_transformers(
+    model_type: str, training: bool, models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type, dropout=0.0, num_labels=3)
+    ours, theirs = copy.deepcopy(models_of(tiny))
+    ours.train(training)
+    theirs.train(training)
+    rows, labels = random_ids((2, 7, 7, 40, 130), tiny), torch.tensor([0, 2, 1, 1, 0])
+    ids, mask = pad_right(rows, tiny.pad_token_id)
+    logits = ours(pack(encodings_of(rows), tiny.padding_idx))
+    expected = theirs(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(logits, expected, **CLOSE)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    torch.nn.functional.cross_entropy(expected, labels).backward()
+    wanted = {name: parameter.grad for name, parameter in theirs.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        gradient = wanted.pop(hub_name(ours.config.family, name))
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        torch.testing.assert_close(parameter.grad, gradient, **CLOSE, msg=name)
+        # A key's bias moves all scores of a query alike, so that softmax takes its gradient away.
+        assert name.endswith("key.bias") or parameter.grad.abs().max() > 1e-3, name
+    assert not wanted
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_asking_for_gradients_changes_no_bit(model_type: str, models_of: ModelsOf) -> None:
+    tiny = Tiny(model_type)
+    ours, _ = models_of(tiny)
+    rows = random_ids(LENGTHS, tiny)
+    with_gradients = ours(pack(encodings_of(rows), tiny.padding_idx))
+    assert with_gradients.grad_fn is not None
+    assert torch.equal(with_gradients, packed_logits(ours, rows, tiny))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_dropout_acts_in_training_only(model_type: str, models_of: ModelsOf) -> None:
+    tiny = Tiny(model_type)
+    model = copy.deepcopy(models_of(tiny)[0])
+    batch = pack(encodings_of(random_ids((4, 9), tiny)), tiny.padding_idx)
+    assert torch.equal(model(batch), model(batch))
+    model.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert not torch.equal(model(batch), model(batch))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_head_drops_its_input_where_transformers_does(
+    model_type: str, tiny_folder: TinyFolder
+) -> None:
+    """A dropped input feature leaves a column of the dense layer's gradient at zero."""
+    tiny = Tiny(model_type, dropout=0.5)
+    ours, theirs = read_model(tiny_folder(tiny)).train(), reference_model(tiny_folder(tiny)).train()
+    row = random_ids((9,), tiny)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ours(pack(encodings_of(row), tiny.padding_idx)).sum().backward()
+        theirs(input_ids=torch.tensor(row)).logits.sum().backward()
+    name = hub_name(ours.config.family, "head.dense.weight")
+    expected = dict(theirs.named_parameters())[name].grad
+    drops, should_drop = ((g == 0).all(0).any() for g in (ours.head.dense.weight.grad, expected))
+    assert bool(drops) is bool(should_drop)

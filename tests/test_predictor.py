@@ -1,0 +1,254 @@
+"""Classifier: what it accepts, what it answers, and what it refuses, on the bundled model."""
+
+import itertools
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from conftest import TinyFolder
+from tiny_checkpoints import Tiny
+from tokenizer_folders import write_wordpiece_folder
+
+from isobatch import Classifier, Prediction, predictor
+from isobatch.checkpoint import bundled_folder
+from isobatch.core import Encoding, predict
+from isobatch.errors import InputError, IsobatchError, OptionError, TooLongError
+
+NICE = "Today is a nice day!"
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.from_pretrained()
+
+
+def test_one_text_is_one_prediction(classifier: Classifier) -> None:
+    answer = classifier(NICE)
+    assert isinstance(answer, Prediction)
+    assert answer.label == "POSITIVE"
+    assert answer.num_tokens == 8
+    assert not answer.truncated
+    assert list(answer.scores) == list(classifier.labels) == ["NEGATIVE", "POSITIVE"]
+    assert math.isclose(sum(answer.scores.values()), 1.0)
+    assert answer.score == max(answer.scores.values())
+
+
+def test_a_prediction_prints_as_documented(classifier: Classifier) -> None:
+    shown = repr(classifier(NICE))
+    assert shown.startswith("Prediction(label='POSITIVE', score=0.9")
+    assert shown.endswith("), truncated=False)")
+
+
+def test_scores_agree_with_transformers(classifier: Classifier) -> None:
+    folder = bundled_folder()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32
+    )
+    texts = [
+        NICE,
+        "But what about tomorrow? Im not sure.",
+        "",
+        "word " * 700,
+        "[PAD] [SEP]",
+        "é 😀",
+    ]
+    for text in texts:
+        with torch.no_grad():
+            expected = model(**tokenizer(text, truncation=True, return_tensors="pt")).logits[0]
+        answer = classifier(text)
+        assert answer.logits == pytest.approx(expected.tolist(), abs=1e-5)
+        assert answer.score == pytest.approx(expected.double().softmax(0).max().item(), abs=1e-6)
+
+
+def test_lists_and_other_iterables_are_answered_in_order(classifier: Classifier) -> None:
+    texts = ["good", "bad", "very long and " * 20, ""]
+    expected = [classifier(text) for text in texts]
+    assert classifier(texts) == expected
+    assert classifier(iter(texts)) == expected
+    assert list(classifier.stream(iter(texts))) == expected
+    assert [p.logits for p in expected] == [tuple(row) for row in classifier.logits(texts).tolist()]
+
+
+def test_pairs_are_tuples(classifier: Classifier) -> None:
+    pair = ("a question", "its answer")
+    alone = classifier(pair)
+    assert isinstance(alone, Prediction)
+    assert alone.num_tokens == 7
+    assert classifier([pair, "a text"])[0] == alone
+    assert classifier(list(pair))[0] != alone
+
+
+def test_nothing_asked_is_nothing_answered(classifier: Classifier) -> None:
+    assert classifier([]) == []
+    assert list(classifier.stream([])) == []
+    assert classifier.logits([]).shape == (0, 2)
+    assert classifier.logits([]).dtype == np.float32
+
+
+def test_an_empty_text_is_a_text(classifier: Classifier) -> None:
+    assert classifier("").num_tokens == 2
+
+
+def test_special_tokens_in_a_text_are_read_as_transformers_reads_them(
+    classifier: Classifier,
+) -> None:
+    assert classifier("[PAD] [SEP] [PAD]").num_tokens == 5
+
+
+@pytest.mark.parametrize("text", ["word " * 200_000, "x" * 1_000_000], ids=["words", "one word"])
+def test_a_megabyte_of_text(classifier: Classifier, text: str) -> None:
+    answer = classifier(text)
+    assert answer.num_tokens <= 512
+    assert answer.truncated == (answer.num_tokens == 512)
+
+
+def test_a_long_text_is_cut_and_marked_or_refused(classifier: Classifier) -> None:
+    assert [answer.truncated for answer in classifier(["short", "word " * 600])] == [False, True]
+    with pytest.raises(TooLongError, match=r"text 1: has more than 512 tokens"):
+        classifier(["short", "word " * 600], truncation="error")
+    strict = Classifier.from_pretrained(truncation="error")
+    with pytest.raises(TooLongError, match="text 0"):
+        strict.logits(["word " * 600])
+    assert strict("word " * 510).num_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("texts", "index"),
+    [
+        ([NICE, None], 1),
+        ([float("nan")], 0),
+        (["a", "b", b"bytes"], 2),
+        (["a", ("b",)], 1),
+        (["a", ("b", 1)], 1),
+        (["a", ["b", "c"]], 1),
+        (("a", "b", "c"), 0),
+        (["fine", "lone \ud83d surrogate"], 1),
+        (["fine", ("pair", "\udc00")], 1),
+    ],
+)
+def test_what_is_no_text_is_named_by_its_index(
+    classifier: Classifier, texts: object, index: int
+) -> None:
+    with pytest.raises(InputError, match=rf"^text {index}: "):
+        classifier(texts)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("texts", [3, None, b"bytes", {"text": "x"}])
+def test_what_is_no_list_of_texts_is_refused(classifier: Classifier, texts: object) -> None:
+    with pytest.raises(InputError, match="expected a text"):
+        classifier(texts)  # type: ignore[call-overload]
+
+
+def test_logits_wants_a_list(classifier: Classifier) -> None:
+    with pytest.raises(InputError, match="list"):
+        classifier.logits("a text")
+
+
+def test_stream_reads_a_window_ahead_and_no_further(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "WINDOW_TEXTS", 8)
+    asked = itertools.count()
+    endless: Iterator[str] = (f"text {next(asked)}" for _ in itertools.repeat(None))
+    answers = list(itertools.islice(classifier.stream(endless), 20))
+    assert next(asked) == 24
+    assert answers == classifier([f"text {number}" for number in range(20)])
+
+
+def test_stream_names_the_index_in_the_whole_stream(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
+    answers = classifier.stream(["a"] * 9 + [None])  # type: ignore[list-item]
+    assert len(list(itertools.islice(answers, 8))) == 8
+    with pytest.raises(InputError, match=r"^text 9: "):
+        next(answers)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "fp64"},
+        {"device": "abacus"},
+        {"device": "meta"},
+        {"threads": 0},
+        {"max_batch_tokens": 0},
+        {"truncation": "perhaps"},
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=str(next(iter(options.values())))):
+        Classifier.from_pretrained(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_without_a_device_says_so() -> None:
+    with pytest.raises(OptionError, match="no CUDA device"):
+        Classifier.from_pretrained(device="cuda")
+
+
+def test_threads_are_set_when_asked_for() -> None:
+    before = torch.get_num_threads()
+    try:
+        Classifier.from_pretrained(threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_weight_is_not_kept_twice(classifier: Classifier) -> None:
+    names = {name for name, _ in classifier._model.named_parameters()}
+    assert "blocks.0.up.bias" in names
+    assert "blocks.0.up.weight" not in names
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "num_labels", "expected"),
+    [
+        (None, 3, "softmax"),
+        ("single_label_classification", 3, "softmax"),
+        ("multi_label_classification", 3, "sigmoid"),
+        (None, 1, "sigmoid"),
+        ("regression", 1, "none"),
+        ("regression", 2, "none"),
+    ],
+)
+def test_scores_follow_the_problem_type(
+    tmp_path: Path,
+    tiny_folder: TinyFolder,
+    problem_type: str | None,
+    num_labels: int,
+    expected: str,
+) -> None:
+    tiny = Tiny("bert", problem_type=problem_type, num_labels=num_labels)
+    for file in tiny_folder(tiny).iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    write_wordpiece_folder(tmp_path, "bert")
+    answer = Classifier.from_pretrained(tmp_path)("a b c")
+    logits = torch.tensor(answer.logits, dtype=torch.float64)
+    scores = {"softmax": logits.softmax(0), "sigmoid": logits.sigmoid(), "none": logits}[expected]
+    assert list(answer.scores.values()) == pytest.approx(scores.tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_scores_never_overflow(activation: str) -> None:
+    answer = predict([-1e30, 1e30, 0.0], ["a", "b", "c"], activation, Encoding([1], [0]))  # type: ignore[arg-type]
+    assert answer.label == "b"
+    assert all(0.0 <= score <= 1.0 for score in answer.scores.values())
+
+
+def test_all_errors_are_of_one_tree() -> None:
+    from isobatch import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    raised = [
+        kind for kind in kinds if issubclass(kind, Exception) and not issubclass(kind, Warning)
+    ]
+    assert all(issubclass(kind, IsobatchError) for kind in raised)
+    assert sys.modules["isobatch.errors"] is errors

@@ -1,0 +1,175 @@
+"""Tiny random checkpoint folders of every family, written by transformers itself: the oracle.
+
+A folder holds config.json and safetensors, no tokenizer: whoever needs text adds one. The weights
+are drawn from wider normal distributions than an untrained model has, so that logits of different
+texts differ in the first digit and a fault in any one tensor shows in them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+FAMILIES = ("distilbert", "bert", "roberta", "xlm-roberta", "camembert", "electra")
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
+"""Families that count positions from pad_token_id + 1 on."""
+
+MAX_TOKENS = 512
+VOCAB_SIZE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Tiny:
+    """What a tiny checkpoint is to be; equal ones are the same bits."""
+
+    model_type: str
+    num_heads: int = 4
+    head_dim: int = 8
+    num_layers: int = 2
+    intermediate_size: int = 48
+    embedding_size: int = 24
+    hidden_act: str = "gelu"
+    num_labels: int = 2
+    problem_type: str | None = None
+    dropout: float = 0.1
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    max_shard_size: str = "5GB"
+    vocab_size: int = VOCAB_SIZE
+    seed: int = 0
+
+    @property
+    def hidden_size(self) -> int:
+        return self.num_heads * self.head_dim
+
+    @property
+    def pad_token_id(self) -> int:
+        return 1 if self.model_type in COUNTED_FROM_PADDING else 0
+
+    @property
+    def padding_idx(self) -> int | None:
+        """As `isobatch.packed` takes it."""
+        return self.pad_token_id if self.model_type in COUNTED_FROM_PADDING else None
+
+    @property
+    def has_token_types(self) -> bool:
+        """Whether the family tells the texts of a pair apart by type."""
+        return self.model_type in ("bert", "electra")
+
+
+def write_checkpoint(folder: Path, tiny: Tiny) -> Path:
+    """Write the checkpoint of `tiny` into `folder` and return the folder."""
+    model = random_model(tiny).to(getattr(torch, tiny.dtype))
+    model.save_pretrained(folder, max_shard_size=tiny.max_shard_size)
+    return folder
+
+
+def random_model(tiny: Tiny) -> transformers.PreTrainedModel:
+    """transformers' own model with the weights of `tiny`, in eval mode."""
+    model = transformers.AutoModelForSequenceClassification.from_config(tiny_config(tiny))
+    return fill_randomly(model, tiny.seed).eval()
+
+
+def tiny_config(tiny: Tiny) -> transformers.PreTrainedConfig:
+    """The family's configuration, in its own words."""
+    head = {"num_labels": tiny.num_labels, "problem_type": tiny.problem_type}
+    shared = {"vocab_size": tiny.vocab_size, "pad_token_id": tiny.pad_token_id, **head}
+    words = _distilbert_words(tiny) if tiny.model_type == "distilbert" else _bert_words(tiny)
+    return transformers.AutoConfig.for_model(tiny.model_type, **shared, **words)
+
+
+def _distilbert_words(tiny: Tiny) -> dict[str, object]:
+    return {
+        "dim": tiny.hidden_size,
+        "n_heads": tiny.num_heads,
+        "n_layers": tiny.num_layers,
+        "hidden_dim": tiny.intermediate_size,
+        "activation": tiny.hidden_act,
+        "max_position_embeddings": MAX_TOKENS,
+        "dropout": tiny.dropout,
+        "attention_dropout": tiny.dropout,
+        "seq_classif_dropout": tiny.dropout,
+    }
+
+
+def _bert_words(tiny: Tiny) -> dict[str, object]:
+    beyond = 0 if tiny.padding_idx is None else tiny.padding_idx + 1
+    words: dict[str, object] = {
+        "hidden_size": tiny.hidden_size,
+        "num_attention_heads": tiny.num_heads,
+        "num_hidden_layers": tiny.num_layers,
+        "intermediate_size": tiny.intermediate_size,
+        "hidden_act": tiny.hidden_act,
+        "max_position_embeddings": MAX_TOKENS + beyond,
+        "type_vocab_size": 2 if tiny.has_token_types else 1,
+        "hidden_dropout_prob": tiny.dropout,
+        "attention_probs_dropout_prob": tiny.dropout,
+        # 1e-5 for the families that have it so; not one that a config without the key would give.
+        "layer_norm_eps": 1e-12 if tiny.has_token_types else 1e-5,
+    }
+    if tiny.model_type == "electra":
+        words["embedding_size"] = tiny.embedding_size
+    return words
+
+
+def fill_randomly(
+    model: transformers.PreTrainedModel, seed: int = 0
+) -> transformers.PreTrainedModel:
+    """Draw every parameter anew from a seed, the same on every machine and in every version.
+
+    Matrices N(0, 1.7 / √inputs), tables N(0, 1), norm weights near 1, biases N(0, 0.2). Nothing
+    stays at zero or one, so that a bias, a norm or a pad's row that is left out or swapped shows.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                mean, deviation = _distribution(module, name)
+                drawn = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(mean + deviation * drawn)
+    return model
+
+
+def _distribution(module: nn.Module, name: str) -> tuple[float, float]:
+    if isinstance(module, nn.Embedding):
+        return 0.0, 1.0
+    if isinstance(module, nn.LayerNorm):
+        return (1.0, 0.2) if name == "weight" else (0.0, 0.2)
+    if isinstance(module, nn.Linear) and name == "weight":
+        return 0.0, 1.7 / math.sqrt(module.in_features)
+    return 0.0, 0.2
+
+
+def reference_model(folder: Path) -> transformers.PreTrainedModel:
+    """transformers' model of the checkpoint in `folder`, float32, in eval mode."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32
+    )
+    return model.eval()
+
+
+def random_ids(lengths: Sequence[int], tiny: Tiny, seed: int = 0) -> list[list[int]]:
+    """One sequence of each length; never the pad id, and never the same twice."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randint(2, tiny.vocab_size, (length,), generator=generator).tolist()
+        for length in lengths
+    ]
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Rows padded with `pad` to the longest, and their mask; both [rows, columns]."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return ids, mask
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """The same rows with the pads in front."""
+    ids, mask = pad_right([row[::-1] for row in rows], pad)
+    return ids.flip(1), mask.flip(1)
