@@ -23,7 +23,7 @@ from isobatch.files import read_json
 Truncation = Literal["cut", "error"]
 TRUNCATIONS: tuple[Truncation, ...] = ("cut", "error")
 
-_NO_LIMIT = 1_000_000_000
+NO_LIMIT = 1_000_000_000
 """transformers writes 1e30 into model_max_length where a tokenizer knows no limit."""
 
 
@@ -47,11 +47,11 @@ class TextEncoder:
         """One Encoding a text, in order. InputError names the index, counted from `first_index`."""
         check_truncation(truncation)
         for index, text in enumerate(texts, first_index):
-            _check_text(text, index)
+            check_text(text, index)
         try:
             encoded = self._tokenizer.encode_batch_fast(list(texts))
         except (TypeError, UnicodeError):
-            _refuse_surrogates(texts, first_index)
+            refuse_surrogates(texts, first_index)
             raise
         _refuse_empty(encoded, first_index)
         if truncation == "error":
@@ -83,7 +83,8 @@ def check_truncation(truncation: str) -> None:
         raise OptionError(f"truncation must be 'cut' or 'error', got {truncation!r}")
 
 
-def _check_text(text: object, index: int) -> None:
+def check_text(text: object, index: int) -> None:
+    """InputError unless `text` is a string or a tuple of two."""
     if isinstance(text, str):
         return
     if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
@@ -94,7 +95,8 @@ def _check_text(text: object, index: int) -> None:
     )
 
 
-def _refuse_surrogates(texts: Sequence[TextInput], first_index: int) -> None:
+def refuse_surrogates(texts: Sequence[TextInput], first_index: int) -> None:
+    """InputError if a text is no Unicode; looked for only when the tokenizer has failed."""
     for index, text in enumerate(texts, first_index):
         for part in (text,) if isinstance(text, str) else text:
             try:
@@ -171,6 +173,10 @@ def tokenizer_config(folder: Path) -> dict[str, object]:
 
 
 def model_max_length(folder: Path) -> int:
-    """The tokenizer's own limit in tokens; a number beyond all models where it states none."""
-    limit = tokenizer_config(folder).get("model_max_length")
-    return int(limit) if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT else _NO_LIMIT
+    """The tokenizer's own limit in tokens; a number beyond all models where it states none.
+
+    `max_len` is what files of 2019 call it.
+    """
+    options = tokenizer_config(folder)
+    limit = options.get("model_max_length", options.get("max_len"))
+    return int(limit) if isinstance(limit, int | float) and 0 < limit < NO_LIMIT else NO_LIMIT

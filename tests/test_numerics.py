@@ -386,7 +386,7 @@ def test_without_any_sound_kernel_loading_fails_and_names_every_refusal(
     spoil = FAULTS["few rows take another kernel"]
     plant(monkeypatch, PlantedKernel(spoil, "first"), PlantedKernel(spoil, "second"))
     with pytest.raises(
-        NotInvariantError, match="linear 8→6 linear: .*first refused.*second refused"
+        NotInvariantError, match=r"linear 8→6 linear: .*first refused.*second refused"
     ):
         settle_kernels(random_linear(8, 6))
 
@@ -462,7 +462,7 @@ def test_attention_that_changes_in_company_is_computed_sequence_by_sequence(
 
 @pytest.mark.usefixtures("two_threads")
 def test_attention_that_changes_with_the_threads_is_refused_and_the_threads_are_restored() -> None:
-    with pytest.raises(NotInvariantError, match="attention 4×8: .*sequence by sequence refused"):
+    with pytest.raises(NotInvariantError, match=r"attention 4×8: .*sequence by sequence refused"):
         settle_kernels(WholeModel(ThreadAttention(4, 8)).eval())
     assert torch.get_num_threads() == 2
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from isobatch.errors import IsobatchWarning, OptionError
-from isobatch.tokens import _NO_LIMIT
+from isobatch.tokens import NO_LIMIT
 
 Side = Literal["right", "left"]
 Strategy = Literal["longest_first", "only_first", "only_second"]
@@ -80,7 +80,7 @@ def resolve(
     if kind is None and pad_to_multiple_of is not None:
         _warn("pad_to_multiple_of is ignored without padding; add padding=True")
     limit = model_max_length if max_length is None else max_length
-    if limit >= _NO_LIMIT and (kind == "max_length" or strategy is not None):
+    if limit >= NO_LIMIT and (kind == "max_length" or strategy is not None):
         _warn("nothing is cut, or padded to a limit: this tokenizer states none; give max_length")
         kind, strategy = None if kind == "max_length" else kind, None
     side = check_side("padding_side", padding_side)

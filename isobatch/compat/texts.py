@@ -14,7 +14,7 @@ import tokenizers
 from isobatch.compat.options import Side, Truncation
 from isobatch.core import TextInput
 from isobatch.errors import InputError, OptionError
-from isobatch.tokens import _check_text, _refuse_surrogates
+from isobatch.tokens import check_text, refuse_surrogates
 
 TextBatch = Sequence[str] | Sequence[Sequence[str]]
 
@@ -37,7 +37,7 @@ def read_texts(text: str | TextBatch, text_pair: str | Sequence[str] | None) -> 
     else:
         rows = list(zip(text, text_pair, strict=True))
     for index, row in enumerate(rows):
-        _check_text(row, index)
+        check_text(row, index)
     return cast("list[TextInput]", rows)
 
 
@@ -65,7 +65,7 @@ class SharedTokenizer:
                 encoded = self._tokenizer.encode_batch(texts, add_special_tokens=special_tokens)
                 return list(encoded)
             except Exception:  # the library raises bare Exception where a text cannot be cut so
-                _refuse_surrogates(texts, 0)
+                refuse_surrogates(texts, 0)
                 self._refuse_uncuttable(texts, cut, special_tokens)
                 raise
 

@@ -28,7 +28,7 @@ from isobatch.compat.special_tokens import read_input_names, read_special_tokens
 from isobatch.compat.texts import SharedTokenizer, TextBatch, read_texts
 from isobatch.compat.vocabulary import Vocabulary
 from isobatch.errors import InputError, IsobatchWarning, OptionError
-from isobatch.tokens import _NO_LIMIT, model_max_length, read_tokenizer, tokenizer_config
+from isobatch.tokens import NO_LIMIT, model_max_length, read_tokenizer, tokenizer_config
 
 _UNLIMITED = int(1e30)
 """What transformers answers for model_max_length where a tokenizer states none."""
@@ -82,7 +82,7 @@ class Tokenizer(Vocabulary):
         limit = model_max_length(folder)
         self.name_or_path = str(folder)
         self.model_input_names = read_input_names(folder)
-        self.model_max_length = _UNLIMITED if limit >= _NO_LIMIT else limit
+        self.model_max_length = _UNLIMITED if limit >= NO_LIMIT else limit
         self.padding_side = _side("padding_side", padding_side, options)
         self.truncation_side = _side("truncation_side", truncation_side, options)
         self._stated_options = options

@@ -30,10 +30,17 @@ class Embeddings(nn.Module):
     def forward(self, batch: PackedBatch) -> Tensor:
         embedded = self.word(batch.input_ids)
         if self.token_type is not None:
-            embedded = embedded + self.token_type(batch.token_type_ids)
+            embedded = embedded + self._types(self.token_type, batch.token_type_ids)
         embedded = self.norm(embedded + self.position(batch.position_ids))
         embedded = F.dropout(embedded, self.dropout, self.training)
         return embedded if self.project is None else self.project(embedded)
+
+    def _types(self, table: nn.Embedding, token_type_ids: Tensor) -> Tensor:
+        """A family with one type has it for every token, whatever its tokenizer calls them."""
+        if table.num_embeddings == 1:
+            return table.weight[0]
+        types: Tensor = table(token_type_ids)
+        return types
 
 
 def _table(num_rows: int, size: int) -> nn.Embedding:

@@ -1,7 +1,7 @@
 """The check at load: for each operation of a model, find the first kernel that keeps a row's bits.
 
 Each candidate computes the same random rows at several numbers of rows, in several places, with one
-thread and with all, from a packed and from a plain weight; every row must come out bit-equal. If
+thread, two and all, from a packed and from a plain weight; every row must come out bit-equal. If
 no candidate passes, loading fails: a promise that cannot be kept is not made. Of a model it knows
 only its Linear, PackedAttention and LayerNorm modules.
 """
@@ -141,7 +141,8 @@ def _settle_attention(operation: str, attention: PackedAttention, device: torch.
     refusals: list[str] = []
     for name in (_TOGETHER, _SPLIT):
         attention.split_runs = name == _SPLIT
-        fault = _attention_fault(attention, device)
+        with _inference(attention):
+            fault = _attention_fault(attention, device)
         if fault is None:
             proof = f"same bits alone and in company, {_threads_tried(device)}"
             return Choice(operation, name, "; ".join([*refusals, proof]))
@@ -178,10 +179,21 @@ def _random(num_rows: int, num_columns: int, device: torch.device, part: int = 0
 
 
 def _thread_counts(device: torch.device) -> tuple[int, ...]:
-    """All threads first: the reference was computed with them."""
+    """One, two and all: so that a process with one thread chooses as one with two does."""
     if device.type != "cpu":
         return (torch.get_num_threads(),)
-    return tuple(dict.fromkeys((torch.get_num_threads(), 1)))
+    return tuple(sorted({1, 2, torch.get_num_threads()}))
+
+
+@contextmanager
+def _inference(module: nn.Module) -> Iterator[None]:
+    """Without dropout, also while the model around it is being trained."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 @contextmanager
@@ -204,7 +216,7 @@ def _numbers(counts: Sequence[int]) -> str:
 def _threads_tried(device: torch.device) -> str:
     if device.type != "cpu":
         return f"on {device}"
-    return f"{_numbers(sorted(_thread_counts(device)))} threads"
+    return f"{_numbers(_thread_counts(device))} threads"
 
 
 def _not_invariant(operation: str, refusals: Sequence[str]) -> NotInvariantError:

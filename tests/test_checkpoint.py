@@ -1,0 +1,728 @@
+"""Checkpoints: every sound folder is read to the bit, every other one is refused by name.
+
+The hub is a small server on this machine that speaks as much of its protocol as a download needs;
+where it is to be out of reach, nobody answers.
+"""
+
+import json
+import pickle
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import monotonic
+from typing import ClassVar
+
+import huggingface_hub
+import pytest
+import torch
+import transformers
+from conftest import TinyFolder
+from safetensors.torch import load_file, save_file
+from tiny_checkpoints import FAMILIES, Tiny, fill_randomly, reference_model, tiny_config
+from torch import Tensor
+
+from isobatch.checkpoint import (
+    ModelConfig,
+    hub_name,
+    locate_checkpoint,
+    parse_config,
+    read_config,
+    write_tensors,
+)
+from isobatch.errors import (
+    CheckpointError,
+    MissingHeadError,
+    TensorMismatchError,
+    UnsupportedModelError,
+)
+from isobatch.model import SequenceClassifier, read_model, read_packed_model
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+OUTPUT = "bert.encoder.layer.0.output.dense.weight"
+HEADS = {
+    "distilbert": ("pre_classifier.weight", "classifier.weight"),
+    "bert": ("classifier.weight", "classifier.bias"),
+} | dict.fromkeys(FAMILIES[2:], ("classifier.dense.weight", "classifier.out_proj.weight"))
+
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture
+def folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
+    """A sound BERT checkpoint, to be broken."""
+    return Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def sharded(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
+    """The same in several shards."""
+    tiny = Tiny("bert", max_shard_size="30KB")
+    return Path(shutil.copytree(tiny_folder(tiny), tmp_path / "sharded"))
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_tensors(folder: Path, edit: Callable[[Tensors], object]) -> None:
+    tensors = {name: tensor.clone() for name, tensor in load_file(folder / SINGLE).items()}
+    edit(tensors)
+    save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+
+
+def parameters_by_hub_name(model: SequenceClassifier) -> Tensors:
+    family = model.config.family
+    return {hub_name(family, name): tensor.detach() for name, tensor in model.named_parameters()}
+
+
+def assert_same_tensors(ours: Tensors, theirs: Tensors) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert tensor.dtype == torch.float32, name
+        assert torch.equal(tensor, theirs[name]), name
+
+
+# ------------------------------------------------------------------------------ sound folders
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_tensors_are_those_of_transformers_in_float32(
+    model_type: str, dtype: str, tiny_folder: TinyFolder
+) -> None:
+    folder = tiny_folder(Tiny(model_type, dtype=dtype))
+    theirs = {name: tensor.detach() for name, tensor in reference_model(folder).named_parameters()}
+    assert_same_tensors(parameters_by_hub_name(read_model(folder)), theirs)
+
+
+def test_shards_hold_the_same_as_one_file(folder: Path, sharded: Path) -> None:
+    assert len(list(sharded.glob("model-*.safetensors"))) > 2
+    assert not (sharded / SINGLE).exists()
+    whole, parts = (parameters_by_hub_name(read_model(where)) for where in (folder, sharded))
+    assert_same_tensors(parts, whole)
+
+
+def test_norms_under_tensorflows_names_are_read(folder: Path) -> None:
+    before = parameters_by_hub_name(read_model(folder))
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+
+    def rename(tensors: Tensors) -> None:
+        for name in [name for name in tensors if "LayerNorm" in name]:
+            ending = name[name.index("LayerNorm") :]
+            tensors[name.replace(ending, old[ending])] = tensors.pop(name)
+
+    edit_tensors(folder, rename)
+    assert "bert.embeddings.LayerNorm.gamma" in load_file(folder / SINGLE)
+    assert_same_tensors(parameters_by_hub_name(read_model(folder)), before)
+
+
+@pytest.mark.parametrize(
+    "buffer", ["bert.embeddings.position_ids", "bert.embeddings.token_type_ids"]
+)
+def test_buffers_of_old_files_are_tolerated(folder: Path, buffer: str) -> None:
+    before = parameters_by_hub_name(read_model(folder))
+    edit_tensors(folder, lambda tensors: tensors.update({buffer: torch.arange(512)[None]}))
+    assert_same_tensors(parameters_by_hub_name(read_model(folder)), before)
+
+
+def test_a_head_for_pretraining_beside_the_classifier_is_tolerated(folder: Path) -> None:
+    edit_tensors(folder, lambda tensors: tensors.update({"cls.predictions.bias": torch.ones(9)}))
+    assert "classifier.weight" in parameters_by_hub_name(read_model(folder))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_what_is_written_is_read_again(
+    model_type: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    source = tiny_folder(Tiny(model_type))
+    model = read_model(source)
+    write_tensors(tmp_path, model.config.family, dict(model.named_parameters()))
+    shutil.copy(source / "config.json", tmp_path)
+    assert_same_tensors(parameters_by_hub_name(read_model(tmp_path)), load_file(source / SINGLE))
+
+
+def test_the_model_does_not_change_with_its_file(folder: Path) -> None:
+    model = read_model(folder)
+    before = {name: tensor.clone() for name, tensor in parameters_by_hub_name(model).items()}
+    with (folder / SINGLE).open("r+b") as file:
+        file.seek(-4000, 2)
+        file.write(b"\x11" * 4000)
+    assert_same_tensors(parameters_by_hub_name(model), before)
+
+
+def test_configurations_are_read_as_written(tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("electra", num_heads=2, head_dim=32, num_layers=3, num_labels=3, dropout=0.25)
+    config = read_config(tiny_folder(tiny))
+    encoder = config.encoder
+    assert (encoder.embedding_size, encoder.hidden_size, encoder.num_heads) == (24, 64, 2)
+    assert (encoder.num_layers, encoder.intermediate_size, encoder.vocab_size) == (3, 48, 500)
+    assert config.head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert {config.dropout.hidden, config.dropout.attention, config.dropout.classifier} == {0.25}
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_every_family_takes_512_tokens_wherever_its_positions_begin(
+    model_type: str, tiny_folder: TinyFolder
+) -> None:
+    assert read_config(tiny_folder(Tiny(model_type))).encoder.max_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "problem_type", "activation"),
+    [
+        (1, None, "sigmoid"),
+        (2, None, "softmax"),
+        (3, None, "softmax"),
+        (1, "regression", "none"),
+        (3, "regression", "none"),
+        (3, "multi_label_classification", "sigmoid"),
+        (2, "single_label_classification", "softmax"),
+    ],
+)
+def test_scores_are_made_as_by_transformers_pipeline(
+    num_labels: int, problem_type: str | None, activation: str
+) -> None:
+    tiny = Tiny("bert", num_labels=num_labels, problem_type=problem_type)
+    head = parse_config(json.loads(tiny_config(tiny).to_json_string())).head
+    assert (head.num_labels, head.score_activation) == (num_labels, activation)
+
+
+def test_labels_stand_in_the_order_of_their_ids() -> None:
+    labels = {str(index): f"<{index}>" for index in (10, 2, 0, 1, *range(3, 10))}
+    assert config_with(id2label=labels).head.labels == tuple(f"<{index}>" for index in range(11))
+
+
+# -------------------------------------------------------------------------- tensors that differ
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("kind", ["AutoModelForMaskedLM", "AutoModel"])
+def test_an_encoder_without_the_head_is_refused_and_the_head_is_named(
+    kind: str, model_type: str, tmp_path: Path
+) -> None:
+    config = tiny_config(Tiny(model_type, num_layers=1))
+    fill_randomly(getattr(transformers, kind).from_config(config)).save_pretrained(tmp_path)
+    with pytest.raises(MissingHeadError, match="no sequence-classification head") as caught:
+        read_model(tmp_path)
+    assert all(name in str(caught.value) for name in HEADS[model_type])
+
+
+def _forget(name: str) -> Callable[[Tensors], object]:
+    return lambda tensors: tensors.pop(name)
+
+
+def _add(name: str) -> Callable[[Tensors], object]:
+    return lambda tensors: tensors.update({name: torch.ones(3)})
+
+
+def _cast(name: str, dtype: torch.dtype) -> Callable[[Tensors], object]:
+    return lambda tensors: tensors.update({name: tensors[name].to(dtype)})
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (_forget(OUTPUT), f"missing: {OUTPUT}"),
+        (_forget("classifier.bias"), "missing: classifier.bias"),
+        (_forget("bert.pooler.dense.weight"), "missing: bert.pooler.dense.weight"),
+        (_add("bert.extra.weight"), "unexpected: bert.extra.weight"),
+        (_add("bert.encoder.layer.2.output.dense.bias"), "unexpected: bert.encoder.layer.2"),
+        (lambda t: t.update({OUTPUT: t[OUTPUT].T.contiguous()}), f"{OUTPUT} has shape [48, 32]"),
+        (lambda t: t.update({OUTPUT: t[OUTPUT][None]}), f"{OUTPUT} has shape [1, 32, 48]"),
+        (_cast(OUTPUT, torch.int64), f"{OUTPUT} is torch.int64"),
+        (_cast(OUTPUT, torch.int8), f"{OUTPUT} is torch.int8"),
+        (_cast(OUTPUT, torch.bool), f"{OUTPUT} is torch.bool"),
+        (_cast(OUTPUT, torch.complex64), f"{OUTPUT} is torch.complex64"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=("plain", "packed"))
+def test_tensors_that_are_not_those_of_the_configuration_are_named(
+    folder: Path, packed: bool, edit: Callable[[Tensors], object], complaint: str
+) -> None:
+    edit_tensors(folder, edit)
+    with pytest.raises(TensorMismatchError) as caught:
+        read_packed_model(folder, torch.device("cpu")) if packed else read_model(folder)
+    assert complaint in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_wider_configuration_than_its_tensors_names_shape_and_wish(folder: Path) -> None:
+    edit_json(folder / "config.json", intermediate_size=64)
+    with pytest.raises(TensorMismatchError, match=r"has shape \[48.*config.json asks for \[64"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_the_checkpoints_fault_not_the_machines(
+    folder: Path, value: float
+) -> None:
+    edit_tensors(folder, lambda tensors: tensors[OUTPUT][3].fill_(value))
+    with pytest.raises(CheckpointError) as caught:
+        read_packed_model(folder, torch.device("cpu"))
+    assert OUTPUT in str(caught.value)
+
+
+# ------------------------------------------------------------------------- files that are broken
+
+
+def _cut(share: float) -> Callable[[bytes], bytes]:
+    return lambda content: content[: int(len(content) * share)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(_cut(0), id="empty"),
+        pytest.param(_cut(0.0001), id="header cut"),
+        pytest.param(_cut(0.5), id="half"),
+        pytest.param(lambda content: content[:-1], id="a byte short"),
+        pytest.param(lambda _: b"version https://git-lfs.github.com/spec/v1\n", id="lfs pointer"),
+        pytest.param(lambda _: b"<!doctype html><title>Sign in</title>", id="web page"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_refused_and_named(
+    folder: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = folder / SINGLE
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match="not a whole safetensors file") as caught:
+        read_model(folder)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_without_tensors_is_refused(folder: Path) -> None:
+    edit_tensors(folder, lambda tensors: tensors.clear())
+    with pytest.raises(CheckpointError, match="hold no tensor"):
+        read_model(folder)
+
+
+def test_a_folder_without_weights_is_refused(folder: Path) -> None:
+    (folder / SINGLE).unlink()
+    with pytest.raises(CheckpointError, match=f"holds neither {SINGLE} nor {INDEX}"):
+        read_model(folder)
+
+
+def test_a_missing_shard_is_named(sharded: Path) -> None:
+    lost = sorted(sharded.glob("model-*.safetensors"))[1]
+    lost.unlink()
+    with pytest.raises(CheckpointError, match="names shards that are not there") as caught:
+        read_model(sharded)
+    assert lost.name in str(caught.value)
+
+
+def test_a_torn_shard_is_named(sharded: Path) -> None:
+    torn = sorted(sharded.glob("model-*.safetensors"))[1]
+    torn.write_bytes(torn.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="not a whole safetensors file") as caught:
+        read_model(sharded)
+    assert str(torn) in str(caught.value)
+
+
+def test_a_tensor_of_the_index_that_no_shard_holds_is_named(sharded: Path) -> None:
+    weight_map = json.loads((sharded / INDEX).read_text())["weight_map"]
+    weight_map["bert.lost.weight"] = next(iter(weight_map.values()))
+    edit_json(sharded / INDEX, weight_map=weight_map)
+    with pytest.raises(TensorMismatchError, match=r"no shard holds .*bert\.lost\.weight"):
+        read_model(sharded)
+
+
+@pytest.mark.parametrize("weight_map", [{}, None, ["model.safetensors"]])
+def test_an_index_without_a_weight_map_is_refused(sharded: Path, weight_map: object) -> None:
+    edit_json(sharded / INDEX, weight_map=weight_map)
+    with pytest.raises(CheckpointError, match="has no weight_map"):
+        read_model(sharded)
+
+
+# ---------------------------------------------------------------------------------- config.json
+
+
+def config_with(**changes: object) -> ModelConfig:
+    return parse_config(json.loads(tiny_config(Tiny("bert")).to_json_string()) | changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('{"model_type": "bert",\n  "hidden_size": 32,\n', "config.json:3:1: "),
+        ('{"model_type": "bert"\n "hidden_size": 32}', "config.json:2:2: "),
+        ("", "config.json:1:1: "),
+        ('["bert"]', "config.json: holds list, expected a JSON object"),
+        ("null", "config.json: holds NoneType, expected a JSON object"),
+        (b"\xff\xfe\x00", "config.json: cannot be read"),
+        ("[" * 100_000, "config.json"),
+    ],
+    ids=("torn", "comma", "empty", "list", "null", "binary", "deep"),
+)
+def test_a_broken_configuration_is_refused_at_its_place(
+    folder: Path, content: str | bytes, complaint: str
+) -> None:
+    raw = content if isinstance(content, bytes) else content.encode()
+    (folder / "config.json").write_bytes(raw)
+    with pytest.raises(CheckpointError) as caught:
+        read_config(folder)
+    assert complaint in str(caught.value)
+
+
+def test_a_folder_without_a_configuration_is_refused(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"config\.json: no such file"):
+        read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"model_type": "gpt2"}, "model_type 'gpt2' is not implemented; these are: distilbert"),
+        ({"model_type": None}, "model_type None is not implemented"),
+        ({"is_decoder": True}, "is_decoder is true"),
+        ({"position_embedding_type": "relative_key"}, "'relative_key' is not implemented"),
+        ({"position_embedding_type": "relative_key_query"}, "is not implemented"),
+    ],
+)
+def test_what_is_not_implemented_is_refused_not_ignored(
+    changes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        config_with(**changes)
+    assert complaint in str(caught.value)
+
+
+def test_an_activation_that_is_not_implemented_is_refused_with_the_folder(folder: Path) -> None:
+    edit_json(folder / "config.json", hidden_act="xielu")
+    with pytest.raises(UnsupportedModelError, match="'xielu' is not implemented"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"hidden_size": 0}, "hidden_size must be a positive integer, got 0"),
+        ({"hidden_size": 32.0}, "hidden_size must be a positive integer, got 32.0"),
+        ({"num_hidden_layers": True}, "num_hidden_layers must be a positive integer, got True"),
+        ({"vocab_size": "500"}, "vocab_size must be a positive integer, got '500'"),
+        ({"num_attention_heads": 5}, "hidden_size 32 is not a multiple of the 5 heads"),
+        ({"layer_norm_eps": "tiny"}, "layer_norm_eps must be a small number, got 'tiny'"),
+        ({"layer_norm_eps": -1.0}, "layer_norm_eps must be a small number, got -1.0"),
+        ({"problem_type": "ranking"}, "problem_type 'ranking' is unknown"),
+        ({"id2label": {"zero": "A", "1": "B"}}, "id2label has a key that is no number"),
+        ({"id2label": {"0": "A", "2": "B"}}, "id2label must have the keys 0 to 1, got [0, 2]"),
+        ({"id2label": ["A", "B"]}, "id2label"),
+        ({"id2label": "AB"}, "id2label"),
+        ({"id2label": {"0": "A", "1": "A"}}, "id2label"),
+        ({"id2label": None, "num_labels": 0}, "num_labels must be a positive integer, got 0"),
+        ({"id2label": None, "num_labels": "2"}, "num_labels must be a positive integer, got '2'"),
+        ({"hidden_dropout_prob": "some"}, "hidden_dropout_prob"),
+        ({"hidden_dropout_prob": [0.1]}, "hidden_dropout_prob"),
+        ({"attention_probs_dropout_prob": 3}, "attention_probs_dropout_prob"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_its_key(
+    changes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        config_with(**changes)
+    assert complaint in str(caught.value)
+
+
+def test_a_roberta_without_pad_token_id_is_refused_since_positions_are_counted_from_it() -> None:
+    raw = json.loads(tiny_config(Tiny("roberta")).to_json_string())
+    with pytest.raises(CheckpointError, match="pad_token_id is missing"):
+        parse_config(raw | {"pad_token_id": None})
+
+
+# -------------------------------------------------------------------------------------- pickles
+
+
+class Planted:
+    """Unpickling it creates a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_a_pickle_is_refused_unread_and_the_cure_is_named(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    mark = tmp_path / "it ran"
+    (folder / SINGLE).unlink()
+    (folder / name).write_bytes(pickle.dumps(Planted(mark)))
+    with pytest.raises(CheckpointError, match=f"has only {name}, and a pickle is never") as caught:
+        read_model(folder)
+    assert "save_pretrained" in str(caught.value)
+    assert not mark.exists()
+    pickle.loads((folder / name).read_bytes())
+    assert mark.exists(), "the control: the planted pickle does act"
+
+
+def test_an_index_that_names_a_pickle_is_refused_unread(sharded: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "it ran"
+    (sharded / "weights.bin").write_bytes(pickle.dumps(Planted(mark)))
+    weight_map = json.loads((sharded / INDEX).read_text())["weight_map"]
+    edit_json(sharded / INDEX, weight_map=dict.fromkeys(weight_map, "weights.bin"))
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        read_model(sharded)
+    assert not mark.exists()
+
+
+# ------------------------------------------------------------------------------- where it lies
+
+
+def test_a_folder_is_taken_as_it_is(folder: Path) -> None:
+    assert locate_checkpoint(folder) == locate_checkpoint(str(folder)) == folder
+
+
+def test_a_folder_wins_over_a_hub_id_of_the_same_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert locate_checkpoint("checkpoint") == Path("checkpoint")
+
+
+def test_a_file_is_refused_and_the_folder_asked_for(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a file; name the folder that holds it"):
+        locate_checkpoint(folder / SINGLE)
+
+
+COMMIT, TAGGED = "a" * 40, "b" * 40
+HUB_FILES = {
+    "README.md": b"# hello",
+    "config.json": b'{"model_type": "bert"}',
+    "tokenizer.json": b"{}",
+    "vocab.txt": b"[PAD]",
+    "model.safetensors": b"weights",
+    "pytorch_model.bin": b"a pickle",
+    "training_args.bin": b"a pickle",
+    "tf_model.h5": b"another",
+    "modeling_custom.py": b"raise SystemExit",
+    "onnx/model.onnx": b"a graph",
+    "checkpoint-500/model.safetensors": b"other weights",
+    "checkpoint-500/config.json": b"{}",
+}
+
+
+class StandIn(BaseHTTPRequestHandler):
+    """The hub, as far as a download asks: one model at main and at the tag v1."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[set[str]] = set()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].removeprefix("/")
+        for name, commit in (("main", COMMIT), ("v1", TAGGED), (COMMIT, COMMIT), (TAGGED, TAGGED)):
+            if path == f"api/models/some/model/revision/{name}":
+                return self.answer(json.dumps({"id": "some/model", "sha": commit}).encode())
+            if path == f"api/models/some/model/tree/{name}":
+                return self.answer(json.dumps([*map(self.entry, HUB_FILES)]).encode())
+            if (file := path.removeprefix(f"some/model/resolve/{name}/")) in HUB_FILES:
+                self.asked.add(file)
+                return self.answer(HUB_FILES[file], {"ETag": f'"{file}"', "X-Repo-Commit": commit})
+        known = path.startswith("api/models/some/model/")
+        code = "RevisionNotFound" if known else "RepoNotFound"
+        return self.answer(b"{}", {"X-Error-Code": code}, status=404)
+
+    @staticmethod
+    def entry(path: str) -> dict[str, object]:
+        return {"type": "file", "path": path, "size": len(HUB_FILES[path]), "oid": "0" * 40}
+
+    def answer(
+        self, content: bytes, headers: dict[str, str] | None = None, status: int = 200
+    ) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Portal(StandIn):
+    """Not the hub at all: a page that asks to sign in, for every address."""
+
+    def do_GET(self) -> None:
+        self.answer(b"<!doctype html><title>Sign in</title>", {"Content-Type": "text/html"})
+
+
+class HangUp(StandIn):
+    """Closes the connection without a word."""
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+
+
+class BreakOff(StandIn):
+    """Stops in the middle of the weights."""
+
+    def answer(
+        self, content: bytes, headers: dict[str, str] | None = None, status: int = 200
+    ) -> None:
+        super().answer(content[: len(content) // 2] if content == b"weights" else content, headers)
+        self.close_connection = content == b"weights"
+
+    def send_header(self, keyword: str, value: str) -> None:
+        torn = (keyword, value) == ("Content-Length", str(len(b"weights") // 2))
+        super().send_header(keyword, str(len(b"weights")) if torn else value)
+
+
+class Broken(StandIn):
+    """An internal error for every address."""
+
+    def do_GET(self) -> None:
+        self.answer(b"{}", status=500)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Call it with an address, and that is where the hub is; its cache is empty."""
+    constants = huggingface_hub.constants
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    huggingface_hub.close_session()
+
+    def at(address: str) -> None:
+        template = "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + template)
+
+    yield at
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def serve(hub: Callable[[str], None]) -> Iterator[Callable[[type[StandIn]], None]]:
+    """Call it with a handler, and that is the hub."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def as_hub(handler: type[StandIn]) -> None:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        hub(f"http://127.0.0.1:{server.server_port}")
+
+    StandIn.asked.clear()
+    yield as_hub
+    huggingface_hub.close_session()  # or the server waits for its next request
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+Serve = Callable[[type[StandIn]], None]
+
+
+def test_from_the_hub_come_the_files_of_a_checkpoint_and_no_pickle_or_code(serve: Serve) -> None:
+    serve(StandIn)
+    folder = locate_checkpoint("some/model")
+    wanted = {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors"}
+    assert {path.name for path in folder.iterdir() if path.is_file()} == wanted
+    assert all((folder / name).read_bytes() == HUB_FILES[name] for name in wanted)
+    assert not {name for name in StandIn.asked if name.endswith((".bin", ".h5", ".py", ".onnx"))}
+
+
+def test_from_the_hub_comes_no_checkpoint_of_a_sub_folder(serve: Serve) -> None:
+    serve(StandIn)
+    locate_checkpoint("some/model")
+    assert not {name for name in StandIn.asked if "/" in name}
+
+
+def test_a_revision_is_its_own_folder(serve: Serve) -> None:
+    serve(StandIn)
+    tagged, latest = locate_checkpoint("some/model", "v1"), locate_checkpoint("some/model")
+    assert (tagged.name, latest.name) == (TAGGED, COMMIT)
+
+
+@pytest.mark.parametrize(("name", "revision"), [("some/other", None), ("some/model", "v2")])
+def test_what_the_hub_does_not_have_is_refused_with_its_name(
+    serve: Serve, name: str, revision: str | None
+) -> None:
+    serve(StandIn)
+    with pytest.raises(CheckpointError, match=f"^{name}: no such folder, and the hub refused it"):
+        locate_checkpoint(name, revision)
+
+
+def test_what_was_downloaded_is_found_without_the_hub(
+    serve: Serve, hub: Callable[[str], None]
+) -> None:
+    serve(StandIn)
+    downloaded = locate_checkpoint("some/model")
+    hub(dead_address())
+    assert locate_checkpoint("some/model") == downloaded
+
+
+def dead_address() -> str:
+    """Where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_without_the_hub_a_name_is_refused_at_once(hub: Callable[[str], None]) -> None:
+    hub(dead_address())
+    start = monotonic()
+    with pytest.raises(CheckpointError, match="some/model: no such folder, and the hub is out of"):
+        locate_checkpoint("some/model")
+    assert monotonic() - start < 5
+
+
+def test_offline_a_name_is_refused_at_once(
+    hub: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    start = monotonic()
+    with pytest.raises(CheckpointError, match="some/model: no such folder, and the hub is out of"):
+        locate_checkpoint("some/model")
+    assert monotonic() - start < 5
+
+
+@pytest.mark.parametrize("path", ["no/such/folder", "/no/such/folder", "./nowhere", "a b"])
+def test_a_path_that_is_nowhere_is_refused_without_asking_the_hub(
+    hub: Callable[[str], None], path: str
+) -> None:
+    hub(dead_address())
+    with pytest.raises(CheckpointError, match="no such folder") as caught:
+        locate_checkpoint(path)
+    assert path in str(caught.value)
+
+
+@pytest.mark.parametrize("handler", [Portal, HangUp, BreakOff, Broken])
+def test_a_hub_that_answers_nonsense_is_an_error_of_the_checkpoint(
+    serve: Serve, handler: type[StandIn]
+) -> None:
+    serve(handler)
+    with pytest.raises(CheckpointError, match="some/model: "):
+        locate_checkpoint("some/model")
+
+
+def test_a_hub_that_never_answers_is_given_up_within_ten_seconds(
+    hub: Callable[[str], None],
+) -> None:
+    refused: list[CheckpointError] = []
+
+    def ask() -> None:
+        try:
+            locate_checkpoint("some/model")
+        except CheckpointError as error:
+            refused.append(error)
+
+    asking = threading.Thread(target=ask)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        hub(f"http://127.0.0.1:{server.getsockname()[1]}")
+        asking.start()
+        asking.join(timeout=10)
+        gave_up = not asking.is_alive()
+    asking.join(timeout=5)
+    assert gave_up
+    assert len(refused) == 1
