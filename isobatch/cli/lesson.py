@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,22 +51,22 @@ def lesson_table(steps: "Sequence[LessonStep]") -> "Table":
     """One row for each sentence of each step."""
     from rich.table import Table
 
-    table = Table("step", "input_ids / attention_mask", "logits", "against alone")
+    table = Table("step", "input_ids", "mask", "logits", "against alone")
+    table.columns[0].min_width = len("model(inputs.input_ids)")
     for step in steps:
         for index, row in enumerate(step.rows):
             title = f"{step.title}\n{step.call}" if index == 0 else ""
-            table.add_row(title, _ids_and_mask(row), _logits(row), row.verdict)
+            ids = " ".join(map(str, row.input_ids))
+            table.add_row(title, ids, _mask(row), _logits(row), row.verdict)
         table.add_section()
     return table
 
 
-def _ids_and_mask(row: "LessonRow") -> str:
-    """Ids above their mask, column by column."""
-    ids = [str(token) for token in row.input_ids]
+def _mask(row: "LessonRow") -> str:
+    """The mask as counts, `1×8 0×3`."""
     if row.attention_mask is None:
-        return " ".join(ids) + "\n(none)"
-    columns = zip(row.attention_mask, ids, strict=True)
-    return " ".join(ids) + "\n" + " ".join(str(kept).rjust(len(token)) for kept, token in columns)
+        return "none"
+    return " ".join(f"{kept}×{len(list(same))}" for kept, same in groupby(row.attention_mask))
 
 
 def _logits(row: "LessonRow") -> str:

@@ -1,0 +1,192 @@
+"""The rules of the house: imports go one way, each library has its room, everything stays small.
+
+Read from the source with `ast`, so that an import inside a function or for types only counts too.
+"""
+
+import ast
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "isobatch"
+
+LEVELS = (
+    ("errors", "core"),
+    ("files",),
+    ("checkpoint", "tokens", "plan", "packed"),
+    ("numerics",),
+    ("model",),
+    ("predictor",),
+    ("compat", "scope"),
+    ("lesson",),
+    ("cli",),
+    ("__main__",),
+)
+"""Rooms from the ground up; one imports only what lies on a lower level."""
+
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+ROOMS_OF_LIBRARY = {
+    "huggingface_hub": {"checkpoint"},
+    "safetensors": {"checkpoint"},
+    "tokenizers": {"tokens", "compat"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "click": {"cli"},
+    "argparse": {"cli"},
+    "asyncio": {"serve"},
+    "transformers": set(),
+}
+"""Where a library may be imported; one that is not named here may be imported anywhere."""
+
+TORCH_FREE = ("errors", "core", "files", "plan")
+
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MEDIAN_FUNCTION_LINES = 300, 60, 12
+DRAWERS = ("util", "common", "helper", "misc", "manager", "handler", "base")
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [path for path in FILES if path != PACKAGE / "__init__.py"]
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Dotted names, absolute, of everything that the file imports."""
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are written in full"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of the package; `from isobatch import __version__` enters none."""
+    dotted = [name.split(".") for name in imported_modules(path)]
+    return {parts[1] for parts in dotted if parts[0] == "isobatch" and len(parts) > 1} & {*LEVEL_OF}
+
+
+def functions() -> Iterator[tuple[str, Function]]:
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, Function):
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
+
+
+def num_lines(function: Function) -> int:
+    assert function.end_lineno is not None
+    return function.end_lineno - function.lineno + 1
+
+
+@each_module
+def test_a_room_imports_only_from_lower_levels(path: Path) -> None:
+    room = room_of(path)
+    assert room in LEVEL_OF, f"{room} has no level: say in LEVELS where it belongs"
+    upward = {other for other in imported_rooms(path) - {room} if LEVEL_OF[other] >= LEVEL_OF[room]}
+    assert not upward
+
+
+def test_numerics_knows_only_errors_and_core() -> None:
+    known = set().union(*(imported_rooms(path) for path in MODULES if room_of(path) == "numerics"))
+    assert known <= {"numerics", "errors", "core"}
+
+
+def test_the_package_itself_names_no_room_that_does_not_exist() -> None:
+    assert imported_rooms(PACKAGE / "__init__.py") <= {room_of(path) for path in MODULES}
+
+
+@each_file
+def test_a_library_is_imported_only_in_its_room(path: Path) -> None:
+    libraries = {name.partition(".")[0] for name in imported_modules(path)}
+    strays = {
+        library
+        for library in libraries & ROOMS_OF_LIBRARY.keys()
+        if room_of(path) not in ROOMS_OF_LIBRARY[library]
+    }
+    assert not strays
+
+
+@pytest.mark.parametrize("room", TORCH_FREE)
+def test_rooms_that_plan_and_report_do_without_torch(room: str) -> None:
+    libraries = {name.partition(".")[0] for name in imported_modules(PACKAGE / f"{room}.py")}
+    assert not libraries & {"torch", "numpy"}
+
+
+@each_module
+def test_only_the_command_line_prints_and_reads_the_environment(path: Path) -> None:
+    if room_of(path) in ("cli", "__main__"):
+        return
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "input"), f"line {node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            dotted = f"{node.value.id}.{node.attr}"
+            forbidden = ("sys.stdout", "sys.stderr", "os.environ", "os.getenv", "sys.argv")
+            assert dotted not in forbidden, f"line {node.lineno}: {dotted}"
+
+
+@each_file
+def test_a_module_opens_with_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(TREES[path])
+
+
+@each_file
+def test_a_file_stays_within_its_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+def test_functions_stay_within_their_lines() -> None:
+    sizes = {name: num_lines(function) for name, function in functions()}
+    assert not {name: size for name, size in sizes.items() if size > MAX_FUNCTION_LINES}
+    assert statistics.median(sizes.values()) <= MEDIAN_FUNCTION_LINES
+
+
+def test_nothing_is_named_like_a_drawer() -> None:
+    names = [path.stem for path in FILES if path.stem != "__init__"]
+    for tree in TREES.values():
+        nodes = [node for node in ast.walk(tree) if isinstance(node, Function | ast.ClassDef)]
+        names += [node.name for node in nodes]
+    words = {word for name in names for word in _words(name)}
+    assert not words & {*DRAWERS, *(f"{drawer}s" for drawer in DRAWERS)}
+
+
+def _words(name: str) -> list[str]:
+    """snake_case and CamelCase taken apart, in lower case."""
+    spaced = "".join(f" {letter}" if letter.isupper() else letter for letter in name)
+    return spaced.replace("_", " ").lower().split()
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after `statement`."""
+    report = (
+        "import json, sys; print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    command = [sys.executable, "-c", f"{statement}; {report}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "typer", "rich"}
+    assert not modules_after("import isobatch") & heavy
+
+
+def test_every_public_name_comes_without_transformers_servers_or_tables() -> None:
+    loaded = modules_after("from isobatch import *")
+    assert "torch" in loaded, "the control: the names were really imported"
+    assert not loaded & {"transformers", "pyarrow", "pandas", "fastapi", "starlette", "uvicorn"}
