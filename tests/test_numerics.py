@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 ACTIVATIONS = sorted({activation.name for activation in _BY_NAME.values()})
 FUSED = sorted({activation.name for activation in _BY_NAME.values() if activation.fused})
 NUM_ROWS = 200
-SOME_ROWS = (1, 2, 3, 5, 7, 9, 13, 16, 17, 31, 33, 65, 127, NUM_ROWS)
+SOME_ROWS = (1, 2, 3, 5, 7, 9, 13, 16, 17, 31, 33, 65, 127)
 HEAD_SHAPES = ((4, 8), (2, 32), (12, 32), (12, 64), (1, 64), (3, 7))
 
 with_onednn = pytest.mark.skipif(
@@ -60,41 +60,44 @@ def random_linear(num_in: int, num_out: int, activation: Activation = IDENTITY) 
     return layer
 
 
-def slices(num_rows: int = NUM_ROWS) -> Iterator[slice]:
+def slices(num_rows: int) -> Iterator[slice]:
     """Some rows of all, of every kind of count, at the front, at odd places and at the end."""
-    for count in SOME_ROWS:
+    for count in (*SOME_ROWS, num_rows):
         for first in sorted({0, 1, 7, num_rows - count}):
-            if first + count <= num_rows:
+            if 0 <= first <= num_rows - count:
                 yield slice(first, first + count)
 
 
-def rows_that_change(
-    compute: Callable[[slice], Tensor], thread_counts: tuple[int, ...]
-) -> set[str]:
-    """Every way in which rows came out with other bits than among all rows on the first count."""
-    with threads(thread_counts[0]):
-        reference = compute(slice(0, NUM_ROWS))
+def rows_that_change(compute: Callable[[slice], Tensor], num_rows: int) -> set[str]:
+    """Every way in which rows came out with other bits than among all rows on two threads."""
+    with threads(2):
+        reference = compute(slice(0, num_rows))
     changed = set()
-    for count in thread_counts:
+    for count in (2, 1):
         with threads(count):
-            for rows in slices():
+            for rows in slices(num_rows):
                 if not torch.equal(compute(rows), reference[rows]):
                     changed.add(f"{rows.stop - rows.start} rows, {count} threads")
     return changed
 
 
 def kernel_changes(
-    kernel: Kernel, num_in: int, num_out: int, activation: Activation, joined: bool
+    kernel: Kernel,
+    num_in: int,
+    num_out: int,
+    activation: Activation = IDENTITY,
+    joined: bool = False,
+    num_rows: int = NUM_ROWS,
 ) -> set[str]:
-    layer, x = random_linear(num_in, num_out), normal(NUM_ROWS, num_in)
-    residual = normal(NUM_ROWS, num_out, seed=3) if joined else None
+    layer, x = random_linear(num_in, num_out), normal(num_rows, num_in)
+    residual = normal(num_rows, num_out, seed=3) if joined else None
     weight = kernel.prepack(layer.weight)
 
     def compute(rows: slice) -> Tensor:
         part = None if residual is None else residual[rows]
         return kernel.linear(x[rows], weight, layer.bias, activation, part)
 
-    return rows_that_change(compute, (2, 1))
+    return rows_that_change(compute, num_rows)
 
 
 # ------------------------------------------------------------------------ kernels: right values
@@ -104,7 +107,7 @@ KERNELS += [pytest.param(TileKernel(), id="tiles"), pytest.param(RowKernel(), id
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("num_rows", [1, 2, 31, 32, 33, 70])
+@pytest.mark.parametrize("num_rows", [1, 2, 33])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_kernel_computes_the_formula(kernel: Kernel, num_rows: int, name: str) -> None:
     activation, layer = activation_named(name), random_linear(40, 24)
@@ -134,12 +137,12 @@ multiples_of_four = st.integers(1, 20).map(lambda count: 4 * count)
 
 @pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
 @given(num_in=multiples_of_four, num_out=sizes)
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_tiles_give_a_row_the_same_bits_wherever_it_stands(
     num_in: int, num_out: int, joined: bool
 ) -> None:
     """Other inner sizes, which no checkpoint has, MKL treats by a row's place in the tile."""
-    assert not kernel_changes(TileKernel(), num_in, num_out, IDENTITY, joined)
+    assert not kernel_changes(TileKernel(), num_in, num_out, joined=joined)
 
 
 @given(num_in=sizes, num_out=sizes)
@@ -147,7 +150,7 @@ def test_tiles_give_a_row_the_same_bits_wherever_it_stands(
 def test_rows_one_by_one_give_a_row_the_same_bits_wherever_it_stands(
     num_in: int, num_out: int
 ) -> None:
-    assert not kernel_changes(RowKernel(), num_in, num_out, IDENTITY, joined=False)
+    assert not kernel_changes(RowKernel(), num_in, num_out, num_rows=40)
 
 
 @pytest.mark.parametrize("kernel", [TileKernel(), RowKernel()], ids=lambda kernel: kernel.name)
@@ -155,17 +158,17 @@ def test_rows_one_by_one_give_a_row_the_same_bits_wherever_it_stands(
 def test_portable_kernels_give_a_row_the_same_bits_in_the_sizes_of_real_models(
     kernel: Kernel, num_in: int, num_out: int
 ) -> None:
-    assert not kernel_changes(kernel, num_in, num_out, IDENTITY, joined=False)
+    assert not kernel_changes(kernel, num_in, num_out, num_rows=40)
 
 
 @with_onednn
 @pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
 @given(num_in=sizes, num_out=sizes)
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_onednn_gives_a_row_the_same_bits_wherever_it_stands(
     num_in: int, num_out: int, joined: bool
 ) -> None:
-    assert not kernel_changes(OneDnnKernel(), num_in, num_out, IDENTITY, joined)
+    assert not kernel_changes(OneDnnKernel(), num_in, num_out, joined=joined)
 
 
 @with_onednn
@@ -174,7 +177,7 @@ def test_onednn_gives_a_row_the_same_bits_wherever_it_stands(
 def test_onednn_with_a_fused_activation_gives_a_row_the_same_bits(
     num_in: int, num_out: int, name: str
 ) -> None:
-    assert not kernel_changes(OneDnnKernel(), num_in, num_out, activation_named(name), False)
+    assert not kernel_changes(OneDnnKernel(), num_in, num_out, activation_named(name))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -187,7 +190,7 @@ def test_what_the_proof_chooses_keeps_the_bits_of_every_row(
     """No shape and no activation may slip through the proof, or be left without a kernel."""
     layer, x = random_linear(num_in, num_out, activation_named(name)), normal(NUM_ROWS, num_in)
     (choice,) = settle_kernels(layer)
-    assert not rows_that_change(lambda rows: layer(x[rows]), (2, 1)), choice
+    assert not rows_that_change(lambda rows: layer(x[rows]), NUM_ROWS), choice
 
 
 # ----------------------------------------------------------------------------- the linear layer

@@ -52,7 +52,7 @@ def lesson_table(steps: "Sequence[LessonStep]") -> "Table":
     from rich.table import Table
 
     table = Table("step", "input_ids", "mask", "logits", "against alone")
-    table.columns[0].min_width = len("model(inputs.input_ids)")
+    table.columns[0].overflow = "fold"
     for step in steps:
         for index, row in enumerate(step.rows):
             title = f"{step.title}\n{step.call}" if index == 0 else ""
