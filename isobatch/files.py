@@ -14,7 +14,7 @@ def read_json(path: Path) -> dict[str, object]:
         raise CheckpointError(f"{path}: no such file; a checkpoint folder must hold it") from None
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}:{error.lineno}:{error.colno}: {error.msg}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds {type(content).__name__}, expected a JSON object")

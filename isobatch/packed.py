@@ -61,8 +61,11 @@ def pack(encodings: Sequence[Encoding], padding_idx: int | None = None) -> Packe
     """Lay `encodings` one after another; equal lengths that are neighbours become one run.
 
     `padding_idx` is that of a family that counts positions as RoBERTa does, None elsewhere.
-    InputError for an encoding without tokens: its first row would be its neighbour's.
+    InputError for no encodings, and for one without tokens: its first row would be its
+    neighbour's.
     """
+    if not encodings:
+        raise InputError("nothing to pack: there are no encodings")
     if empty := [index for index, encoding in enumerate(encodings) if not len(encoding)]:
         raise InputError(f"sequence {empty[0]}: has no tokens, so there is nothing to read")
     return _join([_row_of(encoding, padding_idx) for encoding in encodings])

@@ -150,8 +150,10 @@ def _head(family: Family, raw: Mapping[str, object]) -> HeadConfig:
 
 def _labels(raw: Mapping[str, object]) -> tuple[str, ...]:
     id2label = raw.get("id2label")
-    if not isinstance(id2label, Mapping) or not id2label:
+    if id2label is None or id2label == {}:
         return tuple(f"LABEL_{index}" for index in range(_num_labels(raw)))
+    if not isinstance(id2label, Mapping):
+        raise CheckpointError(f"config.json: id2label must map ids to labels, got {id2label!r}")
     try:
         by_id = {int(key): str(label) for key, label in id2label.items()}
     except ValueError as error:
@@ -162,30 +164,39 @@ def _labels(raw: Mapping[str, object]) -> tuple[str, ...]:
         raise CheckpointError(
             f"config.json: id2label must have the keys 0 to {len(by_id) - 1}, got {sorted(by_id)}"
         )
+    if len(set(by_id.values())) < len(by_id):
+        raise CheckpointError(f"config.json: id2label has a label twice: {list(by_id.values())}")
     return tuple(by_id[index] for index in range(len(by_id)))
 
 
 def _num_labels(raw: Mapping[str, object]) -> int:
     count = raw.get("num_labels", 2)
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise CheckpointError(f"config.json: num_labels must be a positive integer, got {count!r}")
     return count
 
 
 def _dropouts(family: Family, raw: Mapping[str, object]) -> Dropouts:
-    def probability(name: str, otherwise: float) -> float:
-        if f"dropout.{name}" not in family.config_keys:
-            return otherwise
-        value = _value(family, raw, f"dropout.{name}")
-        return otherwise if value is None else float(cast("float", value))
-
-    hidden = probability("hidden", 0.0)
+    hidden = _probability(family, raw, "hidden", 0.0)
     return Dropouts(
         hidden=hidden,
-        attention=probability("attention", 0.0),
-        attention_output=probability("attention_output", 0.0),
-        classifier=probability("classifier", hidden),
+        attention=_probability(family, raw, "attention", 0.0),
+        attention_output=_probability(family, raw, "attention_output", 0.0),
+        classifier=_probability(family, raw, "classifier", hidden),
     )
+
+
+def _probability(family: Family, raw: Mapping[str, object], name: str, otherwise: float) -> float:
+    """A dropout; `otherwise` where the family has none of that name or the file says null."""
+    if f"dropout.{name}" not in family.config_keys:
+        return otherwise
+    value = _value(family, raw, f"dropout.{name}")
+    if value is None:
+        return otherwise
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        key = family.config_keys[f"dropout.{name}"][0]
+        raise CheckpointError(f"config.json: {key} must be between 0 and 1, got {value!r}")
+    return float(value)
 
 
 def _value(family: Family, raw: Mapping[str, object], name: str) -> object:

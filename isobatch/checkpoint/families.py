@@ -82,9 +82,11 @@ _BERT_KEYS: dict[str, tuple[str, object]] = {
     "dropout.classifier": ("classifier_dropout", None),
 }
 
-_ROBERTA_KEYS = _BERT_KEYS | {
-    "vocab_size": ("vocab_size", 50265),
-    "pad_token_id": ("pad_token_id", 1),
+_ELECTRA_KEYS = _BERT_KEYS | {
+    "embedding_size": ("embedding_size", 128),
+    "hidden_size": ("hidden_size", 256),
+    "num_heads": ("num_attention_heads", 4),
+    "intermediate_size": ("intermediate_size", 1024),
 }
 
 _TWO_STEP_HEAD = {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"}
@@ -124,7 +126,7 @@ BERT = Family(
 ELECTRA = Family(
     model_type="electra",
     prefix="electra.",
-    config_keys=_BERT_KEYS | {"embedding_size": ("embedding_size", 128)},
+    config_keys=_ELECTRA_KEYS,
     names=_BERT_NAMES | {"embeddings.project": "embeddings_project"},
     head=_TWO_STEP_HEAD,
     head_activation="gelu",
@@ -133,11 +135,12 @@ ELECTRA = Family(
 )
 
 
-def _roberta(model_type: str) -> Family:
+def _roberta(model_type: str, vocab_size: int = 30522) -> Family:
     return Family(
         model_type=model_type,
         prefix="roberta.",
-        config_keys=_ROBERTA_KEYS,
+        config_keys=_BERT_KEYS
+        | {"vocab_size": ("vocab_size", vocab_size), "pad_token_id": ("pad_token_id", 1)},
         names=_BERT_NAMES,
         head=_TWO_STEP_HEAD,
         head_activation="tanh",
@@ -152,7 +155,7 @@ _FAMILIES = {
     for family in (
         DISTILBERT,
         BERT,
-        _roberta("roberta"),
+        _roberta("roberta", vocab_size=50265),
         _roberta("xlm-roberta"),
         _roberta("camembert"),
         ELECTRA,

@@ -10,8 +10,9 @@ from isobatch.errors import CheckpointError
 
 _WANTED = (
     "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
+    "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -19,6 +20,10 @@ _WANTED = (
     "vocab.json",
     "merges.txt",
 )
+"""None begins with *, which would match in sub-folders too."""
+
+_HUB_SECONDS = 5.0
+"""How long the hub may take to answer at all; a download may take as long as it takes."""
 
 
 def bundled_folder() -> Path:
@@ -43,17 +48,34 @@ def locate_checkpoint(path: str | Path | None = None, revision: str | None = Non
 
 def _from_hub(name: str, revision: str | None) -> Path:
     # Imported here: it takes 0.3 s, which a local folder need not pay.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
+        # snapshot_download itself would wait without end for a hub that is silent.
+        HfApi().model_info(name, revision=revision or "main", timeout=_HUB_SECONDS)
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
     except HFValidationError:
         raise CheckpointError(f"{name}: no such folder, and not the id of a hub model") from None
     except HfHubHTTPError as error:
         raise CheckpointError(f"{name}: no such folder, and the hub refused it: {error}") from error
-    except (LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - the errors of whichever HTTP library the client uses
+        return _from_cache(name, revision, error)
+
+
+def _from_cache(name: str, revision: str | None, cause: Exception) -> Path:
+    """What was downloaded before, where the hub is out of reach."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=list(_WANTED), local_files_only=True
+            )
+        )
+    except LocalEntryNotFoundError:
         raise CheckpointError(
-            f"{name}: no such folder, and the hub is out of reach ({type(error).__name__}); "
-            "give the path of a downloaded checkpoint folder instead"
-        ) from error
+            f"{name}: no such folder, and the hub is out of reach "
+            f"({type(cause).__name__}: {cause}); give the path of a downloaded folder instead"
+        ) from cause

@@ -170,6 +170,11 @@ def _as_float32(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> Ten
         raise TensorMismatchError(
             f"{path}: {name} is {tensor.dtype}; only floating-point weights are read"
         )
+    if not tensor.isfinite().all():
+        raise CheckpointError(
+            f"{path}: {name} holds NaN or infinity, so every logit would; the file or the training "
+            "that made it is at fault"
+        )
     return tensor.to(torch.float32)
 
 

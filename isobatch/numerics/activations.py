@@ -22,6 +22,17 @@ class Activation:
     function: Callable[[Tensor], Tensor]
     fused: tuple[str, str] | None = None
 
+    def by_row(self, x: Tensor) -> Tensor:
+        """The function of each row by itself, x [rows, columns].
+
+        torch computes the last few numbers of a CPU tensor one by one and the others in vectors,
+        with other bits for silu, sigmoid and their like; a row by itself always ends at the same
+        column.
+        """
+        if x.device.type != "cpu":
+            return self.function(x)
+        return torch.stack([self.function(row) for row in x])
+
 
 def _quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
@@ -32,7 +43,7 @@ _tanh_gelu = partial(F.gelu, approximate="tanh")
 IDENTITY = Activation("linear", lambda x: x, ("none", ""))
 _ERF_GELU = Activation("gelu", F.gelu, ("gelu", "none"))
 _TANH_GELU = Activation("gelu_new", _tanh_gelu, ("gelu", "tanh"))
-_SILU = Activation("silu", F.silu)
+_SILU = Activation("silu", F.silu, ("swish", ""))
 
 _BY_NAME = {
     "gelu": _ERF_GELU,
@@ -48,7 +59,7 @@ _BY_NAME = {
     "swish": _SILU,
     "mish": Activation("mish", F.mish),
     "tanh": Activation("tanh", torch.tanh, ("tanh", "")),
-    "sigmoid": Activation("sigmoid", torch.sigmoid),
+    "sigmoid": Activation("sigmoid", torch.sigmoid, ("sigmoid", "")),
     "linear": IDENTITY,
 }
 

@@ -56,9 +56,14 @@ class PackedAttention(nn.Module):
         num_rows = q.shape[2]
         if spare := -num_rows % QUERY_ROWS:
             q = F.pad(q, (0, 0, 0, spare))
+        if self.num_heads == run.num_sequences == 1:
+            # A single head of a single sequence is a single task: torch then leaves the threads to
+            # MKL, whose product has other bits for it. Twice the same is two tasks.
+            q, k, v = (tensor.expand(2, -1, -1, -1) for tensor in (q, k, v))
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return mixed[:, :, :num_rows].transpose(1, 2).reshape(query.shape)
+        mixed = mixed[: run.num_sequences, :, :num_rows]
+        return mixed.transpose(1, 2).reshape(query.shape)
 
     def _by_head(self, tensor: Tensor, num_sequences: int) -> Tensor:
         """[rows, hidden] → [sequences, heads, rows per sequence, head_dim], a view."""

@@ -87,7 +87,7 @@ class OneDnnKernel:
         post_op, algorithm = activation.fused or ("none", "")
         product = torch.ops.mkldnn._linear_pointwise(x, weight, bias, post_op, [], algorithm)
         if activation.fused is None:
-            product = activation.function(product)
+            product = activation.by_row(product)
         return product if residual is None else product + residual
 
 
@@ -115,7 +115,7 @@ class TileKernel:
         num_rows = x.shape[0]
         filled = F.pad(x, (0, 0, 0, -num_rows % TILE_ROWS))
         tiles = [
-            activation.function(F.linear(tile, weight, bias))
+            activation.by_row(F.linear(tile, weight, bias))
             for tile in torch.split(filled, TILE_ROWS)
         ]
         product = torch.cat(tiles)[:num_rows]
