@@ -49,7 +49,7 @@ class TextEncoder:
         for index, text in enumerate(texts, first_index):
             check_text(text, index)
         try:
-            encoded = self._tokenizer.encode_batch_fast(list(texts))
+            encoded = self._encode(texts)
         except (TypeError, UnicodeError):
             refuse_surrogates(texts, first_index)
             raise
@@ -57,6 +57,13 @@ class TextEncoder:
         if truncation == "error":
             self._refuse_long(encoded, first_index)
         return [Encoding(e.ids, e.type_ids, truncated=bool(e.overflowing)) for e in encoded]
+
+    def _encode(self, texts: Sequence[TextInput]) -> list[tokenizers.Encoding]:
+        """A batch is tokenized by threads; one text without, which would disturb torch's own."""
+        if len(texts) != 1:
+            return self._tokenizer.encode_batch_fast(list(texts))
+        parts = (texts[0],) if isinstance(texts[0], str) else texts[0]
+        return [self._tokenizer.encode(*parts)]
 
     def _refuse_long(self, encoded: Sequence[tokenizers.Encoding], first_index: int) -> None:
         for index, encoding in enumerate(encoded, first_index):

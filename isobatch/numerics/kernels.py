@@ -68,8 +68,9 @@ class OneDnnKernel:
         residual: Tensor | None,
     ) -> Tensor:
         if x.shape[0] == 1:
-            joined = None if residual is None else residual.repeat(_LONE_ROW, 1)
-            return self._product(x.repeat(_LONE_ROW, 1), weight, bias, activation, joined)[:1]
+            rows = x.expand(_LONE_ROW, -1).contiguous()
+            joined = None if residual is None else residual.expand(_LONE_ROW, -1).contiguous()
+            return self._product(rows, weight, bias, activation, joined)[:1]
         return self._product(x, weight, bias, activation, residual)
 
     def _product(
