@@ -21,7 +21,7 @@ from isobatch.lesson import SENTENCES, replay_lesson
 from isobatch.scope import PROMISE
 
 ROOT = Path(__file__).parent.parent
-WIDTH = 100
+WIDTH = 112
 ROOMS = (
     "errors",
     "core",

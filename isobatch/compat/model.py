@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from isobatch.checkpoint import hub_name, locate_checkpoint, write_tensors
 from isobatch.compat.loss import classification_loss
 from isobatch.compat.output import SequenceClassifierOutput
+from isobatch.core import Batch
 from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
 from isobatch.files import read_json
 from isobatch.model import SequenceClassifier, read_model
 from isobatch.numerics import Choice, settle_kernels
-from isobatch.packed import unpad
+from isobatch.packed import PackedBatch, unpad
 
 
 class AutoModelForSequenceClassification:
@@ -69,7 +70,7 @@ class PaddedClassifier(nn.Module):
             attention_mask = torch.ones_like(input_ids)
         padding_idx = self.classifier.config.encoder.padding_idx
         batch, order = unpad(input_ids, attention_mask, token_type_ids, padding_idx)
-        self._check_lengths(batch.cu_seqlens.diff(), order)
+        self._check_positions(batch, order)
         restored = torch.tensor(order, device=self._device).argsort()
         logits = self.classifier(batch.to(self._device))[restored]
         loss = None if labels is None else classification_loss(logits, labels, self.config)
@@ -120,11 +121,13 @@ class PaddedClassifier(nn.Module):
                 )
             _check_ids("token_type_ids", token_type_ids, encoder.type_vocab_size)
 
-    def _check_lengths(self, lengths: Tensor, order: tuple[int, ...]) -> None:
-        limit = self.classifier.config.encoder.max_tokens
-        if len(lengths) and int(lengths[0]) > limit:
+    def _check_positions(self, batch: PackedBatch, order: Batch) -> None:
+        encoder = self.classifier.config.encoder
+        beyond = (batch.position_ids >= encoder.num_positions).nonzero()
+        if len(beyond):
+            sequence = int(torch.searchsorted(batch.cu_seqlens, beyond[0], right=True)) - 1
             raise InputError(
-                f"row {order[0]}: {int(lengths[0])} tokens, but the model has {limit} positions; "
+                f"row {order[sequence]}: has tokens beyond the model's {encoder.max_tokens} positions; "
                 "tokenize with truncation=True"
             )
 

@@ -210,7 +210,10 @@ def test_the_configuration_reads_as_transformers_does(tiny_folder: TinyFolder) -
             {"input_ids": torch.tensor([[5, 6]]), "token_type_ids": torch.tensor([[0, 2]])},
             "token_type_ids has 2",
         ),
-        ({"input_ids": torch.full((2, 600), 5)}, "600 tokens, but the model has 512 positions"),
+        (
+            {"input_ids": torch.full((2, 600), 5)},
+            "row 0: has tokens beyond the model's 512 positions",
+        ),
         ({"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([0, 1])}, "labels"),
     ],
 )
@@ -220,6 +223,14 @@ def test_inputs_that_make_no_sense(
     model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
     with pytest.raises(InputError, match=words):
         model(**inputs)
+
+
+def test_a_hole_in_the_mask_leaves_the_positions_behind_it(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+    ids, mask = torch.full((2, 513), 5), torch.ones(2, 513, dtype=torch.int64)
+    mask[0, 512], mask[1, 1:512] = 0, 0
+    with pytest.raises(InputError, match="row 1: has tokens beyond"):
+        model(ids, attention_mask=mask)
 
 
 def test_token_types_where_the_family_has_none(tiny_folder: TinyFolder) -> None:
