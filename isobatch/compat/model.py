@@ -127,8 +127,8 @@ class PaddedClassifier(nn.Module):
         if len(beyond):
             sequence = int(torch.searchsorted(batch.cu_seqlens, beyond[0], right=True)) - 1
             raise InputError(
-                f"row {order[sequence]}: has tokens beyond the model's {encoder.max_tokens} positions; "
-                "tokenize with truncation=True"
+                f"row {order[sequence]}: has tokens beyond the model's {encoder.max_tokens} "
+                "positions; tokenize with truncation=True"
             )
 
     def _warn_of_pads(self, input_ids: Tensor) -> None:
