@@ -78,22 +78,19 @@ class _Session:
     def __init__(self, path: str | Path | None, sentences: Sequence[str]) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModelForSequenceClassification.from_pretrained(path)
-        self.alone = torch.cat([self._logits([text], masked=True) for text in sentences])
+        self.alone = torch.cat([self._logits(self._inputs([text])) for text in sentences])
 
     def step(self, title: str, texts: Sequence[str], *, masked: bool) -> LessonStep:
         inputs = self._inputs(texts)
         mask = inputs["attention_mask"] if masked else None
-        logits = self._logits(texts, masked=masked)
+        logits = self._logits({**inputs, "attention_mask": mask})
         rows = _rows(inputs["input_ids"], mask, logits, self.alone, self.model.config.id2label)
         return LessonStep(title, "model(**inputs)" if masked else "model(inputs.input_ids)", rows)
 
-    def _inputs(self, texts: Sequence[str]) -> Mapping[str, Tensor]:
-        return self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    def _inputs(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        return dict(self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt"))
 
-    def _logits(self, texts: Sequence[str], *, masked: bool) -> Tensor:
-        inputs = dict(self._inputs(texts))
-        if not masked:
-            del inputs["attention_mask"]
+    def _logits(self, inputs: Mapping[str, Tensor | None]) -> Tensor:
         with torch.no_grad(), warnings.catch_warnings():
             # The lesson forgets the mask on purpose, and its table says what came of it.
             warnings.simplefilter("ignore", MissingAttentionMaskWarning)

@@ -45,11 +45,11 @@ def read_tensors(
     MissingHeadError if only the classification head is absent, TensorMismatchError for any other
     missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
     """
-    files = _locate_tensors(folder)
+    located = _locate_tensors(folder)
     wanted = {hub_name(config.family, name): name for name in shapes}
-    _compare_names(folder, config.family, set(wanted), set(files))
+    _compare_names(folder, config.family, set(wanted), set(located))
     for theirs, ours in wanted.items():
-        yield ours, _read_tensor(files[theirs], theirs, shapes[ours])
+        yield ours, _read_tensor(*located[theirs], shapes[ours])
 
 
 def write_tensors(
@@ -65,10 +65,10 @@ def write_tensors(
     partial.replace(folder / _SINGLE)
 
 
-def _locate_tensors(folder: Path) -> dict[str, Path]:
-    """Every tensor's name, in today's spelling, and the file that holds it."""
+def _locate_tensors(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Every tensor's name in today's spelling; the file that holds it, and its name there."""
     files = _weight_files(folder)
-    located = {_modern(name): path for path in files for name in _names_in(path)}
+    located = {_modern(name): (path, name) for path in files for name in _names_in(path)}
     if not located:
         raise CheckpointError(f"{folder}: its safetensors hold no tensor")
     return located
@@ -127,9 +127,10 @@ def _modern(name: str) -> str:
 
 def _compare_names(folder: Path, family: Family, wanted: set[str], found: set[str]) -> None:
     missing = wanted - found
-    ignored = [*family.ignored]
     unexpected = {
-        name for name in found - wanted if not any(fnmatchcase(name, mask) for mask in ignored)
+        name
+        for name in found - wanted
+        if not any(fnmatchcase(name, pattern) for pattern in family.ignored)
     }
     head = {name for name in wanted if name.startswith(_head_prefixes(family))}
     if head and missing and head <= missing:
@@ -157,8 +158,7 @@ def _read_tensor(path: Path, name: str, shape: torch.Size) -> Tensor:
     for a DistilBERT in fp32 that was 260 MB more at the peak.
     """
     with safe_open(path, framework="pt") as file:
-        spelled = next(held for held in file.keys() if _modern(held) == name)  # noqa: SIM118
-        return _as_float32(path, name, file.get_tensor(spelled), shape)
+        return _as_float32(path, name, file.get_tensor(name), shape)
 
 
 def _as_float32(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:

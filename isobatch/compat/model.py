@@ -133,7 +133,7 @@ class PaddedClassifier(nn.Module):
 
     def _warn_of_pads(self, input_ids: Tensor) -> None:
         pad = self.classifier.config.encoder.pad_token_id
-        if pad is None or input_ids.shape[1] == 0:
+        if pad is None:
             return
         at_the_edge = (input_ids[:, 0] == pad) | (input_ids[:, -1] == pad)
         if rows := at_the_edge.nonzero().flatten().tolist():

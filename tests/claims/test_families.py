@@ -7,6 +7,7 @@ the second thread, so they are not left out.
 import numpy as np
 import pytest
 import torch
+from claims.promise import threads
 from conftest import TinyFolder
 from tiny_checkpoints import FAMILIES, Tiny, pad_right, random_ids, reference_model
 from torch import Tensor
@@ -58,17 +59,13 @@ def test_alone_and_in_any_batch_with_any_threads(model: SequenceClassifier, tiny
     rows = random_ids(LENGTHS, tiny)
     alone = torch.cat([logits_of(model, [row]) for row in rows])
     shuffler = np.random.default_rng(7)
-    before = torch.get_num_threads()
-    try:
-        for num_threads in (1, 2):
-            torch.set_num_threads(num_threads)
+    for num_threads in (1, 2):
+        with threads(num_threads):
             assert torch.equal(torch.cat([logits_of(model, [row]) for row in rows]), alone)
             for _ in range(5):
                 chosen = shuffler.permutation(len(rows))[: shuffler.integers(1, len(rows) + 1)]
                 batch = [rows[index] for index in chosen]
                 assert torch.equal(logits_of(model, batch), alone[torch.from_numpy(chosen)])
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_a_padded_reference_fails_the_same_test(family: str, tiny_folder: TinyFolder) -> None:
