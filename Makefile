@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
+SOURCES := pyproject.toml constraints.txt $(wildcard isobatch/numerics/compiled/*.h isobatch/numerics/compiled/*.cpp)
+
 .PHONY: demo test check bench docs clean
 
 demo: $(VENV)/.installed
@@ -31,14 +33,14 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-test: $(SOURCES) | $(BIN)/python
 	$(PIP) --editable .[test,check]
 	touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-bench: $(SOURCES) | $(BIN)/python
 	$(PIP) --editable .[bench]
 	touch $@ $(VENV)/.installed

@@ -1,18 +1,30 @@
 """What Isobatch has to reach, as data, and how each figure is taken from a run.
 
-It knows the result's shape and no engine's code. Invariant: a bar is judged only where every engine
+It knows the result's shape and no engine's code. Invariant: a bar is judged only where everything
 that it names was measured; "the best of" is the fastest of them on that figure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.schema import BarResult, EngineResult, EngineResults
+from benchmarks.engines import OURS
+from benchmarks.schema import (
+    BarResult,
+    EngineResult,
+    EngineResults,
+    Precision,
+    PrecisionAccuracy,
+    ScalingSize,
+)
 
 _TRANSFORMERS = ("transformers-arrival", "transformers-sorted")
-_OTHERS = ("onnxruntime", "openvino", "ctranslate2")
+_FP32_PEERS = ("onnxruntime", "openvino", "ctranslate2")
+_BF16_PEERS = ("openvino-bf16",)
+_INT8_PEERS = ("onnxruntime-int8", "ctranslate2-int8")
 
-Figure = Callable[[EngineResult], float]
+_LARGEST_POINTS = 0.3
+_SMALLEST_SAME_LABEL = 99.0
+_LARGEST_GROWTH = 1.1
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Bar:
     wanted: float
     against: tuple[str, ...]
     got: Callable[[EngineResult, list[EngineResult]], float]
+    precision: Precision = "fp32"
     only: str | None = "base"
 
 
@@ -55,38 +68,41 @@ def _changed_rows(ours: EngineResult, _theirs: list[EngineResult]) -> float:
     return ours["bits"]["changed"]
 
 
+def _bulk_bar(
+    wanted: float, what: str, against: tuple[str, ...], precision: Precision = "fp32"
+) -> Bar:
+    name = f"{precision}, bulk, times as fast as {what}"
+    return Bar(name, "at least", wanted, against, _times_as_fast, precision)
+
+
+def _latency_bar(what: str, against: tuple[str, ...], precision: Precision = "fp32") -> Bar:
+    name = f"{precision}, one text, p50 over {what}"
+    return Bar(name, "at most", 1.0, against, _latency_ratio, precision)
+
+
+def _bits_bar(precision: Precision) -> Bar:
+    name = f"{precision}, rows whose bits changed"
+    return Bar(name, "at most", 0, (), _changed_rows, precision, only=None)
+
+
+_BEST_FP32 = "the best of ONNX Runtime, OpenVINO and CTranslate2"
+_BEST_BF16 = "OpenVINO in bf16"
+_BEST_INT8 = "the best of ONNX Runtime and CTranslate2 in int8"
+
 BARS: tuple[Bar, ...] = (
-    Bar(
-        "bulk, times as fast as transformers in arrival order",
-        "at least",
-        2.5,
-        _TRANSFORMERS[:1],
-        _times_as_fast,
-    ),
-    Bar(
-        "bulk, times as fast as transformers sorted",
-        "at least",
-        1.3,
-        _TRANSFORMERS[1:],
-        _times_as_fast,
-    ),
-    Bar(
-        "bulk, times as fast as the best of ONNX Runtime, OpenVINO and CTranslate2",
-        "at least",
-        1.05,
-        _OTHERS,
-        _times_as_fast,
-    ),
-    Bar("one text, p50 over that of transformers", "at most", 1.0, _TRANSFORMERS, _latency_ratio),
-    Bar(
-        "one text, p50 over the best of ONNX Runtime, OpenVINO and CTranslate2",
-        "at most",
-        1.15,
-        _OTHERS,
-        _latency_ratio,
-    ),
-    Bar("bulk, peak memory over transformers", "at most", 1.0, _TRANSFORMERS, _memory_ratio),
-    Bar("rows whose bits changed", "at most", 0, (), _changed_rows, only=None),
+    _bulk_bar(2.5, "transformers in arrival order", _TRANSFORMERS[:1]),
+    _bulk_bar(1.3, "transformers sorted", _TRANSFORMERS[1:]),
+    _bulk_bar(1.15, _BEST_FP32, _FP32_PEERS),
+    _latency_bar("that of transformers", _TRANSFORMERS),
+    _latency_bar(_BEST_FP32, _FP32_PEERS),
+    Bar("fp32, bulk, peak memory over transformers", "at most", 1.0, _TRANSFORMERS, _memory_ratio),
+    _bits_bar("fp32"),
+    _bulk_bar(1.4, _BEST_BF16, _BF16_PEERS, "bf16"),
+    _latency_bar(_BEST_BF16, _BF16_PEERS, "bf16"),
+    _bits_bar("bf16"),
+    _bulk_bar(1.5, _BEST_INT8, _INT8_PEERS, "int8"),
+    _latency_bar(_BEST_INT8, _INT8_PEERS, "int8"),
+    _bits_bar("int8"),
 )
 
 
@@ -95,15 +111,50 @@ def judge(checkpoint: str, engines: EngineResults) -> list[BarResult]:
     return [_judge(bar, engines) for bar in BARS if bar.only in (None, checkpoint)]
 
 
+def judge_accuracy(precisions: Mapping[str, PrecisionAccuracy]) -> list[BarResult]:
+    """Judge what each precision but fp32 costs in answers."""
+    bars = []
+    for name in ("bf16", "int8"):
+        one = precisions.get(name)
+        points = None if one is None else abs(one["points_from_fp32"])
+        same = None if one is None else one["same_label_percent"]
+        wanted = _LARGEST_POINTS
+        bars.append(_bar(f"{name}, points of accuracy from fp32", "at most", wanted, points))
+        wanted = _SMALLEST_SAME_LABEL
+        bars.append(_bar(f"{name}, same label as fp32, %", "at least", wanted, same))
+    return bars
+
+
+def judge_scaling(sizes: Sequence[ScalingSize]) -> list[BarResult]:
+    """Judge how time and memory grow with the number of texts."""
+    per_token = [size["microseconds_per_token"] for size in sizes]
+    by_texts = sorted(sizes, key=lambda size: size["texts"])
+    smallest, largest = by_texts[0], by_texts[-1]
+    return [
+        _bar(
+            "time a token, the slowest size over the fastest",
+            "at most",
+            _LARGEST_GROWTH,
+            max(per_token) / min(per_token),
+        ),
+        _bar(
+            f"peak memory, {largest['texts']:,} texts over {smallest['texts']:,}",
+            "at most",
+            _LARGEST_GROWTH,
+            largest["peak_memory_mb"] / smallest["peak_memory_mb"],
+        ),
+    ]
+
+
 def _judge(bar: Bar, engines: EngineResults) -> BarResult:
-    got, met = None, None
-    if all(name in engines for name in ("isobatch", *bar.against)):
-        got = bar.got(engines["isobatch"], [engines[name] for name in bar.against])
-        met = got >= bar.wanted if bar.direction == "at least" else got <= bar.wanted
-    return {
-        "name": bar.name,
-        "direction": bar.direction,
-        "wanted": bar.wanted,
-        "got": got,
-        "met": met,
-    }
+    got, ours = None, OURS[bar.precision]
+    if all(name in engines for name in (ours, *bar.against)):
+        got = bar.got(engines[ours], [engines[name] for name in bar.against])
+    return _bar(bar.name, bar.direction, bar.wanted, got)
+
+
+def _bar(name: str, direction: str, wanted: float, got: float | None) -> BarResult:
+    met = None
+    if got is not None:
+        met = got >= wanted if direction == "at least" else got <= wanted
+    return {"name": name, "direction": direction, "wanted": wanted, "got": got, "met": met}

@@ -63,9 +63,12 @@ def random_base_checkpoint(build: Path, tokenizer_from: Path) -> Checkpoint:
 
 
 def prepared_folder(build: Path, checkpoint: Checkpoint, spec: EngineSpec) -> Path:
-    """Name the folder for an engine's converted checkpoint, by its content and all versions."""
+    """Name the folder for an engine's converted checkpoint, by its content and all versions.
+
+    Engines that share a conversion name the same packages, and so the same folder.
+    """
     versions = "-".join(f"{package}{installed_version(package)}" for package in spec.packages)
-    return build / f"{checkpoint.name}-{checkpoint.sha256[:12]}" / f"{spec.name}-{versions}"
+    return build / f"{checkpoint.name}-{checkpoint.sha256[:12]}" / f"{spec.conversion}-{versions}"
 
 
 @contextmanager

@@ -5,8 +5,8 @@ processes that are gone before the measured one starts, so they count in no figu
 """
 
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,16 @@ def gather(
     ]
 
 
+@contextmanager
+def lone_process(
+    bench: Bench, checkpoint: Checkpoint, spec: EngineSpec, task: str
+) -> Iterator[WorkerProcess]:
+    """Load an engine that converts nothing and plans its own batches, and lend its process."""
+    with _worker(bench, checkpoint, spec, task) as worker:
+        _ask_load(bench, checkpoint, spec, 0, worker)
+        yield worker
+
+
 def progress(checkpoint: Checkpoint, what: str) -> None:
     """Say on stderr what the run is at."""
     print(f"{checkpoint.name}: {what}", file=sys.stderr, flush=True)
@@ -63,7 +73,7 @@ def progress(checkpoint: Checkpoint, what: str) -> None:
 
 def _prepare(bench: Bench, checkpoint: Checkpoint, spec: EngineSpec) -> None:
     folder = prepared_folder(bench.build, checkpoint, spec)
-    if not spec.converts or folder.is_dir():
+    if not spec.conversion or folder.is_dir():
         return
     progress(checkpoint, f"converting for {spec.name}")
     with (

@@ -5,7 +5,9 @@ from the file equals the one printed by the run that wrote it.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
+
+Precision = Literal["fp32", "bf16", "int8"]
 
 
 class Bulk(TypedDict):
@@ -51,11 +53,13 @@ class EngineResult(TypedDict):
     """All figures of one engine on one checkpoint."""
 
     label: str
+    precision: Precision
     batch_size: int  # 0: the engine plans its own batches
     batch_size_seconds: dict[str, float]  # of the sizes tried before the run
     settings: str
     details: dict[str, Any]
-    difference_from_reference: float | None
+    difference_from_reference: float | None  # the largest, of all logits
+    error_over_spread: float | None  # of the logits, as `answers` defines it
     bulk: Bulk
     one_text: OneText
     memory: Memory
@@ -83,14 +87,52 @@ class CheckpointResult(TypedDict):
     bars: list[BarResult]
 
 
+class PrecisionAccuracy(TypedDict):
+    """Isobatch's answers to labelled texts in one precision, beside its answers in fp32."""
+
+    accuracy_percent: float
+    points_from_fp32: float
+    same_label_percent: float
+    largest_difference: float
+
+
+class AccuracyResult(TypedDict):
+    """The bundled model on labelled texts, in every precision asked for; fp32 is always there."""
+
+    texts: int
+    precisions: dict[str, PrecisionAccuracy]
+    bars: list[BarResult]
+
+
+class ScalingSize(TypedDict):
+    """One number of texts through `Classifier.stream`: a run is a process of its own."""
+
+    texts: int
+    tokens: int
+    seconds: list[float]
+    median_seconds: float
+    microseconds_per_token: float
+    peak_memory_mb: float  # the median of the runs
+
+
+class ScalingResult(TypedDict):
+    """The bundled model on ever more texts."""
+
+    precision: Precision
+    sizes: list[ScalingSize]
+    bars: list[BarResult]
+
+
 class Result(TypedDict):
-    """A whole result file."""
+    """A whole result file; None and an empty `checkpoints` stand for parts left out."""
 
     date: str
     machine: dict[str, Any]
     versions: dict[str, str]
     protocol: dict[str, Any]
     checkpoints: dict[str, CheckpointResult]
+    accuracy: AccuracyResult | None
+    scaling: ScalingResult | None
 
 
 EngineResults = Mapping[str, EngineResult]

@@ -1,4 +1,4 @@
-"""A result as Markdown: one table a checkpoint, then its bars, then what the run stood on.
+"""A result as Markdown: a table a checkpoint, then accuracy, scaling, and what the run stood on.
 
 Pure: a result in, text out, so a test can hold the README to the newest file.
 `python -m benchmarks.table FILE` prints it.
@@ -8,44 +8,71 @@ import json
 import sys
 from pathlib import Path
 
+from benchmarks.engines import OURS, PRECISIONS
 from benchmarks.machine import NOT_INSTALLED
-from benchmarks.schema import BarResult, Bits, CheckpointResult, EngineResult, Result
+from benchmarks.schema import (
+    AccuracyResult,
+    BarResult,
+    Bits,
+    CheckpointResult,
+    EngineResult,
+    Precision,
+    Result,
+    ScalingResult,
+)
 
-_HEAD = (
-    "| engine | bulk, texts/s | Isobatch ÷ this | one text p50 / p95, ms | peak memory, MB "
-    "| rows whose bits changed |\n|---|---:|---:|---:|---:|---:|"
+_ENGINES_HEAD = (
+    "| engine | precision | bulk, texts/s | Isobatch ÷ this | one text p50 / p95, ms "
+    "| peak memory, MB | rows whose bits changed |\n|---|---|---:|---:|---:|---:|---:|"
+)
+_ACCURACY_HEAD = (
+    "| precision | accuracy, % | points from fp32 | same label as fp32, % "
+    "| largest logit difference from fp32 |\n|---|---:|---:|---:|---:|"
+)
+_SCALING_HEAD = (
+    "| texts | tokens | seconds | µs a token | peak memory, MB |\n|---:|---:|---:|---:|---:|"
 )
 
 
 def render(result: Result) -> str:
     """Return the whole Markdown, without a final newline."""
     parts = [_checkpoint(checkpoint) for checkpoint in result["checkpoints"].values()]
+    if result["accuracy"]:
+        parts.append(_accuracy(result["accuracy"]))
+    if result["scaling"]:
+        parts.append(_scaling(result["scaling"]))
     return "\n\n".join([*parts, _footnote(result)])
 
 
 def _checkpoint(checkpoint: CheckpointResult) -> str:
     engines = checkpoint["engines"]
-    ours = engines["isobatch"]["bulk"]["texts_per_second"] if "isobatch" in engines else None
     mix = " and ".join(f"{count} {corpus} texts" for corpus, count in checkpoint["mix"].items())
-    lines = [f"**{checkpoint['title']}**, {mix}", "", _HEAD]
-    lines += [_row(engine, ours) for engine in engines.values()]
-    lines += ["", *(_bar(bar) for bar in checkpoint["bars"])]
-    return "\n".join(lines)
+    rows = []
+    for precision in PRECISIONS:
+        ours = engines.get(OURS[precision])
+        rows += [_engine(engine, ours) for engine in _group(engines, precision)]
+    return _section(f"**{checkpoint['title']}**, {mix}", _ENGINES_HEAD, rows, checkpoint["bars"])
 
 
-def _row(engine: EngineResult, ours: float | None) -> str:
+def _group(engines: dict[str, EngineResult], precision: Precision) -> list[EngineResult]:
+    """Return the engines of one precision, Isobatch first."""
+    names = sorted(engines, key=lambda name: name != OURS[precision])
+    return [engines[name] for name in names if engines[name]["precision"] == precision]
+
+
+def _engine(engine: EngineResult, ours: EngineResult | None) -> str:
     batch = f", batch {engine['batch_size']}" if engine["batch_size"] else ""
     speed = engine["bulk"]["texts_per_second"]
     one_text = engine["one_text"]
-    cells = [
+    return _row(
         engine["label"] + batch,
+        engine["precision"],
         f"{speed:.1f}",
-        "–" if ours is None else f"{ours / speed:.2f}×",
+        "–" if ours is None else f"{ours['bulk']['texts_per_second'] / speed:.2f}×",
         f"{one_text['p50']:.1f} / {one_text['p95']:.1f}",
         f"{engine['memory']['after_bulk_mb']:.0f}",
         _changed(engine["bits"]),
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
 def _changed(bits: Bits) -> str:
@@ -54,6 +81,51 @@ def _changed(bits: Bits) -> str:
         return count
     flips = f", {bits['label_flips']} labels flip" if bits["label_flips"] else ""
     return f"{count} (by up to {bits['largest_difference']:.0e}{flips})"
+
+
+def _accuracy(accuracy: AccuracyResult) -> str:
+    rows = []
+    for name, one in accuracy["precisions"].items():
+        if name == "fp32":
+            rows.append(_row(name, f"{one['accuracy_percent']:.2f}", "–", "–", "–"))
+            continue
+        rows.append(
+            _row(
+                name,
+                f"{one['accuracy_percent']:.2f}",
+                f"{one['points_from_fp32']:+.2f}",
+                f"{one['same_label_percent']:.2f}",
+                f"{one['largest_difference']:.2g}",
+            )
+        )
+    title = f"**Accuracy of the bundled model**, {accuracy['texts']:,} labelled SST-2 texts"
+    return _section(title, _ACCURACY_HEAD, rows, accuracy["bars"])
+
+
+def _scaling(scaling: ScalingResult) -> str:
+    rows = [
+        _row(
+            f"{size['texts']:,}",
+            f"{size['tokens']:,}",
+            f"{size['median_seconds']:.2f}",
+            f"{size['microseconds_per_token']:.1f}",
+            f"{size['peak_memory_mb']:.0f}",
+        )
+        for size in scaling["sizes"]
+    ]
+    title = (
+        "**Ever more texts through `Classifier.stream`**, the bundled model in "
+        f"{scaling['precision']}, distinct SST-2 texts"
+    )
+    return _section(title, _SCALING_HEAD, rows, scaling["bars"])
+
+
+def _section(title: str, head: str, rows: list[str], bars: list[BarResult]) -> str:
+    return "\n".join([title, "", head, *rows, "", *(_bar(bar) for bar in bars)])
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _bar(bar: BarResult) -> str:
@@ -76,7 +148,7 @@ def _footnote(result: Result) -> str:
         if version != NOT_INSTALLED
     )
     return (
-        f"{result['date']}, {machine['cpu']}, {protocol['threads']} threads, fp32, medians of "
+        f"{result['date']}, {machine['cpu']}, {protocol['threads']} threads, medians of "
         f"{protocol['rounds']} rounds. {versions}."
     )
 

@@ -1,19 +1,29 @@
-"""Real texts for the job: a seeded sample of SST-2 sentences and AG News articles, mixed.
+"""Real texts: a seeded sample of SST-2 and AG News for the job, labelled ones, ever more of them.
 
 It knows the two files' formats and nothing of engines. Invariant: the same plan and the same files
 give the same job, text for text and batch for batch.
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.errors import BenchError
 
+# Both prime: no two numbers are equal below the modulus, and those of the first 1,000 texts are
+# spread like those of the first 100,000, so that a text has as many tokens in a run of any size.
+_NUMBER_STEP = 7_919
+_NUMBER_MODULUS = 1_000_003
+_POOL_TEXTS = 1_000
+
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is asked: texts of each corpus, rounds, and the sample whose bits are compared."""
+    """How much is asked: texts of each corpus, rounds, the sample whose bits are compared.
+
+    `scaling_runs` says how often each of `scaling_sizes` is run: short runs are the noisier ones.
+    """
 
     sst2_texts: int = 220
     agnews_texts: int = 60
@@ -23,6 +33,9 @@ class Plan:
     bits_texts: int = 120
     bits_partitions: int = 2
     largest_bits_batch: int = 64
+    accuracy_texts: int | None = None  # None: the whole file
+    scaling_sizes: list[int] = field(default_factory=lambda: [1_000, 10_000, 100_000])
+    scaling_runs: list[int] = field(default_factory=lambda: [7, 3, 1])
     seed: int = 0
 
 
@@ -68,7 +81,27 @@ def read_corpora(data: Path) -> tuple[list[str], list[str]]:
             "sentence<TAB>label) and agnews/test.tsv (text<TAB>label) in the folder that --data or "
             "ISOBATCH_DATA names"
         )
-    return _first_column(sst2)[1:], _first_column(agnews)
+    return [text for text, _ in _rows(sst2)[1:]], [text for text, _ in _rows(agnews)]
+
+
+def read_labelled(data: Path, count: int | None) -> tuple[list[str], list[int]]:
+    """Return the SST-2 texts and their labels, the first `count` of them or all."""
+    read_corpora(data)  # says what is missing
+    rows = _rows(data / "sst2" / "dev.tsv")[1:][:count]
+    return [text for text, _ in rows], [int(label) for _, label in rows]
+
+
+def make_pool(data: Path, plan: Plan) -> list[str]:
+    """Draw the SST-2 texts that `distinct` repeats."""
+    sst2, _ = read_corpora(data)
+    return random.Random(plan.seed).sample(sst2, min(_POOL_TEXTS, *plan.scaling_sizes))
+
+
+def distinct(texts: Sequence[str], count: int) -> Iterator[str]:
+    """Yield `count` texts, no two equal: the given ones over and over, each after a number."""
+    for index in range(count):
+        number = index * _NUMBER_STEP % _NUMBER_MODULUS
+        yield f"{number} {texts[index % len(texts)]}"
 
 
 def random_partition(draw: random.Random, num_rows: int, largest: int) -> list[list[int]]:
@@ -83,9 +116,10 @@ def random_partition(draw: random.Random, num_rows: int, largest: int) -> list[l
     return batches
 
 
-def _first_column(path: Path) -> list[str]:
+def _rows(path: Path) -> list[tuple[str, str]]:
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [line.rpartition("\t")[0].strip() for line in lines if line]
+    columns = (line.rpartition("\t") for line in lines if line)
+    return [(text.strip(), label) for text, _, label in columns]
 
 
 def _sample(draw: random.Random, texts: list[str], count: int, corpus: str) -> list[str]:

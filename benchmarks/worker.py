@@ -1,8 +1,9 @@
 """The process of one engine: reads a request a line on stdin, answers a line on stdout.
 
 It knows how to time an engine and nothing of the run. Requests are JSON objects whose `do` is
-`prepare`, `load`, `bulk` or `each`; end of input ends it. Invariant: between an answer and the next
-request it only blocks on a read, so it takes no processor from the engine whose turn it is.
+`prepare`, `load`, `bulk`, `each` or `stream`; end of input ends it. Invariant: between an answer
+and the next request it only blocks on a read, so it takes no processor from the engine whose turn
+it is.
 """
 
 import json
@@ -11,10 +12,13 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
-from benchmarks.engines import Engine, Setup, engine_module, find_engine
+from benchmarks.engines import Engine, Setup, StreamingEngine, engine_module, find_engine
 from benchmarks.errors import BenchError
+from benchmarks.texts import distinct
+
+_STREAM_WARM_UP = 100
 
 
 def main() -> None:
@@ -56,8 +60,9 @@ def _write(answers: TextIO, answer: dict[str, Any]) -> None:
 
 def _answer(request: dict[str, Any], engine: Engine | None) -> dict[str, Any]:
     if request["do"] == "prepare":
-        module = engine_module(find_engine(request["engine"]))
-        module.prepare(Path(request["checkpoint"]), Path(request["out"]))
+        spec = find_engine(request["engine"])
+        checkpoint, out = Path(request["checkpoint"]), Path(request["out"])
+        engine_module(spec).prepare(checkpoint, out, spec.precision)
         return {}
     if engine is None:
         raise ValueError(f"{request['do']} before load")
@@ -65,7 +70,9 @@ def _answer(request: dict[str, Any], engine: Engine | None) -> dict[str, Any]:
         return {"settings": engine.settings, "details": engine.details}
     if request["do"] == "bulk":
         return bulk(engine, request["texts"])
-    return each(engine, request["texts"], request["warm_up"])
+    if request["do"] == "each":
+        return each(engine, request["texts"], request["warm_up"])
+    return stream(cast(StreamingEngine, engine), request["texts"], request["count"])
 
 
 def load(request: dict[str, Any]) -> Engine:
@@ -78,6 +85,7 @@ def load(request: dict[str, Any]) -> Engine:
             threads=request["threads"],
             batch_size=request["batch_size"],
             by_length=spec.by_length,
+            precision=spec.precision,
         )
     )
     return engine
@@ -102,6 +110,19 @@ def each(engine: Engine, texts: list[str], warm_up: list[str]) -> dict[str, Any]
         seconds.append(time.perf_counter() - began)
         rows.append(row[0].tolist())
     return {"seconds": seconds, "logits": rows}
+
+
+def stream(engine: StreamingEngine, texts: list[str], count: int) -> dict[str, Any]:
+    """Time `count` distinct texts through one stream, after a few untimed ones.
+
+    The texts are made as they are asked for and the answers are dropped: what memory grows with
+    `count` is the engine's.
+    """
+    for _ in engine.stream(texts[:_STREAM_WARM_UP]):
+        pass
+    began = time.perf_counter()
+    tokens = sum(engine.stream(distinct(texts, count)))
+    return {"seconds": time.perf_counter() - began, "tokens": tokens}
 
 
 def peak_memory_mb() -> float:

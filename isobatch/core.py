@@ -1,4 +1,4 @@
-"""The nouns that cross rooms: Encoding, Batch, Run, Prediction.
+"""The nouns that cross rooms: Encoding, Batch, Run, Precision, Prediction.
 
 No torch here, so that planning and reporting can be read and tested without it. All are immutable.
 """
@@ -16,6 +16,10 @@ Batch = tuple[int, ...]
 """Indices of the texts that are computed together."""
 
 Activation = Literal["softmax", "sigmoid", "none"]
+
+Precision = Literal["fp32", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+"""How the products of the blocks are computed; everything else is float32 in each of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
     ├── InputError                 a text that cannot be classified; names its index
     │   └── TooLongError           a text longer than the model, under truncation="error"
     ├── OptionError                an argument that makes no sense
+    │   └── PrecisionError         this processor lacks what a precision needs
     └── NotInvariantError          this machine's kernels cannot keep the promise
 
     IsobatchWarning
@@ -48,6 +49,10 @@ class TooLongError(InputError):
 
 class OptionError(IsobatchError, ValueError):
     """An argument or option has a value that makes no sense here."""
+
+
+class PrecisionError(OptionError):
+    """A precision that this machine cannot compute; the message names those that it can."""
 
 
 class NotInvariantError(IsobatchError):

@@ -7,14 +7,14 @@ Invariant: the answer for a text is a function of the text, the checkpoint and t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal, overload
+from typing import overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
-from isobatch.core import Encoding, Prediction, TextInput, predict
+from isobatch.core import PRECISIONS, Encoding, Precision, Prediction, TextInput, predict
 from isobatch.errors import InputError, OptionError
 from isobatch.model import SequenceClassifier, read_packed_model
 from isobatch.numerics import Choice
@@ -22,8 +22,6 @@ from isobatch.packed import pack
 from isobatch.plan import MAX_BATCH_TOKENS, plan_batches
 from isobatch.tokens import TextEncoder, Truncation, check_truncation
 
-Precision = Literal["fp32"]
-PRECISIONS: tuple[Precision, ...] = ("fp32",)
 DEVICES = ("cpu", "cuda")
 
 WINDOW_TEXTS = 1024
@@ -39,12 +37,14 @@ class Classifier:
         encoder: TextEncoder,
         choices: tuple[Choice, ...],
         *,
+        precision: Precision = "fp32",
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         truncation: Truncation = "cut",
     ) -> None:
         """`model` and `choices` as `read_packed_model` gives them."""
         check_truncation(truncation)
         self.choices = choices
+        self.precision = precision
         self.max_batch_tokens = max_batch_tokens
         self.truncation = truncation
         self._model = model
@@ -76,10 +76,15 @@ class Classifier:
         if threads is not None:
             torch.set_num_threads(threads)
         folder = locate_checkpoint(path, revision)
-        model, choices = read_packed_model(folder, torch.device(device))
+        model, choices = read_packed_model(folder, torch.device(device), precision)
         encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
         return cls(
-            model, encoder, choices, max_batch_tokens=max_batch_tokens, truncation=truncation
+            model,
+            encoder,
+            choices,
+            precision=precision,
+            max_batch_tokens=max_batch_tokens,
+            truncation=truncation,
         )
 
     @property

@@ -54,7 +54,7 @@ def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
         family=classifier.config.family.model_type,
         labels=classifier.labels,
         max_tokens=classifier.max_tokens,
-        precision="fp32",
+        precision=classifier.precision,
         device=_device_name(classifier.device),
         threads=torch.get_num_threads(),
         processor=_processor(),

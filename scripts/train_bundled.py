@@ -25,8 +25,7 @@ import torch.nn.functional as F
 
 from isobatch.checkpoint import write_tensors
 from isobatch.core import Encoding
-from isobatch.model import SequenceClassifier, read_model
-from isobatch.numerics import settle_kernels
+from isobatch.model import SequenceClassifier, read_model, settle_plain
 from isobatch.packed import pack
 from isobatch.plan import plan_batches
 from isobatch.tokens import TextEncoder
@@ -142,7 +141,7 @@ def proper_spans(text: str) -> Iterator[str]:
 
 def load(folder: Path) -> tuple[SequenceClassifier, TextEncoder]:
     model = read_model(folder)
-    settle_kernels(model)
+    settle_plain(model)
     return model, TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
 
 

@@ -25,8 +25,8 @@ from transformers.activations import ACT2FN
 
 from isobatch.checkpoint import hub_name
 from isobatch.core import Encoding
-from isobatch.model import SequenceClassifier, read_model, read_packed_model
-from isobatch.numerics import activation_named, settle_kernels
+from isobatch.model import SequenceClassifier, read_model, read_packed_model, settle_plain
+from isobatch.numerics import activation_named
 from isobatch.numerics.activations import _BY_NAME
 from isobatch.packed import pack, unpad
 
@@ -50,7 +50,7 @@ def models_of(tiny_folder: TinyFolder) -> ModelsOf:
     def both(tiny: Tiny) -> Models:
         if tiny not in made:
             ours = read_model(tiny_folder(tiny))
-            settle_kernels(ours)
+            settle_plain(ours)
             made[tiny] = ours, reference_model(tiny_folder(tiny))
         return made[tiny]
 

@@ -1,12 +1,12 @@
 """The engines as data: what each is called, what it needs, and how it takes its batches.
 
 An engine's module is imported only in its own worker process, never here. It offers
-`load(setup) -> Engine` and, where it `converts`, `prepare(checkpoint, out)`. Invariant: an engine's
-logits come back in the caller's order, one float32 row a text.
+`load(setup) -> Engine` and, where it has a `conversion`, `prepare(checkpoint, out, precision)`.
+Invariant: an engine's logits come back in the caller's order, one float32 row a text.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,24 +16,35 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.errors import BenchError
+from benchmarks.schema import Precision
 
 Logits = npt.NDArray[np.float32]
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+OURS: dict[Precision, str] = {
+    "fp32": "isobatch",
+    "bf16": "isobatch-bf16",
+    "int8": "isobatch-int8",
+}
+"""Isobatch's engine in each precision: what the others of that precision are compared with."""
 
 
 @dataclass(frozen=True)
 class EngineSpec:
     """One row of the table. `batch_sizes` are tried on the job before the run; the fastest stays.
 
-    An empty `batch_sizes` means that the engine plans its own batches.
+    An empty `batch_sizes` means that the engine plans its own batches. `conversion` names the
+    converted checkpoint that it loads, which engines may share; empty: the checkpoint as it is.
     """
 
     name: str
     label: str
     module: str
     packages: tuple[str, ...]
+    precision: Precision = "fp32"
     by_length: bool = True
     batch_sizes: tuple[int, ...] = ()
-    converts: bool = False
+    conversion: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Setup:
     threads: int
     batch_size: int
     by_length: bool
+    precision: Precision
 
 
 class Engine(Protocol):
@@ -62,13 +74,34 @@ class Engine(Protocol):
         """Tokenise and classify: [len(texts), num_labels]."""
 
 
+class StreamingEngine(Engine, Protocol):
+    """A loaded engine that takes texts without an end: Isobatch alone."""
+
+    def stream(self, texts: Iterable[str]) -> Iterator[int]:
+        """Classify texts as they come; yield the number of tokens of each."""
+
+
 # Sorted and padded engines gain from small batches on a short job of mixed lengths: 126 texts took
 # ONNX Runtime 1.7 s in eights and 3.7 s in batches of 32, most of the difference being pads.
 # CTranslate2 drops the pads inside its linears and is at its best at 16 to 32.
 _PADDED_SIZES = (4, 8, 16, 32)
+_PACKED_SIZES = (8, 16, 32, 64)
+
+
+def _isobatch(precision: Precision) -> EngineSpec:
+    return EngineSpec(
+        name=OURS[precision],
+        label="Isobatch",
+        module="isobatch_engine",
+        packages=("isobatch", "torch", "tokenizers"),
+        precision=precision,
+    )
+
 
 ENGINES: tuple[EngineSpec, ...] = (
-    EngineSpec("isobatch", "Isobatch", "isobatch_engine", ("isobatch", "torch", "tokenizers")),
+    _isobatch("fp32"),
+    _isobatch("bf16"),
+    _isobatch("int8"),
     EngineSpec(
         name="transformers-arrival",
         label="transformers, arrival order",
@@ -90,7 +123,16 @@ ENGINES: tuple[EngineSpec, ...] = (
         module="onnxruntime_engine",
         packages=("onnxruntime", "onnx", "torch", "transformers"),
         batch_sizes=_PADDED_SIZES,
-        converts=True,
+        conversion="onnxruntime",
+    ),
+    EngineSpec(
+        name="onnxruntime-int8",
+        label="ONNX Runtime, fused, sorted",
+        module="onnxruntime_engine",
+        packages=("onnxruntime", "onnx", "torch", "transformers"),
+        precision="int8",
+        batch_sizes=_PADDED_SIZES,
+        conversion="onnxruntime-int8",
     ),
     EngineSpec(
         name="openvino",
@@ -98,15 +140,33 @@ ENGINES: tuple[EngineSpec, ...] = (
         module="openvino_engine",
         packages=("openvino", "torch", "transformers"),
         batch_sizes=_PADDED_SIZES,
-        converts=True,
+        conversion="openvino",
+    ),
+    EngineSpec(
+        name="openvino-bf16",
+        label="OpenVINO, sorted",
+        module="openvino_engine",
+        packages=("openvino", "torch", "transformers"),
+        precision="bf16",
+        batch_sizes=_PADDED_SIZES,
+        conversion="openvino",  # the file stays fp32; bf16 is asked for when it is compiled
     ),
     EngineSpec(
         name="ctranslate2",
         label="CTranslate2, sorted",
         module="ctranslate2_engine",
         packages=("ctranslate2", "torch", "transformers"),
-        batch_sizes=(8, 16, 32, 64),
-        converts=True,
+        batch_sizes=_PACKED_SIZES,
+        conversion="ctranslate2",
+    ),
+    EngineSpec(
+        name="ctranslate2-int8",
+        label="CTranslate2, sorted",
+        module="ctranslate2_engine",
+        packages=("ctranslate2", "torch", "transformers"),
+        precision="int8",
+        batch_sizes=_PACKED_SIZES,
+        conversion="ctranslate2-int8",
     ),
 )
 

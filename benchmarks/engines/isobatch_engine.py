@@ -3,7 +3,7 @@
 It plans its own batches, so it takes no batch size and no order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.engines import Logits, Setup
@@ -11,19 +11,25 @@ from isobatch import Classifier
 
 
 class IsobatchEngine:
-    """The Classifier as a user has it: fp32, CPU, its own batch plan."""
+    """The Classifier as a user has it: CPU, its own batch plan."""
 
     def __init__(self, setup: Setup) -> None:
-        self._classifier = Classifier.from_pretrained(setup.checkpoint, threads=setup.threads)
+        self._classifier = Classifier.from_pretrained(
+            setup.checkpoint, threads=setup.threads, precision=setup.precision
+        )
         self.settings = (
-            f"Classifier.logits, fp32, {setup.threads} threads, its own batches of up to "
-            f"{self._classifier.max_batch_tokens} tokens"
+            f"Classifier.logits, {setup.precision}, {setup.threads} threads, its own batches of up "
+            f"to {self._classifier.max_batch_tokens} tokens"
         )
         self.details: dict[str, Any] = {}
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Classify all texts in one call."""
         return self._classifier.logits(list(texts))
+
+    def stream(self, texts: Iterable[str]) -> Iterator[int]:
+        """Classify texts as they come; yield the number of tokens of each."""
+        return (prediction.num_tokens for prediction in self._classifier.stream(texts))
 
 
 def load(setup: Setup) -> IsobatchEngine:

@@ -14,7 +14,7 @@ from isobatch.checkpoint.config import (
 )
 from isobatch.checkpoint.families import Family
 from isobatch.checkpoint.source import bundled_folder, locate_checkpoint
-from isobatch.checkpoint.weights import hub_name, read_tensors, write_tensors
+from isobatch.checkpoint.weights import QuantisedTensor, hub_name, read_tensors, write_tensors
 
 __all__ = [
     "Dropouts",
@@ -22,6 +22,7 @@ __all__ = [
     "Family",
     "HeadConfig",
     "ModelConfig",
+    "QuantisedTensor",
     "bundled_folder",
     "hub_name",
     "locate_checkpoint",

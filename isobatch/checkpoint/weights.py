@@ -7,6 +7,7 @@ Invariant: what `read_tensors` yields is exactly what was expected, in float32.
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +24,13 @@ _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "tf
 _SHOWN = 12
 
 
+class QuantisedTensor(NamedTuple):
+    """values int8 [out, in], scale float32 [out]: the tensor is values × scale, row by row."""
+
+    values: Tensor
+    scale: Tensor
+
+
 def hub_name(family: Family, name: str) -> str:
     """Hugging Face's name of our tensor `name`, e.g. "blocks.3.up.weight"."""
     prefix, _, kind = name.rpartition(".")
@@ -36,8 +44,12 @@ def hub_name(family: Family, name: str) -> str:
 
 
 def read_tensors(
-    folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
-) -> Iterator[tuple[str, Tensor]]:
+    folder: Path,
+    config: ModelConfig,
+    shapes: Mapping[str, torch.Size],
+    *,
+    keep_int8: bool = False,
+) -> Iterator[tuple[str, Tensor | QuantisedTensor]]:
     """Read the tensors named in `shapes` (our names) from `folder`, one by one, as float32.
 
     A tensor may be a view of the file, which stays mapped as long as the tensor lives: copy what is

@@ -21,8 +21,8 @@ from isobatch.compat.output import SequenceClassifierOutput
 from isobatch.core import Batch
 from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
 from isobatch.files import read_json
-from isobatch.model import SequenceClassifier, read_model
-from isobatch.numerics import Choice, settle_kernels
+from isobatch.model import SequenceClassifier, read_model, settle_plain
+from isobatch.numerics import Choice
 from isobatch.packed import PackedBatch, unpad
 
 
@@ -88,7 +88,7 @@ class PaddedClassifier(nn.Module):
                 f"the model was cast to {weight.dtype}; only float32 is computed here"
             )
         if self._settled is None or self._settled[0] != weight.device:
-            self._settled = (weight.device, settle_kernels(self.classifier))
+            self._settled = (weight.device, settle_plain(self.classifier))
 
     def _check(
         self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None

@@ -1,7 +1,13 @@
 """The model: one forward over packed sequences, for inference and training, for every family."""
 
 from isobatch.model.classifier import SequenceClassifier
-from isobatch.model.loading import empty_model, load_model, read_model, read_packed_model
+from isobatch.model.loading import (
+    empty_model,
+    load_model,
+    read_model,
+    read_packed_model,
+    settle_plain,
+)
 
 __all__ = [
     "SequenceClassifier",
@@ -9,4 +15,5 @@ __all__ = [
     "load_model",
     "read_model",
     "read_packed_model",
+    "settle_plain",
 ]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isobatch.checkpoint import EncoderConfig
-from isobatch.numerics import Linear
+from isobatch.numerics import Int8Embedding, Linear
 from isobatch.packed import PackedBatch
 
 
@@ -18,7 +18,7 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig, dropout: float) -> None:
         super().__init__()
         size = config.embedding_size
-        self.word = nn.Embedding(config.vocab_size, size)
+        self.word: nn.Embedding | Int8Embedding = nn.Embedding(config.vocab_size, size)
         self.position = nn.Embedding(config.num_positions, size)
         self.token_type = (
             nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size else None
@@ -42,7 +42,3 @@ class Embeddings(nn.Module):
         types: Tensor = table(token_type_ids)
         return types
 
-
-def _table(num_rows: int, size: int) -> nn.Embedding:
-    """A table [num_rows, size] whose memory is reserved and not written to."""
-    return nn.Embedding(num_rows, size, _weight=torch.empty(num_rows, size))

@@ -11,9 +11,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from isobatch.checkpoint import ModelConfig, read_config, read_tensors
+from isobatch.checkpoint import ModelConfig, QuantisedTensor, read_config, read_tensors
+from isobatch.core import Precision
+from isobatch.model.block import Block
 from isobatch.model.classifier import SequenceClassifier
-from isobatch.numerics import Choice, KernelSettler, Linear, PackedAttention
+from isobatch.numerics import (
+    Choice,
+    Int8Embedding,
+    KernelSettler,
+    Linear,
+    QuantisedWeight,
+    check_precision,
+    quantise_weight,
+)
+
+_WORDS = "embeddings.word.weight"
 
 
 def empty_model(config: ModelConfig) -> SequenceClassifier:
@@ -42,33 +54,85 @@ def read_model(folder: Path) -> SequenceClassifier:
     return load_model(config, {name: tensor.clone() for name, tensor in tensors})
 
 
+def settle_plain(model: SequenceClassifier) -> tuple[Choice, ...]:
+    """Choose kernels that read the model's own parameters at each call; the model stays trainable.
+
+    NotInvariantError if a kernel cannot be found.
+    """
+    settler = KernelSettler(next(model.parameters()).device)
+    for unit in _units(model):
+        _settle(model.get_submodule(unit), settler, packed=False)
+    return settler.choices
+
+
 def read_packed_model(
-    folder: Path, device: torch.device
+    folder: Path, device: torch.device, precision: Precision = "fp32"
 ) -> tuple[SequenceClassifier, tuple[Choice, ...]]:
     """Read the checkpoint for inference only: kernels settled, every linear packed.
 
-    Errors as in `read_model`, and NotInvariantError if a kernel cannot be found.
+    Errors as in `read_model`, PrecisionError if this machine cannot compute `precision`, and
+    NotInvariantError if a kernel cannot be found.
     """
+    check_precision(precision, device)
     config = read_config(folder)
     model = empty_model(config)
-    settler = KernelSettler(device)
-    shapes = _shapes(model)
-    awaited = Counter(name.rpartition(".")[0] for name in shapes)
-    for name, tensor in read_tensors(folder, config, shapes):
-        owner, _, attribute = name.rpartition(".")
-        module = model.get_submodule(owner)
+    settler = KernelSettler(device, precision)
+    awaited = _units(model)
+    for name, tensor in read_tensors(folder, config, _shapes(model), keep_int8=precision == "int8"):
+        if name == _WORDS and precision == "int8":
+            model.embeddings.word = Int8Embedding(_in_int8(tensor))
+        else:
+            _assign(model, name, tensor, device)
+        unit = _unit_of(name)
+        awaited[unit] -= 1
+        if not awaited[unit]:
+            _settle(model.get_submodule(unit), settler, packed=True)
+    return model, settler.choices
+
+
+def _units(model: SequenceClassifier) -> Counter[str]:
+    """What is settled as one, blocks whole and other modules singly, and its number of tensors."""
+    return Counter(_unit_of(name) for name, _ in model.named_parameters())
+
+
+def _unit_of(name: str) -> str:
+    first, *others = name.split(".")
+    return f"{first}.{others[0]}" if first == "blocks" else name.rpartition(".")[0]
+
+
+def _assign(
+    model: SequenceClassifier, name: str, tensor: Tensor | QuantisedTensor, device: torch.device
+) -> None:
+    """Give a module its tensor; a weight that is packed soon may stay a view of the file."""
+    owner, _, attribute = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if isinstance(module, Linear) and isinstance(tensor, QuantisedTensor):
+        module.quantised = _in_int8(tensor)
+    else:
+        assert isinstance(tensor, Tensor)
         to_be_packed = isinstance(module, Linear) and attribute == "weight"
         kept = tensor.to(device, copy=not to_be_packed)
         setattr(module, attribute, nn.Parameter(kept, requires_grad=False))
-        awaited[owner] -= 1
-        if not awaited[owner]:
-            settler.settle(module)
-            if isinstance(module, Linear):
-                module.prepack()
-    for module in model.modules():
-        if isinstance(module, PackedAttention):
-            settler.settle(module)
-    return model, settler.choices
+
+
+def _in_int8(tensor: Tensor | QuantisedTensor) -> QuantisedWeight:
+    if isinstance(tensor, Tensor):
+        return quantise_weight(tensor)
+    return QuantisedWeight(tensor.values.clone(), tensor.scale.clone())
+
+
+def _settle(module: nn.Module, settler: KernelSettler, *, packed: bool) -> None:
+    """Choose the kernels of a block or of a single layer, and pack its weights if so asked."""
+    if isinstance(module, Block):
+        module.kernel = settler.settle_block(module.layers, packed=packed)
+        linears, computed_whole = module.layers.linears, module.kernel is not None
+    else:
+        settler.settle(module)
+        linears = (module,) if isinstance(module, Linear) else ()
+        computed_whole = False
+    if packed:
+        for linear in linears:
+            linear.forget_weight() if computed_whole else linear.prepack()
 
 
 def _shapes(model: SequenceClassifier) -> dict[str, torch.Size]:

@@ -6,14 +6,26 @@ mode of the process: no patched operators, no autocast, no global switch.
 
 from isobatch.numerics.activations import activation_named
 from isobatch.numerics.attention import PackedAttention
+from isobatch.numerics.block_proof import check_precision, offered_precisions
+from isobatch.numerics.blocks import BlockKernel, BlockLayers, compute_by_layers
+from isobatch.numerics.int8 import Int8Embedding
 from isobatch.numerics.linear import Linear
-from isobatch.numerics.proof import Choice, KernelSettler, settle_kernels
+from isobatch.numerics.proof import KernelSettler
+from isobatch.numerics.rows import QuantisedWeight, quantise_weight
+from isobatch.numerics.trial import Choice
 
 __all__ = [
+    "BlockKernel",
+    "BlockLayers",
     "Choice",
+    "Int8Embedding",
     "KernelSettler",
     "Linear",
     "PackedAttention",
+    "QuantisedWeight",
     "activation_named",
-    "settle_kernels",
+    "check_precision",
+    "compute_by_layers",
+    "offered_precisions",
+    "quantise_weight",
 ]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from isobatch.core import Precision
 from isobatch.numerics.activations import Activation
 
 TILE_ROWS = 32
@@ -91,6 +92,33 @@ class OneDnnKernel:
         return product if residual is None else product + residual
 
 
+class Bf16Kernel(OneDnnKernel):
+    """The same product of bfloat16 numbers, summed in float32; x and the result stay float32."""
+
+    name = "onednn bf16"
+
+    @staticmethod
+    def is_available(device: torch.device) -> bool:
+        """Where the processor multiplies bfloat16 itself: elsewhere it is slower than float32."""
+        has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return OneDnnKernel.is_available(device) and has_instructions
+
+    def prepack(self, weight: Tensor) -> Tensor:
+        return super().prepack(weight.to(torch.bfloat16))
+
+    def _product(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        residual: Tensor | None,
+    ) -> Tensor:
+        narrow = x.to(torch.bfloat16), weight.to(torch.bfloat16), bias.to(torch.bfloat16)
+        product = super()._product(*narrow, activation, None).to(torch.float32)
+        return product if residual is None else product + residual
+
+
 class TileKernel:
     """torch's own linear over tiles of TILE_ROWS rows, the last one filled up with zeros.
 
@@ -146,7 +174,11 @@ class RowKernel:
         return product if residual is None else product + residual
 
 
-def candidate_kernels(device: torch.device) -> tuple[Kernel, ...]:
-    """Kernels that can run on `device`, the fastest first."""
+def candidate_kernels(device: torch.device, precision: Precision) -> tuple[Kernel, ...]:
+    """Kernels that can run on `device`, the fastest first; int8 has none of a single layer."""
+    if precision == "bf16":
+        return (Bf16Kernel(),) if Bf16Kernel.is_available(device) else ()
+    if precision == "int8":
+        return ()
     portable: tuple[Kernel, ...] = (TileKernel(), RowKernel())
     return (OneDnnKernel(), *portable) if OneDnnKernel.is_available(device) else portable

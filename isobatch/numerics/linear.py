@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from isobatch.numerics.activations import IDENTITY, Activation
 from isobatch.numerics.kernels import Kernel
+from isobatch.numerics.rows import QuantisedWeight
 
 
 class Linear(nn.Module):
@@ -37,6 +38,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_features))
         self.kernel: Kernel | None = None
         self.packed: Tensor | None = None
+        self.quantised: QuantisedWeight | None = None
 
     def extra_repr(self) -> str:
         """What print(model) says of the layer."""
@@ -45,7 +47,12 @@ class Linear(nn.Module):
     def prepack(self) -> None:
         """Replace the weight by the kernel's layout of it, so that it is never held twice."""
         self.packed = self._settled().prepack(self.weight)
+        self.forget_weight()
+
+    def forget_weight(self) -> None:
+        """Let the weight go: whoever computes this layer holds it in a form of their own."""
         del self.weight
+        self.quantised = None
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         if self.training:
@@ -60,9 +67,13 @@ class Linear(nn.Module):
             return cast("Tensor", product)
         return kernel.linear(x, self.weight, self.bias, self.activation, residual)
 
-    def _train(self, x: Tensor, residual: Tensor | None) -> Tensor:
+    def formula(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """What the layer means, by torch's own operations, without dropout."""
         product = self.activation.function(F.linear(x, self.weight, self.bias))
-        dropped = F.dropout(product, self.dropout)
+        return product if residual is None else product + residual
+
+    def _train(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        dropped = F.dropout(self.formula(x), self.dropout)
         return dropped if residual is None else dropped + residual
 
     def _settled(self) -> Kernel:

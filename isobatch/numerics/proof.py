@@ -6,72 +6,84 @@ no candidate passes, loading fails: a promise that cannot be kept is not made. O
 only its Linear, PackedAttention and LayerNorm modules.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 
-from isobatch.core import Run
-from isobatch.errors import NotInvariantError
+from isobatch.core import Precision, Run
 from isobatch.numerics.activations import IDENTITY
 from isobatch.numerics.attention import PackedAttention
+from isobatch.numerics.block_proof import MakeBlock, settle_block
+from isobatch.numerics.blocks import BlockKernel, BlockLayers
 from isobatch.numerics.kernels import Kernel, candidate_kernels
 from isobatch.numerics.linear import Linear
+from isobatch.numerics.trial import (
+    Choice,
+    inference,
+    not_invariant,
+    numbers,
+    random_rows,
+    thread_counts,
+    threads,
+    threads_tried,
+)
 
 ALL_ROWS = 257
 NUM_ROWS = (1, 2, 5, 17, 40)
 LENGTHS = (1, 2, 5, 15, 17, 33, 130)
 _COMPANY = 3
-_SEED = 20260101
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """How one operation is computed on this machine, and why."""
-
-    operation: str
-    kernel: str
-    reason: str
-
 
 _TOGETHER, _SPLIT = "runs of equal length", "sequence by sequence"
-
-
-def settle_kernels(model: nn.Module) -> tuple[Choice, ...]:
-    """Choose the kernels of every layer of `model`, each shape once; see KernelSettler.settle."""
-    settler = KernelSettler(next(model.parameters()).device)
-    for module in model.modules():
-        settler.settle(module)
-    return settler.choices
 
 
 class KernelSettler:
     """Chooses kernels module by module, and tries each kind of operation only once."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, precision: Precision = "fp32") -> None:
         self._device = device
+        self._precision = precision
+        self._blocks: dict[str, tuple[MakeBlock | None, Choice]] = {}
         self._linears: dict[str, tuple[Kernel, Choice]] = {}
         self._others: dict[str, Choice] = {}
 
     @property
     def choices(self) -> tuple[Choice, ...]:
         """What was chosen so far, and why."""
-        return (*(choice for _, choice in self._linears.values()), *self._others.values())
+        blocks = (choice for _, choice in self._blocks.values())
+        linears = (choice for _, choice in self._linears.values())
+        return (*blocks, *linears, *self._others.values())
 
     @torch.no_grad()
-    def settle(self, module: nn.Module) -> None:
+    def settle_block(self, layers: BlockLayers, *, packed: bool) -> BlockKernel | None:
+        """The kernel of a whole block, or None: then each of its layers has one of its own.
+
+        The layers must hold their weights. `packed`: the kernel keeps a copy in its own layout.
+        """
+        name = _block_name(layers)
+        if name not in self._blocks:
+            self._blocks[name] = settle_block(layers, name, self._precision, packed=packed)
+        make, _ = self._blocks[name]
+        if make is not None:
+            return make(layers)
+        for module in layers:
+            self.settle(module, self._precision)
+        return None
+
+    @torch.no_grad()
+    def settle(self, module: nn.Module, precision: Precision = "fp32") -> None:
         """Choose the kernel of a Linear, PackedAttention or LayerNorm; other modules have none.
 
         The module must hold its weight, plain and not packed. Thread counts are changed while it
         runs and restored. NotInvariantError if no kernel passes.
         """
         if isinstance(module, Linear):
-            name = f"linear {module.in_features}→{module.out_features} {module.activation.name}"
+            kind = "" if precision == "fp32" else f" {precision}"
+            sizes = f"{module.in_features}→{module.out_features}"
+            name = f"linear {sizes} {module.activation.name}{kind}"
             if name not in self._linears:
-                self._linears[name] = _settle_linear(name, module)
+                self._linears[name] = _settle_linear(name, module, precision)
             module.kernel = self._linears[name][0]
         elif isinstance(module, PackedAttention):
             name = f"attention {module.num_heads}×{module.head_dim}"
@@ -84,21 +96,29 @@ class KernelSettler:
                 self._others[name] = _settle_norm(name, module)
 
 
-def _settle_linear(operation: str, layer: Linear) -> tuple[Kernel, Choice]:
+def _block_name(layers: BlockLayers) -> str:
+    attend, up = layers.attend, layers.up
+    sizes = f"{up.in_features}→{up.out_features}"
+    return f"block {sizes} {up.activation.name}, {attend.num_heads}×{attend.head_dim}"
+
+
+def _settle_linear(
+    operation: str, layer: Linear, precision: Precision
+) -> tuple[Kernel, Choice]:
     device, refusals = layer.weight.device, list[str]()
-    for kernel in candidate_kernels(device):
+    for kernel in candidate_kernels(device, precision):
         fault = _linear_fault(layer, kernel)
         if fault is None:
-            proof = f"same bits in {_numbers((*NUM_ROWS, ALL_ROWS))} rows, {_threads_tried(device)}"
+            proof = f"same bits in {numbers((*NUM_ROWS, ALL_ROWS))} rows, {threads_tried(device)}"
             return kernel, Choice(operation, kernel.name, "; ".join([*refusals, proof]))
         refusals.append(f"{kernel.name} refused ({fault})")
-    raise _not_invariant(operation, refusals)
+    raise not_invariant(operation, refusals)
 
 
 def _linear_fault(layer: Linear, kernel: Kernel) -> str | None:
     """Where the kernel breaks the promise for this layer's own weights, or None."""
-    x = _random(ALL_ROWS, layer.in_features, layer.weight.device)
-    residual = _random(ALL_ROWS, layer.out_features, layer.weight.device)
+    x = random_rows(ALL_ROWS, layer.in_features, layer.weight.device)
+    residual = random_rows(ALL_ROWS, layer.out_features, layer.weight.device)
     weights = {"packed": kernel.prepack(layer.weight), "plain": layer.weight.detach()}
     for join in (None, residual) if layer.activation is IDENTITY else (None,):
 
@@ -107,9 +127,9 @@ def _linear_fault(layer: Linear, kernel: Kernel) -> str | None:
             return kernel.linear(x[rows], weight, layer.bias, layer.activation, part)
 
         reference = compute(slice(None), weights["packed"])
-        for num_threads, (kind, weight) in product(_thread_counts(x.device), weights.items()):
+        for num_threads, (kind, weight) in product(thread_counts(x.device), weights.items()):
             counts = (*NUM_ROWS, ALL_ROWS) if kind == "packed" else (2, ALL_ROWS)
-            with _threads(num_threads):
+            with threads(num_threads):
                 if fault := _row_fault(lambda rows, w=weight: compute(rows, w), reference, counts):  # type: ignore[misc]
                     return f"{fault}, {kind} weight, threads: {num_threads}"
     return None
@@ -128,41 +148,41 @@ def _row_fault(
 
 
 def _settle_norm(operation: str, norm: nn.LayerNorm) -> Choice:
-    x = _random(ALL_ROWS, norm.normalized_shape[0], norm.weight.device)
+    x = random_rows(ALL_ROWS, norm.normalized_shape[0], norm.weight.device)
     reference = norm(x)
-    for num_threads in _thread_counts(x.device):
-        with _threads(num_threads):
+    for num_threads in thread_counts(x.device):
+        with threads(num_threads):
             if fault := _row_fault(lambda rows: norm(x[rows]), reference, (*NUM_ROWS, ALL_ROWS)):
-                raise _not_invariant(operation, [f"torch refused ({fault})"])
-    return Choice(operation, "torch", f"same bits in {_numbers(NUM_ROWS)} rows")
+                raise not_invariant(operation, [f"torch refused ({fault})"])
+    return Choice(operation, "torch", f"same bits in {numbers(NUM_ROWS)} rows")
 
 
 def _settle_attention(operation: str, attention: PackedAttention, device: torch.device) -> Choice:
     refusals: list[str] = []
     for name in (_TOGETHER, _SPLIT):
         attention.split_runs = name == _SPLIT
-        with _inference(attention):
+        with inference(attention):
             fault = _attention_fault(attention, device)
         if fault is None:
-            proof = f"same bits alone and in company, {_threads_tried(device)}"
+            proof = f"same bits alone and in company, {threads_tried(device)}"
             return Choice(operation, name, "; ".join([*refusals, proof]))
         refusals.append(f"{name} refused ({fault})")
-    raise _not_invariant(operation, refusals)
+    raise not_invariant(operation, refusals)
 
 
 def _attention_fault(attention: PackedAttention, device: torch.device) -> str | None:
     for length, first_only in product(LENGTHS, (False, True)):
         together = Run(0, 0, _COMPANY, length)
         size = attention.num_heads * attention.head_dim
-        query, key, value = (_random(_COMPANY * length, size, device, part) for part in range(3))
+        query, key, value = (random_rows(_COMPANY * length, size, device, part) for part in range(3))
         if first_only:
             query = query[::length].contiguous()
         reference = attention(query, key, value, (together,), first_only=first_only)
-        for num_threads, run in product(_thread_counts(device), (together, *together.split())):
+        for num_threads, run in product(thread_counts(device), (together, *together.split())):
             rows = run.sequences if first_only else run.tokens
             parts = query[rows], key[run.tokens], value[run.tokens]
             run_alone = Run(0, 0, run.num_sequences, length)
-            with _threads(num_threads):
+            with threads(num_threads):
                 result = attention(*parts, (run_alone,), first_only=first_only)
             if not torch.equal(result, reference[rows]):
                 return (
@@ -170,58 +190,3 @@ def _attention_fault(attention: PackedAttention, device: torch.device) -> str | 
                     f"threads: {num_threads}"
                 )
     return None
-
-
-def _random(num_rows: int, num_columns: int, device: torch.device, part: int = 0) -> Tensor:
-    """Rows of a seeded normal distribution; torch's global generator is left alone."""
-    generator = torch.Generator().manual_seed(_SEED + part)
-    return torch.randn(num_rows, num_columns, generator=generator).to(device)
-
-
-def _thread_counts(device: torch.device) -> tuple[int, ...]:
-    """One, two and all: so that a process with one thread chooses as one with two does."""
-    if device.type != "cpu":
-        return (torch.get_num_threads(),)
-    return tuple(sorted({1, 2, torch.get_num_threads()}))
-
-
-@contextmanager
-def _inference(module: nn.Module) -> Iterator[None]:
-    """Without dropout, also while the model around it is being trained."""
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if num_threads == before:
-        yield
-        return
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _numbers(counts: Sequence[int]) -> str:
-    return ", ".join(map(str, counts))
-
-
-def _threads_tried(device: torch.device) -> str:
-    if device.type != "cpu":
-        return f"on {device}"
-    return f"{_numbers(_thread_counts(device))} threads"
-
-
-def _not_invariant(operation: str, refusals: Sequence[str]) -> NotInvariantError:
-    return NotInvariantError(
-        f"{operation}: no kernel of this machine gives a row the same bits in every batch: "
-        + "; ".join(refusals)
-        + ". Please report this with the output of `isobatch info`"
-    )

@@ -13,8 +13,7 @@ from tiny_checkpoints import FAMILIES, Tiny, pad_right, random_ids, reference_mo
 from torch import Tensor
 
 from isobatch.core import Encoding
-from isobatch.model import SequenceClassifier, read_model, read_packed_model
-from isobatch.numerics import settle_kernels
+from isobatch.model import SequenceClassifier, read_model, read_packed_model, settle_plain
 from isobatch.packed import pack
 from isobatch.plan import plan_batches
 
@@ -40,7 +39,7 @@ def model(
     if request.param:
         return read_packed_model(tiny_folder(tiny), torch.device("cpu"))[0]
     model = read_model(tiny_folder(tiny))
-    settle_kernels(model)
+    settle_plain(model)
     return model
 
 
