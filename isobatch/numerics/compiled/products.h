@@ -98,11 +98,23 @@ struct Fp32 : Floating {
   INLINE void step(Sum& sum, Sum x, Sum weight) { sum = _mm512_fmadd_ps(x, weight, sum); }
 };
 
+// What is fetched into the cache meanwhile: two cache lines a step.
+struct Ahead {
+  const uint8_t* next = nullptr;
+  int64_t step_bytes = 0;
+};
+
 // sums[r][v] += row r of x times vector v of the weights, over `steps` of four bytes.
 template <class Kind, int R, int V>
 INLINE void accumulate(typename Kind::Sum (&sums)[R][V], const uint8_t* x, int64_t row_bytes,
-                       const uint8_t* weight, int64_t step_bytes, int64_t steps) {
+                       const uint8_t* weight, int64_t step_bytes, int64_t steps,
+                       Ahead ahead = {}) {
   for (int64_t k = 0; k < steps; k++, x += 4, weight += step_bytes) {
+    if (V == VECTORS) {
+      _mm_prefetch(ahead.next, _MM_HINT_T1);
+      _mm_prefetch(ahead.next + 64, _MM_HINT_T1);
+      ahead.next += ahead.step_bytes;
+    }
     typename Kind::Sum columns[V];
     repeat<V>([&](auto v) UNROLLED { columns[v] = Kind::load(weight + 64 * v); });
     repeat<R>([&](auto r) UNROLLED {
@@ -135,14 +147,18 @@ __attribute__((noinline)) void multiply_panel(const Product& product, const uint
                                               int64_t column, const uint8_t* x, const float* scale,
                                               int64_t rows, Emit emit) {
   const int64_t row_bytes = product.in * Kind::BYTES;
+  const int64_t panel_bytes = product.in * COLUMNS * Kind::BYTES;
   in_groups(rows, [&](int64_t first, auto count) UNROLLED {
     constexpr int R = count;
+    Ahead ahead{panel, 0};
+    if (first < 2 * ROWS) ahead = {panel + panel_bytes + (first ? panel_bytes / 2 : 0), 128};
     typename Kind::Sum sums[R][VECTORS];
     repeat<VECTORS>([&](auto v) UNROLLED {
       const auto begin = Kind::begin(product, column + LANES * v);
       repeat<R>([&](auto r) UNROLLED { sums[r][v] = begin; });
     });
-    accumulate<Kind>(sums, x + first * row_bytes, row_bytes, panel, 4 * COLUMNS, row_bytes / 4);
+    accumulate<Kind>(sums, x + first * row_bytes, row_bytes, panel, 4 * COLUMNS, row_bytes / 4,
+                     ahead);
     repeat<R>([&](auto r) UNROLLED {
       repeat<VECTORS>([&](auto v) UNROLLED {
         const int64_t at = column + LANES * v;
