@@ -3,7 +3,6 @@
 Knows nothing of text or padding: positions come with the batch.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,4 +40,3 @@ class Embeddings(nn.Module):
             return table.weight[0]
         types: Tensor = table(token_type_ids)
         return types
-

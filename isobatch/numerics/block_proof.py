@@ -53,8 +53,8 @@ def check_precision(precision: Precision, device: torch.device) -> None:
     offered = offered_precisions(device)
     if precision not in offered:
         raise PrecisionError(
-            f"precision {precision!r} is not to be had on {device}: {_what_lacks(precision, device)}"
-            f"; use {' or '.join(offered)}"
+            f"precision {precision!r} is not to be had on {device}: "
+            f"{_what_lacks(precision, device)}; use {' or '.join(offered)}"
         )
 
 
@@ -150,7 +150,9 @@ def _product_fault(layer: Linear, multiply: Multiply, bits: int) -> str | None:
     if not torch.equal(multiply(layer, x), exact):
         worst = (multiply(layer, x) - exact).abs().max() / exact.abs().max()
         sizes = f"{layer.in_features}→{layer.out_features}"
-        return f"product {sizes} is not exact, off by up to {worst:.1%} of the largest: it saturates"
+        return (
+            f"product {sizes} is not exact, off by up to {worst:.1%} of the largest: it saturates"
+        )
     return None
 
 
@@ -169,7 +171,8 @@ def _block_fault(kernel: BlockKernel, hidden_size: int, first_only: bool) -> str
             if not torch.equal(_compute(kernel, hidden, LENGTHS, first_only), together):
                 return f"bits change with {num_threads} threads"
             alone = [
-                _compute(kernel, rows, (len(rows),), first_only) for rows in hidden.split(LENGTHS)
+                _compute(kernel, rows, (len(rows),), first_only)
+                for rows in torch.split(hidden, LENGTHS)
             ]
             if not torch.equal(torch.cat(alone), together):
                 return f"a sequence's bits are others alone, threads: {num_threads}"
@@ -180,9 +183,7 @@ def _compute(
     kernel: BlockKernel, hidden: Tensor, lengths: Sequence[int], first_only: bool
 ) -> Tensor:
     borders = torch.tensor([0, *lengths]).cumsum(0)
-    runs = [
-        Run(index, int(borders[index]), 1, length) for index, length in enumerate(lengths)
-    ]
+    runs = [Run(index, int(borders[index]), 1, length) for index, length in enumerate(lengths)]
     return kernel(hidden, borders, runs, first_only=first_only)
 
 

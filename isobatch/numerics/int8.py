@@ -66,9 +66,9 @@ class Int8Block:
             asking = hidden[cu_seqlens[:-1]]
             asked = quantise_rows(asking)
         mixed = self._attend(query(asked), key(stored), value(stored), runs, first_only=first_only)
-        # Few rows at a time: their intermediate results stay in the cache.
-        parts = zip(mixed.split(_CHUNK_ROWS), asking.split(_CHUNK_ROWS), strict=True)
-        return torch.cat([self._finish(*part) for part in parts])
+        # Few rows at a time, so that their intermediate results stay in the cache.
+        chunks = (torch.split(rows, _CHUNK_ROWS) for rows in (mixed, asking))
+        return torch.cat([self._finish(*chunk) for chunk in zip(*chunks, strict=True)])
 
     def _finish(self, mixed: Tensor, residual: Tensor) -> Tensor:
         """Everything that follows attention."""

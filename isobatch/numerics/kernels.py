@@ -100,7 +100,9 @@ class Bf16Kernel(OneDnnKernel):
     @staticmethod
     def is_available(device: torch.device) -> bool:
         """Where the processor multiplies bfloat16 itself: elsewhere it is slower than float32."""
-        has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        has_instructions = (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
         return OneDnnKernel.is_available(device) and has_instructions
 
     def prepack(self, weight: Tensor) -> Tensor:

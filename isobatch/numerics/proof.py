@@ -102,9 +102,7 @@ def _block_name(layers: BlockLayers) -> str:
     return f"block {sizes} {up.activation.name}, {attend.num_heads}×{attend.head_dim}"
 
 
-def _settle_linear(
-    operation: str, layer: Linear, precision: Precision
-) -> tuple[Kernel, Choice]:
+def _settle_linear(operation: str, layer: Linear, precision: Precision) -> tuple[Kernel, Choice]:
     device, refusals = layer.weight.device, list[str]()
     for kernel in candidate_kernels(device, precision):
         fault = _linear_fault(layer, kernel)
@@ -174,7 +172,9 @@ def _attention_fault(attention: PackedAttention, device: torch.device) -> str | 
     for length, first_only in product(LENGTHS, (False, True)):
         together = Run(0, 0, _COMPANY, length)
         size = attention.num_heads * attention.head_dim
-        query, key, value = (random_rows(_COMPANY * length, size, device, part) for part in range(3))
+        query, key, value = (
+            random_rows(_COMPANY * length, size, device, part) for part in range(3)
+        )
         if first_only:
             query = query[::length].contiguous()
         reference = attention(query, key, value, (together,), first_only=first_only)

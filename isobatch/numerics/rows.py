@@ -39,7 +39,7 @@ _COLUMNS, _LANES = 64, 16
 
 @dataclass(frozen=True, slots=True)
 class QuantisedWeight:
-    """values int8 [out, in]; scale float32 [out]; weight ≈ values × scale, |values| < 2^(bits-1)."""
+    """values int8 [out, in], of 8 or 7 bits; scale float32 [out]; weight ≈ values × scale."""
 
     values: Tensor
     scale: Tensor

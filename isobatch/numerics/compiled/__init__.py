@@ -125,7 +125,7 @@ class PackedBlock:
         self._structure = _Block(*products, *_rest(layers))
 
     def __call__(
-        self, hidden: Tensor, cu_seqlens: Tensor, _runs: Sequence[Run], *, first_only: bool
+        self, hidden: Tensor, cu_seqlens: Tensor, runs: Sequence[Run], *, first_only: bool
     ) -> Tensor:
         return _forward(self._code, self._structure, hidden, cu_seqlens, self._size, first_only)
 
@@ -226,9 +226,7 @@ def _rest(layers: BlockLayers) -> tuple[Any, ...]:
 
 
 def _norm(norm: nn.LayerNorm) -> _Norm:
-    return _Norm(
-        norm.weight.data_ptr(), norm.bias.data_ptr(), norm.normalized_shape[0], norm.eps
-    )
+    return _Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.normalized_shape[0], norm.eps)
 
 
 def _contiguous(parameter: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 // One Transformer block over packed sequences, by all threads of one parallel region.
 //
-// Every loop below is shared out among the threads of the region that calls it, and ends when all are
-// done. A number's bits do not depend on who computes it, because no sum is ever shared out.
+// Every loop below is shared out among the threads of the region that calls it. A number's bits do not
+// depend on who computes it, because no sum is ever shared out.
 #pragma once
 #include <omp.h>
 
@@ -69,10 +69,11 @@ void store_rows(const float* x, Stored stored, int64_t rows, int64_t size) {
     Kind::store(x + r * size, stored.rows + r * size * Kind::BYTES, stored.scale + r, size);
 }
 
+// Leaves without waiting for the other threads: whoever reads the result puts a barrier first.
 template <class Kind, class Emit>
 void multiply(const Product& product, Stored x, int64_t rows, Emit emit) {
   const int64_t panel_bytes = product.in * COLUMNS * Kind::BYTES;
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
   for (int64_t column = 0; column < product.out; column += COLUMNS) {
     const uint8_t* panel = product.weight + column / COLUMNS * panel_bytes;
     if (!product.packed) {
@@ -163,6 +164,7 @@ void finish(const Block& block, const Workspace<Kind>& work, const float* mixed,
   float *between = work.between, *attended = work.attended;
   store_rows<Kind>(mixed, work.stored, rows, size);
   project_onto<Kind>(block.output, work.stored, residual, between, rows);
+#pragma omp barrier
 #pragma omp for
   for (int64_t r = 0; r < rows; r++) {
     normalise(block.attention_norm, between + r * size, attended + r * size);
@@ -173,8 +175,10 @@ void finish(const Block& block, const Workspace<Kind>& work, const float* mixed,
                  [=, &block](int64_t r, int64_t column, __m512 v) UNROLLED {
                    _mm512_storeu_ps(between + r * wide + column, activate(block.activation, v));
                  });
+#pragma omp barrier
   store_rows<Kind>(between, work.stored, rows, wide);
   project_onto<Kind>(block.down, work.stored, attended, between, rows);
+#pragma omp barrier
 #pragma omp for
   for (int64_t r = 0; r < rows; r++) normalise(block.norm, between + r * size, y + r * size);
 }
@@ -200,11 +204,13 @@ void forward(const Block& block, const float* x, float* y, const int64_t* cu_seq
       project<Kind>(block.key, work.stored, work.key + at, count);
       project<Kind>(block.value, work.stored, work.value + at, count);
       if (!first_only) project<Kind>(block.query, work.stored, work.query + at, count);
+#pragma omp barrier
     }
     for (int64_t row = 0; first_only && row < rows; row += work.chunk) {
       const int64_t count = std::min(work.chunk, rows - row), at = row * size;
       store_rows<Kind>(asking + at, work.stored, count, size);
       project<Kind>(block.query, work.stored, work.query + at, count);
+#pragma omp barrier
     }
     attend_all(block, work.query, work.key, work.value, work.mixed, cu_seqlens, sequences,
                first_only);
