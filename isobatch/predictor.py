@@ -7,19 +7,20 @@ Invariant: the answer for a text is a function of the text, the checkpoint and t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
-from isobatch.core import PRECISIONS, Encoding, Precision, Prediction, TextInput, predict
+from isobatch.core import Encoding, Precision, Prediction, TextInput, predict
 from isobatch.errors import InputError, OptionError
 from isobatch.model import SequenceClassifier, read_packed_model
 from isobatch.numerics import Choice
 from isobatch.packed import pack
 from isobatch.plan import MAX_BATCH_TOKENS, plan_batches
+from isobatch.precision import ChosenPrecision, choose_precision
 from isobatch.tokens import TextEncoder, Truncation, check_truncation
 
 DEVICES = ("cpu", "cuda")
@@ -37,14 +38,15 @@ class Classifier:
         encoder: TextEncoder,
         choices: tuple[Choice, ...],
         *,
-        precision: Precision = "fp32",
+        precision: ChosenPrecision,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         truncation: Truncation = "cut",
     ) -> None:
-        """`model` and `choices` as `read_packed_model` gives them."""
+        """`model` and `choices` as `read_packed_model` gives them for `precision`."""
         check_truncation(truncation)
         self.choices = choices
-        self.precision = precision
+        self.precision = precision.precision
+        self.precision_reason = precision.reason
         self.max_batch_tokens = max_batch_tokens
         self.truncation = truncation
         self._model = model
@@ -56,7 +58,7 @@ class Classifier:
         cls,
         path: str | Path | None = None,
         *,
-        precision: Precision = "fp32",
+        precision: Precision | Literal["auto"] | None = None,
         device: str = "cpu",
         threads: int | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
@@ -65,24 +67,28 @@ class Classifier:
     ) -> "Classifier":
         """Load a checkpoint: the bundled model (None), a folder, or a hub id.
 
+        precision: how the products of the blocks are computed. "fp32", which is the default; "bf16"
+        or "int8"; "auto" for the fastest whose nearness to fp32 was shown for these weights
+        (`isobatch precisions --save`). A checkpoint that was quantised is int8 by default.
         threads: sets torch's number of threads, which is the whole process's; None leaves it.
         max_batch_tokens: tokens that are computed together; changes speed and memory, never bits.
         truncation: "cut" cuts a text to the model's length and marks it, "error" refuses it.
-        Raises CheckpointError, OptionError, and NotInvariantError if this machine cannot keep the
-        promise.
+        Raises CheckpointError, OptionError, PrecisionError if this machine cannot compute the
+        precision, and NotInvariantError if it cannot keep the promise.
         """
-        _check_options(precision, device, threads, max_batch_tokens)
+        _check_options(device, threads, max_batch_tokens)
         check_truncation(truncation)
         if threads is not None:
             torch.set_num_threads(threads)
         folder = locate_checkpoint(path, revision)
-        model, choices = read_packed_model(folder, torch.device(device), precision)
+        chosen = choose_precision(folder, precision, torch.device(device))
+        model, choices = read_packed_model(folder, torch.device(device), chosen.precision)
         encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
         return cls(
             model,
             encoder,
             choices,
-            precision=precision,
+            precision=chosen,
             max_batch_tokens=max_batch_tokens,
             truncation=truncation,
         )
@@ -183,9 +189,7 @@ def _listed(texts: object) -> list[TextInput]:
     return list(texts)
 
 
-def _check_options(precision: str, device: str, threads: int | None, max_batch_tokens: int) -> None:
-    if precision not in PRECISIONS:
-        raise OptionError(f"precision {precision!r} is not offered; use {' or '.join(PRECISIONS)}")
+def _check_options(device: str, threads: int | None, max_batch_tokens: int) -> None:
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise OptionError(f"device {device!r} is not supported; use {' or '.join(DEVICES)}")

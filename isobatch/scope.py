@@ -18,8 +18,8 @@ from isobatch.predictor import Classifier
 PROMISE = (
     "A text's logits are the same bits alone and in every batch: any neighbours, order, batch "
     "size, padding or number of threads. This holds for one checkpoint, precision, set of library "
-    "versions and instruction set; on a machine with another instruction set the last digits may "
-    "differ."
+    "versions, instruction set and choice of kernels; on a machine with another instruction set, "
+    "or without the compiled kernels, the last digits may differ."
 )
 
 _LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy")
@@ -34,6 +34,7 @@ class Scope:
     labels: tuple[str, ...]
     max_tokens: int
     precision: str
+    precision_reason: str
     device: str
     threads: int
     processor: str
@@ -55,6 +56,7 @@ def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
         labels=classifier.labels,
         max_tokens=classifier.max_tokens,
         precision=classifier.precision,
+        precision_reason=classifier.precision_reason,
         device=_device_name(classifier.device),
         threads=torch.get_num_threads(),
         processor=_processor(),

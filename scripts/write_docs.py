@@ -32,10 +32,13 @@ ROOMS = (
     "packed",
     "numerics",
     "model",
+    "precision",
     "predictor",
     "compat",
     "lesson",
     "scope",
+    "agreement",
+    "quantize",
     "cli",
 )
 
@@ -106,7 +109,7 @@ def _first_sentence(path: Path) -> str:
 
 def _help() -> str:
     pages = []
-    for command in ([], ["classify"], ["info"], ["lesson"]):
+    for command in ([], *([str(each.name)] for each in app.registered_commands)):
         shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": str(WIDTH)})
         title = " ".join(["isobatch", *command])
         pages.append(f"## `{title}`\n\n{_fenced(shown.output)}")

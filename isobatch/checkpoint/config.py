@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from isobatch.checkpoint.families import Family, family_of
+from isobatch.checkpoint.quantised import announces_int8
 from isobatch.core import Activation
 from isobatch.errors import CheckpointError, UnsupportedModelError
 from isobatch.files import read_json
@@ -76,12 +77,16 @@ class Dropouts:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Everything that is needed to build the model of one checkpoint."""
+    """Everything that is needed to build the model of one checkpoint.
+
+    quantised: its file holds int8 weights, each with its scale.
+    """
 
     family: Family
     encoder: EncoderConfig
     head: HeadConfig
     dropout: Dropouts
+    quantised: bool = False
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -93,7 +98,13 @@ def parse_config(raw: Mapping[str, object]) -> ModelConfig:
     """Translate the content of a config.json."""
     family = family_of(raw.get("model_type"))
     _refuse_unimplemented(raw)
-    return ModelConfig(family, _encoder(family, raw), _head(family, raw), _dropouts(family, raw))
+    return ModelConfig(
+        family,
+        _encoder(family, raw),
+        _head(family, raw),
+        _dropouts(family, raw),
+        quantised=announces_int8(raw.get("quantization_config")),
+    )
 
 
 def _refuse_unimplemented(raw: Mapping[str, object]) -> None:

@@ -8,17 +8,22 @@ from pathlib import Path
 
 from isobatch.errors import CheckpointError
 
-_WANTED = (
-    "config.json",
-    "model.safetensors",
-    "model-*.safetensors",
-    "model.safetensors.index.json",
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+)
+"""Everything that a tokenizer is read from; no checkpoint has all of them."""
+
+_WANTED = (
+    "config.json",
+    "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
+    *TOKENIZER_FILES,
 )
 """None begins with *, which would match in sub-folders too."""
 

@@ -1,13 +1,12 @@
 """The tensors of a checkpoint folder under our names, checked strictly in both directions.
 
 Safetensors only: a pickle can run code while it is loaded. It knows names and files, not modules.
-Invariant: what `read_tensors` yields is exactly what was expected, in float32.
+Invariant: what is yielded is exactly what was expected, in float32 or in int8 with its scale.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,19 +15,19 @@ from torch import Tensor
 
 from isobatch.checkpoint.config import ModelConfig
 from isobatch.checkpoint.families import Family
+from isobatch.checkpoint.quantised import (
+    QuantisedTensor,
+    check_announcement,
+    join_scale,
+    scale_name,
+)
 from isobatch.errors import CheckpointError, MissingHeadError, TensorMismatchError
 from isobatch.files import read_json
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "tf_model.h5")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SHOWN = 12
-
-
-class QuantisedTensor(NamedTuple):
-    """values int8 [out, in], scale float32 [out]: the tensor is values × scale, row by row."""
-
-    values: Tensor
-    scale: Tensor
 
 
 def hub_name(family: Family, name: str) -> str:
@@ -44,49 +43,76 @@ def hub_name(family: Family, name: str) -> str:
 
 
 def read_tensors(
-    folder: Path,
-    config: ModelConfig,
-    shapes: Mapping[str, torch.Size],
-    *,
-    keep_int8: bool = False,
-) -> Iterator[tuple[str, Tensor | QuantisedTensor]]:
-    """Read the tensors named in `shapes` (our names) from `folder`, one by one, as float32.
+    folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
+) -> Iterator[tuple[str, Tensor]]:
+    """As `read_stored_tensors`, but float32 throughout: what is int8 in the file is widened."""
+    for name, tensor in read_stored_tensors(folder, config, shapes):
+        yield name, tensor.dequantised() if isinstance(tensor, QuantisedTensor) else tensor
 
-    A tensor may be a view of the file, which stays mapped as long as the tensor lives: copy what is
-    to be kept.
+
+def read_stored_tensors(
+    folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
+) -> Iterator[tuple[str, Tensor | QuantisedTensor]]:
+    """Read the tensors named in `shapes` (our names) from `folder`, one by one.
+
+    As float32, or as int8 where the file has that. A tensor may be a view of the file, which stays
+    mapped as long as the tensor lives: copy what is to be kept.
     MissingHeadError if only the classification head is absent, TensorMismatchError for any other
     missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
     """
     located = _locate_tensors(folder)
     wanted = {hub_name(config.family, name): name for name in shapes}
-    _compare_names(folder, config.family, set(wanted), set(located))
+    scales = {scale_name(theirs) for theirs in wanted} & located.keys()
+    check_announcement(folder, announced=config.quantised, scales=scales)
+    _compare_names(folder, config.family, set(wanted), located.keys() - scales)
     for theirs, ours in wanted.items():
-        yield ours, _read_tensor(*located[theirs], shapes[ours])
+        yield ours, _read_tensor(*located[theirs], shapes[ours], located.get(scale_name(theirs)))
 
 
 def write_tensors(
-    folder: Path, family: Family, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    folder: Path,
+    family: Family,
+    tensors: Mapping[str, Tensor | QuantisedTensor],
+    dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write `tensors` (our names) to model.safetensors in `folder`, under Hugging Face's names."""
-    renamed = {
-        hub_name(family, name): tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in tensors.items()
-    }
+    """Write `tensors` (our names) to model.safetensors in `folder`, under Hugging Face's names.
+
+    Plain ones as `dtype`. CheckpointError if the file cannot be written.
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        theirs = hub_name(family, name)
+        if isinstance(tensor, QuantisedTensor):
+            renamed[theirs] = tensor.values.contiguous()
+            renamed[scale_name(theirs)] = tensor.scale[:, None].contiguous()
+        else:
+            renamed[theirs] = tensor.detach().to("cpu", dtype).contiguous()
     partial = folder / f"{_SINGLE}.partial"
-    save_file(renamed, partial, metadata={"format": "pt"})
-    partial.replace(folder / _SINGLE)
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode  # as the user's umask has it; safetensors makes it 0600
+        save_file(renamed, partial, metadata={"format": "pt"})
+        partial.chmod(mode)
+        partial.replace(folder / _SINGLE)
+    except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{folder / _SINGLE}: cannot be written: {error}; is there room on the disk, and may "
+            "you write there?"
+        ) from error
 
 
 def _locate_tensors(folder: Path) -> dict[str, tuple[Path, str]]:
     """Every tensor's name in today's spelling; the file that holds it, and its name there."""
-    files = _weight_files(folder)
+    files = weight_files(folder)
     located = {_modern(name): (path, name) for path in files for name in _names_in(path)}
     if not located:
         raise CheckpointError(f"{folder}: its safetensors hold no tensor")
     return located
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of `folder`: one file, or the shards of its index."""
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
     if (folder / _INDEX).is_file():
@@ -163,24 +189,35 @@ def _head_prefixes(family: Family) -> tuple[str, ...]:
     return tuple(f"{name}." for name in family.head.values() if not name.startswith(family.prefix))
 
 
-def _read_tensor(path: Path, name: str, shape: torch.Size) -> Tensor:
+def _read_tensor(
+    path: Path, name: str, shape: torch.Size, scale: tuple[Path, str] | None
+) -> Tensor | QuantisedTensor:
+    tensor = _load(path, name)
+    if tensor.shape != shape:
+        raise TensorMismatchError(
+            f"{path}: {name} has shape {list(tensor.shape)}, but config.json asks for {list(shape)}"
+        )
+    if scale is not None:
+        return join_scale(f"{path}: {name}", tensor, _load(*scale))
+    return _as_float32(path, name, tensor)
+
+
+def _load(path: Path, name: str) -> Tensor:
     """One tensor, from a mapping of its own.
 
     A mapping that stays open keeps every page that was read in memory, next to the packed weights:
     for a DistilBERT in fp32 that was 260 MB more at the peak.
     """
     with safe_open(path, framework="pt") as file:
-        return _as_float32(path, name, file.get_tensor(name), shape)
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
 
 
-def _as_float32(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
-    if tensor.shape != shape:
+def _as_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
+    if tensor.dtype not in _FLOATS:
         raise TensorMismatchError(
-            f"{path}: {name} has shape {list(tensor.shape)}, but config.json asks for {list(shape)}"
-        )
-    if not tensor.is_floating_point():
-        raise TensorMismatchError(
-            f"{path}: {name} is {tensor.dtype}; only floating-point weights are read"
+            f"{path}: {name} is {tensor.dtype}; what is read is float of 16 to 64 bits, and int8 "
+            f"with its scale, which would be {scale_name(name)}"
         )
     if not tensor.isfinite().all():
         raise CheckpointError(

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from isobatch.cli import classify, info, lesson
+from isobatch.cli import classify, info, lesson, precisions, quantize
 from isobatch.cli.options import show_version
 from isobatch.errors import IsobatchError, exit_code
 
@@ -27,6 +27,8 @@ app = typer.Typer(
 app.command("classify")(classify.classify)
 app.command("info")(info.info)
 app.command("lesson")(lesson.lesson)
+app.command("precisions")(precisions.precisions)
+app.command("quantize")(quantize.quantize)
 app.callback()(show_version)
 
 

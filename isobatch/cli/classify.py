@@ -22,7 +22,7 @@ def classify(
         typer.Argument(metavar="[TEXT]...", help="Texts; the lines of stdin if there are none."),
     ] = None,
     model: options.Model = None,
-    precision: options.Precision = "fp32",
+    precision: options.Precision = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
     max_batch_tokens: options.MaxBatchTokens = MAX_BATCH_TOKENS,
@@ -39,7 +39,7 @@ def classify(
 
     classifier = Classifier.from_pretrained(
         model,
-        precision=cast("Literal['fp32']", precision),
+        precision=precision,
         device=device,
         threads=threads,
         max_batch_tokens=max_batch_tokens,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 from isobatch.cli import options
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def info(
     model: options.ModelArgument = None,
-    precision: options.Precision = "fp32",
+    precision: options.Precision = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
     as_json: options.AsJson = False,
@@ -22,7 +22,7 @@ def info(
     from isobatch.scope import describe_scope
 
     classifier = Classifier.from_pretrained(
-        model, precision=cast("Literal['fp32']", precision), device=device, threads=threads
+        model, precision=precision, device=device, threads=threads
     )
     scope = describe_scope(classifier, model or "the bundled model")
     if as_json:
@@ -42,7 +42,7 @@ def print_scope(scope: "Scope") -> None:
         "family": scope.family,
         "labels": ", ".join(scope.labels),
         "longest text": f"{scope.max_tokens} tokens",
-        "precision": scope.precision,
+        "precision": f"{scope.precision} ({scope.precision_reason})",
         "device": f"{scope.device}, {scope.threads} threads",
         "processor": f"{scope.processor}, {scope.instruction_set}",
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),

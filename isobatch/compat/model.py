@@ -33,9 +33,14 @@ class AutoModelForSequenceClassification:
     def from_pretrained(
         path: str | Path | None = None, *, revision: str | None = None
     ) -> "PaddedClassifier":
-        """Load a folder, a hub id, or the bundled model (None), in eval mode, float32."""
+        """Load a folder, a hub id, or the bundled model (None), in eval mode, float32.
+
+        int8 weights are widened, and saved as float32.
+        """
         folder = locate_checkpoint(path, revision)
-        return PaddedClassifier(read_model(folder), read_json(folder / "config.json"))
+        raw_config = read_json(folder / "config.json")
+        raw_config.pop("quantization_config", None)  # what is held here is not quantised any more
+        return PaddedClassifier(read_model(folder), raw_config)
 
 
 class PaddedClassifier(nn.Module):

@@ -3,7 +3,9 @@
 from isobatch.model.classifier import SequenceClassifier
 from isobatch.model.loading import (
     empty_model,
+    int8_weights,
     load_model,
+    parameter_shapes,
     read_model,
     read_packed_model,
     settle_plain,
@@ -12,7 +14,9 @@ from isobatch.model.loading import (
 __all__ = [
     "SequenceClassifier",
     "empty_model",
+    "int8_weights",
     "load_model",
+    "parameter_shapes",
     "read_model",
     "read_packed_model",
     "settle_plain",

@@ -11,7 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from isobatch.checkpoint import ModelConfig, QuantisedTensor, read_config, read_tensors
+from isobatch.checkpoint import (
+    ModelConfig,
+    QuantisedTensor,
+    read_config,
+    read_stored_tensors,
+    read_tensors,
+)
 from isobatch.core import Precision
 from isobatch.model.block import Block
 from isobatch.model.classifier import SequenceClassifier
@@ -50,7 +56,7 @@ def load_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> SequenceCl
 def read_model(folder: Path) -> SequenceClassifier:
     """Read the checkpoint in `folder`; errors as in `read_config` and `read_tensors`."""
     config = read_config(folder)
-    tensors = read_tensors(folder, config, _shapes(empty_model(config)))
+    tensors = read_tensors(folder, config, parameter_shapes(empty_model(config)))
     return load_model(config, {name: tensor.clone() for name, tensor in tensors})
 
 
@@ -78,16 +84,30 @@ def read_packed_model(
     model = empty_model(config)
     settler = KernelSettler(device, precision)
     awaited = _units(model)
-    for name, tensor in read_tensors(folder, config, _shapes(model), keep_int8=precision == "int8"):
-        if name == _WORDS and precision == "int8":
-            model.embeddings.word = Int8Embedding(_in_int8(tensor))
+    narrow = int8_weights(model) if precision == "int8" else ()
+    for name, tensor in read_stored_tensors(folder, config, parameter_shapes(model)):
+        if name in narrow:
+            _assign_narrow(model, name, tensor, device)
         else:
-            _assign(model, name, tensor, device)
+            widened = tensor if isinstance(tensor, Tensor) else tensor.dequantised()
+            _assign(model, name, widened, device)
         unit = _unit_of(name)
         awaited[unit] -= 1
         if not awaited[unit]:
             _settle(model.get_submodule(unit), settler, packed=True)
     return model, settler.choices
+
+
+def int8_weights(model: SequenceClassifier) -> tuple[str, ...]:
+    """Names of what precision "int8" holds in int8: the word table and the blocks' linears."""
+    modules = model.blocks.named_modules(prefix="blocks")
+    linears = (f"{name}.weight" for name, module in modules if isinstance(module, Linear))
+    return (_WORDS, *linears)
+
+
+def parameter_shapes(model: SequenceClassifier) -> dict[str, torch.Size]:
+    """The shape of each parameter, by our names: what a checkpoint must hold."""
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def _units(model: SequenceClassifier) -> Counter[str]:
@@ -100,22 +120,31 @@ def _unit_of(name: str) -> str:
     return f"{first}.{others[0]}" if first == "blocks" else name.rpartition(".")[0]
 
 
-def _assign(
-    model: SequenceClassifier, name: str, tensor: Tensor | QuantisedTensor, device: torch.device
-) -> None:
+def _assign(model: SequenceClassifier, name: str, tensor: Tensor, device: torch.device) -> None:
     """Give a module its tensor; a weight that is packed soon may stay a view of the file."""
     owner, _, attribute = name.rpartition(".")
     module = model.get_submodule(owner)
-    if isinstance(module, Linear) and isinstance(tensor, QuantisedTensor):
-        module.quantised = _in_int8(tensor)
+    to_be_packed = isinstance(module, Linear) and attribute == "weight"
+    kept = tensor.to(device, copy=not to_be_packed)
+    setattr(module, attribute, nn.Parameter(kept, requires_grad=False))
+
+
+def _assign_narrow(
+    model: SequenceClassifier, name: str, tensor: Tensor | QuantisedTensor, device: torch.device
+) -> None:
+    """The same for one of `int8_weights`: rounded already, or rounded here or by its kernel."""
+    if name == _WORDS:
+        model.embeddings.word = Int8Embedding(_in_int8(tensor))
+    elif isinstance(tensor, Tensor):
+        _assign(model, name, tensor, device)
     else:
-        assert isinstance(tensor, Tensor)
-        to_be_packed = isinstance(module, Linear) and attribute == "weight"
-        kept = tensor.to(device, copy=not to_be_packed)
-        setattr(module, attribute, nn.Parameter(kept, requires_grad=False))
+        module = model.get_submodule(name.rpartition(".")[0])
+        assert isinstance(module, Linear)
+        module.quantised = _in_int8(tensor)
 
 
 def _in_int8(tensor: Tensor | QuantisedTensor) -> QuantisedWeight:
+    """In memory of its own, not the file's."""
     if isinstance(tensor, Tensor):
         return quantise_weight(tensor)
     return QuantisedWeight(tensor.values.clone(), tensor.scale.clone())
@@ -133,7 +162,3 @@ def _settle(module: nn.Module, settler: KernelSettler, *, packed: bool) -> None:
     if packed:
         for linear in linears:
             linear.forget_weight() if computed_whole else linear.prepack()
-
-
-def _shapes(model: SequenceClassifier) -> dict[str, torch.Size]:
-    return {name: parameter.shape for name, parameter in model.named_parameters()}

@@ -6,7 +6,11 @@ mode of the process: no patched operators, no autocast, no global switch.
 
 from isobatch.numerics.activations import activation_named
 from isobatch.numerics.attention import PackedAttention
-from isobatch.numerics.block_proof import check_precision, offered_precisions
+from isobatch.numerics.block_proof import (
+    check_precision,
+    has_exact_int8,
+    offered_precisions,
+)
 from isobatch.numerics.blocks import BlockKernel, BlockLayers, compute_by_layers
 from isobatch.numerics.int8 import Int8Embedding
 from isobatch.numerics.linear import Linear
@@ -26,6 +30,7 @@ __all__ = [
     "activation_named",
     "check_precision",
     "compute_by_layers",
+    "has_exact_int8",
     "offered_precisions",
     "quantise_weight",
 ]

@@ -18,7 +18,7 @@ QUERY_ROWS = 4
 class PackedAttention(nn.Module):
     """Multi-head attention over packed sequences; see `forward`.
 
-    `split_runs` computes each sequence in a call of its own; `proof.settle_kernels` sets it where
+    `split_runs` computes each sequence in a call of its own; `proof.KernelSettler` sets it where
     a machine's kernel gives other bits in company.
     """
 

@@ -8,12 +8,13 @@ knows only the layers of one block.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from isobatch.core import Precision, Run
+from isobatch.core import PRECISIONS, Precision, Run
 from isobatch.errors import PrecisionError
 from isobatch.numerics import compiled
 from isobatch.numerics.blocks import BlockKernel, BlockLayers
@@ -31,8 +32,8 @@ from isobatch.numerics.trial import (
     threads_tried,
 )
 
-LENGTHS = (130, 40, 17, 5, 2, 1)
-"""Sequences of the check: more rows than the compiled kernels take at a time."""
+LENGTHS = (130, 40, 17, 5, 5, 5, 2, 1)
+"""Sequences of the check: more rows than the compiled kernels take at a time, and equal lengths."""
 
 MakeBlock = Callable[[BlockLayers], BlockKernel]
 Multiply = Callable[[Linear, Tensor], Tensor]
@@ -69,7 +70,21 @@ def offered_precisions(device: torch.device) -> tuple[Precision, ...]:
     return tuple(offered)
 
 
+def has_exact_int8() -> bool:
+    """Whether int8 weights of 8 bits are multiplied exactly here, so that 7 need not do."""
+    if compiled.why_not("int8") is None:
+        return True
+    if not OneDnnKernel.is_available(torch.device("cpu")):
+        return False
+    layer = Linear(256, 8)
+    nn.init.ones_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return _product_fault(layer, partial(_multiply_torch, bits=8), 8) is None
+
+
 def _what_lacks(precision: Precision, device: torch.device) -> str:
+    if precision not in PRECISIONS:
+        return "there is none of this name"
     if device.type != "cpu":
         return "it is implemented for CPUs only"
     needs = {"bf16": "a processor with AVX512_BF16 or AMX", "int8": "a torch with oneDNN"}
@@ -170,10 +185,8 @@ def _block_fault(kernel: BlockKernel, hidden_size: int, first_only: bool) -> str
         with threads(num_threads):
             if not torch.equal(_compute(kernel, hidden, LENGTHS, first_only), together):
                 return f"bits change with {num_threads} threads"
-            alone = [
-                _compute(kernel, rows, (len(rows),), first_only)
-                for rows in torch.split(hidden, LENGTHS)
-            ]
+            parts = torch.split(hidden, list(LENGTHS))
+            alone = [_compute(kernel, part, (len(part),), first_only) for part in parts]
             if not torch.equal(torch.cat(alone), together):
                 return f"a sequence's bits are others alone, threads: {num_threads}"
     return None
@@ -183,8 +196,16 @@ def _compute(
     kernel: BlockKernel, hidden: Tensor, lengths: Sequence[int], first_only: bool
 ) -> Tensor:
     borders = torch.tensor([0, *lengths]).cumsum(0)
-    runs = [Run(index, int(borders[index]), 1, length) for index, length in enumerate(lengths)]
-    return kernel(hidden, borders, runs, first_only=first_only)
+    return kernel(hidden, borders, list(_runs(lengths)), first_only=first_only)
+
+
+def _runs(lengths: Sequence[int]) -> Iterator[Run]:
+    """Neighbours of one length are one run, as in every batch."""
+    sequence = token = 0
+    for length, same in groupby(lengths):
+        count = len(list(same))
+        yield Run(sequence, token, count, length)
+        sequence, token = sequence + count, token + count * length
 
 
 def _proof(candidate: Candidate, device: torch.device) -> str:

@@ -1,7 +1,7 @@
 """Linear: one linear layer with its activation, dropout and residual, for training and inference.
 
-In training it is F.linear. In inference it calls the kernel that `proof.settle` chose, with or
-without gradients, so that asking for a gradient never changes a bit. It knows no model.
+In training it is F.linear. In inference it calls the kernel that `proof.KernelSettler` chose, with
+or without gradients, so that asking for a gradient never changes a bit. It knows no model.
 """
 
 from typing import Any, cast
@@ -79,7 +79,7 @@ class Linear(nn.Module):
     def _settled(self) -> Kernel:
         if self.kernel is None:
             raise RuntimeError(
-                "no kernel was chosen for this layer; call settle_kernels(model) first"
+                "no kernel was chosen for this layer; call settle_plain(model) first"
             )
         return self.kernel
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 ZERO_POINT = 128
 _LARGEST = {8: 127, 7: 63}
 _TINY = 1e-30
+_ROWS_AT_A_TIME = 2048
 
 # x Φ(x) with Φ - 1/2 = c P(c²) / Q(c²), c = x within ±5.5: a minimax fit of degrees 5 and 5, whose
 # largest error is 7e-9, and in float32 1.1e-6 of the result, as torch's own gelu.
@@ -58,9 +59,17 @@ class StoredRows(NamedTuple):
 
 
 def quantise_weight(weight: Tensor, bits: int = 8) -> QuantisedWeight:
-    """Round float32 [out, in] to int8, symmetric, each row by its own largest value."""
-    scale, inverse = _scales(weight, _LARGEST[bits])
-    return QuantisedWeight(torch.round(weight * inverse).to(torch.int8), scale.flatten(), bits)
+    """Round float32 [out, in] to int8, symmetric, each row by its own largest value.
+
+    Some rows at a time: a table of words would need three times its own memory at once.
+    """
+    values, scales = torch.empty(weight.shape, dtype=torch.int8), weight.new_empty(len(weight))
+    for first in range(0, len(weight), _ROWS_AT_A_TIME):
+        rows = slice(first, first + _ROWS_AT_A_TIME)
+        scale, inverse = _scales(weight[rows], _LARGEST[bits])
+        values[rows] = torch.round(weight[rows] * inverse)
+        scales[rows] = scale.flatten()
+    return QuantisedWeight(values, scales, bits)
 
 
 def quantised_weight(weight: Tensor, stored: QuantisedWeight | None, bits: int) -> QuantisedWeight:
@@ -113,7 +122,7 @@ def normalise(x: Tensor, norm: nn.LayerNorm) -> Tensor:
 def sum_columns(x: Tensor) -> Tensor:
     """Row sums [rows, 1] in a fixed order: of every 64th column, then of halves of the 64."""
     filled = F.pad(x, (0, -x.shape[1] % _COLUMNS)).view(len(x), -1, _COLUMNS)
-    sums = torch.zeros(len(x), _COLUMNS)
+    sums = x.new_zeros(len(x), _COLUMNS)
     for part in filled.unbind(1):
         sums = sums + part
     while sums.shape[1] > 1:

@@ -28,7 +28,8 @@ class Choice:
 def random_rows(num_rows: int, num_columns: int, device: torch.device, part: int = 0) -> Tensor:
     """Rows of a seeded normal distribution; torch's global generator is left alone."""
     generator = torch.Generator().manual_seed(_SEED + part)
-    return torch.randn(num_rows, num_columns, generator=generator).to(device)
+    rows = torch.randn(num_rows, num_columns, generator=generator, dtype=torch.float32)
+    return rows.to(device)
 
 
 def thread_counts(device: torch.device) -> tuple[int, ...]:

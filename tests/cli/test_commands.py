@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from isobatch.cli import classify
 from isobatch.lesson import SENTENCES
+from isobatch.numerics import offered_precisions
 
 ISOBATCH = [sys.executable, "-m", "isobatch"]
 
@@ -155,13 +157,50 @@ def test_settings_come_from_the_environment() -> None:
 
 def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
     shown = run("info").stdout.decode()
-    for word in ("linear 384→1536 gelu", "same bits", "torch", "promise", "distilbert"):
+    for word in ("384→1536 gelu", "same bits", "torch", "promise", "distilbert"):
         assert word in shown.replace("A text's logits are", "promise")
     report = json.loads(run("info", "--json").stdout)
-    assert {choice["operation"] for choice in report["choices"]} >= {"attention 12×32"}
+    assert any(choice["operation"].startswith("block 384→1536") for choice in report["choices"])
+    assert report["precision_reason"] == "the default"
     assert report["versions"]["torch"].startswith("2.")
     assert report["instruction_set"]
     assert "instruction set" in report["promise"]
+
+
+@pytest.mark.parametrize("precision", offered_precisions(torch.device("cpu")))
+def test_every_precision_gives_a_line_its_own_bits_in_any_company(precision: str) -> None:
+    arguments = ("classify", "--precision", precision)
+    together = run(*arguments, stdin="\n".join(["bad", *SENTENCES, "good " * 40]).encode())
+    alone = run(*arguments, SENTENCES[0])
+    assert alone.returncode == 0, alone.stderr
+    assert together.stdout.splitlines()[1:2] == alone.stdout.splitlines()
+
+
+def test_a_precision_comes_from_the_environment_too() -> None:
+    scope = json.loads(run("info", "--json", ISOBATCH_PRECISION="auto").stdout)
+    assert scope["precision"] != "auto"
+    assert scope["precision_reason"]
+
+
+def test_a_precision_that_is_none_is_a_usage_error() -> None:
+    ran = run("classify", "--precision", "fp64", "good")
+    assert ran.returncode == 2
+    assert all(name in ran.stderr for name in (b"fp32", b"bf16", b"int8", b"auto"))
+
+
+def test_precisions_are_compared_on_ones_own_texts(tmp_path: Path) -> None:
+    lines = "\n".join(SENTENCES).encode()
+    ran = run("precisions", stdin=lines)
+    results = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert results[0]["precision"] == "fp32"
+    assert all(each["agreement"]["num_texts"] == len(SENTENCES) for each in results)
+    refused = run("precisions", "--save", stdin=lines)
+    assert refused.returncode == 2
+    assert b"name a checkpoint folder" in refused.stderr
+
+
+def test_precisions_without_texts_on_a_terminal_are_a_usage_error() -> None:
+    assert "no texts" in run_on_terminal("precisions")
 
 
 def test_the_lesson_is_told_in_four_steps() -> None:

@@ -8,6 +8,7 @@ Invariant: the C++ side never sees a tensor that it does not expect.
 
 import ctypes
 from collections.abc import Sequence
+from operator import ge
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ class PackedProduct:
 
     def __init__(self, layer: Linear, precision: Precision) -> None:
         self.sizes = (layer.in_features, layer.out_features, 1)
-        self.bias = layer.bias.detach().contiguous()
+        self.bias = _held(layer.bias, layer.out_features)
         self.offset = self.scale = None
         weight = layer.weight.detach()
         if precision == "int8":
@@ -106,6 +107,18 @@ class PackedProduct:
         return _Product(*addresses, *self.sizes)
 
 
+class _HeldNorm:
+    """A layer norm's numbers, held so that their addresses stay good."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        self.size, self.eps = norm.normalized_shape[0], norm.eps
+        self.weight, self.bias = _held(norm.weight, self.size), _held(norm.bias, self.size)
+
+    @property
+    def structure(self) -> _Norm:
+        return _Norm(self.weight.data_ptr(), self.bias.data_ptr(), self.size, self.eps)
+
+
 def _panels(weight: Tensor, neighbours: int) -> Tensor:
     """[out, in] → [out/64, in/neighbours, 64, neighbours]."""
     num_out, num_in = weight.shape
@@ -119,10 +132,11 @@ class PackedBlock:
     def __init__(self, layers: BlockLayers, precision: Precision) -> None:
         self._code = PRECISIONS.index(precision)
         self._products = [PackedProduct(layer, precision) for layer in layers.linears]
-        self._norms = (layers.attention_norm, layers.norm)
+        self._norms = [_HeldNorm(norm) for norm in (layers.attention_norm, layers.norm)]
         self._size = layers.up.in_features
         products = (product.structure for product in self._products)
-        self._structure = _Block(*products, *_rest(layers))
+        norms = (norm.structure for norm in self._norms)
+        self._structure = _Block(*products, *norms, *_kind(layers))
 
     def __call__(
         self, hidden: Tensor, cu_seqlens: Tensor, runs: Sequence[Run], *, first_only: bool
@@ -156,14 +170,17 @@ class PlainBlock:
 
     def compute(self, hidden: Tensor, cu_seqlens: Tensor, first_only: bool) -> Tensor:
         """The block, without gradients."""
-        weights = [_contiguous(layer.weight) for layer in self._layers.linears]
-        biases = [_contiguous(layer.bias) for layer in self._layers.linears]
+        layers, size = self._layers, self._layers.up.in_features
+        weights = [
+            _held(each.weight, each.out_features, each.in_features) for each in layers.linears
+        ]
+        biases = [_held(each.bias, each.out_features) for each in layers.linears]
         products = (
             _Product(weight.data_ptr(), None, None, bias.data_ptr(), *weight.shape[::-1], 0)
             for weight, bias in zip(weights, biases, strict=True)
         )
-        structure = _Block(*products, *_rest(self._layers))
-        size = self._layers.up.in_features
+        norms = [_HeldNorm(norm) for norm in (layers.attention_norm, layers.norm)]
+        structure = _Block(*products, *(norm.structure for norm in norms), *_kind(layers))
         return _forward(0, structure, hidden.detach(), cu_seqlens, size, first_only)
 
     def by_formula(self, hidden: Tensor, place: tuple[Any, ...]) -> Tensor:
@@ -206,12 +223,13 @@ class _BlockWithGradient(torch.autograd.Function):
 
 def multiply(product: PackedProduct, precision: Precision, x: Tensor) -> Tensor:
     """x Wᵀ + b by itself, float32 [rows, in] → [rows, out]: for the proof of a product."""
-    y = torch.empty(len(x), product.sizes[1])
+    x = _checked(x, len(x), product.sizes[0])
+    y = x.new_empty(len(x), product.sizes[1])
     structure = product.structure
     _kernels.forward_product(
         PRECISIONS.index(precision),
         ctypes.addressof(structure),
-        _checked(x, product.sizes[0]).data_ptr(),
+        x.data_ptr(),
         y.data_ptr(),
         len(x),
         torch.get_num_threads(),
@@ -219,31 +237,26 @@ def multiply(product: PackedProduct, precision: Precision, x: Tensor) -> Tensor:
     return y
 
 
-def _rest(layers: BlockLayers) -> tuple[Any, ...]:
-    """What follows the products in `struct Block`."""
-    norms = (_norm(layers.attention_norm), _norm(layers.norm))
-    return (*norms, layers.attend.num_heads, _ACTIVATIONS[layers.up.activation.name])
+def _kind(layers: BlockLayers) -> tuple[int, int]:
+    """What follows the products and norms in `struct Block`."""
+    return layers.attend.num_heads, _ACTIVATIONS[layers.up.activation.name]
 
 
-def _norm(norm: nn.LayerNorm) -> _Norm:
-    return _Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.normalized_shape[0], norm.eps)
-
-
-def _contiguous(parameter: Tensor) -> Tensor:
-    return _checked(parameter.detach().contiguous(), parameter.shape[-1])
+def _held(parameter: Tensor, *shape: int) -> Tensor:
+    return _checked(parameter.detach(), *shape)
 
 
 def _forward(
     code: int, structure: _Block, hidden: Tensor, cu_seqlens: Tensor, size: int, first_only: bool
 ) -> Tensor:
+    hidden = _checked(hidden, len(hidden), size)  # a name of its own: a copy must outlive the call
+    _check_borders(cu_seqlens, len(hidden))
     num_sequences = len(cu_seqlens) - 1
-    y = torch.empty(num_sequences if first_only else len(hidden), size)
-    if cu_seqlens.dtype != torch.int64 or not cu_seqlens.is_contiguous():
-        raise TypeError(f"cu_seqlens must be contiguous int64, got {cu_seqlens.dtype}")
+    y = hidden.new_empty(num_sequences if first_only else len(hidden), size)
     _kernels.forward_block(
         code,
         ctypes.addressof(structure),
-        _checked(hidden, size).data_ptr(),
+        hidden.data_ptr(),
         y.data_ptr(),
         cu_seqlens.data_ptr(),
         num_sequences,
@@ -253,7 +266,21 @@ def _forward(
     return y
 
 
-def _checked(x: Tensor, columns: int) -> Tensor:
-    if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[-1] != columns:
-        raise TypeError(f"expected float32 [.., {columns}] on the CPU, got {x.dtype} {x.shape}")
+def _checked(x: Tensor, *shape: int) -> Tensor:
+    """`x` in one piece; TypeError if it is not what its address is said to be."""
+    if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape != shape:
+        raise TypeError(f"expected float32 {[*shape]} on the CPU, got {x.dtype} {[*x.shape]}")
     return x.contiguous()
+
+
+def _check_borders(cu_seqlens: Tensor, num_tokens: int) -> None:
+    """Every sequence has tokens, and together they are all tokens."""
+    if (
+        cu_seqlens.dtype != torch.int64
+        or cu_seqlens.device.type != "cpu"
+        or not cu_seqlens.is_contiguous()
+    ):
+        raise TypeError(f"cu_seqlens must be contiguous int64 on the CPU, got {cu_seqlens.dtype}")
+    borders = cu_seqlens.tolist()
+    if borders[0] != 0 or borders[-1] != num_tokens or any(map(ge, borders, borders[1:])):
+        raise ValueError(f"cu_seqlens must rise from 0 to {num_tokens}")

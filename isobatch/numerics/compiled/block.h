@@ -1,7 +1,8 @@
 // One Transformer block over packed sequences, by all threads of one parallel region.
 //
-// Every loop below is shared out among the threads of the region that calls it. A number's bits do not
-// depend on who computes it, because no sum is ever shared out.
+// Few rows: the threads share out the columns of each product. Many rows: each takes rows of its own
+// through a whole stage, in tiles whose intermediate results stay in its cache, and no thread waits
+// for another in between. A number's bits are the same either way: no sum is ever shared out.
 #pragma once
 #include <omp.h>
 
@@ -11,9 +12,9 @@
 
 namespace isobatch {
 
-// Rows whose intermediate results stay in the cache: 128 gave 759 GOP/s in int8, 512 gave 716. An
-// unpacked weight is transposed once for each chunk, so there fewer and larger ones are better.
-constexpr int64_t CHUNK = 128;
+constexpr int64_t TILE = 8 * ROWS;
+constexpr int64_t FEW_ROWS = 4 * ROWS;  // for each thread
+// An unpacked weight is transposed once for so many rows.
 constexpr int64_t UNPACKED_CHUNK = 512;
 
 enum Activation : int64_t { GELU = 0, RELU = 1 };
@@ -56,50 +57,71 @@ struct Pieces {
   }
 };
 
+// How a loop is computed by those who work on the same rows.
+struct Alone {
+  template <class F>
+  void each(int64_t count, F&& f) const {
+    for (int64_t i = 0; i < count; i++) f(i);
+  }
+  void wait() const {}
+};
+
+struct Together {
+  // Leaves without waiting for the others: whoever reads the results waits first.
+  template <class F>
+  void each(int64_t count, F&& f) const {
+#pragma omp for schedule(dynamic) nowait
+    for (int64_t i = 0; i < count; i++) f(i);
+  }
+  void wait() const {
+#pragma omp barrier
+  }
+};
+
 // Rows in the form that a product reads.
 struct Stored {
   uint8_t* rows;
   float* scale;
 };
 
-template <class Kind>
-void store_rows(const float* x, Stored stored, int64_t rows, int64_t size) {
-#pragma omp for
-  for (int64_t r = 0; r < rows; r++)
+template <class Kind, class Team>
+void store_rows(Team team, const float* x, Stored stored, int64_t rows, int64_t size) {
+  team.each(rows, [=](int64_t r) {
     Kind::store(x + r * size, stored.rows + r * size * Kind::BYTES, stored.scale + r, size);
+  });
+  team.wait();
 }
 
-// Leaves without waiting for the other threads: whoever reads the result puts a barrier first.
-template <class Kind, class Emit>
-void multiply(const Product& product, Stored x, int64_t rows, Emit emit) {
+template <class Kind, class Team, class Emit>
+void multiply(Team team, const Product& product, Stored x, int64_t rows, Emit emit) {
   const int64_t panel_bytes = product.in * COLUMNS * Kind::BYTES;
-#pragma omp for schedule(dynamic) nowait
-  for (int64_t column = 0; column < product.out; column += COLUMNS) {
-    const uint8_t* panel = product.weight + column / COLUMNS * panel_bytes;
+  team.each(product.out / COLUMNS, [&, x, rows](int64_t i) {
+    const uint8_t* panel = product.weight + i * panel_bytes;
     if (!product.packed) {
       float* transposed = thread_scratch.reserve<float>(product.in * COLUMNS);
       transpose_panel(reinterpret_cast<const float*>(panel), product.in, COLUMNS, product.in,
                       transposed);
       panel = reinterpret_cast<const uint8_t*>(transposed);
     }
-    multiply_panel<Kind>(product, panel, column, x.rows, x.scale, rows, emit);
-  }
+    multiply_panel<Kind>(product, panel, i * COLUMNS, x.rows, x.scale, rows, emit);
+  });
 }
 
 INLINE __m512 activate(int64_t activation, __m512 x) {
   return activation == GELU ? gelu(x) : _mm512_max_ps(x, _mm512_setzero_ps());
 }
 
-template <class Kind>
-void project(const Product& product, Stored x, float* y, int64_t rows) {
-  multiply<Kind>(product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
+template <class Kind, class Team>
+void project(Team team, const Product& product, Stored x, float* y, int64_t rows) {
+  multiply<Kind>(team, product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
     _mm512_storeu_ps(y + r * product.out + column, v);
   });
 }
 
-template <class Kind>
-void project_onto(const Product& product, Stored x, const float* residual, float* y, int64_t rows) {
-  multiply<Kind>(product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
+template <class Kind, class Team>
+void project_onto(Team team, const Product& product, Stored x, const float* residual, float* y,
+                  int64_t rows) {
+  multiply<Kind>(team, product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
     const int64_t at = r * product.out + column;
     _mm512_storeu_ps(y + at, _mm512_add_ps(v, _mm512_loadu_ps(residual + at)));
   });
@@ -120,67 +142,74 @@ INLINE void attend_all(const Block& block, const float* query, const float* key,
   }
 }
 
-// What a block needs beside its result: whole batches of q, k, v, and a chunk of everything else.
+// Intermediate results of some rows, in a memory of BYTES(block, rows).
 template <class Kind>
-struct Workspace {
-  int64_t chunk;
-  float *query, *key, *value, *mixed, *asking, *attended, *between;
+struct Desk {
   Stored stored;
+  float *attended, *between;
 
-  Workspace(const Block& block, int64_t tokens, int64_t rows) {
-    const int64_t hidden = block.up.in, wide = block.up.out;
-    chunk = std::min(block.query.packed ? CHUNK : UNPACKED_CHUNK, tokens);
-    const int64_t numbers = hidden * (2 * tokens + 3 * rows + chunk) + chunk * (wide + 1);
-    Pieces pieces{call_scratch.reserve<uint8_t>(4 * numbers + chunk * wide * Kind::BYTES + 640)};
-    key = pieces.take<float>(tokens * hidden);
-    value = pieces.take<float>(tokens * hidden);
-    query = pieces.take<float>(rows * hidden);
-    mixed = pieces.take<float>(rows * hidden);
-    asking = pieces.take<float>(rows * hidden);
-    attended = pieces.take<float>(chunk * hidden);
-    between = pieces.take<float>(chunk * wide);
-    stored = {pieces.take<uint8_t>(chunk * wide * Kind::BYTES), pieces.take<float>(chunk)};
+  static int64_t bytes(const Block& block, int64_t rows) {
+    const int64_t wide = std::max(block.up.in, block.up.out);
+    return rows * (wide * Kind::BYTES + 4 * (block.up.in + wide + 1)) + 4 * 64;
+  }
+  Desk(uint8_t* memory, const Block& block, int64_t rows) {
+    const int64_t wide = std::max(block.up.in, block.up.out);
+    Pieces pieces{memory};
+    stored.rows = pieces.take<uint8_t>(rows * wide * Kind::BYTES);
+    stored.scale = pieces.take<float>(rows);
+    attended = pieces.take<float>(rows * block.up.in);
+    between = pieces.take<float>(rows * wide);
   }
 };
 
-// One product by itself, x [rows, in] to y [rows, out].
-template <class Kind>
-void forward_product(const Product& product, const float* x, float* y, int64_t rows, int threads) {
-  Pieces pieces{call_scratch.reserve<uint8_t>(rows * (product.in * Kind::BYTES + 4) + 128)};
-  uint8_t* stored_rows = pieces.take<uint8_t>(rows * product.in * Kind::BYTES);
-  const Stored stored{stored_rows, pieces.take<float>(rows)};
-#pragma omp parallel num_threads(threads)
-  {
-    store_rows<Kind>(x, stored, rows, product.in);
-    project<Kind>(product, stored, y, rows);
-  }
-}
-
-// Everything of a block that follows its attention, for the rows of one chunk.
-template <class Kind>
-void finish(const Block& block, const Workspace<Kind>& work, const float* mixed,
+// Everything of a block that follows its attention.
+template <class Kind, class Team>
+void finish(Team team, const Block& block, const Desk<Kind>& desk, const float* mixed,
             const float* residual, float* y, int64_t rows) {
   const int64_t size = block.up.in, wide = block.up.out;
-  float *between = work.between, *attended = work.attended;
-  store_rows<Kind>(mixed, work.stored, rows, size);
-  project_onto<Kind>(block.output, work.stored, residual, between, rows);
-#pragma omp barrier
-#pragma omp for
-  for (int64_t r = 0; r < rows; r++) {
+  const Stored stored = desk.stored;
+  float *between = desk.between, *attended = desk.attended;
+  store_rows<Kind>(team, mixed, stored, rows, size);
+  project_onto<Kind>(team, block.output, stored, residual, between, rows);
+  team.wait();
+  team.each(rows, [=, &block](int64_t r) {
     normalise(block.attention_norm, between + r * size, attended + r * size);
-    Kind::store(attended + r * size, work.stored.rows + r * size * Kind::BYTES,
-                work.stored.scale + r, size);
-  }
-  multiply<Kind>(block.up, work.stored, rows,
+    Kind::store(attended + r * size, stored.rows + r * size * Kind::BYTES, stored.scale + r, size);
+  });
+  team.wait();
+  multiply<Kind>(team, block.up, stored, rows,
                  [=, &block](int64_t r, int64_t column, __m512 v) UNROLLED {
                    _mm512_storeu_ps(between + r * wide + column, activate(block.activation, v));
                  });
-#pragma omp barrier
-  store_rows<Kind>(between, work.stored, rows, wide);
-  project_onto<Kind>(block.down, work.stored, attended, between, rows);
-#pragma omp barrier
-#pragma omp for
-  for (int64_t r = 0; r < rows; r++) normalise(block.norm, between + r * size, y + r * size);
+  team.wait();
+  store_rows<Kind>(team, between, stored, rows, wide);
+  project_onto<Kind>(team, block.down, stored, attended, between, rows);
+  team.wait();
+  team.each(rows, [=, &block](int64_t r) {
+    normalise(block.norm, between + r * size, y + r * size);
+  });
+  team.wait();
+}
+
+// Calls stage(team, desk, first row, number of rows) until all rows are done, in every thread of the
+// region; ends when all threads are done.
+template <class Kind, class Stage>
+void over_rows(const Block& block, int64_t rows, uint8_t* shared, Stage&& stage) {
+  const int64_t threads = omp_get_num_threads();
+  if (!block.query.packed || rows < FEW_ROWS * threads) {
+    for (int64_t row = 0; row < rows; row += UNPACKED_CHUNK) {
+      const int64_t count = std::min(UNPACKED_CHUNK, rows - row);
+      stage(Together{}, Desk<Kind>(shared, block, count), row, count);
+    }
+    return;
+  }
+  const int64_t rounds = (rows + TILE * threads - 1) / (TILE * threads);
+  const int64_t size = (rows + rounds * threads - 1) / (rounds * threads);
+#pragma omp for schedule(dynamic)
+  for (int64_t row = 0; row < rows; row += size) {
+    uint8_t* own = thread_scratch.reserve<uint8_t>(Desk<Kind>::bytes(block, size));
+    stage(Alone{}, Desk<Kind>(own, block, size), row, std::min(size, rows - row));
+  }
 }
 
 // x [tokens, hidden] to y, which is the same, or [sequences, hidden] if only first tokens ask.
@@ -189,35 +218,51 @@ void forward(const Block& block, const float* x, float* y, const int64_t* cu_seq
              int64_t sequences, bool first_only, int threads) {
   const int64_t size = block.up.in, tokens = cu_seqlens[sequences];
   const int64_t rows = first_only ? sequences : tokens;
-  const Workspace<Kind> work(block, tokens, rows);
-  const float* asking = x;
-  if (first_only) {
-    for (int64_t s = 0; s < sequences; s++)
-      std::memcpy(work.asking + s * size, x + cu_seqlens[s] * size, 4 * size);
-    asking = work.asking;
-  }
+  const int64_t shared_bytes = Desk<Kind>::bytes(block, std::min(tokens, UNPACKED_CHUNK));
+  Pieces pieces{
+      call_scratch.reserve<uint8_t>(4 * size * (2 * tokens + 3 * rows) + 5 * 64 + shared_bytes)};
+  float *key = pieces.take<float>(tokens * size), *value = pieces.take<float>(tokens * size);
+  float *query = pieces.take<float>(rows * size), *mixed = pieces.take<float>(rows * size);
+  float* first = pieces.take<float>(rows * size);
+  uint8_t* shared = pieces.next;
+  for (int64_t s = 0; first_only && s < sequences; s++)
+    std::memcpy(first + s * size, x + cu_seqlens[s] * size, 4 * size);
+  const float* asking = first_only ? first : x;
 #pragma omp parallel num_threads(threads)
   {
-    for (int64_t row = 0; row < tokens; row += work.chunk) {
-      const int64_t count = std::min(work.chunk, tokens - row), at = row * size;
-      store_rows<Kind>(x + at, work.stored, count, size);
-      project<Kind>(block.key, work.stored, work.key + at, count);
-      project<Kind>(block.value, work.stored, work.value + at, count);
-      if (!first_only) project<Kind>(block.query, work.stored, work.query + at, count);
-#pragma omp barrier
-    }
-    for (int64_t row = 0; first_only && row < rows; row += work.chunk) {
-      const int64_t count = std::min(work.chunk, rows - row), at = row * size;
-      store_rows<Kind>(asking + at, work.stored, count, size);
-      project<Kind>(block.query, work.stored, work.query + at, count);
-#pragma omp barrier
-    }
-    attend_all(block, work.query, work.key, work.value, work.mixed, cu_seqlens, sequences,
-               first_only);
-    for (int64_t row = 0; row < rows; row += work.chunk) {
-      const int64_t count = std::min(work.chunk, rows - row), at = row * size;
-      finish<Kind>(block, work, work.mixed + at, asking + at, y + at, count);
-    }
+    over_rows<Kind>(block, tokens, shared, [&](auto team, auto desk, int64_t row, int64_t count) {
+      const int64_t at = row * size;
+      store_rows<Kind>(team, x + at, desk.stored, count, size);
+      project<Kind>(team, block.key, desk.stored, key + at, count);
+      project<Kind>(team, block.value, desk.stored, value + at, count);
+      if (!first_only) project<Kind>(team, block.query, desk.stored, query + at, count);
+      team.wait();
+    });
+    if (first_only)
+      over_rows<Kind>(block, rows, shared, [&](auto team, auto desk, int64_t row, int64_t count) {
+        const int64_t at = row * size;
+        store_rows<Kind>(team, asking + at, desk.stored, count, size);
+        project<Kind>(team, block.query, desk.stored, query + at, count);
+        team.wait();
+      });
+    attend_all(block, query, key, value, mixed, cu_seqlens, sequences, first_only);
+    over_rows<Kind>(block, rows, shared, [&](auto team, auto desk, int64_t row, int64_t count) {
+      const int64_t at = row * size;
+      finish<Kind>(team, block, desk, mixed + at, asking + at, y + at, count);
+    });
+  }
+}
+
+// One product by itself, x [rows, in] to y [rows, out].
+template <class Kind>
+void forward_product(const Product& product, const float* x, float* y, int64_t rows, int threads) {
+  Pieces pieces{call_scratch.reserve<uint8_t>(rows * (product.in * Kind::BYTES + 4) + 2 * 64)};
+  uint8_t* stored_rows = pieces.take<uint8_t>(rows * product.in * Kind::BYTES);
+  const Stored stored{stored_rows, pieces.take<float>(rows)};
+#pragma omp parallel num_threads(threads)
+  {
+    store_rows<Kind>(Together{}, x, stored, rows, product.in);
+    project<Kind>(Together{}, product, stored, y, rows);
   }
 }
 

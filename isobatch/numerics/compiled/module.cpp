@@ -12,7 +12,8 @@
 #include "block.h"
 #pragma GCC pop_options
 
-#include <cstring>
+#include <strings.h>
+
 #include <initializer_list>
 
 enum Precision : long { FP32 = 0, BF16 = 1, INT8 = 2 };
@@ -24,9 +25,9 @@ static bool forbidden(long precision) {
   std::initializer_list<const char*> too_little = {"SSE41", "AVX", "AVX2", "AVX2_VNNI",
                                                    "AVX2_VNNI_2"};
   for (const char* name : too_little)
-    if (!std::strcmp(most, name)) return true;
-  if (!std::strcmp(most, "AVX512_CORE")) return precision != FP32;
-  return precision == BF16 && !std::strcmp(most, "AVX512_CORE_VNNI");
+    if (!strcasecmp(most, name)) return true;
+  if (!strcasecmp(most, "AVX512_CORE")) return precision != FP32;
+  return precision == BF16 && !strcasecmp(most, "AVX512_CORE_VNNI");
 }
 
 static bool supports(long precision) {

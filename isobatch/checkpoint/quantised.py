@@ -1,0 +1,157 @@
+"""int8 weights in a checkpoint, in the format "int-quantized" of the library compressed-tensors.
+
+A weight is int8 [out, in] under its own name; beside it stands its scale, [out, 1], under that name
+with "_scale"; config.json says so in `quantization_config`. It knows no files and no modules.
+Invariant: a scheme whose numbers mean anything else is refused by name, never read as this one.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from isobatch.errors import CheckpointError, TensorMismatchError, UnsupportedModelError
+
+_HEADER: Mapping[str, object] = {
+    "quant_method": "compressed-tensors",
+    "format": "int-quantized",
+    "quantization_status": "compressed",
+}
+_WEIGHTS: Mapping[str, object] = {
+    "num_bits": 8,
+    "type": "int",
+    "symmetric": True,
+    "strategy": "channel",
+    "dynamic": False,
+}
+_ACTIVATIONS = {**_WEIGHTS, "strategy": "token", "dynamic": True}
+_DEFAULTS = {"num_bits": 8, "type": "int", "symmetric": True, "dynamic": False}
+"""What compressed-tensors takes where a scheme leaves a key out."""
+
+_EXTRAS = ("kv_cache_scheme", "sparsity_config", "transform_config")
+_CURE = "start from the checkpoint before it was quantised, and run `isobatch quantize` on that"
+
+
+class QuantisedTensor(NamedTuple):
+    """values int8 [out, in], scale float32 [out]: the tensor is values × scale, row by row."""
+
+    values: Tensor
+    scale: Tensor
+
+    def dequantised(self) -> Tensor:
+        """float32 [out, in]."""
+        return self.values.to(torch.float32) * self.scale[:, None]
+
+
+def scale_name(name: str) -> str:
+    """Where the scale of the tensor `name` stands."""
+    return f"{name}_scale"
+
+
+def quantization_config(kept_linears: Iterable[str]) -> dict[str, object]:
+    """What config.json says of a checkpoint whose linears and word table are int8.
+
+    kept_linears: module names, as in the file, of the linears that are not.
+    """
+    groups = {
+        "group_0": _group("Linear", {**_ACTIVATIONS}),
+        "group_1": _group("re:.*word_embeddings$", None),
+    }
+    return {**_HEADER, "config_groups": groups, "ignore": list(kept_linears)}
+
+
+def _group(target: str, activations: dict[str, object] | None) -> dict[str, object]:
+    """The format is said of each group, too: for weights alone the library would guess another."""
+    return {
+        "targets": [target],
+        "weights": {**_WEIGHTS},
+        "input_activations": activations,
+        "output_activations": None,
+        "format": _HEADER["format"],
+    }
+
+
+def announces_int8(section: object) -> bool:
+    """Whether `quantization_config` of a config.json announces int8 weights.
+
+    None announces nothing; UnsupportedModelError for any other scheme than the one of this module.
+    """
+    if section is None:
+        return False
+    if not isinstance(section, Mapping):
+        raise CheckpointError(f"config.json: quantization_config must be an object, got {section}")
+    _require("quantization_config", section, _HEADER)
+    for key in _EXTRAS:
+        if section.get(key):
+            raise _unsupported("quantization_config", key, section[key], "none")
+    groups = section.get("config_groups")
+    if not isinstance(groups, Mapping) or not groups:
+        raise CheckpointError("config.json: quantization_config has no config_groups")
+    for name, group in groups.items():
+        _check_group(f"quantization_config, {name}", group)
+    return True
+
+
+def _check_group(where: str, group: object) -> None:
+    if not isinstance(group, Mapping):
+        raise CheckpointError(f"config.json: {where} must be an object, got {group!r}")
+    if group.get("output_activations"):
+        raise _unsupported(where, "output_activations", group["output_activations"], "none")
+    if group.get("format") is not None:
+        _require(where, group, {"format": _HEADER["format"]})
+    _require(f"{where}, weights", _arguments(group.get("weights")), _WEIGHTS)
+    if group.get("input_activations") is not None:
+        arguments = _arguments(group["input_activations"])
+        _require(f"{where}, input_activations", arguments, _ACTIVATIONS)
+
+
+def _arguments(given: object) -> Mapping[str, object]:
+    return _DEFAULTS | dict(given) if isinstance(given, Mapping) else {}
+
+
+def _require(where: str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise _unsupported(where, key, found.get(key), repr(value))
+
+
+def _unsupported(where: str, key: str, found: object, wanted: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"config.json: {where}: {key} {found!r} is not implemented, only {wanted}; {_CURE}"
+    )
+
+
+def check_announcement(folder: Path, *, announced: bool, scales: Collection[str]) -> None:
+    """TensorMismatchError unless config.json and the tensors agree on whether there are scales."""
+    if announced and not scales:
+        raise TensorMismatchError(
+            f"{folder}: config.json announces int8 weights, but there is no weight_scale; restore "
+            "the weights that belong to it, or take out its quantization_config"
+        )
+    if scales and not announced:
+        raise TensorMismatchError(
+            f"{folder}: there are scales of int8 weights, such as {min(scales)}, but config.json "
+            "has no quantization_config; restore the config.json that was written with them"
+        )
+
+
+def join_scale(where: str, values: Tensor, scale: Tensor) -> QuantisedTensor:
+    """The tensor of `values` and its `scale`; `where` names it in errors."""
+    if values.dtype != torch.int8:
+        raise TensorMismatchError(
+            f"{where} is {values.dtype} and has a scale, which only int8 weights have; {_CURE}"
+        )
+    if values.ndim != 2 or scale.shape != (len(values), 1) or not scale.is_floating_point():
+        raise TensorMismatchError(
+            f"{where}: its scale is {scale.dtype} {list(scale.shape)} for {list(values.shape)}; "
+            f"expected a floating-point number a row, [{len(values)}, 1]; {_CURE}"
+        )
+    scale = scale.to(torch.float32).flatten()
+    if not ((scale > 0) & (scale * 128).isfinite()).all():
+        raise CheckpointError(
+            f"{where}: its scale holds numbers that are not positive and finite; the file is "
+            f"damaged: {_CURE}"
+        )
+    return QuantisedTensor(values, scale)

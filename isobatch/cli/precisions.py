@@ -1,0 +1,56 @@
+"""`isobatch precisions`: every precision of one checkpoint on one's own texts, side by side."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isobatch.cli import options
+from isobatch.cli.classify import read_lines
+from isobatch.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isobatch.agreement import PrecisionResult
+
+
+def precisions(
+    model: options.ModelArgument = None,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the result beside the weights, for auto.")
+    ] = False,
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare precisions on the lines of stdin: speed here, and how often fp32's label is kept."""
+    if sys.stdin.isatty():
+        raise OptionError("no texts: give them as lines on stdin, e.g. < texts.txt")
+    from isobatch.agreement import compare_precisions, save_agreements
+
+    results = compare_precisions(model, list(read_lines(sys.stdin.buffer)), threads=threads)
+    if as_json or not sys.stdout.isatty():
+        for result in results:
+            sys.stdout.write(json.dumps(result.as_dict()) + "\n")
+    else:
+        print_precisions(results)
+    if save:
+        typer.echo(f"kept in {save_agreements(model, results)}", err=True)
+
+
+def print_precisions(results: "Sequence[PrecisionResult]") -> None:
+    """A table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("precision", "texts/s", "labels as fp32", "largest logit difference")
+    for result in results:
+        agreement = result.agreement
+        table.add_row(
+            result.precision,
+            f"{result.texts_per_second:.1f}",
+            f"{agreement.label_agreement:.2%} of {agreement.num_texts:,}",
+            f"{agreement.largest_logit_difference:.4f}",
+        )
+    Console().print(table)

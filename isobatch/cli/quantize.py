@@ -1,0 +1,50 @@
+"""`isobatch quantize`: a checkpoint in int8, and how near its weights came to the source's."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isobatch.cli import options
+
+if TYPE_CHECKING:
+    from isobatch.quantize import QuantizeReport
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A checkpoint folder or a hub id.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to write; new, or empty.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a checkpoint in int8: about a quarter of its size in float32.
+
+    int8, with a scale for each row, are the word embeddings and the six linears of each block; the
+    rest stays float32: other embeddings, norms, biases, the head. OUT is an ordinary folder
+    (safetensors in the format of compressed-tensors) that is accepted wherever MODEL is. With
+    --precision int8 its answers are the same bits as MODEL's.
+    """
+    from isobatch.quantize import quantize_checkpoint
+
+    report = quantize_checkpoint(model, out)
+    if as_json:
+        sys.stdout.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+    else:
+        print_report(report)
+
+
+def print_report(report: "QuantizeReport") -> None:
+    """The rounding errors as a table, then the sizes in a line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("int8", "tensors", "rounding error", "largest")
+    for each in report.rounding:
+        table.add_row(each.kind, str(each.num_tensors), f"{each.mean:.2%}", f"{each.largest:.2%}")
+    share = report.out_bytes / report.float32_bytes
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"{report.out}: {report.out_bytes / 1e6:.1f} MB, {share:.1%} of float32's "
+        f"{report.float32_bytes / 1e6:.1f} MB (read: {report.source_bytes / 1e6:.1f} MB)"
+    )

@@ -1,0 +1,666 @@
+"""int8 checkpoints: the same bits as int8 at load, a quarter of the size, read wherever one is."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TinyFolder
+from safetensors.torch import load_file, save_file
+from tiny_checkpoints import FAMILIES, Tiny, pad_right, random_ids
+from tokenizer_folders import write_bpe_folder, write_wordpiece_folder
+from torch import Tensor
+
+from isobatch import AutoModelForSequenceClassification, Classifier, quantize
+from isobatch.checkpoint import bundled_folder, parse_config, read_config
+from isobatch.core import Encoding, Precision
+from isobatch.errors import (
+    CheckpointError,
+    IsobatchError,
+    OptionError,
+    TensorMismatchError,
+    UnsupportedModelError,
+)
+from isobatch.model import SequenceClassifier, read_model, read_packed_model
+from isobatch.numerics import compiled, offered_precisions, quantise_weight
+from isobatch.packed import pack
+from isobatch.quantize import quantize_checkpoint
+
+CPU = torch.device("cpu")
+LENGTHS = (2, 3, 5, 5, 17, 64, 129, 300)
+SMALL: dict[str, int] = {}
+WHOLE_PANELS = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
+"""Sizes that the compiled kernels take; SMALL's they leave to torch."""
+
+SINGLE = "model.safetensors"
+WORDS = "bert.embeddings.word_embeddings.weight"
+OUTPUT = "bert.encoder.layer.0.output.dense.weight"
+
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture
+def quantised(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
+    """A sound BERT checkpoint in int8, to be broken."""
+    quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
+    return tmp_path / "int8"
+
+
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def edit_tensors(folder: Path, edit: Callable[[Tensors], object]) -> None:
+    tensors = {name: tensor.clone() for name, tensor in load_file(folder / SINGLE).items()}
+    edit(tensors)
+    save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+
+
+def model_of(folder: Path, precision: Precision = "int8") -> SequenceClassifier:
+    return read_packed_model(folder, CPU, precision)[0]
+
+
+def logits_of(model: SequenceClassifier, rows: Sequence[Sequence[int]], tiny: Tiny) -> Tensor:
+    encodings = [Encoding(row, [0] * len(row)) for row in rows]
+    with torch.inference_mode():
+        return model(pack(encodings, tiny.padding_idx))
+
+
+def alone_and_together(model: SequenceClassifier, tiny: Tiny) -> tuple[bytes, bytes]:
+    rows = random_ids(LENGTHS, tiny)
+    alone = torch.cat([logits_of(model, [row], tiny) for row in rows])
+    return alone.numpy().tobytes(), logits_of(model, rows, tiny).numpy().tobytes()
+
+
+# ----------------------------------------------------------------------------------- the same bits
+
+
+@pytest.mark.parametrize("shape", [SMALL, WHOLE_PANELS], ids=("in torch", "compiled"))
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_answers_are_the_bits_that_int8_gives_at_load(
+    model_type: str, shape: dict[str, int], tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    tiny = Tiny(model_type, **shape)
+    folder, out = tiny_folder(tiny), tmp_path / "int8"
+    quantize_checkpoint(folder, out)
+    expected = alone_and_together(model_of(folder), tiny)
+    assert expected[0] == expected[1]
+    assert alone_and_together(model_of(out), tiny) == expected
+    in_fp32 = alone_and_together(model_of(folder, "fp32"), tiny)
+    assert in_fp32[0] != expected[0], "the control: int8 does change the bits"
+
+
+def test_the_two_shapes_take_the_two_ways_of_computing_int8(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    kernels = []
+    for number, shape in enumerate((SMALL, WHOLE_PANELS)):
+        out = tmp_path / str(number)
+        quantize_checkpoint(tiny_folder(Tiny("bert", **shape)), out)
+        kernels.append(read_packed_model(out, CPU, "int8")[1][0].kernel)
+    assert kernels[0].startswith("torch int8")
+    assert (kernels[1] == "compiled int8") == (compiled.why_not("int8") is None)
+
+
+def test_the_bundled_model_answers_texts_with_the_same_bits(tmp_path: Path) -> None:
+    texts = ["Today is a nice day!", "", "a plot " * 200, "Im not sure.", ("a pair", "of two")]
+    quantize_checkpoint(None, tmp_path / "int8")
+    before = Classifier.from_pretrained(precision="int8")
+    after = Classifier.from_pretrained(tmp_path / "int8", precision="int8")
+    assert after.logits(texts).tobytes() == before.logits(texts).tobytes()
+    assert [after.logits([text]).tobytes() for text in texts] == [
+        row.tobytes() for row in before.logits(texts)
+    ]
+
+
+# ------------------------------------------------------------------------------- what is written
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_values_and_scales_are_those_of_int8_and_the_rest_is_as_it_was(
+    model_type: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder, out = tiny_folder(Tiny(model_type)), tmp_path / "int8"
+    report = quantize_checkpoint(folder, out)
+    before, after = load_file(folder / SINGLE), load_file(out / SINGLE)
+    narrow = {name for name, tensor in after.items() if tensor.dtype == torch.int8}
+    assert report.num_tensors == len(narrow) == 1 + 6 * 2
+    assert sum("word_embeddings" in name for name in narrow) == 1
+    assert after.keys() == before.keys() | {f"{name}_scale" for name in narrow}
+    for name, tensor in before.items():
+        if name in narrow:
+            expected = quantise_weight(tensor)
+            assert torch.equal(after[name], expected.values), name
+            assert torch.equal(after[f"{name}_scale"], expected.scale[:, None]), name
+        else:
+            assert after[name].dtype == torch.float32, name
+            assert torch.equal(after[name], tensor), name
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_linears_that_stay_are_named_in_the_configuration(
+    model_type: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    quantize_checkpoint(tiny_folder(Tiny(model_type)), tmp_path / "int8")
+    section = json.loads((tmp_path / "int8/config.json").read_text())["quantization_config"]
+    two_steps = ["classifier.dense", "classifier.out_proj"]
+    expected = {
+        "distilbert": ["pre_classifier", "classifier"],
+        "bert": ["bert.pooler.dense", "classifier"],
+        "electra": ["electra.embeddings_project", *two_steps],
+    }
+    assert section["ignore"] == expected.get(model_type, two_steps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_configuration_gains_a_section_and_keeps_the_rest(
+    dtype: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder = tiny_folder(Tiny("roberta", dtype=dtype))
+    quantize_checkpoint(folder, tmp_path / "int8")
+    before = json.loads((folder / "config.json").read_text())
+    after = json.loads((tmp_path / "int8/config.json").read_text())
+    assert before["dtype"] == dtype
+    assert list(after) == [*before, "quantization_config"]
+    assert after.pop("quantization_config")["quant_method"] == "compressed-tensors"
+    assert after == before | {"dtype": "float32"}
+
+
+def test_a_realistic_checkpoint_is_a_quarter_of_its_size_in_float32(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    wide = {"num_heads": 4, "head_dim": 64, "num_layers": 4, "intermediate_size": 1024}
+    many_words = tiny_folder(Tiny("xlm-roberta", vocab_size=40_000, **wide))
+    for number, folder in enumerate((bundled_folder(), many_words)):
+        report = quantize_checkpoint(folder, tmp_path / str(number))
+        written = (tmp_path / str(number) / SINGLE).stat().st_size
+        assert report.out_bytes == written < 0.27 * report.float32_bytes
+        assert report.source_bytes == (folder / SINGLE).stat().st_size
+
+
+def test_the_report_has_the_rounding_error_of_each_kind_of_weight(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    report = quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
+    kinds = ["word", "query", "key", "value", "output", "up", "down"]
+    assert [each.kind for each in report.rounding] == kinds
+    assert [each.num_tensors for each in report.rounding] == [1, *[2] * 6]
+    assert all(0.001 < each.mean <= each.largest < 0.02 for each in report.rounding)
+
+
+def test_rows_of_zeros_stay_zeros(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "zeros"))
+    edit_tensors(folder, lambda tensors: (tensors[WORDS][0].zero_(), tensors[OUTPUT].zero_()))
+    quantize_checkpoint(folder, tmp_path / "int8")
+    model = read_model(tmp_path / "int8")
+    assert not model.embeddings.word.weight[0].any()
+    assert not model.blocks[0].down.weight.any()
+    assert model_of(tmp_path / "int8")(pack([Encoding([2, 0, 3], [0] * 3)], None)).isfinite().all()
+
+
+@pytest.mark.parametrize("tokenizer_json", [True, False])
+def test_the_tokenizer_and_the_card_come_along_and_nothing_else(
+    tokenizer_json: bool, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "checkpoint"))
+    write_wordpiece_folder(folder, tokenizer_json=tokenizer_json)
+    for name in ("README.md", "LICENSE", "pytorch_model.bin", "precisions.json", "run.py"):
+        (folder / name).write_text(name)
+    quantize_checkpoint(folder, tmp_path / "int8")
+    written = {path.name for path in (tmp_path / "int8").iterdir()}
+    wanted = {"config.json", SINGLE, "vocab.txt", "tokenizer_config.json", "README.md", "LICENSE"}
+    assert written == wanted | ({"tokenizer.json"} if tokenizer_json else set())
+    for name in written - {"config.json", SINGLE}:
+        assert (tmp_path / "int8" / name).read_bytes() == (folder / name).read_bytes()
+    answers = Classifier.from_pretrained(tmp_path / "int8", precision="int8")(["Today", "nice"])
+    assert answers == Classifier.from_pretrained(folder, precision="int8")(["Today", "nice"])
+
+
+def test_byte_level_tokenizers_come_along(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder(Tiny("roberta")), tmp_path / "checkpoint"))
+    write_bpe_folder(folder, tokenizer_json=False)
+    quantize_checkpoint(folder, tmp_path / "int8")
+    assert {"vocab.json", "merges.txt"} <= {path.name for path in (tmp_path / "int8").iterdir()}
+    assert Classifier.from_pretrained(tmp_path / "int8", precision="int8")("Today").num_tokens > 2
+
+
+def test_others_may_read_what_was_written(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+    quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
+    (tmp_path / "usual").touch()
+    usual = (tmp_path / "usual").stat().st_mode
+    assert {path.stat().st_mode for path in (tmp_path / "int8").iterdir()} == {usual}
+
+
+# ------------------------------------------------------------------------- read wherever one is
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_every_other_way_of_reading_gets_values_times_scale(
+    model_type: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    tiny, out = Tiny(model_type), tmp_path / "int8"
+    quantize_checkpoint(tiny_folder(tiny), out)
+    stored = load_file(out / SINGLE)
+    model = AutoModelForSequenceClassification.from_pretrained(out)
+    for name, parameter in model.named_parameters():
+        scale = stored.get(f"{name}_scale", torch.ones(()))
+        assert torch.equal(parameter, stored[name].to(torch.float32) * scale), name
+    rows = random_ids(LENGTHS, tiny)
+    ids, mask = pad_right(rows, tiny.pad_token_id)
+    expected = model(ids, mask).logits
+    assert torch.equal(logits_of(model_of(out, "fp32"), rows, tiny), expected)
+    if "bf16" in offered_precisions(CPU):
+        narrow = logits_of(model_of(out, "bf16"), rows, tiny)
+        torch.testing.assert_close(narrow, expected, rtol=0, atol=0.3)
+
+
+def test_a_widened_model_is_saved_as_a_plain_checkpoint(quantised: Path, tmp_path: Path) -> None:
+    widened = AutoModelForSequenceClassification.from_pretrained(quantised)
+    assert not hasattr(widened.config, "quantization_config")
+    widened.save_pretrained(tmp_path / "plain")
+    assert not read_config(tmp_path / "plain").quantised
+    saved = dict(
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").named_parameters()
+    )
+    for name, parameter in widened.named_parameters():
+        assert torch.equal(saved[name], parameter), name
+
+
+def test_a_saved_model_can_be_quantised_and_read_again(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    tiny = Tiny("distilbert", **WHOLE_PANELS)
+    AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny)).save_pretrained(
+        tmp_path / "saved"
+    )
+    quantize_checkpoint(tmp_path / "saved", tmp_path / "int8")
+    expected = alone_and_together(model_of(tiny_folder(tiny)), tiny)
+    assert alone_and_together(model_of(tmp_path / "int8"), tiny) == expected
+
+
+def test_shards_may_be_quantised(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+    whole, parts = Tiny("bert"), Tiny("bert", max_shard_size="30KB")
+    quantize_checkpoint(tiny_folder(whole), tmp_path / "from whole")
+    report = quantize_checkpoint(tiny_folder(parts), tmp_path / "from parts")
+    shards = tiny_folder(parts).glob("*.safetensors")
+    assert report.source_bytes == sum(path.stat().st_size for path in shards)
+    files = [(tmp_path / name / SINGLE).read_bytes() for name in ("from whole", "from parts")]
+    assert files[0] == files[1]
+
+
+def test_a_scale_may_lie_in_another_shard_than_its_weight(quantised: Path) -> None:
+    tiny = Tiny("bert")
+    expected = alone_and_together(model_of(quantised), tiny)
+    tensors = load_file(quantised / SINGLE)
+    scales = {name: tensors.pop(name) for name in list(tensors) if name.endswith("_scale")}
+    weight_map = {}
+    for file, held in (("model-1.safetensors", scales), ("model-2.safetensors", tensors)):
+        save_file(held, quantised / file)
+        weight_map |= dict.fromkeys(held, file)
+    (quantised / SINGLE).unlink()
+    (quantised / f"{SINGLE}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert alone_and_together(model_of(quantised), tiny) == expected
+
+
+def test_int8_is_read_wherever_another_tool_puts_it(quantised: Path) -> None:
+    """In the head, where it is widened; and a block's weight that is plain is rounded."""
+    tiny = Tiny("bert")
+    before = alone_and_together(model_of(quantised), tiny)
+
+    def change(tensors: Tensors) -> None:
+        for name in ("classifier.weight", "bert.pooler.dense.weight"):
+            rounded = quantise_weight(tensors[name])
+            tensors[name], tensors[f"{name}_scale"] = rounded.values, rounded.scale[:, None]
+        tensors[OUTPUT] = tensors[OUTPUT].float() * tensors.pop(f"{OUTPUT}_scale")
+
+    edit_tensors(quantised, change)
+    after = alone_and_together(model_of(quantised), tiny)
+    assert after[0] == after[1] != before[0]
+    stored, pooler = load_file(quantised / SINGLE), "bert.pooler.dense.weight"
+    expected = stored[pooler].float() * stored[f"{pooler}_scale"]
+    assert torch.equal(read_model(quantised).head.dense.weight, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_scales_of_other_widths_are_read(quantised: Path, dtype: torch.dtype) -> None:
+    scales = f"{OUTPUT}_scale"
+    edit_tensors(quantised, lambda tensors: tensors.update({scales: tensors[scales].to(dtype)}))
+    stored = load_file(quantised / SINGLE)
+    expected = stored[OUTPUT].float() * stored[scales].float()
+    assert torch.equal(read_model(quantised).blocks[0].down.weight, expected)
+
+
+# --------------------------------------------------------------------- what cannot be written
+
+
+@pytest.mark.parametrize(
+    ("prepare", "complaint"),
+    [
+        (lambda out: shutil.copytree(bundled_folder(), out), "is not empty"),
+        (lambda out: out.write_text("a file"), "is a file"),
+        (lambda out: (out.mkdir(), (out / ".hidden").touch()), "is not empty"),
+    ],
+    ids=("a checkpoint", "a file", "hidden"),
+)
+def test_what_is_there_is_not_overwritten(
+    prepare: Callable[[Path], object], complaint: str, tmp_path: Path
+) -> None:
+    prepare(tmp_path / "out")
+    before = listed(tmp_path)
+    with pytest.raises(OptionError, match=complaint):
+        quantize_checkpoint(None, tmp_path / "out")
+    assert listed(tmp_path) == before
+
+
+def listed(folder: Path) -> list[tuple[str, int]]:
+    return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def test_the_checkpoint_itself_is_refused_by_any_name(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder = tiny_folder(Tiny("bert"))
+    (tmp_path / "link").symlink_to(folder)
+    for out in (folder, folder / ".." / folder.name, tmp_path / "link"):
+        with pytest.raises(OptionError, match="is the checkpoint itself"):
+            quantize_checkpoint(folder, out)
+
+
+def test_an_empty_folder_and_missing_parents_are_fine(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for out in (tmp_path / "empty", tmp_path / "new/one"):
+        quantize_checkpoint(tiny_folder(Tiny("bert")), out)
+        assert read_config(out).quantised
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
+
+
+def test_a_quantised_checkpoint_is_not_quantised_again(quantised: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is quantised already"):
+        quantize_checkpoint(quantised, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_place_where_nothing_can_be_written_is_named(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot be written") as caught:
+        quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "file" / "out")
+    assert str(tmp_path / "file" / "out") in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["write_tensors", "_write_config", "_copy_companions"])
+@pytest.mark.parametrize(
+    ("failure", "seen_as"),
+    [
+        (OSError(28, "No space left on device"), CheckpointError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+    ids=("full disk", "interrupted"),
+)
+def test_nothing_is_left_of_what_could_not_be_finished(
+    step: str,
+    failure: BaseException,
+    seen_as: type[BaseException],
+    tiny_folder: TinyFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = getattr(quantize, step)
+
+    def fail_at_the_end(*arguments: object) -> None:
+        done(*arguments)
+        raise failure
+
+    monkeypatch.setattr(quantize, step, fail_at_the_end)
+    with pytest.raises(seen_as):
+        quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_made_of_a_checkpoint_that_cannot_be_read(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "broken"))
+    edit_tensors(folder, lambda tensors: tensors[OUTPUT][0].fill_(float("nan")))
+    for source in (folder, tmp_path / "not there"):
+        with pytest.raises(CheckpointError):
+            quantize_checkpoint(source, tmp_path / "out" / "int8")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+# ----------------------------------------------------------------------- what cannot be read
+
+
+def _set(name: str, make: Callable[[Tensor], Tensor]) -> Callable[[Tensors], object]:
+    return lambda tensors: tensors.update({name: make(tensors[name])})
+
+
+def _drop(*names: str) -> Callable[[Tensors], object]:
+    return lambda tensors: [tensors.pop(name) for name in names]
+
+
+def _put(value: float) -> Callable[[Tensor], Tensor]:
+    return lambda scale: scale.index_fill(0, torch.tensor([3]), value)
+
+
+SCALE = f"{OUTPUT}_scale"
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (_drop(SCALE), f"{OUTPUT} is torch.int8; what is read"),
+        (_drop(OUTPUT), f"missing: {OUTPUT}"),
+        (_set(OUTPUT, Tensor.float), f"{OUTPUT} is torch.float32 and has a scale"),
+        (_set(OUTPUT, lambda t: t.to(torch.uint8)), f"{OUTPUT} is torch.uint8 and has a scale"),
+        (
+            _set(OUTPUT, lambda t: t.float().to(torch.float8_e4m3fn)),
+            f"{OUTPUT} is torch.float8_e4m3fn and has a scale",
+        ),
+        (_set(OUTPUT, lambda t: t.T.contiguous()), f"{OUTPUT} has shape [48, 32]"),
+        (_set(SCALE, lambda t: t[:-1].clone()), "its scale is torch.float32 [31, 1] for [32, 48]"),
+        (_set(SCALE, lambda t: t.flatten()), "its scale is torch.float32 [32] for [32, 48]"),
+        (_set(SCALE, lambda t: t[:1, 0].clone()), "its scale is torch.float32 [1] for [32, 48]"),
+        (_set(SCALE, lambda t: t.expand(-1, 4).clone()), "its scale is torch.float32 [32, 4]"),
+        (_set(SCALE, lambda t: t.to(torch.int32)), "its scale is torch.int32 [32, 1]"),
+        (_set(SCALE, _put(0.0)), "its scale holds numbers that are not positive and finite"),
+        (_set(SCALE, _put(-1.0)), "its scale holds numbers that are not positive and finite"),
+        (_set(SCALE, _put(float("nan"))), "its scale holds numbers that are not positive"),
+        (_set(SCALE, _put(float("inf"))), "its scale holds numbers that are not positive"),
+        (_set(SCALE, _put(3e38)), "its scale holds numbers that are not positive and finite"),
+        (
+            lambda t: t.update({"bert.extra.weight_scale": torch.ones(9, 1)}),
+            "unexpected: bert.extra",
+        ),
+        (
+            lambda t: t.update({f"{OUTPUT}_zero_point": torch.ones(32, 1)}),
+            "unexpected: bert.encoder.layer.0.output.dense.weight_zero_point",
+        ),
+        (
+            lambda t: t.update({"classifier.bias_scale": torch.ones(2, 1)}),
+            "classifier.bias is torch.float32 and has a scale",
+        ),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_weight_and_a_scale_that_do_not_belong_together_are_named(
+    quantised: Path,
+    precision: Precision,
+    edit: Callable[[Tensors], object],
+    complaint: str,
+) -> None:
+    edit_tensors(quantised, edit)
+    with pytest.raises(CheckpointError) as caught:
+        model_of(quantised, precision)
+    assert complaint in str(caught.value)
+    assert str(quantised) in str(caught.value)
+
+
+def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "fp8"))
+    edit_tensors(folder, _set(OUTPUT, lambda tensor: tensor.to(torch.float8_e4m3fn)))
+    with pytest.raises(TensorMismatchError, match=r"torch\.float8_e4m3fn; what is read"):
+        read_model(folder)
+
+
+def test_weights_and_configuration_must_say_the_same(
+    quantised: Path, tiny_folder: TinyFolder
+) -> None:
+    shutil.copy(tiny_folder(Tiny("bert")) / SINGLE, quantised)
+    with pytest.raises(TensorMismatchError, match="announces int8 weights, but there is no"):
+        read_model(quantised)
+
+
+def test_int8_that_is_not_announced_is_refused(quantised: Path) -> None:
+    edit_json(quantised / "config.json", lambda config: config.pop("quantization_config"))
+    with pytest.raises(TensorMismatchError, match="has no quantization_config"):
+        read_model(quantised)
+
+
+# ------------------------------------------------------------------------- schemes of others
+
+
+AS_THE_LIBRARY_WRITES_IT = {
+    "config_groups": {
+        "group_0": {
+            "format": "int-quantized",
+            "input_activations": {
+                "dynamic": True,
+                "group_size": None,
+                "num_bits": 8,
+                "strategy": "token",
+                "symmetric": True,
+                "type": "int",
+            },
+            "output_activations": None,
+            "targets": ["Linear"],
+            "weights": {
+                "dynamic": False,
+                "group_size": None,
+                "num_bits": 8,
+                "strategy": "channel",
+                "symmetric": True,
+                "type": "int",
+            },
+        }
+    },
+    "format": "int-quantized",
+    "global_compression_ratio": None,
+    "ignore": ["classifier"],
+    "kv_cache_scheme": None,
+    "moe_sparsity_config": None,
+    "quant_method": "compressed-tensors",
+    "quantization_status": "compressed",
+    "sparsity_config": {},
+    "transform_config": {},
+    "version": "0.20.0",
+}
+"""By compressed-tensors 0.20.0, from `ModelCompressor.update_config`."""
+
+
+def announced(section: object) -> bool:
+    config = {"model_type": "bert", "quantization_config": section}
+    return parse_config(config).quantised
+
+
+def changed(path: Iterable[str], value: object) -> dict[str, Any]:
+    """The library's section with one thing changed."""
+    section = json.loads(json.dumps(AS_THE_LIBRARY_WRITES_IT))
+    *way, last = path
+    place = section
+    for key in way:
+        place = place[key]
+    place[last] = value
+    return section
+
+
+GROUP = ("config_groups", "group_0")
+
+
+def test_the_library_s_own_words_are_understood() -> None:
+    assert announced(AS_THE_LIBRARY_WRITES_IT)
+    assert not announced(None)
+    assert announced(changed((*GROUP, "input_activations"), None))
+    assert announced(changed((*GROUP, "weights"), {"strategy": "channel"})), "the rest is default"
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "quant_method 'gptq'"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "quant_method 'bitsandbytes'"),
+        ({"load_in_8bit": True}, "quant_method None"),
+        ({"quant_method": "fp8"}, "quant_method 'fp8'"),
+        ({}, "quant_method None"),
+        (changed(["format"], "float-quantized"), "format 'float-quantized'"),
+        (changed(["format"], "pack-quantized"), "format 'pack-quantized'"),
+        (changed([*GROUP, "format"], "pack-quantized"), "format 'pack-quantized'"),
+        (changed(["quantization_status"], "frozen"), "quantization_status 'frozen'"),
+        (changed(["kv_cache_scheme"], {"num_bits": 8}), "kv_cache_scheme"),
+        (changed(["transform_config"], {"config_groups": {}}), "transform_config"),
+        (changed([*GROUP, "output_activations"], {"num_bits": 8}), "output_activations"),
+        (changed([*GROUP, "weights", "num_bits"], 4), "weights: num_bits 4"),
+        (changed([*GROUP, "weights", "type"], "float"), "weights: type 'float'"),
+        (changed([*GROUP, "weights", "symmetric"], False), "weights: symmetric False"),
+        (changed([*GROUP, "weights", "strategy"], "group"), "weights: strategy 'group'"),
+        (changed([*GROUP, "weights", "strategy"], "tensor"), "weights: strategy 'tensor'"),
+        (changed([*GROUP, "weights"], None), "weights: num_bits None"),
+        (
+            changed([*GROUP, "input_activations", "dynamic"], False),
+            "input_activations: dynamic False",
+        ),
+        (
+            changed([*GROUP, "input_activations", "num_bits"], 4),
+            "input_activations: num_bits 4",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_schemes_are_refused_by_name_with_a_cure(section: object, complaint: str) -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        announced(section)
+    assert complaint in str(caught.value)
+    assert "isobatch quantize" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["int8", [], changed(["config_groups"], {}), changed(["config_groups", "W8A8"], ["Linear"])],
+    ids=("text", "list", "no groups", "preset"),
+)
+def test_a_section_that_makes_no_sense_is_refused(section: object) -> None:
+    with pytest.raises(IsobatchError, match="quantization_config"):
+        announced(section)
+
+
+@pytest.mark.filterwarnings("ignore:You passed `quantization_config`")
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_transformers_reads_what_was_written(
+    model_type: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    """Where compressed-tensors is installed: no key missing or left over, and the same logits."""
+    pytest.importorskip("compressed_tensors")
+    import transformers
+
+    tiny, out = Tiny(model_type), tmp_path / "int8"
+    quantize_checkpoint(tiny_folder(tiny), out)
+    theirs, found = transformers.AutoModelForSequenceClassification.from_pretrained(
+        out,
+        quantization_config=transformers.CompressedTensorsConfig(dequantize=True),
+        output_loading_info=True,
+    )
+    assert not any(found.values())
+    rows = random_ids(LENGTHS, tiny)
+    ids, mask = pad_right(rows, tiny.pad_token_id)
+    with torch.no_grad():
+        expected = theirs.eval()(input_ids=ids, attention_mask=mask).logits
+    ours = logits_of(model_of(out, "fp32"), rows, tiny)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
