@@ -1,7 +1,7 @@
 """From a checkpoint to one in int8: a folder of a quarter the size that loads wherever one does.
 
-int8 is what precision="int8" would make of the weights at load: the same values and scales, so the
-same answers. It computes no text and prints nothing. Invariant: OUT is whole or not there at all.
+The values and scales are those that precision="int8" makes of the weights at load, and so are the
+answers. It computes no text and prints nothing. Invariant: OUT is whole or not there at all.
 """
 
 import json
@@ -135,7 +135,7 @@ def _kind(name: str) -> str:
 
 
 def _relative_error(tensor: Tensor, rounded: Tensor) -> float:
-    """‖W − Ŵ‖ ÷ ‖W‖; `rounded` is used up, as a table of words is too large to be held once more."""
+    """‖W − Ŵ‖ ÷ ‖W‖. `rounded` is used up: a table of words is large, and here already twice."""
     length = torch.linalg.vector_norm(tensor)
     return float(torch.linalg.vector_norm(rounded.sub_(tensor)) / length) if length > 0 else 0.0
 

@@ -21,8 +21,8 @@ def quantize(
 
     int8, with a scale for each row, are the word embeddings and the six linears of each block; the
     rest stays float32: other embeddings, norms, biases, the head. OUT is an ordinary folder
-    (safetensors in the format of compressed-tensors) that is accepted wherever MODEL is. With
-    --precision int8 its answers are the same bits as MODEL's.
+    (safetensors in the format of compressed-tensors) that is accepted wherever MODEL is. On a
+    processor with VNNI its answers in int8 are the same bits as MODEL's in int8.
     """
     from isobatch.quantize import quantize_checkpoint
 

@@ -3,6 +3,7 @@
 Knows nothing of text or padding: positions come with the batch.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,11 +18,9 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig, dropout: float) -> None:
         super().__init__()
         size = config.embedding_size
-        self.word: nn.Embedding | Int8Embedding = nn.Embedding(config.vocab_size, size)
-        self.position = nn.Embedding(config.num_positions, size)
-        self.token_type = (
-            nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size else None
-        )
+        self.word: nn.Embedding | Int8Embedding = _table(config.vocab_size, size)
+        self.position = _table(config.num_positions, size)
+        self.token_type = _table(config.type_vocab_size, size) if config.type_vocab_size else None
         self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.project = Linear(size, config.hidden_size) if size != config.hidden_size else None
         self.dropout = dropout
@@ -40,3 +39,8 @@ class Embeddings(nn.Module):
             return table.weight[0]
         types: Tensor = table(token_type_ids)
         return types
+
+
+def _table(num_rows: int, size: int) -> nn.Embedding:
+    """A table whose memory is only reserved: torch would draw numbers for all of it."""
+    return nn.Embedding(num_rows, size, _weight=torch.empty(num_rows, size))

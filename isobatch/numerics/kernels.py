@@ -102,14 +102,20 @@ class Bf16Kernel(OneDnnKernel):
 
     @staticmethod
     def is_available(device: torch.device) -> bool:
-        """Where the processor multiplies bfloat16 itself: elsewhere it is slower than float32."""
-        if not OneDnnKernel.is_available(device):
-            return False
+        """Where the processor multiplies bfloat16 itself: elsewhere it is slower than float32.
+
+        oneDNN may have been told to use less than the processor has; it says so by an error only.
+        """
         has_instructions = (
             torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         )
-        may_use_them: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return has_instructions and may_use_them
+        if not has_instructions or not OneDnnKernel.is_available(device):
+            return False
+        try:
+            OneDnnKernel().prepack(torch.zeros(16, 16, dtype=torch.bfloat16))
+        except RuntimeError:
+            return False
+        return True
 
     def prepack(self, weight: Tensor) -> Tensor:
         return super().prepack(weight.to(torch.bfloat16))

@@ -17,6 +17,7 @@ from isobatch.numerics.activations import IDENTITY
 from isobatch.numerics.attention import PackedAttention
 from isobatch.numerics.block_proof import MakeBlock, settle_block
 from isobatch.numerics.blocks import BlockKernel, BlockLayers
+from isobatch.numerics.int8 import Int8Block
 from isobatch.numerics.kernels import Kernel, candidate_kernels
 from isobatch.numerics.linear import Linear
 from isobatch.numerics.trial import (
@@ -66,7 +67,10 @@ class KernelSettler:
             self._blocks[name] = settle_block(layers, name, self._precision, packed=packed)
         make, _ = self._blocks[name]
         if make is not None:
-            return make(layers)
+            kernel = make(layers)
+            if isinstance(kernel, Int8Block):
+                self.settle(layers.attend)
+            return kernel
         for module in layers:
             self.settle(module, self._precision)
         return None

@@ -75,11 +75,11 @@ def quantise_weight(weight: Tensor, bits: int = 8) -> QuantisedWeight:
 def quantised_weight(weight: Tensor, stored: QuantisedWeight | None, bits: int) -> QuantisedWeight:
     """A weight in int8: as its checkpoint has it (`stored`), or rounded here.
 
-    A checkpoint's 8 bits are rounded once more where the machine needs 7.
+    Where the machine needs 7 bits, 8 are rounded once more in either case, so that a checkpoint and
+    its quantised form have the same bits there too.
     """
-    if stored is None:
-        return quantise_weight(weight.detach(), bits)
-    return stored if stored.bits <= bits else quantise_weight(stored.dequantised(), bits)
+    eight = quantise_weight(weight.detach()) if stored is None else stored
+    return eight if bits == eight.bits else quantise_weight(eight.dequantised(), bits)
 
 
 def quantise_rows(x: Tensor) -> StoredRows:
@@ -111,11 +111,15 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def normalise(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """Layer norm of each row, its sums in the order of `sum_columns`."""
+    """Layer norm of each row, its sums in the order of `sum_columns`.
+
+    The root is taken in float64: in float32 torch has MKL take it, which misrounds one in five.
+    """
     size = torch.full((len(x), 1), x.shape[1], dtype=x.dtype)
     distance = x - sum_columns(x) / size
     variance = sum_columns(distance * distance) / size
-    inverse = torch.ones_like(size) / torch.sqrt(variance + norm.eps)
+    deviation = torch.sqrt((variance + norm.eps).double()).to(x.dtype)
+    inverse = torch.ones_like(size) / deviation
     return distance.mul_(inverse).mul_(norm.weight.detach()).add_(norm.bias.detach())
 
 

@@ -66,7 +66,7 @@ def why_not(precision: Precision) -> str | None:
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return "this processor has no AVX-512, or torch was told not to use it"
     if not _kernels.is_supported(PRECISIONS.index(precision)):
-        return f"this processor lacks AVX-512's instructions for {precision}"
+        return f"no AVX-512 for {precision} in this processor, or ONEDNN_MAX_CPU_ISA forbids it"
     return None
 
 

@@ -1,0 +1,530 @@
+"""The compiled blocks: the values of the formula, the bits of the twin, and no neighbour in them.
+
+Each test runs for the precisions whose instructions this processor has. int8 is compared bit by bit
+with its twin in plain torch; on sequences of one token attention is the identity in both.
+"""
+
+import copy
+import gc
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_blocks import (
+    alone,
+    attention,
+    borders_of,
+    compute,
+    formula,
+    normal,
+    random_block,
+    random_linear,
+    same_bits,
+    threads,
+)
+from torch import Tensor, nn
+
+from isobatch.core import PRECISIONS, Precision
+from isobatch.numerics import BlockKernel, BlockLayers, has_exact_int8, quantise_weight
+from isobatch.numerics.block_proof import exact_product
+from isobatch.numerics.compiled import (
+    PackedBlock,
+    PackedProduct,
+    PlainBlock,
+    multiply,
+    why_not,
+    why_not_block,
+)
+from isobatch.numerics.int8 import Int8Block
+
+COMPILED = [precision for precision in PRECISIONS if why_not(precision) is None]
+pytestmark = pytest.mark.skipif("fp32" not in COMPILED, reason=f"compiled: {why_not('fp32')}")
+needs_int8 = pytest.mark.skipif("int8" not in COMPILED, reason=f"int8: {why_not('int8')}")
+
+each_precision = pytest.mark.parametrize("precision", COMPILED)
+each_first = pytest.mark.parametrize("first_only", [False, True], ids=("full", "first"))
+
+SHAPES = [(64, 64, 4), (64, 192, 1), (192, 128, 4), (192, 64, 12), (320, 64, 4), (768, 64, 16)]
+"""Hidden, intermediate and heads: head sizes 16, 64, 48, 16, 80 and 48; wider and narrower."""
+
+LENGTHS = (130, 17, 16, 15, 5, 5, 2, 1, 1, 64, 3)
+ERRORS = {"fp32": 2e-6, "bf16": 0.01, "int8": 0.03}
+"""What a precision may cost, as the root of the mean square of numbers that are of size 1."""
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def blocks_of(layers: BlockLayers) -> dict[str, BlockKernel]:
+    """Every compiled way to compute a block."""
+    packed = {name: PackedBlock(layers, name) for name in COMPILED}
+    return {"plain": PlainBlock(layers), **packed}
+
+
+# ------------------------------------------------------------------------------------- values
+
+
+@each_first
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_block_computes_the_formula(
+    shape: tuple[int, int, int], activation: str, first_only: bool
+) -> None:
+    layers, x = random_block(*shape, activation), normal(sum(LENGTHS), shape[0])
+    assert why_not_block(layers) is None
+    expected = formula(layers, x, LENGTHS, first_only=first_only)
+    for name, kernel in blocks_of(layers).items():
+        found = compute(kernel, x, LENGTHS, first_only=first_only)
+        assert found.dtype == torch.float32
+        error = (found - expected).square().mean().sqrt()
+        assert error < ERRORS["fp32" if name == "plain" else name], name
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 64, 65, 130, 513, 2000])
+@pytest.mark.parametrize(("hidden", "heads"), [(64, 4), (64, 2), (192, 4), (320, 4), (128, 2)])
+def test_attention_computes_the_formula(hidden: int, heads: int, length: int) -> None:
+    """q, k and v are x with its columns shuffled, exactly; of the rest two norms remain."""
+    layers = random_block(hidden, 64, heads)
+    for layer in layers.linears:
+        layer.bias.zero_()
+    orders = [torch.arange(hidden), torch.arange(hidden).flip(0), torch.arange(hidden).roll(1)]
+    for layer, order in zip(layers.linears, [*orders, orders[0]], strict=False):
+        layer.weight.copy_(torch.eye(hidden)[order])
+    layers.down.weight.zero_()
+    x = normal(length, hidden, seed=length)
+    expected = formula(layers, x, (length,))
+    mixed = attention(*(x[:, order].double() for order in orders), heads)
+    assert length == 1 or (mixed - x).abs().max() > 1, "attention must have something to do"
+    found = compute(PackedBlock(layers, "fp32"), x, (length,))
+    assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
+
+
+def test_attention_to_one_key_alone() -> None:
+    """Scores so far apart that every other key's weight is nothing."""
+    layers = random_block(64, 64, 1)
+    for layer in layers.linears:
+        layer.bias.zero_()
+    for layer, factor in zip(layers.linears, (1e3, 1e3, 1.0, 1.0, 1.0, 0.0), strict=True):
+        layer.weight.copy_(factor * torch.eye(64))
+    x = torch.eye(64)[[3, 3, 7, 7, 7, 50]]
+    found = compute(PackedBlock(layers, "fp32"), x, (6,))
+    torch.testing.assert_close(found.double(), formula(layers, x, (6,)), rtol=1e-6, atol=1e-6)
+
+
+# ------------------------------------------------------------------------- int8: twin and products
+
+
+def extreme_rows(hidden: int) -> Tensor:
+    """Rows that stretch a scale: nothing, nearly nothing, much, all equal, one number alone."""
+    single = torch.zeros(hidden)
+    single[hidden // 3] = 3.0
+    rows = [
+        torch.zeros(hidden),
+        torch.full((hidden,), -0.0),
+        torch.full((hidden,), 1e-30),
+        torch.full((hidden,), -1e4),
+        torch.full((hidden,), 0.1),
+        single,
+        torch.linspace(-1, 1, hidden),
+    ]
+    random = [normal(6, hidden, seed=number) * 10.0**number for number in range(-30, 5, 6)]
+    return torch.cat([torch.stack(rows), *random])
+
+
+@needs_int8
+@pytest.mark.skipif(not has_exact_int8(), reason="torch's int8 products are not exact here")
+@each_first
+@pytest.mark.parametrize("eps", [1e-12, 1e-5])
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_without_attention_the_twin_gives_the_same_bits(
+    shape: tuple[int, int, int], activation: str, eps: float, first_only: bool
+) -> None:
+    layers, x = random_block(*shape, activation, eps), extreme_rows(shape[0])
+    lengths = [1] * len(x)
+    for count in (1, 2):
+        with threads(count):
+            ours = compute(PackedBlock(layers, "int8"), x, lengths, first_only=first_only)
+            twin = compute(Int8Block(layers), x, lengths, first_only=first_only)
+        assert same_bits(ours, twin)
+        assert ours.isfinite().all()
+
+
+@needs_int8
+@pytest.mark.skipif(not has_exact_int8(), reason="torch's int8 products are not exact here")
+@each_first
+def test_with_attention_the_twin_is_near(first_only: bool) -> None:
+    """Attention's last digits differ, and now and then one of them moves a rounding."""
+    layers, x = random_block(192, 128, 4), normal(sum(LENGTHS), 192)
+    ours = compute(PackedBlock(layers, "int8"), x, LENGTHS, first_only=first_only)
+    twin = compute(Int8Block(layers), x, LENGTHS, first_only=first_only)
+    assert (ours - twin).square().mean().sqrt() < 1e-3
+
+
+@needs_int8
+@given(
+    rows=st.integers(1, 60),
+    num_in=st.sampled_from([64, 128, 192, 384, 3072]),
+    num_out=st.sampled_from([64, 128, 320]),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=20)
+def test_a_product_is_that_of_exact_integers(
+    rows: int, num_in: int, num_out: int, seed: int
+) -> None:
+    layer, x = random_linear(num_in, num_out, seed=seed), normal(rows, num_in, seed=seed)
+    exact = exact_product(quantise_weight(layer.weight.detach()), layer.bias.detach(), x)
+    assert same_bits(multiply(PackedProduct(layer, "int8"), "int8", x), exact)
+
+
+@needs_int8
+@pytest.mark.parametrize("num_in", [64, 768, 3072])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_are_exact(num_in: int, sign: int) -> None:
+    layer = random_linear(num_in, 128)
+    layer.weight.copy_(layer.weight.sign())
+    x = sign * torch.cat([layer.weight.sign()[:40], torch.ones(1, num_in)])
+    product = multiply(PackedProduct(layer, "int8"), "int8", x)
+    assert same_bits(product, exact_product(quantise_weight(layer.weight), layer.bias, x))
+
+
+@each_precision
+@pytest.mark.parametrize("rows", [1, 6, 7, 130])
+def test_a_product_is_near_the_formula(precision: Precision, rows: int) -> None:
+    layer, x = random_linear(320, 192), normal(rows, 320)
+    product = multiply(PackedProduct(layer, precision), precision, x)
+    error = (product - (x.double() @ layer.weight.double().T + layer.bias)).square().mean().sqrt()
+    assert error < ERRORS[precision]
+
+
+# ------------------------------------------------------------------------------- no neighbours
+
+
+@each_precision
+@each_first
+@pytest.mark.parametrize("shape", SHAPES[1:5])
+def test_a_sequence_has_the_same_bits_alone_and_in_company(
+    shape: tuple[int, int, int], first_only: bool, precision: Precision
+) -> None:
+    kernel, x = PackedBlock(random_block(*shape), precision), normal(sum(LENGTHS), shape[0])
+    together = compute(kernel, x, LENGTHS, first_only=first_only)
+    for count in (1, 2, 3, 7):
+        with threads(count):
+            assert same_bits(compute(kernel, x, LENGTHS, first_only=first_only), together)
+    for count in (1, 2):
+        with threads(count):
+            assert same_bits(alone(kernel, x, LENGTHS, first_only=first_only), together)
+
+
+@each_precision
+@given(
+    lengths=st.lists(st.integers(1, 90), min_size=1, max_size=30),
+    place=st.integers(0, 29),
+    first_only=st.booleans(),
+    count=st.sampled_from([1, 2]),
+)
+@settings(max_examples=40)
+def test_a_sequence_has_the_same_bits_in_any_company(
+    precision: Precision, lengths: list[int], place: int, first_only: bool, count: int
+) -> None:
+    """From one row to two thousand: through both ways of sharing out the work."""
+    kernel, x = PackedBlock(NARROW, precision), normal(sum(lengths), 64, seed=len(lengths))
+    place %= len(lengths)
+    borders = borders_of(lengths).tolist()
+    own = slice(borders[place], borders[place + 1])
+    expected = compute(kernel, x[own], (lengths[place],), first_only=first_only)
+    with threads(count):
+        together = compute(kernel, x, lengths, first_only=first_only)
+    rows = slice(place, place + 1) if first_only else own
+    assert same_bits(together[rows], expected)
+
+
+NARROW = random_block(64, 128, 2)
+
+
+@each_precision
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf, 1e38])
+def test_a_neighbour_that_is_no_number_changes_no_bit(precision: Precision, poison: float) -> None:
+    """Vectors of 16 keys and groups of 6 rows reach over a sequence's end; nothing may be kept."""
+    kernel, lengths = PackedBlock(NARROW, precision), (3, 7, 30, 5)
+    x = normal(sum(lengths), 64)
+    expected = alone(kernel, x, lengths)
+    x[3:10] = poison
+    x[40:] = poison
+    spoilt = compute(kernel, x, lengths)
+    assert same_bits(spoilt[:3], expected[:3])
+    assert same_bits(spoilt[10:40], expected[10:40])
+    assert same_bits(alone(kernel, x[:3], (3,)), expected[:3])
+
+
+@each_precision
+def test_an_argument_is_left_alone(precision: Precision) -> None:
+    x, borders = normal(30, 64), borders_of((20, 10))
+    before = x.clone()
+    PackedBlock(NARROW, precision)(x, borders, [], first_only=False)
+    assert torch.equal(x, before)
+    assert borders.tolist() == [0, 20, 30]
+
+
+@each_precision
+@each_first
+def test_two_thousand_tokens_have_the_same_bits_on_any_number_of_threads(
+    precision: Precision, first_only: bool
+) -> None:
+    kernel, x = PackedBlock(NARROW, precision), normal(2513, 64)
+    with threads(1):
+        expected = compute(kernel, x, (513, 2000), first_only=first_only)
+        assert same_bits(alone(kernel, x, (513, 2000), first_only=first_only), expected)
+    with threads(2):
+        assert same_bits(compute(kernel, x, (513, 2000), first_only=first_only), expected)
+
+
+@each_precision
+def test_calls_from_several_threads_at_once_do_not_meet(precision: Precision) -> None:
+    kernel = PackedBlock(NARROW, precision)
+    jobs = [(length, normal(length, 64, seed=length)) for length in (1, 5, 40, 130, 300)]
+    expected = [compute(kernel, x, (length,)) for length, x in jobs]
+    wrong: list[int] = []
+
+    def call(shift: int) -> None:
+        for turn in range(20):
+            index = (turn * 3 + shift) % len(jobs)
+            length, x = jobs[index]
+            with torch.no_grad():
+                if not same_bits(compute(kernel, x, (length,)), expected[index]):
+                    wrong.append(length)
+
+    callers = [threading.Thread(target=call, args=(shift,)) for shift in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []
+
+
+# ------------------------------------------------------------------------------- the wrapper
+
+
+@pytest.mark.parametrize(
+    ("hidden", "borders", "error"),
+    [
+        (normal(4, 64).double(), [0, 4], TypeError),
+        (normal(4, 64).bfloat16(), [0, 4], TypeError),
+        (normal(4, 128), [0, 4], TypeError),
+        (normal(1, 4, 64), [0, 4], TypeError),
+        (normal(64), [0, 1], TypeError),
+        (normal(4, 64), torch.tensor([0, 4], dtype=torch.int32), TypeError),
+        (normal(4, 64), torch.tensor([0, 9, 4, 9])[::2], TypeError),
+        (normal(4, 64), [0, 5], ValueError),
+        (normal(4, 64), [0, 3], ValueError),
+        (normal(4, 64), [1, 4], ValueError),
+        (normal(4, 64), [0, 2, 2, 4], ValueError),
+        (normal(4, 64), [0, 3, 1, 4], ValueError),
+    ],
+)
+def test_what_would_be_read_wrongly_is_refused(
+    hidden: Tensor, borders: Sequence[int] | Tensor, error: type[Exception]
+) -> None:
+    cu_seqlens = borders if isinstance(borders, Tensor) else torch.tensor(borders)
+    for kernel in blocks_of(NARROW).values():
+        with pytest.raises(error):
+            kernel(hidden, cu_seqlens, [], first_only=False)
+
+
+@pytest.mark.parametrize(
+    "x", [normal(4, 64).double(), normal(4, 128), normal(64), normal(1, 4, 64)]
+)
+def test_a_product_refuses_what_it_would_read_wrongly(x: Tensor) -> None:
+    with pytest.raises(TypeError, match="expected float32"):
+        multiply(PackedProduct(NARROW.up, "fp32"), "fp32", x)
+
+
+def test_rows_that_lie_apart_are_read_as_rows() -> None:
+    apart = normal(500, 128)[:, ::2]
+    for kernel in blocks_of(NARROW).values():
+        assert same_bits(
+            compute(kernel, apart, (500,)), compute(kernel, apart.contiguous(), (500,))
+        )
+    product = PackedProduct(NARROW.up, "fp32")
+    assert same_bits(
+        multiply(product, "fp32", apart), multiply(product, "fp32", apart.contiguous())
+    )
+
+
+def test_nothing_here_follows_torch_s_default_dtype() -> None:
+    x = normal(9, 64)
+    for kernel in blocks_of(NARROW).values():
+        expected = compute(kernel, x, (9,))
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert same_bits(compute(kernel, x, (9,)), expected)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+@each_precision
+def test_a_packed_block_holds_all_that_it_reads(precision: Precision) -> None:
+    layers, x = random_block(64, 128, 2), normal(9, 64)
+    kernel = PackedBlock(layers, precision)
+    expected = compute(kernel, x, (9,))
+    for module in layers:
+        for name, parameter in list(module.named_parameters()):
+            setattr(module, name, nn.Parameter(torch.full_like(parameter, torch.nan)))
+    del layers
+    gc.collect()
+    assert same_bits(compute(kernel, x, (9,)), expected)
+
+
+@each_precision
+def test_a_copy_of_a_packed_block_outlives_the_first(precision: Precision) -> None:
+    kernel, x = PackedBlock(random_block(64, 128, 2), precision), normal(9, 64)
+    expected = compute(kernel, x, (9,))
+    other = copy.deepcopy(kernel)
+    del kernel
+    gc.collect()
+    assert same_bits(compute(other, x, (9,)), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "activation", "words"),
+    [
+        ((72, 128, 2), "gelu", "sizes 72 and 128"),
+        ((64, 100, 2), "gelu", "sizes 64 and 100"),
+        ((64, 128, 8), "gelu", "head size 8"),
+        ((64, 128, 2), "gelu_new", "activation gelu_new"),
+    ],
+)
+def test_shapes_that_are_not_compiled_are_named(
+    shape: tuple[int, int, int], activation: str, words: str
+) -> None:
+    reason = why_not_block(random_block(*shape, activation))
+    assert reason is not None
+    assert words in reason
+
+
+# ------------------------------------------------------ plain parameters, with and without grads
+
+
+@each_first
+@pytest.mark.parametrize("lengths", [(1,), (9, 3), LENGTHS, (600, 20)])
+def test_plain_parameters_give_the_bits_of_packed_ones(
+    lengths: tuple[int, ...], first_only: bool
+) -> None:
+    for shape in SHAPES[:4]:
+        layers, x = random_block(*shape), normal(sum(lengths), shape[0])
+        packed = compute(PackedBlock(layers, "fp32"), x, lengths, first_only=first_only)
+        plain = PlainBlock(layers)
+        assert same_bits(compute(plain, x, lengths, first_only=first_only), packed)
+        with torch.enable_grad():
+            found = compute(plain, x, lengths, first_only=first_only)
+        assert found.requires_grad
+        assert same_bits(found.detach(), packed)
+        assert same_bits(alone(plain, x, lengths, first_only=first_only), packed)
+
+
+Gradients = dict[str, Tensor]
+
+
+def gradients_of(layers: BlockLayers, result: Tensor, x: Tensor) -> Gradients:
+    """Of a fixed sum of the result, after all parameters and x."""
+    asked = {f"{number}": each for number, each in enumerate(layers.parameters)} | {"x": x}
+    asked = {name: each for name, each in asked.items() if each.requires_grad}
+    weights = normal(*result.shape, seed=77).to(result.dtype)
+    found = torch.autograd.grad((result * weights).sum(), list(asked.values()))
+    return dict(zip(asked, found, strict=True))
+
+
+@each_first
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_gradients_are_those_of_the_formula(activation: str, first_only: bool) -> None:
+    layers, lengths = random_block(128, 192, 4, activation), (9, 3, 3, 40)
+    with torch.enable_grad():
+        x = normal(sum(lengths), 128).requires_grad_()
+        found = compute(PlainBlock(layers), x, lengths, first_only=first_only)
+        ours = gradients_of(layers, found, x)
+        theirs = gradients_of(layers, formula(layers, x, lengths, first_only=first_only), x)
+    assert len(ours) == 17
+    for name, gradient in ours.items():
+        scale = max(1.0, float(theirs[name].abs().max()))
+        close = {"rtol": 0, "atol": 1e-5 * scale}
+        torch.testing.assert_close(gradient.double(), theirs[name].double(), **close, msg=name)
+
+
+def test_frozen_parameters_have_no_gradients_and_change_no_other() -> None:
+    layers, x = random_block(64, 128, 2), normal(12, 64)
+    with torch.enable_grad():
+        x.requires_grad_()
+        expected = gradients_of(layers, compute(PlainBlock(layers), x, (9, 3)), x)
+        for parameter in layers.parameters[:13]:
+            parameter.requires_grad_(False)
+        ours = gradients_of(layers, compute(PlainBlock(layers), x, (9, 3)), x)
+    assert set(ours) == {"13", "14", "15", "x"}
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in ours.items())
+
+
+def test_a_gradient_after_the_input_alone() -> None:
+    layers, x = random_block(64, 128, 2), normal(12, 64)
+    for parameter in layers.parameters:
+        parameter.requires_grad_(False)
+    with torch.enable_grad():
+        assert not compute(PlainBlock(layers), x, (9, 3)).requires_grad
+        x.requires_grad_()
+        ours = gradients_of(layers, compute(PlainBlock(layers), x, (9, 3)), x)
+        theirs = gradients_of(layers, formula(layers, x, (9, 3)), x)
+    torch.testing.assert_close(ours["x"], theirs["x"], rtol=0, atol=1e-5)
+
+
+def test_no_gradient_where_none_is_asked_for() -> None:
+    x = normal(12, 64).requires_grad_()
+    assert compute(PlainBlock(NARROW), x, (9, 3)).grad_fn is None
+    with torch.inference_mode():
+        assert compute(PlainBlock(NARROW), x, (9, 3)).grad_fn is None
+
+
+def test_parameters_that_change_are_seen_at_once() -> None:
+    layers, x = random_block(64, 128, 2), normal(12, 64)
+    kernel = PlainBlock(layers)
+    for parameter in layers.parameters:
+        before = compute(kernel, x, (9, 3))
+        parameter.mul_(1.5)
+        changed = compute(kernel, x, (9, 3))
+        # A key's bias moves all scores of a query alike.
+        assert parameter is layers.key.bias or not torch.equal(changed, before)
+        parameter.data = parameter.data.clone()
+        assert same_bits(compute(kernel, x, (9, 3)), changed)
+    layers.up.weight.data = layers.up.weight.t().contiguous().t()  # the same, lying otherwise
+    assert same_bits(compute(kernel, x, (9, 3)), changed)
+
+
+def test_a_copy_of_a_model_reads_its_own_parameters() -> None:
+    layers = random_block(64, 128, 2)
+    model = nn.ModuleList(layers)
+    model.kernel = PlainBlock(layers)
+    other, x = copy.deepcopy(model), normal(12, 64)
+    expected = compute(model.kernel, x, (9, 3))
+    for parameter in model.parameters():
+        parameter.zero_()
+    assert same_bits(compute(other.kernel, x, (9, 3)), expected)
+    assert not compute(model.kernel, x, (9, 3)).any()
+
+
+@pytest.mark.parametrize("change", ["double", "half"])
+@pytest.mark.parametrize("index", [0, 5, 6, 8])
+def test_parameters_that_were_cast_are_refused(index: int, change: str) -> None:
+    layers, x = random_block(64, 128, 2), normal(12, 64)
+    getattr(layers[index], change)()
+    with pytest.raises(TypeError, match="expected float32"):
+        compute(PlainBlock(layers), x, (9, 3))
+
+
+def test_parameters_of_another_shape_are_refused() -> None:
+    layers, x = random_block(64, 128, 2), normal(12, 64)
+    layers.norm.weight = nn.Parameter(torch.ones(32))
+    with pytest.raises(TypeError, match=r"expected float32 \[64\]"):
+        compute(PlainBlock(layers), x, (9, 3))
