@@ -5,7 +5,6 @@ modules are wrong on purpose: a proof that lets one of them pass proves nothing.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -13,13 +12,26 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_blocks import normal, random_linear, threads
 from torch import Tensor, nn
 
 from isobatch.core import Run
 from isobatch.errors import NotInvariantError, UnsupportedModelError
-from isobatch.numerics import Choice, Linear, PackedAttention, activation_named, settle_kernels
+from isobatch.numerics import (
+    Choice,
+    KernelSettler,
+    PackedAttention,
+    activation_named,
+)
 from isobatch.numerics.activations import _BY_NAME, IDENTITY, Activation
-from isobatch.numerics.kernels import Kernel, OneDnnKernel, RowKernel, TileKernel, candidate_kernels
+from isobatch.numerics.kernels import (
+    Bf16Kernel,
+    Kernel,
+    OneDnnKernel,
+    RowKernel,
+    TileKernel,
+    candidate_kernels,
+)
 
 CPU = torch.device("cpu")
 ACTIVATIONS = sorted({activation.name for activation in _BY_NAME.values()})
@@ -31,6 +43,9 @@ HEAD_SHAPES = ((4, 8), (2, 32), (12, 32), (12, 64), (1, 64), (3, 7))
 with_onednn = pytest.mark.skipif(
     not OneDnnKernel.is_available(CPU), reason="this build of torch has no oneDNN"
 )
+with_bf16 = pytest.mark.skipif(
+    not Bf16Kernel.is_available(CPU), reason="this processor does not multiply bfloat16"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,25 +54,12 @@ def no_gradients() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def random_linear(num_in: int, num_out: int, activation: Activation = IDENTITY) -> Linear:
-    layer = Linear(num_in, num_out, activation).eval()
-    layer.weight.copy_(normal(num_out, num_in, seed=1) / num_in**0.5)
-    layer.bias.copy_(normal(num_out, seed=2))
-    return layer
+def settle_kernels(model: nn.Module) -> tuple[Choice, ...]:
+    """Settle every module by itself, as loading does with those that belong to no block."""
+    settler = KernelSettler(CPU)
+    for module in model.modules():
+        settler.settle(module)
+    return settler.choices
 
 
 def slices(num_rows: int) -> Iterator[slice]:
@@ -129,6 +131,24 @@ def test_a_kernel_leaves_its_inputs_alone(kernel: Kernel) -> None:
     assert all(map(torch.equal, before, (x, residual, layer.weight, layer.bias)))
 
 
+@with_bf16
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("num_rows", [1, 2, 33])
+def test_bf16_computes_the_formula_of_rounded_numbers(num_rows: int, name: str) -> None:
+    """Sums are float32 and rounded to bfloat16 once; a residual is added in float32."""
+    activation, layer, kernel = activation_named(name), random_linear(40, 24), Bf16Kernel()
+    x, residual = normal(num_rows, 40), normal(num_rows, 24, seed=3)
+    rounded = (tensor.bfloat16().double() for tensor in (x, layer.weight, layer.bias))
+    expected = activation.function(F.linear(*rounded))
+    close = {"rtol": 2**-6 if activation.fused is None else 2**-8, "atol": 1e-3}
+    for weight in (layer.weight.detach(), kernel.prepack(layer.weight)):
+        plain = kernel.linear(x, weight, layer.bias, activation, None)
+        assert plain.dtype == torch.float32
+        torch.testing.assert_close(plain.double(), expected, **close)
+        joined = kernel.linear(x, weight, layer.bias, activation, residual)
+        assert torch.equal(joined, plain + residual)
+
+
 # --------------------------------------------------------------------- kernels: rows by themselves
 
 sizes = st.integers(1, 80)
@@ -180,6 +200,33 @@ def test_onednn_with_a_fused_activation_gives_a_row_the_same_bits(
     assert not kernel_changes(OneDnnKernel(), num_in, num_out, activation_named(name))
 
 
+@with_bf16
+@pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
+@given(num_in=sizes, num_out=sizes)
+@settings(max_examples=12)
+def test_bf16_gives_a_row_the_same_bits_wherever_it_stands(
+    num_in: int, num_out: int, joined: bool
+) -> None:
+    assert not kernel_changes(Bf16Kernel(), num_in, num_out, joined=joined)
+
+
+@with_bf16
+@pytest.mark.parametrize("name", ["linear", "gelu", "silu", "quick_gelu"])
+@pytest.mark.parametrize(("num_in", "num_out"), [(384, 1536), (1536, 384)])
+def test_bf16_gives_a_row_the_same_bits_in_the_sizes_of_real_models(
+    num_in: int, num_out: int, name: str
+) -> None:
+    assert not kernel_changes(Bf16Kernel(), num_in, num_out, activation_named(name))
+
+
+def test_each_precision_has_its_kernels() -> None:
+    names = [kernel.name for kernel in candidate_kernels(CPU, "fp32")]
+    assert names[-2:] == ["tiles", "rows"]
+    assert {kernel.name for kernel in candidate_kernels(CPU, "bf16")} <= {"onednn bf16"}
+    assert candidate_kernels(CPU, "int8") == ()
+    assert candidate_kernels(torch.device("cuda"), "bf16") == ()
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("num_in", "num_out"), [(16, 16), (32, 48), (64, 100), (33, 5), (384, 2), (64, 1037)]
@@ -197,7 +244,7 @@ def test_what_the_proof_chooses_keeps_the_bits_of_every_row(
 
 
 def test_a_linear_without_a_chosen_kernel_says_what_to_call() -> None:
-    with pytest.raises(RuntimeError, match="settle_kernels"):
+    with pytest.raises(RuntimeError, match="settle_plain"):
         random_linear(4, 4)(normal(2, 4))
 
 
@@ -327,7 +374,9 @@ class PlantedKernel:
         activation: Activation,
         residual: Tensor | None,
     ) -> Tensor:
-        product = candidate_kernels(x.device)[0].linear(x, weight, bias, activation, residual)
+        product = candidate_kernels(x.device, "fp32")[0].linear(
+            x, weight, bias, activation, residual
+        )
         return self.spoil(product, weight is self.packed, residual is not None)
 
 
@@ -361,7 +410,9 @@ FAULTS: dict[str, Callable[[Tensor, bool, bool], Tensor]] = {
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, *kernels: Kernel) -> None:
-    monkeypatch.setattr("isobatch.numerics.proof.candidate_kernels", lambda device: kernels)
+    monkeypatch.setattr(
+        "isobatch.numerics.proof.candidate_kernels", lambda _device, _precision: kernels
+    )
 
 
 @pytest.fixture
