@@ -19,6 +19,7 @@ from isobatch.numerics import (
     BlockLayers,
     KernelSettler,
     Linear,
+    PackedAttention,
     check_precision,
     compute_by_layers,
     has_exact_int8,
@@ -218,6 +219,27 @@ def test_settling_leaves_mode_threads_and_random_numbers_as_they_were(training: 
     assert layers.attend.training is training
     assert torch.get_num_threads() == 2
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class CompanyAttention(PackedAttention):
+    """Sequences in company come out one ulp higher than alone."""
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
+        mixed = super()._attend(query, key, value, run)
+        return one_ulp_up(mixed) if run.num_sequences > 1 else mixed
+
+
+@pytest.mark.skipif("int8" not in OFFERED, reason="no int8 on this machine")
+def test_int8_in_torch_splits_what_attention_must_not_compute_together() -> None:
+    attend = CompanyAttention(5, 8).eval()
+    layers, x = random_block(40, 33, 5)._replace(attend=attend), normal(sum(LENGTHS), 40)
+    settler = KernelSettler(CPU, "int8")
+    kernel = settler.settle_block(layers, packed=True)
+    assert kernel is not None
+    assert attend.split_runs
+    operations = {choice.operation: choice.kernel for choice in settler.choices}
+    assert operations["attention 5×8"] == "sequence by sequence"
+    assert same_bits(alone(kernel, x, LENGTHS), compute(kernel, x, LENGTHS))
 
 
 # ----------------------------------------------------------------- what is chosen on this machine

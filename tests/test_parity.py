@@ -28,15 +28,22 @@ from isobatch.core import Encoding
 from isobatch.model import SequenceClassifier, read_model, read_packed_model, settle_plain
 from isobatch.numerics import activation_named
 from isobatch.numerics.activations import _BY_NAME
+from isobatch.numerics.compiled import PlainBlock, why_not
 from isobatch.packed import pack, unpad
 
 LENGTHS = (2, 3, 5, 5, 8, 17, 17, 64, 129, 300, 511, 512)
+COMPILED = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
+"""A shape that the compiled blocks take; the others are computed layer by layer."""
+
 SHAPES = (
+    COMPILED,
     {"num_heads": 4, "head_dim": 8},
     {"num_heads": 2, "head_dim": 32, "num_labels": 3, "num_layers": 3},
     {"num_heads": 3, "head_dim": 7, "num_labels": 1, "num_layers": 1, "intermediate_size": 33},
 )
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
+
+each_way = pytest.mark.parametrize("shape", [{}, COMPILED], ids=("layers", "compiled"))
 
 Models = tuple[SequenceClassifier, PreTrainedModel]
 ModelsOf = Callable[[Tiny], Models]
@@ -88,7 +95,7 @@ def reference_logits(
         return model(input_ids=padded[0], attention_mask=padded[1], **kwargs).logits
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=("4x8", "2x32", "3x7"))
+@pytest.mark.parametrize("shape", SHAPES, ids=("4x16", "4x8", "2x32", "3x7"))
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_packed_texts_have_the_logits_of_transformers(
     model_type: str, shape: dict[str, int], models_of: ModelsOf
@@ -101,11 +108,20 @@ def test_packed_texts_have_the_logits_of_transformers(
     torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
 
 
+@pytest.mark.skipif(why_not("fp32") is not None, reason=f"compiled: {why_not('fp32')}")
+def test_one_of_the_shapes_is_computed_by_compiled_blocks(models_of: ModelsOf) -> None:
+    """The control: without it the tests here would compare nothing compiled."""
+    kernels = [models_of(Tiny("bert", **shape))[0].blocks[0].kernel for shape in SHAPES]
+    assert isinstance(kernels[0], PlainBlock)
+    assert kernels[1:] == [None, None, None]
+
+
+@each_way
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_packed_weights_give_the_bits_of_plain_ones(
-    model_type: str, models_of: ModelsOf, tiny_folder: TinyFolder
+    model_type: str, shape: dict[str, int], models_of: ModelsOf, tiny_folder: TinyFolder
 ) -> None:
-    tiny = Tiny(model_type)
+    tiny = Tiny(model_type, **shape)
     plain, _ = models_of(tiny)
     packed, _ = read_packed_model(tiny_folder(tiny), torch.device("cpu"))
     rows = random_ids(LENGTHS, tiny)
@@ -214,12 +230,13 @@ def test_a_model_with_any_listed_activation_has_the_logits_of_transformers(
     torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
 
 
+@each_way
 @pytest.mark.parametrize("training", [False, True], ids=("eval", "train"))
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_gradient_is_that_of_transformers(
-    model_type: str, training: bool, models_of: ModelsOf
+    model_type: str, training: bool, shape: dict[str, int], models_of: ModelsOf
 ) -> None:
-    tiny = Tiny(model_type, dropout=0.0, num_labels=3)
+    tiny = Tiny(model_type, dropout=0.0, num_labels=3, **shape)
     ours, theirs = copy.deepcopy(models_of(tiny))
     ours.train(training)
     theirs.train(training)
@@ -241,9 +258,12 @@ def test_every_gradient_is_that_of_transformers(
     assert not wanted
 
 
+@each_way
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_asking_for_gradients_changes_no_bit(model_type: str, models_of: ModelsOf) -> None:
-    tiny = Tiny(model_type)
+def test_asking_for_gradients_changes_no_bit(
+    model_type: str, shape: dict[str, int], models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type, **shape)
     ours, _ = models_of(tiny)
     rows = random_ids(LENGTHS, tiny)
     with_gradients = ours(pack(encodings_of(rows), tiny.padding_idx))
@@ -251,9 +271,12 @@ def test_asking_for_gradients_changes_no_bit(model_type: str, models_of: ModelsO
     assert torch.equal(with_gradients, packed_logits(ours, rows, tiny))
 
 
+@each_way
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_dropout_acts_in_training_only(model_type: str, models_of: ModelsOf) -> None:
-    tiny = Tiny(model_type)
+def test_dropout_acts_in_training_only(
+    model_type: str, shape: dict[str, int], models_of: ModelsOf
+) -> None:
+    tiny = Tiny(model_type, **shape)
     model = copy.deepcopy(models_of(tiny)[0])
     batch = pack(encodings_of(random_ids((4, 9), tiny)), tiny.padding_idx)
     assert torch.equal(model(batch), model(batch))

@@ -134,6 +134,11 @@ def candidate_blocks(
         )
 
 
+def needs_twin(layers: BlockLayers) -> bool:
+    """Whether int8 is computed by torch here, with the block's own attention."""
+    return bool(compiled.why_not("int8") or compiled.why_not_block(layers))
+
+
 def _multiply_compiled(layer: Linear, x: Tensor) -> Tensor:
     return compiled.multiply(compiled.PackedProduct(layer, "int8"), "int8", x)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from isobatch.core import Precision, Run
 from isobatch.numerics.activations import IDENTITY
 from isobatch.numerics.attention import PackedAttention
-from isobatch.numerics.block_proof import MakeBlock, settle_block
+from isobatch.numerics.block_proof import MakeBlock, needs_twin, settle_block
 from isobatch.numerics.blocks import BlockKernel, BlockLayers
 from isobatch.numerics.int8 import Int8Block
 from isobatch.numerics.kernels import Kernel, candidate_kernels
@@ -64,6 +64,8 @@ class KernelSettler:
         """
         name = _block_name(layers)
         if name not in self._blocks:
+            if self._precision == "int8" and needs_twin(layers):
+                self.settle(layers.attend)  # first, because the twin is checked with it
             self._blocks[name] = settle_block(layers, name, self._precision, packed=packed)
         make, _ = self._blocks[name]
         if make is not None:

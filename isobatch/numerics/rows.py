@@ -79,7 +79,7 @@ def quantised_weight(weight: Tensor, stored: QuantisedWeight | None, bits: int) 
     its quantised form have the same bits there too.
     """
     eight = quantise_weight(weight.detach()) if stored is None else stored
-    return eight if bits == eight.bits else quantise_weight(eight.dequantised(), bits)
+    return eight if eight.bits <= bits else quantise_weight(eight.dequantised(), bits)
 
 
 def quantise_rows(x: Tensor) -> StoredRows:

@@ -1,4 +1,4 @@
-"""The promise on the bundled model: texts in, by every way that the package offers.
+"""The promise on the bundled model in every precision: texts in, by every way of the package.
 
 Random words everywhere, and real texts where the development data is at hand (environment variable
 ISOBATCH_DATA, or ../shared/data).
@@ -28,13 +28,26 @@ from claims.promise import (
 
 from isobatch import AutoModelForSequenceClassification, AutoTokenizer, Classifier
 from isobatch.checkpoint import bundled_folder
+from isobatch.core import Precision
+from isobatch.numerics import offered_precisions
 
 NEEDLE = "Today is a nice day!"
 SEED = 20260101
 
 
+@pytest.fixture(scope="module", params=offered_precisions(torch.device("cpu")))
+def precision(request: pytest.FixtureRequest) -> Precision:
+    asked: Precision = request.param
+    return asked
+
+
 @pytest.fixture(scope="module")
-def classifier() -> Classifier:
+def classifier(precision: Precision) -> Classifier:
+    return Classifier.from_pretrained(precision=precision)
+
+
+@pytest.fixture(scope="module")
+def in_fp32() -> Classifier:
     return Classifier.from_pretrained()
 
 
@@ -83,9 +96,9 @@ def test_order_changes_no_bit(classifier: Classifier, texts: list[str]) -> None:
     assert changed_by_order(classifier.logits, texts, SEED) == []
 
 
-def test_a_lost_order_is_noticed(classifier: Classifier, texts: list[str]) -> None:
+def test_a_lost_order_is_noticed(in_fp32: Classifier, texts: list[str]) -> None:
     def sorted_and_left_so(batch: list[str]) -> Logits:
-        return classifier.logits(sorted(batch, key=len))
+        return in_fp32.logits(sorted(batch, key=len))
 
     assert changed_by_order(sorted_and_left_so, texts, SEED, trials=1) != []
 
@@ -106,9 +119,9 @@ def test_a_sum_split_by_threads_is_noticed(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 7, 100, 100_000])
 def test_the_token_budget_changes_no_bit(
-    classifier: Classifier, texts: list[str], max_batch_tokens: int
+    classifier: Classifier, precision: Precision, texts: list[str], max_batch_tokens: int
 ) -> None:
-    other = Classifier.from_pretrained(max_batch_tokens=max_batch_tokens)
+    other = Classifier.from_pretrained(precision=precision, max_batch_tokens=max_batch_tokens)
     assert same_bits(other.logits(texts), classifier.logits(texts))
 
 
@@ -129,7 +142,7 @@ def test_scores_do_not_depend_on_the_batch(classifier: Classifier, texts: list[s
 )
 @pytest.mark.parametrize("gradients", [True, False])
 def test_the_drop_in_face_gives_the_same_bits(
-    classifier: Classifier, texts: list[str], side: str, padding: dict[str, object], gradients: bool
+    in_fp32: Classifier, texts: list[str], side: str, padding: dict[str, object], gradients: bool
 ) -> None:
     options = {"padding": True, **padding, "padding_side": side}
     tokenizer = AutoTokenizer.from_pretrained()
@@ -139,11 +152,13 @@ def test_the_drop_in_face_gives_the_same_bits(
     with torch.set_grad_enabled(gradients):
         logits = model(**inputs).logits
     assert (logits.grad_fn is not None) == gradients
-    assert same_bits(logits.detach().numpy(), alone(classifier.logits, batch))
+    assert same_bits(logits.detach().numpy(), alone(in_fp32.logits, batch))
 
 
-def test_the_command_gives_the_same_bits(classifier: Classifier, texts: list[str]) -> None:
-    command = [sys.executable, "-m", "isobatch", "classify"]
+def test_the_command_gives_the_same_bits(
+    classifier: Classifier, precision: Precision, texts: list[str]
+) -> None:
+    command = [sys.executable, "-m", "isobatch", "classify", "--precision", precision]
     ran = subprocess.run(command, input="\n".join(texts).encode(), capture_output=True, check=True)
     answers = [json.loads(line) for line in ran.stdout.decode().splitlines()]
     assert [answer["text"] for answer in answers] == texts

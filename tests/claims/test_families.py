@@ -1,8 +1,12 @@
-"""The promise for every family and several head sizes, on tiny random checkpoints, ids in.
+"""The promise for every family, precision and several shapes, on tiny random checkpoints, ids in.
 
 Head sizes of 8 and single heads are where torch's own attention kernel was seen to change bits with
-the second thread, so they are not left out.
+the second thread, so they are not left out. The last two shapes are such as the compiled kernels
+take; the others are computed layer by layer, or in int8 by the twin.
 """
+
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,19 +16,38 @@ from conftest import TinyFolder
 from tiny_checkpoints import FAMILIES, Tiny, pad_right, random_ids, reference_model
 from torch import Tensor
 
-from isobatch.core import Encoding
+from isobatch.core import Encoding, Precision
 from isobatch.model import SequenceClassifier, read_model, read_packed_model, settle_plain
+from isobatch.numerics import Choice, offered_precisions
 from isobatch.packed import pack
 from isobatch.plan import plan_batches
 
 LENGTHS = [1, 2, 3, 5, 5, 5, 8, 13, 15, 15, 16, 17, 17, 31, 33, 33, 64, 100, 191, 257, 512]
-SHAPES = [(4, 8), (2, 32), (1, 16), (1, 64)]
+CPU = torch.device("cpu")
+SHAPES = [(4, 8, 48), (2, 32, 48), (1, 16, 48), (1, 64, 48), (4, 16, 128), (2, 32, 64)]
+"""Heads, their size, and the intermediate size."""
+
+WAYS = ["plain", *offered_precisions(CPU)]
+"""From plain parameters, or packed in each precision."""
+
+CASES = [(shape, way) for shape in SHAPES for way in WAYS if way in ("plain", "fp32")]
+CASES += [(shape, way) for shape in SHAPES[::4] for way in WAYS[2:]]
 
 
-@pytest.fixture(params=SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
-def tiny(request: pytest.FixtureRequest, family: str) -> Tiny:
-    num_heads, head_dim = request.param
-    return Tiny(family, num_heads=num_heads, head_dim=head_dim, num_labels=3)
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0][0]}x{case[0][1]}-{case[1]}")
+def case(request: pytest.FixtureRequest) -> tuple[tuple[int, int, int], str]:
+    shape, way = request.param
+    return shape, way
+
+
+@pytest.fixture
+def tiny(case: tuple[tuple[int, int, int], str], family: str) -> Tiny:
+    return tiny_of(family, case[0])
+
+
+def tiny_of(family: str, shape: tuple[int, int, int]) -> Tiny:
+    heads, size, wide = shape
+    return Tiny(family, num_heads=heads, head_dim=size, intermediate_size=wide, num_labels=3)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -32,15 +55,18 @@ def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=[True, False], ids=["packed", "plain"])
+@pytest.fixture
 def model(
-    request: pytest.FixtureRequest, tiny: Tiny, tiny_folder: TinyFolder
+    case: tuple[tuple[int, int, int], str], tiny: Tiny, tiny_folder: TinyFolder
 ) -> SequenceClassifier:
-    if request.param:
-        return read_packed_model(tiny_folder(tiny), torch.device("cpu"))[0]
-    model = read_model(tiny_folder(tiny))
-    settle_plain(model)
-    return model
+    return model_of(tiny_folder(tiny), case[1])[0]
+
+
+def model_of(folder: Path, way: str) -> tuple[SequenceClassifier, tuple[Choice, ...]]:
+    if way != "plain":
+        return read_packed_model(folder, CPU, cast("Precision", way))
+    model = read_model(folder)
+    return model, settle_plain(model)
 
 
 @torch.inference_mode()
@@ -55,7 +81,22 @@ def logits_of(model: SequenceClassifier, rows: list[list[int]]) -> Tensor:
 
 
 def test_alone_and_in_any_batch_with_any_threads(model: SequenceClassifier, tiny: Tiny) -> None:
-    rows = random_ids(LENGTHS, tiny)
+    check_the_promise(model, random_ids(LENGTHS, tiny))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_the_compiled_kernels_too(
+    way: str, tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing was compiled every precision is still to be had, and keeps the promise."""
+    monkeypatch.setattr("isobatch.numerics.compiled._kernels", None)
+    tiny = tiny_of("bert", SHAPES[4])
+    model, choices = model_of(tiny_folder(tiny), way)
+    assert "not built" in choices[0].reason
+    check_the_promise(model, random_ids(LENGTHS, tiny))
+
+
+def check_the_promise(model: SequenceClassifier, rows: list[list[int]]) -> None:
     alone = torch.cat([logits_of(model, [row]) for row in rows])
     shuffler = np.random.default_rng(7)
     for num_threads in (1, 2):

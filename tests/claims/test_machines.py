@@ -12,7 +12,7 @@ from claims.promise import changed_by_threads, changed_in_random_batches, random
 from torch import Tensor
 
 from isobatch import Classifier
-from isobatch.numerics import proof
+from isobatch.numerics import compiled, proof
 from isobatch.numerics.activations import Activation
 from isobatch.numerics.kernels import Kernel, OneDnnKernel, TileKernel
 
@@ -37,22 +37,24 @@ class ShapeDependent(OneDnnKernel):
 
 
 def with_candidates(monkeypatch: pytest.MonkeyPatch, *kernels: Kernel) -> None:
-    monkeypatch.setattr(proof, "candidate_kernels", lambda _device: kernels)
+    """Blocks layer by layer, and each linear by one of these."""
+    monkeypatch.setattr(compiled, "_kernels", None)
+    monkeypatch.setattr(proof, "candidate_kernels", lambda _device, _precision: kernels)
 
 
 def test_tiles_keep_the_promise_where_the_check_refuses_the_fast_kernel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fast = Classifier.from_pretrained()
+    texts = random_texts(WORDS, 40, 3)
+    fast = Classifier.from_pretrained().logits(texts)
     with_candidates(monkeypatch, ShapeDependent(), TileKernel())
     slow = Classifier.from_pretrained()
     linears = [choice for choice in slow.choices if choice.operation.startswith("linear")]
     assert {choice.kernel for choice in linears} == {"tiles"}
     assert all("planted refused" in choice.reason for choice in linears)
-    texts = random_texts(WORDS, 40, 3)
     assert changed_in_random_batches(slow.logits, texts, 3, rounds=2) == []
     assert changed_by_threads(slow.logits, texts[:15]) == []
-    assert abs(slow.logits(texts) - fast.logits(texts)).max() < 1e-4
+    assert abs(slow.logits(texts) - fast).max() < 1e-4
 
 
 def test_the_kernel_that_the_check_refused_does_break_the_promise(
@@ -67,14 +69,38 @@ def test_the_kernel_that_the_check_refused_does_break_the_promise(
 
 PROBE = """
 import json, sys
+from functools import partial
+import torch
 from claims.promise import changed_by_threads, changed_in_random_batches, random_texts
 from isobatch import Classifier
-classifier = Classifier.from_pretrained()
-texts = random_texts(sys.argv[1].split(), 30, 5)
-changed = changed_in_random_batches(classifier.logits, texts, 5, rounds=2)
-changed += changed_by_threads(classifier.logits, texts)
-print(json.dumps([changed, [choice.kernel for choice in classifier.choices]]))
+from isobatch.numerics import Linear, has_exact_int8, offered_precisions
+from isobatch.numerics.block_proof import _multiply_torch, exact_product
+from isobatch.numerics.rows import quantise_weight
+
+def is_exact(bits):
+    layer, x = Linear(768, 64), torch.ones(3, 768)
+    torch.nn.init.ones_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    exact = exact_product(quantise_weight(layer.weight.detach(), bits), layer.bias.detach(), x)
+    return torch.equal(_multiply_torch(layer, x, bits), exact)
+
+texts, report, logits = random_texts(sys.argv[1].split(), 25, 5), {}, {}
+for precision in offered_precisions(torch.device("cpu")):
+    classifier = Classifier.from_pretrained(precision=precision)
+    changed = changed_in_random_batches(classifier.logits, texts, 5, rounds=2)
+    changed += changed_by_threads(classifier.logits, texts[:15])
+    logits[precision] = classifier.logits(texts)
+    report[precision] = {
+        "changed": changed,
+        "kernel": classifier.choices[0].kernel,
+        "reason": classifier.choices[0].reason,
+        "error": float(abs(logits[precision] - logits["fp32"]).mean()),
+    }
+exact = {bits: is_exact(bits) for bits in (8, 7)}
+print(json.dumps([report, exact, has_exact_int8()]))
 """
+
+ERRORS = {"fp32": 0, "bf16": 0.02, "int8": 0.15}
+"""How far a precision may be from fp32 in the mean, of logits of size 3."""
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "NO AVX", reason="no AVX to forgo")
@@ -92,11 +118,19 @@ print(json.dumps([changed, [choice.kernel for choice in classifier.choices]]))
     ids=lambda instructions: instructions["ONEDNN_MAX_CPU_ISA"],
 )
 def test_the_promise_holds_with_fewer_instructions(instructions: dict[str, str]) -> None:
+    """In every precision; and int8 takes 7 bits, because 8 are not exact there."""
     tests = Path(__file__).parent.parent
     environment = os.environ | instructions | {"PYTHONPATH": str(tests)}
     command = [sys.executable, "-c", PROBE, " ".join(WORDS)]
     ran = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr.decode()
-    changed, kernels = json.loads(ran.stdout)
-    assert changed == []
-    assert kernels
+    report, exact, has_exact_int8 = json.loads(ran.stdout)
+    assert {"fp32", "int8"} <= report.keys()
+    for precision, found in report.items():
+        assert found["changed"] == [], precision
+        assert found["error"] <= ERRORS[precision], precision
+    assert report["int8"]["kernel"] == "torch int8, weights of 7 bits"
+    assert "weights of 8 bits refused (product 384→384 is not exact" in report["int8"]["reason"]
+    assert "it saturates" in report["int8"]["reason"]
+    assert exact == {"8": False, "7": True}, "the inverse: trusted, 8 bits would be wrong"
+    assert not has_exact_int8

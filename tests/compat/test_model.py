@@ -14,11 +14,16 @@ from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import CheckpointError, InputError, OptionError
 
 LENGTHS = [9, 3, 14, 14, 2]
+COMPILED = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
+"""A shape that the compiled blocks take; the others are computed layer by layer."""
+
+CASES = [(family, {}) for family in FAMILIES] + [("bert", COMPILED), ("distilbert", COMPILED)]
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=CASES, ids=lambda case: case[0] + ("-compiled" if case[1] else ""))
 def tiny(request: pytest.FixtureRequest) -> Tiny:
-    return Tiny(request.param, num_labels=3, dropout=0.0)
+    family, shape = request.param
+    return Tiny(family, num_labels=3, dropout=0.0, **shape)
 
 
 @pytest.fixture
@@ -113,8 +118,11 @@ def test_a_step_of_training_is_seen_at_once(model: PaddedClassifier, tiny: Tiny)
     assert model(ids, attention_mask=mask).logits.abs().max() == 0
 
 
-def test_train_mode_drops_out_and_eval_mode_does_not(tiny_folder: TinyFolder) -> None:
-    tiny = Tiny("bert", dropout=0.5)
+@pytest.mark.parametrize("shape", [{}, COMPILED], ids=("layers", "compiled"))
+def test_train_mode_drops_out_and_eval_mode_does_not(
+    shape: dict[str, int], tiny_folder: TinyFolder
+) -> None:
+    tiny = Tiny("bert", dropout=0.5, **shape)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny))
     ids = torch.tensor(random_ids([8, 8], tiny))
     assert not model.training

@@ -1,0 +1,203 @@
+"""Precisions: how near each is to fp32, many callers at once, and faults that break the promise.
+
+That each keeps the promise is in the other files here. A planted fault must be refused at load, and
+must break the claim where it is trusted: otherwise neither the check nor the claim says anything.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from claims.promise import (
+    alone,
+    changed_by_threads,
+    changed_in_random_batches,
+    random_texts,
+    same_bits,
+)
+from torch import Tensor
+
+from isobatch import Classifier
+from isobatch.core import Precision, Run
+from isobatch.errors import NotInvariantError
+from isobatch.numerics import BlockLayers, block_proof, compiled, int8, offered_precisions, proof
+from isobatch.numerics.activations import Activation
+from isobatch.numerics.block_proof import Candidate, candidate_blocks
+from isobatch.numerics.compiled import PackedBlock
+from isobatch.numerics.kernels import Bf16Kernel, OneDnnKernel
+from isobatch.numerics.rows import ZERO_POINT, StoredRows
+
+CPU = torch.device("cpu")
+OFFERED = offered_precisions(CPU)
+WORDS = ("good", "bad", "a", "the", "film", "plot", "of", "and", "dull", "bright", "never", "very")
+TEXTS = random_texts(WORDS, 40, 3)
+
+ERRORS = {"bf16": 0.02, "int8": 0.15}
+"""How far a precision may be from fp32 in the mean, of logits of size 3."""
+
+
+@pytest.mark.parametrize("precision", OFFERED[1:])
+def test_a_precision_is_near_fp32_and_is_not_fp32(precision: Precision) -> None:
+    fast, exact = Classifier.from_pretrained(precision=precision), Classifier.from_pretrained()
+    moved = abs(fast.logits(TEXTS) - exact.logits(TEXTS)).mean()
+    assert 1e-4 < moved < ERRORS[precision]
+    words = [" ".join(each) for each in ("good bright film", "bad dull plot", "very good")]
+    assert [a.label for a in fast(words)] == [a.label for a in exact(words)]
+
+
+@pytest.mark.parametrize("precision", OFFERED)
+def test_callers_at_once_get_the_bits_of_one_alone(precision: Precision) -> None:
+    classifier = Classifier.from_pretrained(precision=precision)
+    texts = TEXTS[:12]
+    expected = alone(classifier.logits, texts)
+    answers: dict[int, list[object]] = {}
+
+    def call(number: int) -> None:
+        order = np.random.default_rng(number).permutation(len(texts))
+        for _ in range(3):
+            found = classifier.logits([texts[index] for index in order])
+            answers.setdefault(number, []).append(same_bits(found, expected[order]))
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert answers == {number: [True] * 3 for number in range(4)}
+
+
+# ------------------------------------------------------------------------------- planted faults
+
+
+def one_scale_for_all(x: Tensor) -> StoredRows:
+    """As most libraries do it: one scale for the whole batch."""
+    amax = x.abs().amax().clamp_min(1e-30)
+    values = (torch.round(x * (127 / amax)) + ZERO_POINT).to(torch.uint8)
+    return StoredRows(values, (amax / 127).expand(len(x), 1))
+
+
+@pytest.fixture
+def one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_kernels", None)
+    monkeypatch.setattr(int8, "quantise_rows", one_scale_for_all)
+
+
+with_onednn = pytest.mark.skipif(not OneDnnKernel.is_available(CPU), reason="torch has no oneDNN")
+
+
+@with_onednn
+@pytest.mark.usefixtures("one_scale")
+def test_one_scale_for_a_whole_batch_is_refused_at_load() -> None:
+    with pytest.raises(NotInvariantError, match=r"7 bits refused \(a sequence's bits are others"):
+        Classifier.from_pretrained(precision="int8")
+
+
+@with_onednn
+@pytest.mark.usefixtures("one_scale")
+def test_one_scale_for_a_whole_batch_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_proof, "_fault", lambda _layers, _candidate: None)
+    trusting = Classifier.from_pretrained(precision="int8")
+    assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []
+
+
+class ShapeDependent(Bf16Kernel):
+    """Few rows come out one ulp of bfloat16 higher."""
+
+    name = "planted"
+
+    def linear(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        residual: Tensor | None,
+    ) -> Tensor:
+        product = super().linear(x, weight, bias, activation, residual)
+        return product if len(x) > 9 else product * (1 + 2**-8)
+
+
+@pytest.fixture
+def few_rows_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_kernels", None)
+    monkeypatch.setattr(proof, "candidate_kernels", with_planted(proof.candidate_kernels))
+
+
+def with_planted(candidates: Callable[..., Sequence[object]]) -> Callable[..., Sequence[object]]:
+    return lambda device, precision: (
+        (ShapeDependent(),) if precision == "bf16" else candidates(device, precision)
+    )
+
+
+with_bf16 = pytest.mark.skipif(not Bf16Kernel.is_available(CPU), reason="oneDNN has no bf16 here")
+
+
+@with_bf16
+@pytest.mark.usefixtures("few_rows_differ")
+def test_a_bf16_kernel_that_looks_at_the_shape_is_refused_at_load() -> None:
+    with pytest.raises(NotInvariantError, match=r"384→384 linear bf16: .*planted refused"):
+        Classifier.from_pretrained(precision="bf16")
+
+
+@with_bf16
+@pytest.mark.usefixtures("few_rows_differ")
+def test_a_bf16_kernel_that_looks_at_the_shape_breaks_the_promise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proof, "_linear_fault", lambda _layer, _kernel: None)
+    trusting = Classifier.from_pretrained(precision="bf16")
+    assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []
+
+
+class CompanyBlock(PackedBlock):
+    """Sequences in company come out a little higher than alone."""
+
+    def __call__(
+        self, hidden: Tensor, cu_seqlens: Tensor, runs: Sequence[Run], *, first_only: bool
+    ) -> Tensor:
+        y = super().__call__(hidden, cu_seqlens, runs, first_only=first_only)
+        return y if len(cu_seqlens) == 2 else y * (1 + 2**-20)
+
+
+@pytest.fixture
+def planted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def candidates(
+        layers: BlockLayers, precision: Precision, *, packed: bool
+    ) -> Sequence[Candidate]:
+        def make(layers: BlockLayers) -> CompanyBlock:
+            return CompanyBlock(layers, precision)
+
+        first, *others = candidate_blocks(layers, precision, packed=packed)
+        return [first._replace(name="planted", make=make), *others]
+
+    monkeypatch.setattr(block_proof, "candidate_blocks", candidates)
+
+
+each_compiled = pytest.mark.parametrize(
+    "precision", [name for name in OFFERED if compiled.why_not(name) is None]
+)
+
+
+@each_compiled
+@pytest.mark.usefixtures("planted_first")
+def test_a_compiled_block_with_a_fault_is_refused_and_the_next_way_keeps_the_promise(
+    precision: Precision,
+) -> None:
+    slow = Classifier.from_pretrained(precision=precision)
+    assert slow.choices[0].reason.startswith("planted refused (a sequence's bits are others alone")
+    assert slow.choices[0].kernel != "planted"
+    assert changed_in_random_batches(slow.logits, TEXTS, 3, rounds=1) == []
+    assert changed_by_threads(slow.logits, TEXTS[:10]) == []
+
+
+@each_compiled
+@pytest.mark.usefixtures("planted_first")
+def test_a_compiled_block_with_a_fault_breaks_the_promise(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_proof, "_fault", lambda _layers, _candidate: None)
+    trusting = Classifier.from_pretrained(precision=precision)
+    assert trusting.choices[0].kernel == "planted"
+    assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []
