@@ -1,5 +1,10 @@
 """Fixtures: tiny checkpoint folders, each written once a session; transformers kept quiet."""
 
+import os
+
+# Before torch is loaded: beside a busy process, threads that spin make the tests ten times as slow.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
 from collections.abc import Callable
 from pathlib import Path
 

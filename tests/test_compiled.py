@@ -480,6 +480,15 @@ def test_a_gradient_after_the_input_alone() -> None:
     torch.testing.assert_close(ours["x"], theirs["x"], rtol=0, atol=1e-5)
 
 
+def test_a_parameter_that_changes_before_its_gradient_is_noticed() -> None:
+    layers, x = random_block(64, 128, 2), normal(12, 64)
+    with torch.enable_grad():
+        result = compute(PlainBlock(layers), x, (9, 3)).sum()
+    layers.down.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.backward()
+
+
 def test_no_gradient_where_none_is_asked_for() -> None:
     x = normal(12, 64).requires_grad_()
     assert compute(PlainBlock(NARROW), x, (9, 3)).grad_fn is None

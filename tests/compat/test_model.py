@@ -94,6 +94,30 @@ def test_gradients_agree_with_transformers(
         torch.testing.assert_close(gradient, expected[name], atol=2e-5 * scale, rtol=0, msg=name)
 
 
+@pytest.mark.parametrize("shape", [{}, COMPILED], ids=("layers", "compiled"))
+def test_frozen_blocks_let_gradients_through(
+    shape: dict[str, int], tiny_folder: TinyFolder
+) -> None:
+    tiny = Tiny("bert", dropout=0.0, **shape)
+    models = [
+        AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny)),
+        reference_model(tiny_folder(tiny)),
+    ]
+    ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
+    gradients = []
+    for model in models:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("encoder.layer" not in name)
+        model(ids, attention_mask=mask, labels=torch.tensor([0, 1, 1, 0, 1])).loss.backward()
+        named = model.named_parameters()
+        gradients.append({name: each.grad for name, each in named if each.grad is not None})
+    ours, theirs = gradients
+    assert ours.keys() == theirs.keys()
+    assert "bert.embeddings.word_embeddings.weight" in ours
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], atol=2e-5, rtol=0, msg=name)
+
+
 def test_bits_do_not_depend_on_gradients(model: PaddedClassifier, tiny: Tiny) -> None:
     ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
     with_gradients = model(ids, attention_mask=mask).logits
