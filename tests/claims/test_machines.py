@@ -83,11 +83,11 @@ def is_exact(bits):
     exact = exact_product(quantise_weight(layer.weight.detach(), bits), layer.bias.detach(), x)
     return torch.equal(_multiply_torch(layer, x, bits), exact)
 
-texts, report, logits = random_texts(sys.argv[1].split(), 25, 5), {}, {}
+texts, report, logits = random_texts(sys.argv[1].split(), 20, 5), {}, {}
 for precision in offered_precisions(torch.device("cpu")):
     classifier = Classifier.from_pretrained(precision=precision)
     changed = changed_in_random_batches(classifier.logits, texts, 5, rounds=2)
-    changed += changed_by_threads(classifier.logits, texts[:15])
+    changed += changed_by_threads(classifier.logits, texts[:10])
     logits[precision] = classifier.logits(texts)
     report[precision] = {
         "changed": changed,
