@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from isobatch.checkpoint.weights import weight_files
 from isobatch.core import PRECISIONS, Precision
 from isobatch.errors import CheckpointError
 from isobatch.files import read_json
@@ -62,9 +63,9 @@ def write_agreements(folder: Path, agreements: Mapping[Precision, Agreement]) ->
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over all safetensors in `folder`, in the order of their names."""
+    """SHA-256 over the files that the weights in `folder` are read from, in their order."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in weight_files(folder):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

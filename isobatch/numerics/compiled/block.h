@@ -142,7 +142,7 @@ INLINE void attend_all(const Block& block, const float* query, const float* key,
   }
 }
 
-// Intermediate results of some rows, in a memory of BYTES(block, rows).
+// Intermediate results of some rows, in a memory of bytes(block, rows).
 template <class Kind>
 struct Desk {
   Stored stored;
