@@ -79,7 +79,7 @@ class Prediction:
 def predict(
     logits: Sequence[float], labels: Sequence[str], activation: Activation, encoding: Encoding
 ) -> Prediction:
-    """Turn one row of logits into a Prediction."""
+    """Turn the logits of one encoded text into a Prediction."""
     scores = activate(logits, activation)
     best = max(range(len(scores)), key=scores.__getitem__)
     return Prediction(

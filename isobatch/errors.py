@@ -7,6 +7,8 @@
     │   └── MissingHeadError       an encoder without a sequence-classification head
     ├── InputError                 a text that cannot be classified; names its index
     │   └── TooLongError           a text longer than the model, under truncation="error"
+    ├── TableError                 a file of rows that cannot be read or written
+    ├── JobError                   a job that cannot begin or go on where it stands
     ├── OptionError                an argument that makes no sense
     │   └── PrecisionError         this processor lacks what a precision needs
     └── NotInvariantError          this machine's kernels cannot keep the promise
@@ -40,11 +42,26 @@ class MissingHeadError(CheckpointError):
 
 
 class InputError(IsobatchError, ValueError):
-    """A text cannot be classified; the message names its index."""
+    """A text cannot be classified; the message names its index.
+
+    `reason` is the message without the index, for callers that name the text in another way.
+    """
+
+    def __init__(self, reason: str, index: int | None = None) -> None:
+        super().__init__(reason if index is None else f"text {index}: {reason}")
+        self.reason = reason
 
 
 class TooLongError(InputError):
     """A text has more tokens than the model takes, and truncation="error" was asked for."""
+
+
+class TableError(IsobatchError):
+    """A file of rows cannot be read or written; the message names the file, and the line."""
+
+
+class JobError(IsobatchError):
+    """A file job cannot begin, or cannot go on from where it stands; nothing was overwritten."""
 
 
 class OptionError(IsobatchError, ValueError):
@@ -72,6 +89,8 @@ EXIT_CODES: dict[type[IsobatchError], int] = {
     InputError: 3,
     CheckpointError: 4,
     NotInvariantError: 5,
+    TableError: 6,
+    JobError: 7,
 }
 """Exit code of the command line for each branch of the tree; 1 is for anything unforeseen."""
 

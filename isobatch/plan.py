@@ -13,6 +13,9 @@ from isobatch.errors import OptionError
 MAX_BATCH_TOKENS = 512
 """Default budget: the feed-forward's rows of so many tokens stay in the cache (docs/log.md)."""
 
+PADDED_BATCH_SIZE = 32
+"""Texts in a batch of those who pad, for comparison."""
+
 
 def plan_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[Batch]:
     """Group texts of like length, the longest first, so that a lack of memory shows at once.
@@ -37,3 +40,9 @@ def _fill(indices: list[int], lengths: Sequence[int], max_batch_tokens: int) -> 
         num_tokens += lengths[index]
     if batch:
         yield tuple(batch)
+
+
+def count_padding(lengths: Sequence[int], batch_size: int = PADDED_BATCH_SIZE) -> int:
+    """Pads that batches of `batch_size`, in the given order, would hold: what is never computed."""
+    batches = [lengths[first : first + batch_size] for first in range(0, len(lengths), batch_size)]
+    return sum(max(batch) * len(batch) - sum(batch) for batch in batches)

@@ -1,6 +1,6 @@
 """Classifier: texts in, answers out; the whole way from tokens to plan to packed batch to model.
 
-It prints nothing, knows no files but the checkpoint's, and keeps nothing of what it was asked.
+It prints nothing, knows no files but the checkpoint's, and keeps nothing beyond one call.
 Invariant: the answer for a text is a function of the text, the checkpoint and the machine alone.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from isobatch.cache import LogitsCache
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
 from isobatch.core import Encoding, Precision, Prediction, TextInput, predict
 from isobatch.errors import InputError, OptionError
@@ -38,12 +39,14 @@ class Classifier:
         encoder: TextEncoder,
         choices: tuple[Choice, ...],
         *,
+        folder: Path,
         precision: ChosenPrecision,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         truncation: Truncation = "cut",
     ) -> None:
-        """`model` and `choices` as `read_packed_model` gives them for `precision`."""
+        """`model` and `choices` as `read_packed_model` gives them for `folder` and `precision`."""
         check_truncation(truncation)
+        self.folder = folder
         self.choices = choices
         self.precision = precision.precision
         self.precision_reason = precision.reason
@@ -88,6 +91,7 @@ class Classifier:
             model,
             encoder,
             choices,
+            folder=folder,
             precision=chosen,
             max_batch_tokens=max_batch_tokens,
             truncation=truncation,
@@ -127,22 +131,41 @@ class Classifier:
         InputError names the index of what is no text; nothing is computed then.
         """
         if isinstance(texts, str | tuple):
-            return self._predict([texts], truncation)[0]
-        return self._predict(_listed(texts), truncation)
+            return self._predict(self._encode([texts], truncation))[0]
+        return self._predict(self._encode(_listed(texts), truncation))
 
     def stream(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
     ) -> Iterator[Prediction]:
         """Classify texts as they come, in order, reading at most WINDOW_TEXTS ahead.
 
-        Memory is bounded by the window. An InputError names the index in the whole stream and
-        comes after the answers of earlier windows.
+        Equal texts are computed once, as far back as a LogitsCache remembers. Memory is bounded by
+        the window and the cache. An InputError names the index in the whole stream and comes after
+        the answers of earlier windows.
         """
         remaining = iter(texts)
         first_index = 0
+        cache = LogitsCache()
         while window := list(islice(remaining, WINDOW_TEXTS)):
-            yield from self._predict(window, truncation, first_index)
+            encodings = self._encode(window, truncation, first_index)
+            yield from self._predict(encodings, cache)
             first_index += len(window)
+
+    def attempt(
+        self,
+        texts: Iterable[object],
+        *,
+        truncation: Truncation | None = None,
+        cache: LogitsCache | None = None,
+    ) -> list[Prediction | InputError]:
+        """For each text, in order, its answer, or the error that says why there is none.
+
+        What `cache` knows is not computed again; what is computed, it keeps.
+        """
+        results = self._encoder.attempt(list(texts), truncation or self.truncation)
+        encodings = [result for result in results if isinstance(result, Encoding)]
+        answers = iter(self._predict(encodings, cache))
+        return [next(answers) if isinstance(result, Encoding) else result for result in results]
 
     def logits(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
@@ -153,15 +176,19 @@ class Classifier:
         return self._logits(self._encode(_listed(texts), truncation))
 
     def _predict(
-        self, texts: Sequence[TextInput], truncation: Truncation | None, first_index: int = 0
+        self, encodings: Sequence[Encoding], cache: LogitsCache | None = None
     ) -> list[Prediction]:
-        encodings = self._encode(texts, truncation, first_index)
-        rows = self._logits(encodings).tolist()
+        compute = self._logits_rows
+        rows = cache.recall(encodings, compute) if cache is not None else compute(encodings)
         activation = self.config.head.score_activation
         return [
             predict(row, self.labels, activation, encoding)
             for row, encoding in zip(rows, encodings, strict=True)
         ]
+
+    def _logits_rows(self, encodings: Sequence[Encoding]) -> Sequence[Sequence[float]]:
+        rows: list[list[float]] = self._logits(encodings).tolist()
+        return rows
 
     def _encode(
         self, texts: Sequence[TextInput], truncation: Truncation | None, first_index: int = 0

@@ -4,7 +4,8 @@ It knows nothing of models: what is longer than `max_tokens` is cut and marked, 
 Invariant: never a pad, never a silent cut, and an encoding depends on its own text alone.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -26,6 +27,8 @@ TRUNCATIONS: tuple[Truncation, ...] = ("cut", "error")
 NO_LIMIT = 1_000_000_000
 """transformers writes 1e30 into model_max_length where a tokenizer knows no limit."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class TextEncoder:
     """Encodes texts and pairs for one model. Thread-safe: nothing in it changes after birth."""
@@ -45,18 +48,32 @@ class TextEncoder:
         self, texts: Sequence[TextInput], truncation: Truncation = "cut", first_index: int = 0
     ) -> list[Encoding]:
         """One Encoding a text, in order. InputError names the index, counted from `first_index`."""
+        encodings = []
+        for result in self.attempt(texts, truncation, first_index):
+            if isinstance(result, InputError):
+                raise result
+            encodings.append(result)
+        return encodings
+
+    def attempt(
+        self, texts: Sequence[object], truncation: Truncation = "cut", first_index: int = 0
+    ) -> list[Encoding | InputError]:
+        """For each text, in order, its Encoding, or the error that says why it has none."""
         check_truncation(truncation)
-        for index, text in enumerate(texts, first_index):
-            check_text(text, index)
-        try:
-            encoded = self._encode(texts)
-        except (TypeError, UnicodeError):
-            refuse_surrogates(texts, first_index)
-            raise
-        _refuse_empty(encoded, first_index)
-        if truncation == "error":
-            self._refuse_long(encoded, first_index)
-        return [Encoding(e.ids, e.type_ids, truncated=bool(e.overflowing)) for e in encoded]
+        faults = {
+            index: fault
+            for index, text in enumerate(texts)
+            if (fault := find_fault(text, first_index + index))
+        }
+        if faults:
+            sound = [text for index, text in enumerate(texts) if index not in faults]
+            encoded = iter(self._encode(cast("list[TextInput]", sound)))
+        else:
+            encoded = iter(self._encode(cast("Sequence[TextInput]", texts)))
+        return [
+            faults.get(index) or self._checked(next(encoded), first_index + index, truncation)
+            for index in range(len(texts))
+        ]
 
     def _encode(self, texts: Sequence[TextInput]) -> list[tokenizers.Encoding]:
         """A batch is tokenized by threads; one text without, which would disturb torch's own."""
@@ -65,23 +82,24 @@ class TextEncoder:
         parts = (texts[0],) if isinstance(texts[0], str) else texts[0]
         return [self._tokenizer.encode(*parts)]
 
-    def _refuse_long(self, encoded: Sequence[tokenizers.Encoding], first_index: int) -> None:
-        for index, encoding in enumerate(encoded, first_index):
-            if encoding.overflowing:
-                raise TooLongError(
-                    f"text {index}: has more than {self.max_tokens} tokens, the most that this "
-                    'model takes; shorten it, or allow truncation="cut"'
-                )
-
-
-def _refuse_empty(encoded: Sequence[tokenizers.Encoding], first_index: int) -> None:
-    """Only a tokenizer without special tokens makes nothing of an empty text."""
-    for index, encoding in enumerate(encoded, first_index):
-        if not len(encoding):
-            raise InputError(
-                f"text {index}: has no tokens, and this tokenizer adds none (no [CLS] or <s>); "
-                "is its post-processor missing from tokenizer.json?"
+    def _checked(
+        self, encoded: tokenizers.Encoding, index: int, truncation: Truncation
+    ) -> Encoding | InputError:
+        if not len(encoded):
+            # Only a tokenizer without special tokens makes nothing of an empty text.
+            return InputError(
+                "has no tokens, and this tokenizer adds none (no [CLS] or <s>); "
+                "is its post-processor missing from tokenizer.json?",
+                index,
             )
+        truncated = bool(encoded.overflowing)
+        if truncated and truncation == "error":
+            return TooLongError(
+                f"has more than {self.max_tokens} tokens, the most that this "
+                'model takes; shorten it, or allow truncation="cut"',
+                index,
+            )
+        return Encoding(encoded.ids, encoded.type_ids, truncated)
 
 
 def check_truncation(truncation: str) -> None:
@@ -90,30 +108,31 @@ def check_truncation(truncation: str) -> None:
         raise OptionError(f"truncation must be 'cut' or 'error', got {truncation!r}")
 
 
-def check_text(text: object, index: int) -> None:
-    """InputError unless `text` is a string or a tuple of two."""
-    if isinstance(text, str):
-        return
-    if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
-        return
-    raise InputError(
-        f"text {index}: expected a string or a (text, text_pair) tuple of two strings, "
-        f"got {type(text).__name__}: {str(text)[:40]!r}"
-    )
+def check_texts(texts: Iterable[object]) -> None:
+    """InputError for the first that is no text, by its index."""
+    for index, text in enumerate(texts):
+        if fault := find_fault(text, index):
+            raise fault
 
 
-def refuse_surrogates(texts: Sequence[TextInput], first_index: int) -> None:
-    """InputError if a text is no Unicode; looked for only when the tokenizer has failed."""
-    for index, text in enumerate(texts, first_index):
-        for part in (text,) if isinstance(text, str) else text:
-            try:
-                part.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"text {index}: character {error.start} is a lone surrogate "
-                    f"(U+{ord(part[error.start]):04X}), which is not Unicode text; decode the "
-                    'source with errors="replace", or replace it'
-                ) from None
+def find_fault(text: object, index: int) -> InputError | None:
+    """Why `text` is no text; None for Unicode text and for a tuple of two of them."""
+    parts, expected = (text, 2) if isinstance(text, tuple) else ((text,), 1)
+    if len(parts) != expected or not all(isinstance(part, str) for part in parts):
+        return InputError(
+            "expected a string or a (text, text_pair) tuple of two strings, "
+            f"got {type(text).__name__}: {str(text)[:40]!r}",
+            index,
+        )
+    for part in parts:
+        # isascii is a flag of the string: most texts are done with it, at no cost.
+        if not part.isascii() and (found := _SURROGATE.search(part)):
+            return InputError(
+                f"character {found.start()} is a lone surrogate (U+{ord(found[0]):04X}), which is "
+                'not Unicode text; decode the source with errors="replace", or replace it',
+                index,
+            )
+    return None
 
 
 def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:

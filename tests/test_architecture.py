@@ -19,12 +19,13 @@ PACKAGE = ROOT / "isobatch"
 LEVELS = (
     ("errors", "core"),
     ("files",),
-    ("checkpoint", "tokens", "plan", "packed"),
+    ("checkpoint", "tokens", "plan", "packed", "cache", "tables"),
     ("numerics",),
     ("model", "precision"),
     ("predictor", "quantize"),
     ("agreement", "compat", "scope"),
-    ("lesson",),
+    ("lesson", "jobs"),
+    ("evaluation",),
     ("cli",),
     ("__main__",),
 )
@@ -41,6 +42,13 @@ ROOMS_OF_LIBRARY = {
     "click": {"cli"},
     "argparse": {"cli"},
     "asyncio": {"serve"},
+    "pyarrow": {"tables"},
+    "msgspec": {"tables"},
+    "csv": {"tables", "cli"},
+    "ray": {"jobs"},
+    "sklearn": {"evaluation"},
+    "matplotlib": {"evaluation"},
+    "jinja2": {"evaluation"},
     "transformers": set(),
 }
 """Where a library may be imported; one that is not named here may be imported anywhere."""

@@ -13,6 +13,7 @@ from isobatch.checkpoint.config import (
     parse_config,
     read_config,
 )
+from isobatch.checkpoint.digest import checkpoint_digest
 from isobatch.checkpoint.families import Family
 from isobatch.checkpoint.quantised import QuantisedTensor, quantization_config
 from isobatch.checkpoint.source import TOKENIZER_FILES, bundled_folder, locate_checkpoint
@@ -34,6 +35,7 @@ __all__ = [
     "ModelConfig",
     "QuantisedTensor",
     "bundled_folder",
+    "checkpoint_digest",
     "hub_name",
     "locate_checkpoint",
     "parse_config",

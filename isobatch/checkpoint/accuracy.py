@@ -4,13 +4,12 @@ It is made by `isobatch precisions --save` and read where precision="auto" is as
 files and no model. Invariant: a record that was made with other weights counts as none.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from isobatch.checkpoint.weights import weight_files
+from isobatch.checkpoint.digest import weights_digest
 from isobatch.core import PRECISIONS, Precision
 from isobatch.errors import CheckpointError
 from isobatch.files import read_json
@@ -60,12 +59,3 @@ def write_agreements(folder: Path, agreements: Mapping[Precision, Agreement]) ->
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
     return path
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 over the files that the weights in `folder` are read from, in their order."""
-    digest = hashlib.sha256()
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

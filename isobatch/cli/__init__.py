@@ -2,7 +2,8 @@
 
 It alone reads the environment. Data goes to stdout, everything else to stderr. Exit codes: 0 done,
 1 unforeseen, 2 bad usage or option, 3 a text that cannot be classified, 4 a checkpoint that cannot
-be used, 5 kernels that cannot keep the promise, 130 interrupted.
+be used, 5 kernels that cannot keep the promise, 6 a file of rows that cannot be read, 7 a job that
+cannot begin or go on, 130 interrupted, 143 terminated.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 
 import typer
 
-from isobatch.cli import classify, info, lesson, precisions, quantize
+from isobatch.cli import classify, info, lesson, precisions, quantize, run
 from isobatch.cli.options import show_version
 from isobatch.errors import IsobatchError, exit_code
 
@@ -22,13 +23,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Exit codes: 0 done · 1 unforeseen · 2 bad usage · 3 bad text · 4 bad checkpoint · "
-    "5 promise cannot be kept here · 130 interrupted",
+    "5 promise cannot be kept here · 6 bad file of rows · 7 job cannot begin or go on · "
+    "130 interrupted · 143 terminated",
 )
 app.command("classify")(classify.classify)
 app.command("info")(info.info)
 app.command("lesson")(lesson.lesson)
 app.command("precisions")(precisions.precisions)
 app.command("quantize")(quantize.quantize)
+app.command("run")(run.run)
 app.callback()(show_version)
 
 

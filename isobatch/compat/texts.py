@@ -14,7 +14,7 @@ import tokenizers
 from isobatch.compat.options import Side, Truncation
 from isobatch.core import TextInput
 from isobatch.errors import InputError, OptionError
-from isobatch.tokens import check_text, refuse_surrogates
+from isobatch.tokens import check_texts
 
 TextBatch = Sequence[str] | Sequence[Sequence[str]]
 
@@ -36,8 +36,7 @@ def read_texts(text: str | TextBatch, text_pair: str | Sequence[str] | None) -> 
         raise InputError(f"text_pair must be a list of {len(text)} strings, one for each text")
     else:
         rows = list(zip(text, text_pair, strict=True))
-    for index, row in enumerate(rows):
-        check_text(row, index)
+    check_texts(rows)
     return cast("list[TextInput]", rows)
 
 
@@ -65,7 +64,7 @@ class SharedTokenizer:
                 encoded = self._tokenizer.encode_batch(texts, add_special_tokens=special_tokens)
                 return list(encoded)
             except Exception:  # the library raises bare Exception where a text cannot be cut so
-                refuse_surrogates(texts, 0)
+                check_texts(texts)
                 self._refuse_uncuttable(texts, cut, special_tokens)
                 raise
 

@@ -1,0 +1,30 @@
+"""Digests of a checkpoint's files: of its weights, and of all that an answer can depend on.
+
+It knows files and not what they mean. Invariant: equal digests, equal answers on one machine.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from isobatch.checkpoint.source import TOKENIZER_FILES
+from isobatch.checkpoint.weights import weight_files
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over the files that the weights in `folder` are read from, in their order."""
+    return _digest(weight_files(folder))
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """SHA-256 over configuration, tokenizer and weights of the checkpoint in `folder`."""
+    others = [folder / name for name in ("config.json", *TOKENIZER_FILES)]
+    return _digest([*(path for path in others if path.is_file()), *weight_files(folder)])
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

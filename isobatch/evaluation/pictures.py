@@ -1,0 +1,206 @@
+"""The two pictures of a report, as SVG for the inside of an HTML page.
+
+It knows no page. Invariant: the same evaluation gives the same bytes, whatever matplotlibrc says,
+and matplotlib's settings are afterwards as before; they are the process's own, so draw in one
+thread at a time.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from isobatch.evaluation.extra import evaluate_extra
+from isobatch.evaluation.result import Evaluation, ReliabilityBin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_DRAWN = 12
+"""Labels in a confusion picture; its counts are legible up to here."""
+
+MAX_NAME = 24
+FEW = 10
+"""A bin with fewer texts says little of its accuracy, and is drawn pale."""
+
+# Okabe and Ito's colours, which keep apart in every common kind of colour blindness.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    """The text with a sign in the place of what neither HTML nor UTF-8 can hold."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def drawn_labels(evaluation: Evaluation) -> list[int]:
+    """Indices of the labels in the confusion picture: all, or those most often in a mistake."""
+    matrix = evaluation.confusion
+    if len(matrix) <= MAX_DRAWN:
+        return list(range(len(matrix)))
+    in_mistakes = [
+        sum(matrix[index]) + sum(row[index] for row in matrix) - 2 * matrix[index][index]
+        for index in range(len(matrix))
+    ]
+    ranked = sorted(range(len(matrix)), key=lambda index: -in_mistakes[index])
+    return sorted(ranked[:MAX_DRAWN])
+
+
+def confusion_picture(evaluation: Evaluation, description: str) -> str:
+    """Heat map of the confusion matrix: each cell a count, and its share of the row.
+
+    The share is of all texts expected to have the label, those in undrawn columns included.
+    """
+    shown = drawn_labels(evaluation)
+    names = [_short(evaluation.labels[index]) for index in shown]
+    # From 0.6 inches, which hold a count of six digits, to twice that where labels are few.
+    side = max(0.6 * len(shown), min(1.2 * len(shown), 3))
+
+    def draw(figure: "Figure") -> None:
+        # The cells fill the figure; what stands beside them is added when it is saved.
+        axes = figure.add_axes((0, 0, 1, 1))
+        _draw_confusion(axes, evaluation, shown)
+        ticks = range(len(shown))
+        axes.set_xticks(
+            ticks, names, parse_math=False, rotation=45, ha="left", rotation_mode="anchor"
+        )
+        axes.set_yticks(ticks, names, parse_math=False)
+        axes.set(xlabel="predicted", ylabel="expected")
+
+    return _svg((side, side), draw, "confusion", description)
+
+
+def reliability_picture(evaluation: Evaluation, description: str) -> str:
+    """Accuracy against confidence in each bin, above how many texts the bin has."""
+
+    def draw(figure: "Figure") -> None:
+        figure.set_layout_engine("constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        _draw_reliability(upper, evaluation)
+        _draw_histogram(lower, evaluation)
+        figure.legend(loc="outside upper left", frameon=False, fontsize=9)
+
+    return _svg((4.6, 5.4), draw, "reliability", description)
+
+
+def _draw_confusion(axes: "Axes", evaluation: Evaluation, shown: Sequence[int]) -> None:
+    totals = [max(sum(row), 1) for row in evaluation.confusion]
+    shares = [[evaluation.confusion[i][j] / totals[i] for j in shown] for i in shown]
+    size = 10 if len(shown) <= 4 else 8
+    cells = [index - 0.5 for index in range(len(shown) + 1)]
+    axes.pcolormesh(cells, cells, shares, cmap="Blues", vmin=0, vmax=1, edgecolor="white")
+    axes.invert_yaxis()
+    for row, index in enumerate(shown):
+        for column, other in enumerate(shown):
+            share = shares[row][column]
+            count = evaluation.confusion[index][other]
+            label = f"{count:,}\n{100 * share:.0f}\N{NO-BREAK SPACE}%" if count else "0"
+            colour = "white" if share > 0.55 else "black" if count else GREY
+            axes.text(column, row, label, ha="center", va="center", color=colour, fontsize=size)
+    axes.xaxis.set_ticks_position("top")
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_reliability(axes: "Axes", evaluation: Evaluation) -> None:
+    axes.plot(
+        [0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as confident as right"
+    )
+    filled = [each for each in evaluation.reliability if each.count]
+    for each in filled:
+        _bar(axes, each, each.accuracy or 0, colour=BLUE, alpha=0.3 if each.count < FEW else 0.9)
+    axes.plot(
+        [each.mean_confidence or 0 for each in filled],
+        [each.accuracy or 0 for each in filled],
+        color=ORANGE,
+        marker="o",
+        markersize=4,
+        linewidth=1,
+        label="mean confidence and accuracy of a bin",
+    )
+    axes.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
+
+
+def _draw_histogram(axes: "Axes", evaluation: Evaluation) -> None:
+    for each in evaluation.reliability:
+        _bar(axes, each, each.count / evaluation.num_texts, colour=GREY, alpha=1)
+    axes.set(xlabel="confidence", ylabel="share of texts", ylim=(0, None))
+
+
+def _bar(axes: "Axes", each: ReliabilityBin, height: float, *, colour: str, alpha: float) -> None:
+    width = 0.9 * (each.upper - each.lower)
+    axes.bar((each.lower + each.upper) / 2, height, width=width, color=colour, alpha=alpha)
+
+
+def _short(name: str) -> str:
+    """One line for the side of a picture; cut in the middle, as ends tell labels apart too."""
+    name = " ".join(printable(name).split())
+    half = MAX_NAME // 2
+    return name if len(name) <= MAX_NAME else f"{name[:half]}…{name[1 - half :]}"
+
+
+def _svg(
+    size: tuple[float, float], draw: Callable[["Figure"], None], name: str, description: str
+) -> str:
+    with evaluate_extra():
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    file = io.BytesIO()
+    with _fixed_settings():
+        figure = Figure(figsize=size)
+        FigureCanvasSVG(figure)
+        draw(figure)
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=nothing, bbox_inches="tight", pad_inches=0.05)
+    return _inline(file.getvalue(), name, description)
+
+
+@contextmanager
+def _fixed_settings() -> Iterator[None]:
+    """Matplotlib as delivered; what it lacks a glyph for, the reader's browser will have."""
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.hashsalt": "isobatch", "svg.fonttype": "none"})
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+def _inline(svg: bytes, name: str, description: str) -> str:
+    """The SVG without namespaces, which HTML does not read, and with ids of its own."""
+    root = ElementTree.fromstring(svg)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        attributes = {_local(key): value for key, value in element.attrib.items()}
+        if "id" in attributes:
+            attributes["id"] = f"{name}-{attributes['id']}"
+        element.attrib = {
+            key: re.sub(r"^#|(?<=url\(#)", lambda match: f"{match[0]}{name}-", value)
+            if key in ("href", "clip-path")
+            else value
+            for key, value in attributes.items()
+        }
+    for metadata in root.findall("metadata"):
+        root.remove(metadata)
+    title = ElementTree.Element("title", {"id": f"{name}-title"})
+    title.text = printable(description)
+    root.insert(0, title)
+    width, height = root.attrib["viewBox"].split()[2:]
+    root.attrib = {
+        "viewBox": f"0 0 {width} {height}",
+        "role": "img",
+        "aria-labelledby": f"{name}-title",
+        "style": f"width:{float(width) * 4 / 3:.0f}px",
+    }
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]

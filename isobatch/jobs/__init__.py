@@ -1,0 +1,30 @@
+"""File jobs: rows in, the same rows with answers out, in chunks that survive whatever happens.
+
+`options` says what is wanted, `layout` which columns are read and written, `chunks` cuts the rows,
+`answers` asks the classifier; `shards` makes jobs of what the user names, `prepare` settles a job,
+`run` runs it, `folder` keeps what is done (`durable` writes it, `manifest` says what it is of);
+`cluster` and `shard_workers` do the same on Ray. Knows neither terminals nor servers.
+"""
+
+from isobatch.jobs.cluster import RayOptions, run_on_ray
+from isobatch.jobs.options import AnswerOptions, ModelOptions
+from isobatch.jobs.prepare import FileJob
+from isobatch.jobs.run import OnProgress, Outcome, run_files, run_stream
+from isobatch.jobs.shards import plan_jobs, plan_stream
+from isobatch.jobs.summary import Counts, Progress
+
+__all__ = [
+    "AnswerOptions",
+    "Counts",
+    "FileJob",
+    "ModelOptions",
+    "OnProgress",
+    "Outcome",
+    "Progress",
+    "RayOptions",
+    "plan_jobs",
+    "plan_stream",
+    "run_files",
+    "run_on_ray",
+    "run_stream",
+]

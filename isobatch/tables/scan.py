@@ -1,0 +1,86 @@
+"""One pass over a whole table, before hours of work are spent on a file that breaks off.
+
+It knows nothing of formats beyond what their tables tell.
+Invariant: what has been scanned can be read again, and its schema holds every one of its values.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from isobatch.errors import TableError
+from isobatch.tables.json_kinds import Kind, MixedKindsError, arrow_type, kind_of, merged
+from isobatch.tables.libraries import library
+from isobatch.tables.parquet import ArrowTable
+from isobatch.tables.rows import MISSING, Rows, Table, Unreadable
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+SCAN_ROWS, SCAN_CHARACTERS = 4096, 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over a table has found.
+
+    The schema is that of a Parquet file, always; of other files only where it was asked for.
+    """
+
+    num_rows: int
+    columns: tuple[str, ...]
+    schema: "pa.Schema | None"
+
+
+def scan(table: Table, with_schema: bool = False) -> Scan:
+    """Read all of `table`, and count it.
+
+    TableError for the first row that cannot be read; with a schema also for a column of JSON whose
+    values have no one Arrow type.
+    """
+    columns: dict[str, None] = dict.fromkeys(table.columns or ())
+    kinds: dict[str, Kind] = {}
+    num_rows = 0
+    for rows in table.rows(SCAN_ROWS, SCAN_CHARACTERS):
+        num_rows += len(rows)
+        if table.columns is None:
+            columns.update(dict.fromkeys(rows.columns))
+            if with_schema:
+                _merge_kinds(rows, kinds)
+    if isinstance(table, ArrowTable):
+        return Scan(num_rows, table.columns, table.schema)
+    return Scan(num_rows, tuple(columns), _schema(table, columns, kinds) if with_schema else None)
+
+
+def _merge_kinds(rows: Rows, kinds: dict[str, Kind]) -> None:
+    for column in rows.columns:
+        kind = kinds.get(column, "null")
+        for index, value in enumerate(rows.cells(column)):
+            if value is not MISSING:
+                kind = _merged(rows, index, column, kind, value)
+        kinds[column] = kind
+
+
+def _merged(rows: Rows, index: int, column: str, kind: Kind, value: object) -> Kind:
+    try:
+        if isinstance(value, Unreadable):
+            raise MixedKindsError(value.reason)
+        return merged(kind, kind_of(value))
+    except MixedKindsError as error:
+        raise _no_type(rows.place(index), column, error) from error
+
+
+def _schema(table: Table, columns: dict[str, None], kinds: dict[str, Kind]) -> "pa.Schema":
+    fields = {}
+    for column in columns:
+        try:
+            fields[column] = arrow_type(kinds.get(column, "text"))
+        except MixedKindsError as error:
+            raise _no_type(str(table.file.path), column, error) from error
+    return library("pyarrow").schema(list(fields.items()))
+
+
+def _no_type(place: str, column: str, error: MixedKindsError) -> TableError:
+    return TableError(
+        f"{place}: the column {column!r} has no type in a Parquet file: {error}; write JSON Lines "
+        "instead, or leave the column out"
+    )

@@ -1,0 +1,110 @@
+"""Names to formats, and names to files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from isobatch.errors import OptionError, TableError
+from isobatch.tables import Compression, Format, expand_inputs, recognise
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "compression"),
+    [
+        ("a.csv", "csv", "none"),
+        ("dir.jsonl/a.TSV", "tsv", "none"),
+        ("a.tab.gz", "tsv", "gzip"),
+        ("a.b.jsonl.zst", "jsonl", "zstd"),
+        ("a.ndjson.zstd", "jsonl", "zstd"),
+        ("a.parquet", "parquet", "none"),
+        ("a.pq", "parquet", "none"),
+        ("a.txt", "lines", "none"),
+        ("a.lines.GZ", "lines", "gzip"),
+    ],
+)
+def test_the_ending_tells(name: str, format: Format, compression: Compression) -> None:
+    assert recognise(name) == (format, compression)
+
+
+def test_a_format_that_is_given_overrides_the_ending() -> None:
+    assert recognise("a.json", "jsonl") == ("jsonl", "none")
+    assert recognise("a.txt.gz", "csv") == ("csv", "gzip")
+    assert recognise("data", "lines") == ("lines", "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "message"),
+    [
+        ("a.xlsx", None, r"a\.xlsx: its ending '.xlsx' .*\.csv, \.tsv.*--format csv\|tsv\|jsonl"),
+        ("a", None, r"a: its ending '' does not tell"),
+        ("a.gz", None, r"a\.gz: its ending '' does not tell"),
+        ("a.json", None, r"a\.json: a JSON array is not read.*jq -c '\.\[\]'.*--format jsonl"),
+        ("a.json.gz", None, "a JSON array is not read"),
+        ("a.parquet.gz", None, "compressed inside, never as a whole"),
+        ("a.zst", "parquet", "compressed inside, never as a whole"),
+        ("a.csv", "xml", "format must be one of csv, tsv, jsonl, parquet, lines, got 'xml'"),
+    ],
+)
+def test_a_name_that_tells_nothing(name: str, format: Format | None, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        recognise(name, format)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.csv", "a.jsonl.gz", "c.md", ".d.csv", "part[1].csv", "z.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "inner.csv").mkdir()
+    (tmp_path / "inner.csv" / "e.csv").touch()
+    return tmp_path
+
+
+def names(*inputs: str) -> list[str]:
+    return [str(path) for path in expand_inputs(inputs)]
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_order_is_the_callers_and_sorted_within_patterns_and_folders() -> None:
+    assert names() == []
+    assert names("z.txt", "b.csv", "c.md") == ["z.txt", "b.csv", "c.md"]
+    assert names("z.txt", "*.csv") == ["z.txt", "b.csv", "part[1].csv"]
+    assert names(".") == ["a.jsonl.gz", "b.csv", "part[1].csv", "z.txt"]
+    assert names("**/e.csv") == ["inner.csv/e.csv"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_literal_name_is_no_pattern() -> None:
+    assert names("part[1].csv") == ["part[1].csv"]
+    with pytest.raises(TableError, match=r"part\[2\]\.csv: no file matches this pattern"):
+        names("part[2].csv")
+
+
+def test_what_matches_nothing_or_cannot_be_read(folder: Path) -> None:
+    with pytest.raises(TableError, match=r"x\.csv: there is no such file; check"):
+        names("x.csv")
+    with pytest.raises(TableError, match=r"\*\.xml: no file matches this pattern"):
+        names("*.xml")
+    (folder / "empty").mkdir()
+    with pytest.raises(TableError, match="empty: this folder holds no file with a known ending"):
+        names("empty")
+    os.mkfifo(folder / "pipe.csv")
+    with pytest.raises(TableError, match=r"pipe\.csv: is not a regular file"):
+        names("pipe.csv")
+
+
+def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(TableError, match=r"b\.csv: may not be read; .*chmod"):
+        names("b.csv")
+
+
+def test_a_file_that_is_named_twice(folder: Path) -> None:
+    (folder / "link.csv").symlink_to("b.csv")
+    for inputs in (("b.csv", "b.csv"), ("*.jsonl.gz", "b.csv", "."), ("b.csv", "link.csv")):
+        with pytest.raises(OptionError, match="is named twice, by .* leave one of them out"):
+            names(*inputs)
