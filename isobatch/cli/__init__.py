@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from isobatch.cli import classify, info, lesson, precisions, quantize, run
+from isobatch.cli import classify, evaluate, info, lesson, precisions, quantize, run
 from isobatch.cli.options import show_version
 from isobatch.errors import IsobatchError, exit_code
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     "130 interrupted · 143 terminated",
 )
 app.command("classify")(classify.classify)
+app.command("evaluate")(evaluate.evaluate)
 app.command("info")(info.info)
 app.command("lesson")(lesson.lesson)
 app.command("precisions")(precisions.precisions)

@@ -55,7 +55,8 @@ class _Lines(ProgressDisplay):
         now = time.monotonic()
         if now - self._drawn >= SECONDS_BETWEEN_LINES:
             self._drawn = now
-            self.say(describe(progress))
+            left = time_left(progress)
+            self.say(describe(progress) + (f" · {left}" if left else ""))
 
 
 class _Bar(ProgressDisplay):
@@ -64,7 +65,7 @@ class _Bar(ProgressDisplay):
     def __init__(self, bar: "Bar") -> None:
         super().__init__()
         self._bar = bar
-        self._task = bar.add_task("reading", total=None)
+        self._task = bar.add_task("reading", total=None, left="")
 
     def say(self, message: str) -> None:
         self._bar.console.print(f"isobatch: {message}", markup=False, highlight=False)
@@ -75,6 +76,7 @@ class _Bar(ProgressDisplay):
             total=progress.num_rows,
             completed=progress.total.rows,
             description=describe(progress),
+            left=time_left(progress),
         )
 
 
@@ -91,33 +93,52 @@ def shown_progress(*, quiet: bool) -> Iterator[ProgressDisplay]:
 
 
 def _bar() -> "Bar":
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    from rich.console import Console, RenderableType
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.text import Text
+
+    class TwoLines(Progress):
+        """The bar above, what there is to say below it: together they need too wide a terminal."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            for task in self.tasks:
+                yield Text(task.description, no_wrap=True, overflow="ellipsis")
 
     columns = (
         SpinnerColumn(),
-        BarColumn(bar_width=20),
+        BarColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
     )
-    return Bar(*columns, console=Console(stderr=True), transient=True)
+    return TwoLines(*columns, console=Console(stderr=True), transient=True)
 
 
 def describe(progress: "Progress") -> str:
-    """Where it stands, how fast it goes, and how long it will take."""
+    """Where it stands, and how fast it goes."""
     total = progress.total
-    share = total.rows / progress.num_rows if progress.num_rows else 1.0
-    parts = [f"{total.rows:,} of {progress.num_rows:,} rows ({share:.0%})"]
+    parts = [f"{total.rows:,} of {progress.num_rows:,} rows"]
     if progress.done.rows:
         parts += [
             f"{progress.rows_per_second:,.0f} rows/s",
             f"{progress.tokens_per_second:,.0f} tokens/s",
             f"{total.padding_avoided:.0%} padding avoided",
         ]
-    if progress.seconds_left is not None:
-        parts.append(f"{_duration(progress.seconds_left)} left")
     return " · ".join(parts)
+
+
+def time_left(progress: "Progress") -> str:
+    """How long it will take; nothing before it is known."""
+    left = progress.seconds_left
+    return "" if left is None else f"{_duration(left)} left"
 
 
 def summarise(progress: "Progress", max_tokens: int) -> str:

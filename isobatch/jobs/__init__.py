@@ -6,7 +6,10 @@
 `cluster` and `shard_workers` do the same on Ray. Knows neither terminals nor servers.
 """
 
+from isobatch.jobs.answers import Answer, answer_rows, count_answers, read_texts
+from isobatch.jobs.chunks import cut_chunks
 from isobatch.jobs.cluster import RayOptions, run_on_ray
+from isobatch.jobs.layout import ReadColumns, choose_columns
 from isobatch.jobs.options import AnswerOptions, ModelOptions
 from isobatch.jobs.prepare import FileJob
 from isobatch.jobs.run import OnProgress, Outcome, run_files, run_stream
@@ -14,6 +17,7 @@ from isobatch.jobs.shards import plan_jobs, plan_stream
 from isobatch.jobs.summary import Counts, Progress
 
 __all__ = [
+    "Answer",
     "AnswerOptions",
     "Counts",
     "FileJob",
@@ -22,8 +26,14 @@ __all__ = [
     "Outcome",
     "Progress",
     "RayOptions",
+    "ReadColumns",
+    "answer_rows",
+    "choose_columns",
+    "count_answers",
+    "cut_chunks",
     "plan_jobs",
     "plan_stream",
+    "read_texts",
     "run_files",
     "run_on_ray",
     "run_stream",

@@ -68,13 +68,21 @@ def lay_out(columns: Sequence[str], labels: tuple[str, ...], options: AnswerOpti
 
 
 def choose_columns(
-    columns: Sequence[str], text: str | None, pair: str | None, id: str | None
+    columns: Sequence[str],
+    text: str | None,
+    pair: str | None = None,
+    id: str | None = None,
+    label: str | None = None,
 ) -> ReadColumns:
-    """The columns that are read, of those there are; OptionError for one that is not there."""
-    for name in (text, pair, id):
+    """The columns that are read, of those there are; OptionError for one that is not there.
+
+    Where no text is named, it is the one obvious column among those that are nothing else.
+    """
+    for name in (text, pair, id, label):
         if name is not None:
             check_column(name, columns)
-    return ReadColumns(text or find_text_column(columns), pair, id)
+    others = [name for name in columns if name not in (pair, id, label)]
+    return ReadColumns(text or find_text_column(others), pair, id)
 
 
 def find_text_column(columns: Sequence[str]) -> str:

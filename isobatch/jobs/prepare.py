@@ -26,7 +26,7 @@ from isobatch.tables import (
     TableWriter,
     make_writer,
     open_table,
-    scan,
+    scan_all,
 )
 
 
@@ -116,7 +116,7 @@ def prepare_job(job: FileJob, labels: tuple[str, ...], provenance: Provenance) -
     stamps = tuple(_stamp(table) for table in job.inputs)
     tables = tuple(open_table(each) for each in job.inputs)
     with_schema = job.output.format == "parquet"
-    scanned = scan(tables[0], with_schema=with_schema)
+    scanned = scan_all(tables, with_schema)
     layout = lay_out(scanned.columns, labels, job.options)
     inputs = [(each, measure(each.path)) for each in job.inputs]
     return PreparedJob(

@@ -114,7 +114,7 @@ def run_job(
     call goes on from the last chunk that was kept.
     """
     folder = JobFolder(prepared.job.output.path)
-    cache = cache or LogitsCache()
+    cache = LogitsCache() if cache is None else cache
     with folder.locked():
         if restart:
             folder.forget()

@@ -19,7 +19,7 @@ from isobatch.tables.formats import (
 from isobatch.tables.inputs import expand_inputs
 from isobatch.tables.opening import open_table
 from isobatch.tables.rows import MISSING, Missing, Rows, Table, Unreadable
-from isobatch.tables.scan import Scan, scan
+from isobatch.tables.scan import Scan, scan, scan_all
 from isobatch.tables.writers import TableWriter, make_writer
 
 __all__ = [
@@ -43,5 +43,6 @@ __all__ = [
     "open_table",
     "recognise",
     "scan",
+    "scan_all",
     "stem",
 ]

@@ -22,6 +22,11 @@ Leaf = Callable[["pa.DataType"], "pa.DataType"]
 Mend = Callable[[Any], object]
 
 
+BYTES = ("binary", "large_binary", "binary_view", "fixed_size_binary")
+LARGE_LISTS = ("large_list", "large_list_view")
+LISTS = (*LARGE_LISTS, "list", "list_view", "fixed_size_list")
+
+
 def plain_values(column: "pa.ChunkedArray") -> list[object]:
     """The cells as values that JSON has. pa.ArrowException if it cannot be done."""
     target = _retyped(column.type, _plain_leaf)
@@ -53,15 +58,18 @@ def _retyped(type: "pa.DataType", leaf: Leaf) -> "pa.DataType":
         return pa.struct([field.with_type(_retyped(field.type, leaf)) for field in type])
     if types.is_map(type):
         return pa.map_(_retyped(type.key_type, leaf), _retyped(type.item_type, leaf))
-    for is_list, make in (
-        (types.is_list, pa.list_),
-        (types.is_large_list, pa.large_list),
-        (types.is_fixed_size_list, lambda field: pa.list_(field, type.list_size)),
-    ):
-        if is_list(type):
-            field = type.value_field
-            return make(field.with_type(_retyped(field.type, leaf)))
+    if _is_one_of(type, LISTS):
+        field = type.value_field.with_type(_retyped(type.value_type, leaf))
+        if types.is_fixed_size_list(type):
+            return pa.list_(field, type.list_size)
+        # there is no cast from list views to list views of other items
+        return pa.large_list(field) if _is_one_of(type, LARGE_LISTS) else pa.list_(field)
     return leaf(type)
+
+
+def _is_one_of(type: "pa.DataType", kinds: tuple[str, ...]) -> bool:
+    types = library("pyarrow").types
+    return any(getattr(types, f"is_{kind}")(type) for kind in kinds)
 
 
 def _plain_leaf(type: "pa.DataType") -> "pa.DataType":
@@ -92,13 +100,13 @@ def _mend(type: "pa.DataType") -> Mend | None:
         return _mend(type.storage_type)
     if types.is_timestamp(type):
         return _iso_time
-    if types.is_binary(type) or types.is_large_binary(type) or types.is_fixed_size_binary(type):
+    if _is_one_of(type, BYTES):
         return _base64
     if types.is_struct(type):
         return _mend_struct({field.name: _mend(field.type) for field in type})
     if types.is_map(type):
         return _mend_map(_mend(type.key_type), _mend(type.item_type))
-    if types.is_list(type) or types.is_large_list(type) or types.is_fixed_size_list(type):
+    if _is_one_of(type, LISTS):
         return _mend_list(_mend(type.value_type))
     return None
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+READ_BYTES = 1 << 20
+"""A column is read in steps; in one piece it would be as long as the row group, often the file."""
+
 PIECE_ROWS = 1024
 """Rows are read and measured in pieces, and gathered to blocks of whole pieces or parts of them."""
 
@@ -129,7 +132,7 @@ class ArrowTable:
         try:
             path.open("rb").close()
             with library("pyarrow.parquet").ParquetFile(
-                path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True
+                path, pre_buffer=False, buffer_size=READ_BYTES, page_checksum_verification=True
             ) as parquet:
                 yield parquet
         except pa.ArrowException as error:

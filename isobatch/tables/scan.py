@@ -4,6 +4,7 @@ It knows nothing of formats beyond what their tables tell.
 Invariant: what has been scanned can be read again, and its schema holds every one of its values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,23 +33,54 @@ class Scan:
 
 
 def scan(table: Table, with_schema: bool = False) -> Scan:
-    """Read all of `table`, and count it.
+    """As scan_all, of one table."""
+    return scan_all([table], with_schema)
 
-    TableError for the first row that cannot be read; with a schema also for a column of JSON whose
-    values have no one Arrow type.
+
+def scan_all(tables: Sequence[Table], with_schema: bool = False) -> Scan:
+    """Read all of `tables`, which are of one format, and count their rows as those of one.
+
+    TableError for the first row that cannot be read, and for a table whose columns are not those of
+    the first (JSON objects may differ); with a schema also for a column of JSON whose values have
+    no one Arrow type.
     """
-    columns: dict[str, None] = dict.fromkeys(table.columns or ())
+    first = tables[0]
+    columns: dict[str, None] = dict.fromkeys(first.columns or ())
     kinds: dict[str, Kind] = {}
     num_rows = 0
-    for rows in table.rows(SCAN_ROWS, SCAN_CHARACTERS):
-        num_rows += len(rows)
-        if table.columns is None:
-            columns.update(dict.fromkeys(rows.columns))
-            if with_schema:
-                _merge_kinds(rows, kinds)
-    if isinstance(table, ArrowTable):
-        return Scan(num_rows, table.columns, table.schema)
-    return Scan(num_rows, tuple(columns), _schema(table, columns, kinds) if with_schema else None)
+    for table in tables:
+        _refuse_other_columns(first, table)
+        for rows in table.rows(SCAN_ROWS, SCAN_CHARACTERS):
+            num_rows += len(rows)
+            if table.columns is None:
+                columns.update(dict.fromkeys(rows.columns))
+                if with_schema:
+                    _merge_kinds(rows, kinds)
+    if isinstance(first, ArrowTable):
+        return Scan(num_rows, first.columns, first.schema)
+    return Scan(num_rows, tuple(columns), _schema(first, columns, kinds) if with_schema else None)
+
+
+def _refuse_other_columns(first: Table, table: Table) -> None:
+    if table.columns != first.columns:
+        raise TableError(
+            f"{table.file.path}: its columns are {_listed(table)}, but those of {first.file.path} "
+            f"are {_listed(first)}; rows of one output need the same: name a folder as output "
+            "(ending with /), which gets a file for each"
+        )
+    if (
+        isinstance(table, ArrowTable)
+        and isinstance(first, ArrowTable)
+        and not table.schema.equals(first.schema)
+    ):
+        raise TableError(
+            f"{table.file.path}: its columns have other types than those of {first.file.path}; "
+            "name a folder as output (ending with /), which gets a file for each"
+        )
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(table.columns or ())
 
 
 def _merge_kinds(rows: Rows, kinds: dict[str, Kind]) -> None:

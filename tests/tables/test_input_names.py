@@ -106,5 +106,5 @@ def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_a_file_that_is_named_twice(folder: Path) -> None:
     (folder / "link.csv").symlink_to("b.csv")
     for inputs in (("b.csv", "b.csv"), ("*.jsonl.gz", "b.csv", "."), ("b.csv", "link.csv")):
-        with pytest.raises(OptionError, match="is named twice, by .* leave one of them out"):
+        with pytest.raises(OptionError, match=r"is named twice, by .* leave one of them out"):
             names(*inputs)

@@ -76,9 +76,7 @@ def test_only_the_space_between_members_is_normalised(tmp_path: Path) -> None:
         (b"1e999", "out of range"),
     ],
 )
-def test_a_value_that_python_lacks_is_unreadable(
-    tmp_path: Path, value: bytes, reason: str
-) -> None:
+def test_a_value_that_python_lacks_is_unreadable(tmp_path: Path, value: bytes, reason: str) -> None:
     table = opened(tmp_path, b'{"b":1}\n{"a":%b,"b":2}\n' % value)
     missing, unreadable = cells(table, "a")
     assert missing is MISSING
@@ -209,7 +207,7 @@ def test_a_column_of_mixed_kinds_has_no_arrow_type(
 
 
 def test_objects_without_any_key_have_no_arrow_type(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="the column 'a' .*objects without any key"):
+    with pytest.raises(TableError, match=r"the column 'a' .*objects without any key"):
         scan(opened(tmp_path, b'{"a":{}}\n'), with_schema=True)
 
 

@@ -153,7 +153,11 @@ TIMES = {
     "dictionary": pa.array(["x", None]).dictionary_encode(),
     "large": pa.array(["x", None], pa.large_string()),
     "list": pa.array([[10**18 + 1, None], None], pa.list_(pa.timestamp("ns"))),
-    "struct": pa.array([{"d": 0, "b": b"x"}, None], pa.struct([("d", pa.date32()), ("b", pa.binary())])),
+    "struct": pa.array(
+        [{"d": 0, "b": b"x"}, None], pa.struct([("d", pa.date32()), ("b", pa.binary())])
+    ),
+    "view": pa.array([b"a" * 20, None], pa.binary_view()),
+    "views": pa.array([[1], None], pa.list_view(pa.timestamp("ns"))),
     "map": pa.array([[("k", 0)], None], pa.map_(pa.string(), pa.timestamp("s"))),
     "words": pa.array([["x", "y"], None], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
     "fixed": pa.array([[1, 2], None], pa.list_(pa.int64(), 2)),
@@ -175,6 +179,8 @@ SPELLED = {
     "large": ('"x"', "x"),
     "list": ('["2001-09-09T01:46:40.000000001",null]',) * 2,
     "struct": ('{"d":"1970-01-01","b":"eA=="}',) * 2,
+    "view": ('"YWFhYWFhYWFhYWFhYWFhYWFhYWE="', "YWFhYWFhYWFhYWFhYWFhYWFhYWE="),
+    "views": ('["1970-01-01T00:00:00.000000001"]',) * 2,
     "map": ('[["k","1970-01-01T00:00:00.000"]]',) * 2,
     "words": ('["x","y"]',) * 2,
     "fixed": ("[1,2]", "[1,2]"),
@@ -255,5 +261,5 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
 
 def test_a_type_that_parquet_lacks_is_refused_at_once() -> None:
     schema = pa.schema([("a", pa.int64()), ("b", pa.struct([]))])
-    with pytest.raises(TableError, match="the column 'b' .* cannot be written to a Parquet file"):
+    with pytest.raises(TableError, match=r"the column 'b' .* cannot be written to a Parquet file"):
         make_writer("parquet", "none", Dialect(), ["a", "b"], [], schema)

@@ -8,7 +8,7 @@ import gzip
 import io
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from isobatch.tables import (
     COMPRESSIONS,
     AddedField,
+    AddedKind,
     Compression,
     Dialect,
     Format,
@@ -32,11 +33,13 @@ from isobatch.tables import (
     scan,
 )
 
-COLUMNS = ("a", "some ü,\"\t\n", "c")
-FIELDS = [AddedField("label", "text"), AddedField("score", "number"), AddedField("cut", "flag"), AddedField("logits", "numbers")]  # fmt: skip
+COLUMNS = ("a", 'some ü,"\t\n', "c")
+KINDS: tuple[AddedKind, ...] = ("text", "number", "flag", "numbers")
+FIELDS = [AddedField(f"added {kind}", kind) for kind in KINDS]
 
 characters = st.characters(exclude_categories=["Cs"])
-texts = st.text(st.sampled_from('a,"\t\r\n\0ü \u2028\x85\ufeff\U0001f600\\\'') | characters, max_size=8)  # fmt: skip
+traps = st.sampled_from("a,\"\t\r\n\0ü \u2028\x85\ufeff\U0001f600\\'")
+texts = st.text(traps | characters, max_size=8)
 records = st.lists(st.tuples(texts, texts, texts), max_size=8)
 singles = st.floats(width=32, allow_nan=False, allow_infinity=False)
 numbers = st.none() | st.lists(singles, max_size=3)
@@ -93,6 +96,7 @@ READ: dict[Format, Callable[[bytes], list[Record]]] = {
 }
 
 FORMATS = tuple(WRITE)
+assert {*FORMATS, "lines"} == {*get_args(Format)}
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +171,8 @@ def test_another_reader_finds_the_same_cells_and_the_added_values(
     added = [row[3] for row in rows]
     data = assemble(table, target, "none", added, max_rows)
     assert READ[target](data) == [
-        (*cells, *(expected(target, value) for value in answer))
-        for *cells, answer in rows
-    ]  # fmt: skip
+        (*cells, *(expected(target, value) for value in answer)) for *cells, answer in rows
+    ]
     if target != "parquet":
         assert data == assemble(table, target, "none", added, 100)
         zipped = assemble(table, target, "gzip", added, max_rows)
@@ -206,7 +209,8 @@ def test_the_room_reads_what_it_writes(
     assert read(again) == [row[:3] for row in rows]
 
 
-lines = st.lists(st.text(characters.filter(lambda c: c not in "\n\r\ufeff"), max_size=8), max_size=8)
+bare_texts = st.text(characters.filter(lambda c: c not in "\t\n\r\ufeff"), max_size=8)
+lines = st.lists(bare_texts, max_size=8)
 
 
 @given(rows=lines, end=st.sampled_from(["\n", "\r\n"]), last=st.booleans(), limit=limits)
@@ -221,12 +225,7 @@ def test_plain_lines_are_read_as_they_were_written(
     assert [text for block in table.rows(*limit) for text in block.texts("text")] == rows
 
 
-@given(
-    rows=st.lists(
-        st.lists(st.text(characters.filter(lambda c: c not in "\t\n\r\ufeff")), min_size=2, max_size=2)
-    ),
-    limit=limits,
-)  # fmt: skip
+@given(rows=st.lists(st.lists(bare_texts, min_size=2, max_size=2)), limit=limits)
 def test_without_quotes_cells_are_what_stands_between_the_delimiters(
     folder: Path, rows: list[list[str]], limit: tuple[int, int]
 ) -> None:
@@ -239,10 +238,10 @@ def test_without_quotes_cells_are_what_stands_between_the_delimiters(
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    doubles | st.booleans() | st.integers() | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
-)  # fmt: skip
+)
 objects = st.lists(st.dictionaries(texts, json_values, max_size=4), max_size=5)
 spellings = st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", "  : "), None])
 
@@ -266,14 +265,6 @@ def test_json_of_any_shape_and_spelling_stays(
     after = [json.loads(line) for line in b"".join(chunks).split(b"\n")[:-1]]
     assert after == [row | {"\0 added": True} for row in rows]
     assert [list(row) for row in after] == [[*row, "\0 added"] for row in rows]
-
-
-def test_every_format_is_tried() -> None:
-    assert {*FORMATS, "lines"} == {*get_args(Format)}
-
-
-def values_of(rows: Iterator[Any], column: str) -> list[object]:
-    return [value for block in rows for value in block.cells(column)]
 
 
 column_values = st.one_of(

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,10 @@ VALUES: list[list[Any]] = [
     [[1.5, -0.0, 1e-7], None],
 ]
 
+PLAIN = Dialect()
 
-def rows_of(folder: Path, data: bytes, name: str, dialect: Dialect = Dialect()) -> Rows:  # noqa: B008
+
+def rows_of(folder: Path, data: bytes, name: str, dialect: Dialect = PLAIN) -> Rows:
     (folder / name).write_bytes(data)
     (rows,) = open_table(TableFile(folder / name, *recognise(name), dialect)).rows(100, 1 << 20)
     return rows
@@ -105,10 +109,11 @@ def test_jsonl_from_csv(tmp_path: Path) -> None:
     made = writer("jsonl", ["ü", "a"], FIELDS)
     assert made.head() == b""
     assert made.encode(rows, VALUES).decode().split("\n") == [
-        '{"ü":"","a":"1\\n","label":"say \\"ü\\"\\n","score":0.1,"cut":true,"logits":[1.5,-0.0,1e-07]}',
+        '{"ü":"","a":"1\\n","label":"say \\"ü\\"\\n","score":0.1,"cut":true,'
+        '"logits":[1.5,-0.0,1e-07]}',
         '{"ü":"\\"\u2028","a":"2","label":null,"score":null,"cut":null,"logits":null}',
         "",
-    ]  # fmt: skip
+    ]
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
@@ -251,6 +256,28 @@ def test_a_schema_that_lacks_a_column_and_an_output_without_any() -> None:
         writer("parquet", ["a", "b"], schema=pa.schema([("a", pa.string())]))
     with pytest.raises(OptionError, match="would have no columns"):
         writer("csv", [])
+
+
+STANDARD_LIBRARY_ALONE = """
+import sys
+from pathlib import Path
+sys.modules.update(dict.fromkeys(["msgspec", "pyarrow", "backports"]))
+from isobatch.tables import *
+for name in ("t.csv.gz", "t.tsv", "t.txt"):
+    table = open_table(TableFile(Path(name), *recognise(name)))
+    columns = scan(table).columns
+    writer = make_writer("csv", "gzip", Dialect(), columns, [AddedField("n", "numbers")])
+    for rows in table.rows(9, 99):
+        assert writer.head() and writer.encode(rows, [[[1.0]] * len(rows)])
+"""
+
+
+def test_text_and_gzip_need_no_optional_library(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    for name in ("t.tsv", "t.txt"):
+        (tmp_path / name).write_bytes(b"a\n1\n")
+    command = [sys.executable, "-c", STANDARD_LIBRARY_ALONE]
+    subprocess.run(command, cwd=tmp_path, check=True)
 
 
 class FullDisk(io.BytesIO):

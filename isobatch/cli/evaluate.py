@@ -1,0 +1,174 @@
+"""`isobatch evaluate`: how good the answers for labelled files are; a table, JSON, a page."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isobatch.cli import inputs, options, run_options
+from isobatch.cli.progress import shown_progress
+from isobatch.errors import TableError
+from isobatch.plan import MAX_BATCH_TOKENS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from isobatch.evaluation import Evaluation
+    from isobatch.predictor import Classifier
+
+MAX_LABELS_SHOWN = 12
+"""A confusion matrix of more does not fit a terminal; the page shows what is confused most."""
+
+
+def evaluate(
+    names: run_options.Inputs,
+    label_column: Annotated[
+        str, typer.Option(help="The column of the right labels: their names, or their indices.")
+    ],
+    input_format: inputs.InputFormat = None,
+    text_column: inputs.TextColumn = None,
+    pair_column: inputs.PairColumn = None,
+    id_column: inputs.IdColumn = None,
+    no_header: inputs.NoHeader = False,
+    no_quotes: inputs.NoQuotes = False,
+    truncation: run_options.RowTruncation = "cut",
+    mistakes: Annotated[int, typer.Option(min=0, help="How many mistakes to show.")] = 10,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures there; it needs no network.")
+    ] = None,
+    quiet: run_options.Quiet = False,
+    model: options.Model = None,
+    precision: options.Precision = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    max_batch_tokens: options.MaxBatchTokens = MAX_BATCH_TOKENS,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare the answers for labelled files with their labels.
+
+    Accuracy, precision, recall and F1 of each class, confusion matrix, calibration error, and the
+    mistakes that the model was surest of.
+    """
+    from isobatch.evaluation import LabelledFiles, evaluate_files
+    from isobatch.jobs import ModelOptions
+
+    loading = ModelOptions(model, precision, device, threads, max_batch_tokens)
+    named = inputs.named_tables(names, input_format, no_header=no_header, no_quotes=no_quotes)
+    with named as tables, shown_progress(quiet=quiet) as display:
+        files = LabelledFiles(
+            tuple(tables), label_column, text_column, pair_column, id_column, truncation
+        )
+        classifier = loading.load()
+        evaluation = evaluate_files(
+            files,
+            classifier,
+            facts=_facts(classifier, model, names),
+            num_mistakes=mistakes,
+            on_progress=display.show,
+        )
+    if html:
+        _write_page(html, evaluation, ", ".join(names))
+    if as_json or not sys.stdout.isatty():
+        sys.stdout.write(json.dumps(evaluation.as_dict(), ensure_ascii=False) + "\n")
+    else:
+        print_evaluation(evaluation)
+
+
+def _facts(classifier: "Classifier", model: str | None, names: list[str]) -> dict[str, str]:
+    from isobatch.scope import describe_scope
+
+    scope = describe_scope(classifier, model or "the bundled model")
+    return {
+        "files": ", ".join(names),
+        "checkpoint": scope.checkpoint,
+        "precision": f"{scope.precision} ({scope.precision_reason})",
+        "processor": f"{scope.processor}, {scope.instruction_set}",
+        "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
+    }
+
+
+def _write_page(path: Path, evaluation: "Evaluation", title: str) -> None:
+    from isobatch.evaluation import render_report
+
+    try:
+        path.write_text(render_report(evaluation, title), encoding="utf-8")
+    except OSError as error:
+        raise TableError(f"{path}: the page cannot be written: {error.strerror}") from error
+
+
+def print_evaluation(evaluation: "Evaluation") -> None:
+    """Verdict, classes, confusion, mistakes."""
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    low, high = evaluation.accuracy_interval
+    console.print(
+        f"accuracy {evaluation.accuracy:.2%} ({evaluation.num_correct:,} of "
+        f"{evaluation.num_texts:,}; 95 % between {low:.2%} and {high:.2%})\n"
+        f"macro F1 {evaluation.macro_f1:.4f}\n"
+        f"calibration error {evaluation.calibration_error:.2%}: sure to "
+        f"{evaluation.mean_confidence:.2%} on average\n"
+        f"{evaluation.num_truncated:,} cut, {evaluation.num_errors:,} with an error"
+    )
+    for part in _tables(evaluation):
+        console.print(part)
+
+
+def _tables(evaluation: "Evaluation") -> "Iterator[Table]":
+    yield _classes(evaluation)
+    if len(evaluation.labels) <= MAX_LABELS_SHOWN:
+        yield _confusion(evaluation)
+    if evaluation.mistakes:
+        yield _mistakes(evaluation)
+    if evaluation.errors:
+        yield _errors(evaluation)
+
+
+def _classes(evaluation: "Evaluation") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("class", "precision", "recall", "F1", "texts", "predicted")
+    for each in evaluation.classes:
+        ratios = (each.precision, each.recall, each.f1)
+        shown = ["–" if ratio is None else f"{ratio:.4f}" for ratio in ratios]
+        table.add_row(Text(each.label), *shown, f"{each.support:,}", f"{each.num_predicted:,}")
+    return table
+
+
+def _confusion(evaluation: "Evaluation") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("right label ╲ answer")
+    for label in evaluation.labels:
+        table.add_column(Text(label))
+    for label, counts in zip(evaluation.labels, evaluation.confusion, strict=True):
+        table.add_row(Text(label), *(f"{count:,}" for count in counts))
+    return table
+
+
+def _mistakes(evaluation: "Evaluation") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("surest mistakes", "right label", "answer", "score", "text")
+    for each in evaluation.mistakes:
+        text = each.text if isinstance(each.text, str) else " | ".join(each.text)
+        shown = text if len(text) <= 200 else text[:200] + "…"
+        labels = Text(each.expected), Text(each.predicted)
+        table.add_row(Text(each.place), *labels, f"{each.score:.4f}", Text(shown))
+    return table
+
+
+def _errors(evaluation: "Evaluation") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("rows without an answer", "why")
+    for each in evaluation.errors:
+        table.add_row(Text(each.place), Text(each.reason))
+    return table
