@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isobatch.cache import LogitsCache
+from isobatch.cache import Logits, LogitsCache
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
 from isobatch.core import Encoding, Precision, Prediction, TextInput, predict
 from isobatch.errors import InputError, OptionError
@@ -162,10 +162,24 @@ class Classifier:
 
         What `cache` knows is not computed again; what is computed, it keeps.
         """
-        results = self._encoder.attempt(list(texts), truncation or self.truncation)
+        results = self.encode(texts, truncation=truncation)
         encodings = [result for result in results if isinstance(result, Encoding)]
         answers = iter(self._predict(encodings, cache))
         return [next(answers) if isinstance(result, Encoding) else result for result in results]
+
+    def encode(
+        self, texts: Iterable[object], *, truncation: Truncation | None = None
+    ) -> list[Encoding | InputError]:
+        """The first half of `attempt`: each text as the model reads it, or why it cannot be."""
+        return self._encoder.attempt(list(texts), truncation or self.truncation)
+
+    def compute(
+        self, encodings: Sequence[Encoding], cache: LogitsCache | None = None
+    ) -> list[Logits]:
+        """The second half: logits of each encoding, in order, by `cache` where it knows them."""
+        if cache is None:
+            return [tuple(row) for row in self._logits(encodings).tolist()]
+        return cache.recall(encodings, self.compute)
 
     def logits(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
@@ -178,17 +192,11 @@ class Classifier:
     def _predict(
         self, encodings: Sequence[Encoding], cache: LogitsCache | None = None
     ) -> list[Prediction]:
-        compute = self._logits_rows
-        rows = cache.recall(encodings, compute) if cache is not None else compute(encodings)
         activation = self.config.head.score_activation
         return [
             predict(row, self.labels, activation, encoding)
-            for row, encoding in zip(rows, encodings, strict=True)
+            for row, encoding in zip(self.compute(encodings, cache), encodings, strict=True)
         ]
-
-    def _logits_rows(self, encodings: Sequence[Encoding]) -> Sequence[Sequence[float]]:
-        rows: list[list[float]] = self._logits(encodings).tolist()
-        return rows
 
     def _encode(
         self, texts: Sequence[TextInput], truncation: Truncation | None, first_index: int = 0

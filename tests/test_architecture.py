@@ -25,7 +25,8 @@ LEVELS = (
     ("predictor", "quantize"),
     ("agreement", "compat", "scope"),
     ("lesson", "jobs"),
-    ("evaluation",),
+    ("evaluation", "page"),
+    ("serve",),
     ("cli",),
     ("__main__",),
 )
@@ -48,7 +49,12 @@ ROOMS_OF_LIBRARY = {
     "ray": {"jobs"},
     "sklearn": {"evaluation"},
     "matplotlib": {"evaluation"},
-    "jinja2": {"evaluation"},
+    "jinja2": {"evaluation", "page"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "pydantic": {"serve"},
+    "prometheus_client": {"serve"},
     "transformers": set(),
 }
 """Where a library may be imported; one that is not named here may be imported anywhere."""

@@ -7,7 +7,8 @@ was being written when the process died has another name, which the next run ove
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -36,6 +37,7 @@ def fill_durably(
     """As write_durably; `fill` writes the content into the file that it is given.
 
     `partial` is the temporary file's name, in the same file system; by default it is a neighbour.
+    It is removed if anything fails. An error of `fill` that comes from writing is a JobError too.
     """
     partial = partial or path.with_name(path.name + PARTIAL)
     try:
@@ -45,24 +47,34 @@ def fill_durably(
             os.fsync(file.fileno())
         partial.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+    except BaseException as error:
+        with suppress(OSError):  # where it cannot be removed either, the first error says more
+            partial.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.filename in (None, str(partial), str(path)):
+            raise cannot_write(path, cause) from error
+        raise
 
 
 def append_durably(path: Path, line: bytes) -> None:
     """Append a line and sync it. A torn line, after a power cut, is the reader's to drop."""
+    with refusing_to_write(path), path.open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def refusing_to_write(path: Path) -> Iterator[None]:
+    """Make a JobError of what the operating system refuses."""
     try:
-        with path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        yield
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last."""
+    """Make what was made, renamed or removed in `folder` last."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
