@@ -30,6 +30,7 @@ ROOMS = (
     "tokens",
     "plan",
     "packed",
+    "cache",
     "numerics",
     "model",
     "precision",
@@ -39,6 +40,9 @@ ROOMS = (
     "scope",
     "agreement",
     "quantize",
+    "tables",
+    "jobs",
+    "evaluation",
     "cli",
 )
 

@@ -50,22 +50,24 @@ def fill_durably(
     except BaseException as error:
         with suppress(OSError):  # where it cannot be removed either, the first error says more
             partial.unlink(missing_ok=True)
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and cause.filename in (None, str(partial), str(path)):
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.filename is None:  # with a name, reading failed
             raise cannot_write(path, cause) from error
         raise
 
 
 def append_durably(path: Path, line: bytes) -> None:
     """Append a line and sync it. A torn line, after a power cut, is the reader's to drop."""
-    with refusing_to_write(path), path.open("ab") as file:
+    with as_job_errors(path), path.open("ab") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextmanager
-def refusing_to_write(path: Path) -> Iterator[None]:
+def as_job_errors(path: Path) -> Iterator[None]:
     """Make a JobError of what the operating system refuses."""
     try:
         yield

@@ -1,9 +1,10 @@
 """Where a job keeps what is done: OUTPUT's folder/.isobatch/OUTPUT's name.
 
 `manifest.json` says what the work is of, `chunks/` holds finished chunks, `chunks.jsonl` is the
-ledger that commits each of them, `finished.json` the digest of the finished output. It knows no
-rows and no models. Invariant: a chunk counts only if the ledger has its line and the chunk its
-digest, so that a process may die between any two instructions.
+ledger that commits each of them, `finished.json` the digest of the finished output; `replaceable`
+allows to write over what has the output's name. It knows no rows and no models. Invariant: a chunk
+counts only if the ledger has its line and the chunk its digest, so that a process may die between
+any two instructions.
 """
 
 import fcntl
@@ -25,6 +26,8 @@ from isobatch.jobs.durable import (
     digest,
     fill_durably,
     measure,
+    as_job_errors,
+    sync_folder,
     write_durably,
 )
 from isobatch.jobs.manifest import Manifest, differences
@@ -58,11 +61,9 @@ class JobFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other runs away; the lock goes with the process, however it ends."""
-        try:
+        with as_job_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("wb")
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,6 +71,8 @@ class JobFolder:
                 raise JobError(
                     f"{self.output}: another run is writing it; wait for it, or stop it"
                 ) from None
+            except OSError as error:
+                raise cannot_write(self.path / "lock", error) from error
             yield
 
     def open(self, manifest: Manifest) -> list[KeptChunk]:
@@ -88,17 +91,23 @@ class JobFolder:
                 + "; ".join(changed)
                 + ". Put it back, choose another output, or begin anew with --restart"
             )
-        if self._finished.exists() and not self.output.exists():
+        if not self._finished.exists():
+            self._refuse_foreign_output()
+        elif self.output.exists():
+            self._tidy()
+        else:
             self._begin(manifest)
         return self._kept_chunks()
 
     def forget(self) -> None:
         """Drop all work on the output; the output itself may then be replaced, and not before."""
-        try:
-            self._replaceable.touch()
-        except OSError as error:
-            raise cannot_write(self._replaceable, error) from error
+        self._allow_replacing()
         self._clear()
+
+    def _allow_replacing(self) -> None:
+        with as_job_errors(self._replaceable):
+            self._replaceable.touch()
+            sync_folder(self.path)
 
     def _read_manifest(self) -> Manifest | None:
         if not self._manifest.exists():
@@ -106,40 +115,46 @@ class JobFolder:
         try:
             manifest: Manifest = json.loads(self._manifest.read_bytes())
         except (OSError, ValueError) as error:
-            raise JobError(
-                f"{self._manifest}: cannot be read ({error}); begin anew with --restart"
-            ) from error
+            raise _unreadable(self._manifest, error) from error
+        if not isinstance(manifest, dict):
+            raise _unreadable(self._manifest, "it is no record of a job")
         return manifest
 
     def _refuse_foreign_output(self) -> None:
         if self.output.exists() and not self._replaceable.exists():
             raise JobError(
                 f"{self.output}: is there already, and there is no record of a job that wrote it; "
-                "choose another output, or replace it with --restart"
+                "move it away, choose another output, or replace it with --restart"
             )
 
     def _begin(self, manifest: Manifest) -> None:
         self._clear()
-        try:
+        with as_job_errors(self.path):
             self._chunks.mkdir()
-        except OSError as error:
-            raise cannot_write(self._chunks, error) from error
+            self.ledger.touch()
+            sync_folder(self.path.parent)
+            sync_folder(self.output.parent)
         write_durably(self._manifest, json.dumps(manifest, indent=2).encode() + b"\n")
-        self._replaceable.unlink(missing_ok=True)
 
     def _clear(self) -> None:
         """The manifest goes first: without it, nothing else counts."""
-        for path in (self._manifest, self._finished, self.ledger):
-            path.unlink(missing_ok=True)
+        with as_job_errors(self.path):
+            for path in (self._manifest, self._finished, self.ledger):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self._chunks, ignore_errors=True)
+            sync_folder(self.path)  # no ledger of before may stand beside the next manifest
+
+    def _tidy(self) -> None:
+        """Let go what a finished job needs no more."""
+        self._replaceable.unlink(missing_ok=True)
         shutil.rmtree(self._chunks, ignore_errors=True)
 
     def _kept_chunks(self) -> list[KeptChunk]:
         """Read the ledger; a torn last line, which was never committed, is cut off."""
-        content = self.ledger.read_bytes() if self.ledger.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
+        content, whole = _read_ledger(self.ledger)
         if whole != content:
             write_durably(self.ledger, whole)
-        kept = [_parse(line) for line in whole.splitlines()]
+        kept = _parse_ledger(self.ledger, whole)
         for chunk in kept if not self._finished.exists() else ():
             self._verify(chunk)
         self._num_kept = len(kept)
@@ -171,7 +186,11 @@ class JobFolder:
         """Whether the output was written, and is as it was. JobError if it was changed since."""
         if not self._finished.exists():
             return False
-        if measure(self.output) != Written(**json.loads(self._finished.read_bytes())):
+        try:
+            written = Written(**json.loads(self._finished.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise _unreadable(self._finished, error) from error
+        if measure(self.output) != written:
             raise JobError(
                 f"{self.output}: was finished, and changed since; choose another output, or "
                 "replace it with --restart"
@@ -179,22 +198,51 @@ class JobFolder:
         return True
 
     def finish(self, fill: Callable[[BinaryIO], object]) -> None:
-        """Let `fill` write the output, put it under its name, and let the chunks go."""
+        """Let `fill` write the output, put it under its name, and let the chunks go.
+
+        JobError if something else was put there since the job began.
+        """
+        self._refuse_foreign_output()
+        self._allow_replacing()  # else, after a kill below, our own output would look foreign
         fill_durably(self.output, fill, partial=self.path / "output.partial")
         record = json.dumps(asdict(measure(self.output))).encode() + b"\n"
         write_durably(self._finished, record)
-        shutil.rmtree(self._chunks, ignore_errors=True)
+        self._tidy()
 
 
 def count_kept(output: Path) -> Counts:
     """What the ledger of `output` says is done; to look on while another process works."""
     ledger = JobFolder(output).ledger
-    content = ledger.read_bytes() if ledger.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    return reduce(add, (_parse(line).counts for line in whole.splitlines()), Counts())
+    kept = _parse_ledger(ledger, _read_ledger(ledger)[1])
+    return reduce(add, (chunk.counts for chunk in kept), Counts())
+
+
+def _read_ledger(ledger: Path) -> tuple[bytes, bytes]:
+    """What it holds, and the whole lines of that."""
+    try:
+        content = ledger.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise _unreadable(ledger, error) from error
+    return content, content[: content.rfind(b"\n") + 1]
+
+
+def _parse_ledger(ledger: Path, whole: bytes) -> list[KeptChunk]:
+    try:
+        kept = [_parse(line) for line in whole.splitlines()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(ledger, error) from error
+    if [chunk.index for chunk in kept] != list(range(len(kept))):
+        raise _unreadable(ledger, "its chunks are not one after the other")
+    return kept
 
 
 def _parse(line: bytes) -> KeptChunk:
     entry = json.loads(line)
     written = Written(entry["bytes"], entry["sha256"])
     return KeptChunk(entry["chunk"], written, Counts(**entry["counts"]))
+
+
+def _unreadable(path: Path, reason: object) -> JobError:
+    return JobError(f"{path}: cannot be read ({reason}); begin anew with --restart")

@@ -5,8 +5,10 @@ nothing. Invariant: two jobs of equal manifests write equal bytes, so that one m
 """
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from isobatch.checkpoint import checkpoint_digest
 from isobatch.jobs.chunks import MAX_CHUNK_CHARACTERS, MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
@@ -67,10 +69,23 @@ def write_manifest(
             "read_characters": MAX_READ_CHARACTERS,
         },
         **asdict(provenance),
+        "versions": {**provenance.versions, **_versions_of_writers(output)},
     }
     # Through JSON and back: what is compared later has tuples as lists, as in the file.
     plain: Manifest = json.loads(json.dumps(manifest))
     return plain
+
+
+def _versions_of_writers(output: TableFile) -> dict[str, str]:
+    """Of the libraries that spell or compress the output, whose bytes may change with them."""
+    versions = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if output.compression == "gzip" else {}
+    libraries = {"jsonl": "msgspec", "parquet": "pyarrow", "zstd": "backports.zstd"}
+    for library in (libraries.get(output.format), libraries.get(output.compression)):
+        try:
+            versions |= {library: version(library)} if library else {}
+        except PackageNotFoundError:  # Python 3.14 has zstd of its own
+            continue
+    return versions
 
 
 def _table(table: TableFile) -> dict[str, object]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isobatch.cache import LogitsCache
-from isobatch.errors import InputError, JobError, OptionError
+from isobatch.errors import InputError, JobError, OptionError, TableError
 from isobatch.jobs.answers import Answer, added_values, answer_rows, count_answers
 from isobatch.jobs.chunks import Chunk, cut_chunks
 from isobatch.jobs.durable import measure
@@ -101,6 +101,14 @@ class PreparedJob:
                     "nobody writes to it"
                 )
 
+    def refuse_kept_errors(self, kept: Counts) -> None:
+        """InputError under on_error="stop" if rows that are kept already have an error."""
+        if self.job.options.on_error == "stop" and kept.errors:
+            raise InputError(
+                f"{self.job.output.path}: {kept.errors} of the {kept.rows} rows that are kept have "
+                "an error, which the run before did not stop at; begin anew with --restart"
+            )
+
     def _refuse_errors(self, chunk: Chunk, answers: Sequence[Answer]) -> None:
         for index, answer in enumerate(answers):
             if isinstance(answer, InputError):
@@ -142,5 +150,8 @@ def _writer(output: TableFile, layout: Layout, scanned: Scan) -> TableWriter:
 
 
 def _stamp(table: TableFile) -> tuple[int, int]:
-    status = table.path.stat()
+    try:
+        status = table.path.stat()
+    except OSError as error:
+        raise TableError(f"{table.path}: cannot be read any more: {error.strerror}") from error
     return status.st_size, status.st_mtime_ns

@@ -120,6 +120,7 @@ def run_job(
             folder.forget()
         kept = folder.open(prepared.manifest)
         before = reduce(add, (chunk.counts for chunk in kept), Counts())
+        prepared.refuse_kept_errors(before)
         if folder.is_finished():
             return _follow(prepared, before, (), on_progress)
         chunks = islice(prepared.chunks(), len(kept), None)
@@ -153,21 +154,32 @@ def _answer_chunks(
 ) -> Iterator[Counts]:
     """Answer and keep each chunk; yields its counts when it is kept.
 
-    While one chunk is computed, the next is read and the last is written, each by a thread.
+    While one chunk is computed, the next is read and the last is written, each by a thread. A chunk
+    of an input that was written to in between is not kept: were the input put back, no later run
+    could tell.
     """
 
     def write(chunk: Chunk, answers: Sequence[Answer], counts: Counts) -> Counts:
-        keep(chunk.index, prepared.encode(chunk, answers), counts)
+        content = prepared.encode(chunk, answers)
+        prepared.refuse_changed_input()
+        keep(chunk.index, content, counts)
         return counts
 
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         ahead: Future[Chunk | None] = reader.submit(next, chunks, None)
         behind: Future[Counts] | None = None
-        while chunk := ahead.result():
-            ahead = reader.submit(next, chunks, None)
-            answers, counts = prepared.answer(chunk, classifier, cache)
+        try:
+            while chunk := ahead.result():
+                ahead = reader.submit(next, chunks, None)
+                answers, counts = prepared.answer(chunk, classifier, cache)
+                if behind:
+                    last, behind = behind, None
+                    yield last.result()
+                behind = writer.submit(write, chunk, answers, counts)
+        except BaseException:
+            # What is being written will be kept all the same, so it is told of.
             if behind:
                 yield behind.result()
-            behind = writer.submit(write, chunk, answers, counts)
+            raise
         if behind:
             yield behind.result()

@@ -25,16 +25,17 @@ def plan_jobs(
 ) -> list[FileJob]:
     """One job that joins all inputs in `output`, or one for each where `output` is a folder.
 
-    A folder is what ends with / or is one; its files have the inputs' names. OptionError for two
-    inputs of one name, JobError for a folder that is not there.
+    A folder is what ends with / or is one; its files have the inputs' names, and it is made when
+    the first is written. OptionError for two inputs of one name, JobError if what the output is to
+    lie in is not there.
     """
     path = Path(output)
+    if not path.parent.is_dir():
+        raise JobError(f"{output}: there is no folder {path.parent}; make it first")
     if output.endswith("/") or path.is_dir():
         jobs = [_shard(each, path, options, output_format) for each in inputs]
         _refuse_same_names(jobs)
         return jobs
-    if not path.parent.is_dir():
-        raise JobError(f"{output}: there is no folder {path.parent}; make it first")
     format, compression = recognise(path.name, output_format)
     dialect = Dialect(quotes=inputs[0].dialect.quotes)
     return [FileJob(tuple(inputs), TableFile(path, format, compression, dialect), options)]

@@ -1,0 +1,131 @@
+"""Labelled files to an Evaluation: every row counts once, against the right label."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isobatch import Classifier
+from isobatch.errors import InputError, OptionError, TableError
+from isobatch.evaluation import Evaluation, LabelledFiles, evaluate_files
+from isobatch.tables import Dialect, TableFile, recognise
+
+TEXTS = ("a fine film", "a dull film", "what a mess, from start to end", "good")
+LABELS = ("POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.from_pretrained()
+
+
+def table(path: Path, content: str, **dialect: bool) -> TableFile:
+    path.write_text(content, encoding="utf-8")
+    return TableFile(path, *recognise(path.name), Dialect(**dialect))
+
+
+def lines(*rows: dict[str, object]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def evaluated(classifier: Classifier) -> Callable[..., Evaluation]:
+    def evaluate(*tables: TableFile, label_column: str = "label", **options: str) -> Evaluation:
+        return evaluate_files(LabelledFiles(tables, label_column, **options), classifier)  # type: ignore[arg-type]
+
+    return evaluate
+
+
+def test_every_row_is_held_against_its_label(
+    classifier: Classifier, evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    wrong = ("NEGATIVE", *LABELS[1:])
+    rows = "".join(f'"{text}",{label}\n' for text, label in zip(TEXTS, wrong, strict=True))
+    evaluation = evaluated(table(tmp_path / "dev.csv", f"sentence,label\n{rows}"))
+    answers = classifier(list(TEXTS))
+    right = [answer.label == label for answer, label in zip(answers, wrong, strict=True)]
+    assert (evaluation.num_texts, evaluation.num_correct) == (4, sum(right))
+    assert evaluation.accuracy == sum(right) / 4
+    worst = evaluation.mistakes[0]
+    assert (worst.place, worst.text) == ("dev.csv:2", TEXTS[0])
+    assert (worst.expected, worst.predicted) == ("NEGATIVE", "POSITIVE")
+    assert worst.score == answers[0].score
+
+
+@pytest.mark.parametrize("names", [("NEGATIVE", "POSITIVE"), ("negative", "Positive"), (0, 1)])
+def test_labels_are_names_or_indices(
+    names: tuple[object, object], evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    label_of = dict(zip(("NEGATIVE", "POSITIVE"), names, strict=True))
+    rows = [{"text": t, "gold": label_of[label]} for t, label in zip(TEXTS, LABELS, strict=True)]
+    evaluation = evaluated(table(tmp_path / "dev.jsonl", lines(*rows)), label_column="gold")
+    assert evaluation.num_texts == 4
+    assert evaluation.classes[1].support == 2
+
+
+def test_files_are_read_as_one_and_a_cached_text_counts_again(
+    evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    first = table(tmp_path / "a.tsv", "good\t1\n" * 3, header=False)
+    second = table(tmp_path / "b.tsv", "bad\t0\ngood\t1\n", header=False)
+    evaluation = evaluated(first, second, label_column="column_2")
+    assert (evaluation.num_texts, evaluation.num_correct) == (5, 5)
+    assert [each.support for each in evaluation.classes] == [1, 4]
+
+
+def test_a_row_without_an_answer_is_counted_and_named_by_its_id(
+    evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    rows = [{"id": "x7", "text": None, "label": 1}, {"id": "x8", "text": "bad", "label": 1}]
+    evaluation = evaluated(table(tmp_path / "d.jsonl", lines(*rows)), id_column="id")
+    assert (evaluation.num_texts, evaluation.num_errors) == (1, 1)
+    assert (evaluation.errors[0].place, evaluation.errors[0].reason) == (
+        "d.jsonl:1 (id x7)",
+        "text is null",
+    )
+    assert evaluation.mistakes[0].place == "d.jsonl:2 (id x8)"
+
+
+def test_a_text_that_is_too_long_is_an_error_only_if_asked(
+    evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    rows = [{"text": "word " * 600, "label": 1}, {"text": "good", "label": 1}]
+    file = table(tmp_path / "long.jsonl", lines(*rows))
+    assert (evaluated(file).num_texts, evaluated(file).num_truncated) == (2, 1)
+    assert evaluated(file, truncation="error").num_errors == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "error", "words"),
+    [
+        ("text,label\ngood,1\nbad,2\n", {}, InputError, "d.csv:3"),
+        ("text,label\ngood,\n", {}, InputError, "d.csv:2: the label is missing"),
+        ("text,label\n", {}, InputError, "at least one row"),
+        ("text,label\ngood,1\n", {"label_column": "gold"}, OptionError, "it has text, label"),
+        ("a,b,label\ng,b,1\n", {}, OptionError, "which column is the text?"),
+        ("text,label\ngood\n", {}, TableError, "d.csv:2"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named(
+    content: str,
+    options: dict[str, str],
+    error: type[Exception],
+    words: str,
+    evaluated: Callable[..., Evaluation],
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(error, match="(?s)" + words.replace("?", r"\?").replace(".", r"\.")):
+        evaluated(table(tmp_path / "d.csv", content), **options)
+
+
+def test_labels_are_looked_at_before_anything_is_computed(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute(*arguments: object) -> None:
+        raise AssertionError("computed before the last label was known to be one")
+
+    monkeypatch.setattr(Classifier, "compute", compute)
+    file = table(tmp_path / "d.csv", "text,label\n" + "good,1\n" * 5000 + "bad,nonsense\n")
+    with pytest.raises(InputError, match=r"nonsense.*d\.csv:5002"):
+        evaluate_files(LabelledFiles((file,), "label"), classifier)
