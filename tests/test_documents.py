@@ -2,12 +2,17 @@
 
 import doctest
 import re
+import shlex
 import sys
 import warnings
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from isobatch.cli import app
 from isobatch.errors import MissingAttentionMaskWarning
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +36,39 @@ def test_the_readme_s_snippets_run_and_print_what_it_says() -> None:
         )
     assert tried > 10
     assert failed == 0
+
+
+def test_the_snippets_about_files_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    document = str(ROOT / "docs/files.md")
+    failed, tried = doctest.testfile(document, module_relative=False, optionflags=flags)
+    assert tried > 5
+    assert failed == 0, capsys.readouterr().out
+
+
+def test_the_commands_about_files_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "text,label\na fine film,1\na dull one,0\n"
+    for name in ("reviews.csv", "dev.csv"):
+        Path(name).write_text(rows)
+    for name in ("a.jsonl", "b.jsonl"):
+        Path(name).write_text('{"text": "good"}\n')
+    Path("shards").mkdir()
+    pq.write_table(pa.table({"text": ["good"]}), "shards/one.parquet")
+    commands = commands_in(ROOT / "docs/files.md")
+    assert len(commands) >= 5
+    for command in commands:
+        ran = CliRunner().invoke(app, [*command[1:], "--precision", "int8"])
+        assert ran.exit_code == 0, (command, ran.output, ran.exception)
+
+
+def commands_in(document: Path) -> list[list[str]]:
+    """The command lines of a document that are neither piped nor need another machine."""
+    lines = re.findall(r"^isobatch .*$", document.read_text(encoding="utf-8"), flags=re.M)
+    return [shlex.split(line, comments=True) for line in lines if "|" not in line]
 
 
 def test_generated_parts_are_fresh() -> None:

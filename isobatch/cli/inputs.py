@@ -45,9 +45,17 @@ NoQuotes = Annotated[
 
 @contextmanager
 def named_tables(
-    names: Sequence[str], format: Format | None, *, no_header: bool, no_quotes: bool
+    names: Sequence[str],
+    format: Format | None,
+    *,
+    no_header: bool,
+    no_quotes: bool,
+    output: str | None = None,
 ) -> Iterator[list[TableFile]]:
-    """The files that `names` stand for; stdin is read to its end into a temporary file."""
+    """The files that `names` stand for; stdin is read to its end into a temporary file.
+
+    `output` is no input, though a folder or pattern that is named may hold it.
+    """
     dialect = Dialect(header=not no_header, quotes=not no_quotes)
     if list(names) == [STDIN]:
         if sys.stdin.isatty():
@@ -60,5 +68,5 @@ def named_tables(
         return
     if STDIN in names:
         raise OptionError("stdin (-) cannot be one of several inputs; name files, or pipe all in")
-    paths = expand_inputs(names)
+    paths = expand_inputs(names, Path(output) if output else None)
     yield [TableFile(path, *recognise(path.name, format), dialect) for path in paths]

@@ -86,7 +86,9 @@ def run(
         ray=RayOptions(ray_address, workers, threads or 1, ray_wait) if engine == "ray" else None,
         restart=restart,
     )
-    named = inputs.named_tables(names, input_format, no_header=no_header, no_quotes=no_quotes)
+    named = inputs.named_tables(
+        names, input_format, no_header=no_header, no_quotes=no_quotes, output=output
+    )
     with named as tables, shown_progress(quiet=quiet) as display, _interruptible(request, display):
         outcome = _compute(tables, request, display)
     _conclude(outcome, report, quiet=quiet)

@@ -13,8 +13,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,11 +20,11 @@ from isobatch.errors import JobError
 from isobatch.jobs.durable import (
     Written,
     append_durably,
+    as_job_errors,
     cannot_write,
     digest,
     fill_durably,
     measure,
-    as_job_errors,
     sync_folder,
     write_durably,
 )
@@ -208,13 +206,6 @@ class JobFolder:
         record = json.dumps(asdict(measure(self.output))).encode() + b"\n"
         write_durably(self._finished, record)
         self._tidy()
-
-
-def count_kept(output: Path) -> Counts:
-    """What the ledger of `output` says is done; to look on while another process works."""
-    ledger = JobFolder(output).ledger
-    kept = _parse_ledger(ledger, _read_ledger(ledger)[1])
-    return reduce(add, (chunk.counts for chunk in kept), Counts())
 
 
 def _read_ledger(ledger: Path) -> tuple[bytes, bytes]:

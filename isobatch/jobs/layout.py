@@ -11,6 +11,7 @@ from isobatch.errors import OptionError
 from isobatch.jobs.options import AnswerOptions
 from isobatch.tables import AddedField, Rows
 
+TEXT_COLUMN = "text"
 USUAL_NAMES = ("sentence", "content", "review", "comment", "message", "document", "body", "tweet")
 """What people call the column, if not "text"."""
 
@@ -49,7 +50,11 @@ def lay_out(columns: Sequence[str], labels: tuple[str, ...], options: AnswerOpti
     OptionError for a column that the input lacks, for none that is the obvious text, and for an
     added name that the input has already.
     """
-    read = choose_columns(columns, options.text_column, options.pair_column, options.id_column)
+    named = (options.text_column, options.pair_column, options.id_column)
+    if columns:
+        read = choose_columns(columns, *named)
+    else:  # only a file of no JSON objects, such as an empty shard, tells none
+        read = ReadColumns(named[0] or TEXT_COLUMN, *named[1:])
     kept = _kept_columns(columns, options)
     added = tuple(_added_fields(labels, options))
     if taken := [field.name for field in added if field.name in kept]:
@@ -90,8 +95,8 @@ def find_text_column(columns: Sequence[str]) -> str:
     if len(columns) == 1:
         return columns[0]
     by_name = {name.strip().lower(): name for name in columns}
-    if "text" in by_name:
-        return by_name["text"]
+    if TEXT_COLUMN in by_name:
+        return by_name[TEXT_COLUMN]
     usual = [by_name[name] for name in USUAL_NAMES if name in by_name]
     if len(usual) == 1:
         return usual[0]
@@ -102,7 +107,7 @@ def find_text_column(columns: Sequence[str]) -> str:
 
 
 def _kept_columns(columns: Sequence[str], options: AnswerOptions) -> tuple[str, ...]:
-    if options.columns is None:
+    if options.columns is None or not columns:
         return tuple(columns)
     for name in options.columns:
         check_column(name, columns)

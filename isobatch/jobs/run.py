@@ -96,6 +96,7 @@ def run_stream(
     )
     progress = _follow(prepared, Counts(), steps, on_progress)
     stream.flush()
+    prepared.refuse_changed_input()
     return Outcome(("-",), progress, provenance, classifier.max_tokens)
 
 
@@ -173,8 +174,8 @@ def _answer_chunks(
                 ahead = reader.submit(next, chunks, None)
                 answers, counts = prepared.answer(chunk, classifier, cache)
                 if behind:
-                    last, behind = behind, None
-                    yield last.result()
+                    kept, behind = behind.result(), None
+                    yield kept
                 behind = writer.submit(write, chunk, answers, counts)
         except BaseException:
             # What is being written will be kept all the same, so it is told of.

@@ -12,18 +12,19 @@ from isobatch.errors import OptionError, TableError
 from isobatch.tables.formats import ENDINGS, is_known
 
 
-def expand_inputs(inputs: Sequence[str]) -> list[Path]:
+def expand_inputs(inputs: Sequence[str], leave_out: Path | None = None) -> list[Path]:
     """The files that `inputs` name: files, patterns such as "part-*.csv", and folders.
 
     A pattern counts as one only where no file has that literal name. A folder gives its own files
-    whose endings are known, without hidden files and subfolders. TableError for a name that matches
+    whose endings are known, without hidden files and subfolders. `leave_out` is left out of both:
+    the output, which stands there from an earlier run. TableError for a name that matches
     nothing, a folder without such files, or a file that cannot be opened. OptionError for a file
     that is named twice.
     """
     sources: dict[Path, str] = {}
     paths: list[Path] = []
     for name in inputs:
-        for path in _expand(name):
+        for path in _expand(name, leave_out):
             _refuse_unreadable(path)
             real = path.resolve()
             if real in sources:
@@ -36,16 +37,16 @@ def expand_inputs(inputs: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _expand(name: str) -> list[Path]:
+def _expand(name: str, leave_out: Path | None) -> list[Path]:
     path = Path(name)
     try:
         if path.is_dir():
-            return _files_of_folder(path)
+            return _files_of_folder(path, leave_out)
         if path.exists() or not any(mark in name for mark in "*?["):
             return [path]
         # Path.glob takes no absolute pattern, and finds hidden files too
         found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-        matches = [match for match in map(Path, found) if not match.is_dir()]
+        matches = [m for m in map(Path, found) if not m.is_dir() and not _same(m, leave_out)]
     except OSError as error:
         raise unreadable(path, error) from error
     if not matches:
@@ -53,8 +54,12 @@ def _expand(name: str) -> list[Path]:
     return matches
 
 
-def _files_of_folder(folder: Path) -> list[Path]:
-    files = sorted(_known_files(folder))
+def _same(path: Path, other: Path | None) -> bool:
+    return other is not None and path.resolve() == other.resolve()
+
+
+def _files_of_folder(folder: Path, leave_out: Path | None) -> list[Path]:
+    files = sorted(path for path in _known_files(folder) if not _same(path, leave_out))
     if not files:
         raise TableError(
             f"{folder}: this folder holds no file with a known ending ({', '.join(ENDINGS)}); name "

@@ -108,3 +108,13 @@ def test_a_file_that_is_named_twice(folder: Path) -> None:
     for inputs in (("b.csv", "b.csv"), ("*.jsonl.gz", "b.csv", "."), ("b.csv", "link.csv")):
         with pytest.raises(OptionError, match=r"is named twice, by .* leave one of them out"):
             names(*inputs)
+
+
+def test_the_output_of_an_earlier_run_is_no_input(tmp_path: Path) -> None:
+    for name in ("a.csv", "out.csv"):
+        (tmp_path / name).write_text("text\n")
+    out = tmp_path / "out.csv"
+    for name in (str(tmp_path), str(tmp_path / "*.csv")):
+        assert expand_inputs([name], leave_out=out) == [tmp_path / "a.csv"]
+        assert out in expand_inputs([name])
+    assert expand_inputs([str(out)], leave_out=out) == [out]

@@ -1,0 +1,231 @@
+"""File jobs against the same texts in memory, and the memory of ever longer files.
+
+`python -m benchmarks.files` writes one JSON file under results/files and prints its tables. It
+knows Isobatch alone. Invariant: every figure is taken in a process of its own, and all contestants
+have their turn before any has its second.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import multiprocessing
+import os
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine, installed_version, usable_cores
+from benchmarks.texts import distinct, read_corpora
+
+RESULTS = Path(__file__).parent / "results/files"
+FORMATS = ("csv", "jsonl", "parquet", "csv.gz")
+LEAST_SHARE, MOST_GROWTH_MB = 0.95, 150
+SHORT_ROWS, LONG_ROWS, DISTINCT_ROWS = 10_000, 1_000_000, 200_000
+"""The distinct rows fill the cache of logits; the long file repeats 7,600 texts."""
+
+
+def time_logits(folder: Path, precision: str) -> float:
+    """Seconds of `Classifier.logits` on the texts, which are in memory."""
+    classifier = _classifier(precision)
+    texts = [row[1] for row in _read_rows(folder / "rows.json")]
+    classifier.logits(texts[:200])
+    began = time.perf_counter()
+    classifier.logits(texts)
+    return time.perf_counter() - began
+
+
+def time_job(folder: Path, precision: str, ending: str) -> float:
+    """Seconds of the whole job but for loading: reading through, answering, writing, syncing."""
+    from isobatch.jobs.manifest import describe_provenance
+    from isobatch.jobs.options import AnswerOptions
+    from isobatch.jobs.prepare import prepare_job
+    from isobatch.jobs.run import run_job
+    from isobatch.jobs.shards import plan_jobs
+    from isobatch.tables import TableFile, recognise
+
+    classifier = _classifier(precision)
+    provenance = describe_provenance(classifier)
+    classifier.logits(["warm"] * 200)
+    path = folder / f"rows.{ending}"
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        table = TableFile(path, *recognise(path.name))
+        began = time.perf_counter()
+        (job,) = plan_jobs([table], f"{out}/out.{ending}", AnswerOptions())
+        run_job(prepare_job(job, classifier.labels, provenance), classifier)
+        return time.perf_counter() - began
+
+
+def peak_memory(folder: Path, precision: str, name: str) -> dict[str, float]:
+    """Seconds and peak resident megabytes of a process that runs a job."""
+    from isobatch.jobs import AnswerOptions, ModelOptions, plan_jobs, run_files
+    from isobatch.tables import TableFile
+
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        table = TableFile(folder / name, "csv", "none")
+        jobs = plan_jobs([table], f"{out}/out.csv", AnswerOptions())
+        outcome = run_files(jobs, ModelOptions(precision=precision))  # type: ignore[arg-type]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return {"rows": outcome.progress.num_rows, "seconds": outcome.progress.seconds, "mb": peak}
+
+
+def _classifier(precision: str) -> Any:
+    from isobatch import Classifier
+
+    return Classifier.from_pretrained(precision=precision)  # type: ignore[arg-type]
+
+
+def alone(action: Callable[..., Any], *arguments: object) -> Any:
+    """What `action` returns in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(action, arguments)
+
+
+def measure(data: Path, precision: str, rounds: int) -> dict[str, Any]:
+    """Measure everything; returns the result as it is written."""
+    machine = describe_machine()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = _write_rows(folder, data)
+        seconds: dict[str, list[float]] = {each: [] for each in ("memory", *FORMATS)}
+        for turn in range(rounds):
+            _say(f"round {turn + 1} of {rounds}: {len(rows):,} rows in {precision}")
+            seconds["memory"].append(alone(time_logits, folder, precision))
+            for ending in FORMATS:
+                seconds[ending].append(alone(time_job, folder, precision, ending))
+        sizes = []
+        for title, texts in _long_files(data).items():
+            _write_csv(folder / "long.csv", texts)
+            _say(f"memory: {title}")
+            sizes.append({"title": title, **alone(peak_memory, folder, precision, "long.csv")})
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine,
+        "versions": {each: installed_version(each) for each in ("isobatch", "torch", "pyarrow")},
+        "precision": precision,
+        "threads": usable_cores(),
+        "rows": len(rows),
+        "seconds": seconds,
+        "memory": sizes,
+    }
+
+
+def _long_files(data: Path) -> dict[str, Iterable[str]]:
+    sst2, agnews = read_corpora(data)
+    repeated = (agnews[index % len(agnews)] for index in range(LONG_ROWS))
+    return {
+        f"{SHORT_ROWS:,} rows, AG News repeated": (agnews * 2)[:SHORT_ROWS],
+        f"{DISTINCT_ROWS:,} rows, no two equal, SST-2": distinct(sst2, DISTINCT_ROWS),
+        f"{LONG_ROWS:,} rows, AG News repeated": repeated,
+    }
+
+
+def _write_rows(folder: Path, data: Path) -> list[tuple[int, str]]:
+    """All texts once, shuffled, with a number beside each, in every format."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    sst2, agnews = read_corpora(data)
+    texts = list(dict.fromkeys([*sst2, *agnews]))
+    random.Random(0).shuffle(texts)
+    rows = list(enumerate(texts))
+    (folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    lines = (json.dumps({"id": number, "text": text}) + "\n" for number, text in rows)
+    (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    pq.write_table(pa.table({"id": range(len(rows)), "text": texts}), folder / "rows.parquet")
+    _write_csv(folder / "rows.csv", texts)
+    (folder / "rows.csv.gz").write_bytes(gzip.compress((folder / "rows.csv").read_bytes()))
+    return rows
+
+
+def _write_csv(path: Path, texts: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text"])
+        writer.writerows(enumerate(texts))
+
+
+def _read_rows(path: Path) -> list[tuple[int, str]]:
+    rows: list[tuple[int, str]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def render(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    seconds = {name: statistics.median(each) for name, each in result["seconds"].items()}
+    memory = seconds["memory"]
+    lines = [
+        f"{result['rows']:,} rows, no two texts equal, the bundled model in {result['precision']}:",
+        "",
+        "| | seconds | rows/s | of `Classifier.logits` |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {'texts in memory' if name == 'memory' else f'`{name}` to `{name}`'} "
+            f"| {each:.2f} | {result['rows'] / each:,.0f} | {memory / each:.1%} |"
+            for name, each in seconds.items()
+        ),
+        "",
+        "| file | seconds | peak memory, MB |",
+        "|---|---:|---:|",
+        *(
+            f"| {each['title']} | {each['seconds']:.1f} | {each['mb']:.0f} |"
+            for each in result["memory"]
+        ),
+        "",
+        *_bars(result, seconds),
+        "",
+        f"{result['date']}, {result['machine']['cpu']}, {result['threads']} threads, medians of "
+        f"{len(result['seconds']['memory'])} rounds; "
+        + ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+        + ".",
+    ]
+    return "\n".join(lines)
+
+
+def _bars(result: dict[str, Any], seconds: dict[str, float]) -> Sequence[str]:
+    share = min(seconds["memory"] / seconds[name] for name in FORMATS)
+    short, *long = (each["mb"] for each in result["memory"])
+    growth = max(long) - short
+    return [
+        f"- {_verdict(share >= LEAST_SHARE)}: the slowest format's share of the throughput of "
+        f"`Classifier.logits`: {share:.1%} (wanted at least {LEAST_SHARE:.0%})",
+        f"- {_verdict(growth <= MOST_GROWTH_MB)}: peak memory over that of {SHORT_ROWS:,} rows: "
+        f"{growth:+.0f} MB (wanted at most {MOST_GROWTH_MB})",
+    ]
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "**missed**"
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure, write the result, and print it."""
+    default_data = os.environ.get("ISOBATCH_DATA", Path(__file__).parents[2] / "shared/data")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.files", description=__doc__)
+    parser.add_argument("--data", type=Path, default=default_data, help="default: ISOBATCH_DATA")
+    parser.add_argument("--precision", default="int8", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON file")
+    options = parser.parse_args()
+    result = measure(options.data, options.precision, options.rounds)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.fromisoformat(result["date"]).strftime("%Y-%m-%dT%H%M%SZ")
+    path = options.out / f"{stamp}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(render(result))
+    _say(f"written to {path.name}")
+
+
+if __name__ == "__main__":
+    main()

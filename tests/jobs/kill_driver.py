@@ -1,0 +1,298 @@
+"""Kill a job before each of its operations on files, one process each, and see what comes of it.
+
+python kill_driver.py CHECKPOINT FOLDER OUTPUT_NAME SCENARIO STRIDE FAULT: prints JSON with the
+number of operations, of which every STRIDEth is died at, and everything that broke. Processes are
+forked, since to load torch takes seconds. An operation is what Python audits (open, rename, remove,
+mkdir, rmdir), and fsync.
+"""
+
+import gzip  # noqa: F401  # here rather than in each fork, as are the next two
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow  # type: ignore[import-untyped]
+import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401
+
+from isobatch import cache
+from isobatch.core import Encoding
+from isobatch.errors import JobError
+from isobatch.jobs import chunks, durable, folder
+from isobatch.jobs.manifest import Provenance, describe_provenance
+from isobatch.jobs.options import AnswerOptions, ModelOptions
+from isobatch.jobs.prepare import FileJob, prepare_job
+from isobatch.jobs.run import run_job
+from isobatch.jobs.summary import Counts
+from isobatch.predictor import Classifier
+from isobatch.tables import TableFile, recognise
+
+OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
+ROWS_OF_A_CHUNK = 3
+TEXTS = ["good film", "nice day", "its plot", "good film", "not sure", "nice day", "plot"]
+
+DONE, REFUSED = 0, 7
+
+
+class Driver:
+    """One output and one way to break it; each run is a process of its own."""
+
+    def __init__(self, checkpoint: Path, place: Path, output: str, stride: int) -> None:
+        model = ModelOptions(model=str(checkpoint), threads=1)
+        self._classifier: Classifier = model.load()
+        self._provenance: Provenance = describe_provenance(self._classifier)
+        self.place = place
+        self.input = place / "rows.csv"
+        self.output = place / output
+        self.told = place / "told"
+        self.stride = stride
+
+    def clear(self) -> None:
+        """Nothing but the input."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir()
+        self.input.write_text("text\n" + "".join(f"{text}\n" for text in TEXTS))
+
+    def run(self, kill_at: int = 0, *, restart: bool = False, prefix: str = "") -> int:
+        """The status of a process that runs the job, and kills itself at an operation."""
+        if child := os.fork():
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        try:
+            os._exit(self._run(kill_at, restart, prefix))
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+
+    def _run(self, kill_at: int, restart: bool, prefix: str) -> int:
+        files = [TableFile(path, *recognise(path.name)) for path in (self.input, self.output)]
+        job = FileJob((files[0],), files[1], AnswerOptions(logits=True, prefix=prefix))
+        prepared = prepare_job(job, self._classifier.labels, self._provenance)
+        count = count_operations(self.place, kill_at)
+        try:
+            progress = run_job(prepared, self._classifier, restart=restart)
+        except JobError as error:
+            print(error, file=sys.stderr, flush=True)  # noqa: T201
+            return REFUSED
+        counted = count()
+        self.told.write_text(f"{progress.kept.rows} {progress.done.rows} {counted}")
+        return DONE
+
+    def rows_told(self) -> tuple[int, int, int]:
+        """Of the last run that ended: rows there already, rows done, operations."""
+        kept, done, operations = map(int, self.told.read_text().split())
+        return kept, done, operations
+
+    def rows_in_ledger(self) -> int:
+        ledger = folder.JobFolder(self.output).ledger
+        lines = ledger.read_text().splitlines() if ledger.exists() else []
+        return sum(json.loads(line)["counts"]["rows"] for line in lines)
+
+    def content(self) -> bytes | None:
+        return self.output.read_bytes() if self.output.exists() else None
+
+    def leftovers(self) -> list[str]:
+        """What a finished job should have let go."""
+        work = folder.JobFolder(self.output).path
+        return [each.name for each in work.iterdir() if each.name not in KEPT_WHEN_FINISHED]
+
+
+KEPT_WHEN_FINISHED = ("manifest.json", "chunks.jsonl", "finished.json", "lock")
+
+
+def count_operations(place: Path, kill_at: int) -> Callable[[], int]:
+    """Count operations under `place` from now on, and die before number `kill_at`."""
+    count = 0
+
+    def operation() -> None:
+        nonlocal count
+        count += 1
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if event in OPERATIONS and str(arguments[0]).startswith(str(place)):
+            operation()
+
+    sync = os.fsync
+
+    def counted_sync(descriptor: int) -> None:
+        operation()
+        sync(descriptor)
+
+    os.fsync = counted_sync
+    sys.addaudithook(audit)
+    return lambda: count
+
+
+# ----------------------------------------------------------------------------------- scenarios
+
+
+def begin_anew(driver: Driver) -> dict[str, object]:
+    """A job with nothing there; whatever is killed, the same call ends in the same bytes."""
+    driver.clear()
+    assert driver.run() == DONE
+    expected, (_, _, operations) = driver.content(), driver.rows_told()
+    broken = []
+    for kill_at in range(1, operations + 1, driver.stride):
+        driver.clear()
+        if driver.run(kill_at) != -signal.SIGKILL:
+            broken.append(f"{kill_at}: not killed")
+        if driver.content() not in (None, expected):
+            broken.append(f"{kill_at}: half-written")
+        ledger = driver.rows_in_ledger()
+        broken += [f"{kill_at}: {fault}" for fault in faults_of_end(driver, expected, ledger)]
+    return {"operations": operations, "broken": broken}
+
+
+def faults_of_end(driver: Driver, expected: bytes | None, ledger: int) -> list[str]:
+    """Run to the end, and compare with the unbroken run and with what the ledger said."""
+    if driver.run() != DONE:
+        return ["does not go on"]
+    kept, done, _ = driver.rows_told()
+    faults = [] if driver.content() == expected else ["other bytes"]
+    faults += [] if (kept, kept + done) == (ledger, len(TEXTS)) else ["wrong counts"]
+    return faults + [f"left {name}" for name in driver.leftovers()]
+
+
+def replace_another(driver: Driver) -> dict[str, object]:
+    """--restart over the finished output of another job, which stays whole until it is replaced.
+
+    Without --restart, the call after a kill must go on or refuse; with it, it must succeed.
+    """
+
+    driver.clear()
+    assert driver.run(prefix="other_") == DONE
+    other, saved = driver.content(), driver.place.with_suffix(".saved")
+    shutil.copytree(driver.place, saved, dirs_exist_ok=True)
+    assert driver.run() == REFUSED
+    assert driver.run(restart=True) == DONE
+    expected, (_, _, operations) = driver.content(), driver.rows_told()
+    broken = []
+    for kill_at in range(1, operations + 1, driver.stride):
+        shutil.rmtree(driver.place)
+        shutil.copytree(saved, driver.place)
+        driver.run(kill_at, restart=True)
+        found = driver.content()
+        if found not in (other, expected):
+            broken.append(f"{kill_at}: half-written")
+        status = driver.run()
+        if (status, driver.content()) not in ((DONE, expected), (REFUSED, found)):
+            broken.append(f"{kill_at}: neither goes on nor refuses")
+        if driver.run(restart=True) != DONE or driver.content() != expected:
+            broken.append(f"{kill_at}: cannot begin anew")
+    return {"operations": operations, "broken": broken}
+
+
+def write_deleted_again(driver: Driver) -> dict[str, object]:
+    """A finished output was deleted: it is made anew, and that may be killed too."""
+    driver.clear()
+    assert driver.run() == DONE
+    expected = driver.content()
+    driver.output.unlink()
+    assert driver.run() == DONE
+    _, done, operations = driver.rows_told()
+    assert done == len(TEXTS)
+    broken = []
+    for kill_at in range(1, operations + 1, driver.stride):
+        driver.output.unlink()
+        driver.run(kill_at)
+        if driver.content() not in (None, expected):
+            broken.append(f"{kill_at}: half-written")
+        if driver.run() != DONE or driver.content() != expected:
+            broken.append(f"{kill_at}: other bytes")
+    return {"operations": operations, "broken": broken}
+
+
+def kill_again_and_again(driver: Driver) -> dict[str, object]:
+    """Each run is killed at a random operation, until one ends."""
+    driver.clear()
+    assert driver.run() == DONE
+    expected, (_, _, operations) = driver.content(), driver.rows_told()
+    broken, kills = [], 0
+    for seed in range(8):
+        driver.clear()
+        dice = random.Random(seed)
+        while (status := driver.run(dice.randint(1, operations))) == -signal.SIGKILL:
+            kills += 1
+        if status != DONE or driver.content() != expected:
+            broken.append(f"seed {seed}: status {status}")
+    return {"operations": operations, "broken": broken, "kills": kills}
+
+
+# -------------------------------------------------------------------------------------- faults
+
+
+def write_in_place() -> None:
+    """The output and all else is written under its own name."""
+
+    def fill(path: Path, write: Callable[..., object], *, partial: Path | None = None) -> None:
+        with path.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    durable.fill_durably = fill
+    folder.fill_durably = fill
+
+
+def commit_before_writing() -> None:
+    """The ledger has a chunk's line before there is the chunk."""
+    kept = folder.write_durably
+
+    def commit(self: folder.JobFolder, index: int, content: bytes, counts: Counts) -> None:
+        line = {"chunk": index, "bytes": len(content), "sha256": durable.digest(content).sha256}
+        entry = json.dumps(line | {"counts": counts.as_dict()})
+        durable.append_durably(self.ledger, entry.encode() + b"\n")
+        kept(self._chunk_path(index), content)
+        self._num_kept += 1
+
+    folder.JobFolder.commit = commit  # type: ignore[method-assign]
+
+
+def answer_from_memory() -> None:
+    """What was computed before comes back with another last bit."""
+    recall = cache.LogitsCache.recall
+
+    def inexact(
+        self: cache.LogitsCache,
+        encodings: Sequence[Encoding],
+        compute: Callable[[list[Encoding]], Sequence[Sequence[float]]],
+    ) -> list[cache.Logits]:
+        known = [cache.encoding_key(each) in self._kept for each in encodings]
+        rows = recall(self, encodings, compute)
+        return [
+            tuple(value * (1 + 2**-23) for value in row) if hit else row
+            for row, hit in zip(rows, known, strict=True)
+        ]
+
+    cache.LogitsCache.recall = inexact  # type: ignore[method-assign]
+
+
+ALL = (
+    begin_anew,
+    replace_another,
+    write_deleted_again,
+    kill_again_and_again,
+    write_in_place,
+    commit_before_writing,
+    answer_from_memory,
+)
+
+
+def main() -> None:
+    by_name = {each.__name__: each for each in ALL}
+    checkpoint, place, output, scenario, stride, fault = sys.argv[1:]
+    chunks.MAX_CHUNK_ROWS = ROWS_OF_A_CHUNK
+    if fault != "none":
+        by_name[fault]()
+    driver = Driver(Path(checkpoint), Path(place), output, int(stride))
+    print(json.dumps(by_name[scenario](driver)))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

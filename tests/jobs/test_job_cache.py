@@ -1,0 +1,202 @@
+"""Equal texts are computed once, and what is remembered has the bits of computing anew."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jobs.small_jobs import TEXTS, command, read_rows, small_checkpoint, write_rows
+
+from isobatch import Classifier, predictor
+from isobatch.cache import LogitsCache, encoding_key
+from isobatch.core import Encoding, Prediction
+from isobatch.errors import InputError, OptionError
+from isobatch.jobs import chunks
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_checkpoint(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def classifier(checkpoint: Path) -> Classifier:
+    return Classifier.from_pretrained(checkpoint)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The ids of every sequence that is packed for the model, one by one."""
+    ids: list[tuple[int, ...]] = []
+    pack = predictor.pack
+
+    def packed(encodings: Sequence[Encoding], padding_idx: int | None) -> object:
+        ids.extend(tuple(encoding.input_ids) for encoding in encodings)
+        return pack(encodings, padding_idx)
+
+    monkeypatch.setattr(predictor, "pack", packed)
+    return ids
+
+
+class Computer:
+    """Stands for a model: logits of an encoding, and a record of what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, ...]] = []
+
+    def __call__(self, encodings: Sequence[Encoding]) -> list[tuple[float, ...]]:
+        self.asked += [tuple(each.input_ids) for each in encodings]
+        return [(float(each.input_ids[0]), -1.0) for each in encodings]
+
+
+def encodings(*numbers: int) -> list[Encoding]:
+    return [Encoding([number], [0]) for number in numbers]
+
+
+def recalled(cache: LogitsCache, computer: Computer, *numbers: int) -> list[tuple[int, ...]]:
+    """Ask for these, check what comes, and say which were computed."""
+    computer.asked.clear()
+    rows = cache.recall(encodings(*numbers), computer)
+    assert rows == [(float(number), -1.0) for number in numbers]
+    return computer.asked
+
+
+# -------------------------------------------------------------------------------------- the cache
+
+
+def test_equal_encodings_of_one_call_are_computed_once() -> None:
+    cache, computer = LogitsCache(), Computer()
+    assert recalled(cache, computer, 1, 2, 1, 1) == [(1,), (2,)]
+    assert (cache.hits, len(cache)) == (2, 2)
+    assert recalled(cache, computer, 2, 3) == [(3,)]
+    assert (cache.hits, len(cache)) == (3, 3)
+
+
+def test_what_was_used_least_lately_makes_room() -> None:
+    cache, computer = LogitsCache(3), Computer()
+    recalled(cache, computer, 1, 2, 3)
+    recalled(cache, computer, 1)
+    recalled(cache, computer, 4)
+    assert len(cache) == 3
+    assert recalled(cache, computer, 1, 3, 4) == []
+    assert recalled(cache, computer, 2) == [(2,)]
+    assert recalled(cache, computer, 3, 4) == []
+    assert recalled(cache, computer, 1) == [(1,)]
+
+
+@pytest.mark.parametrize("bound", [0, 1, 5])
+def test_the_bound_holds_also_after_a_call_beyond_it(bound: int) -> None:
+    cache, computer = LogitsCache(bound), Computer()
+    assert recalled(cache, computer, *range(20), *range(20)) == [(number,) for number in range(20)]
+    assert len(cache) == bound
+    assert cache.hits == 20
+    newest = list(range(20 - bound, 20))
+    assert recalled(cache, computer, *newest) == []
+
+
+def test_nothing_to_ask_is_nothing_computed() -> None:
+    cache = LogitsCache()
+    assert recalled(cache, Computer()) == []
+    assert cache.recall([], lambda _: pytest.fail("asked for nothing")) == []
+
+
+def test_a_bound_below_zero_is_refused() -> None:
+    with pytest.raises(OptionError, match="-1"):
+        LogitsCache(-1)
+
+
+def test_a_failure_keeps_nothing() -> None:
+    cache = LogitsCache()
+
+    def fail(_: Sequence[Encoding]) -> list[tuple[float, ...]]:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        cache.recall(encodings(1), fail)
+    assert len(cache) == cache.hits == 0
+
+
+def test_encodings_that_the_model_reads_differently_have_keys_of_their_own() -> None:
+    read = [([1, 2], [0, 0]), ([1, 2], [0, 1]), ([1], [0]), ([1, 2, 0], [0, 0, 0]), ([], [])]
+    read += [([1, 2, 0, 0], [0] * 4), ([2, 1], [0, 0])]
+    assert len({encoding_key(Encoding(*each)) for each in read}) == len(read)
+    assert encoding_key(Encoding([1], [0], truncated=True)) == encoding_key(Encoding([1], [0]))
+
+
+# --------------------------------------------------------------------------------- the classifier
+
+
+@settings(max_examples=60)
+@given(
+    texts=st.lists(
+        st.sampled_from([*TEXTS, "", "NICE", " nice ", "a " * 60, "a " * 50, None, 7, "\ud800"]),
+        max_size=25,
+    ),
+    bound=st.integers(min_value=0, max_value=9),
+    cuts=st.lists(st.integers(min_value=1, max_value=7), min_size=25, max_size=25),
+)
+def test_with_any_cache_every_text_has_the_answer_it_has_alone(
+    classifier: Classifier, texts: list[object], bound: int, cuts: list[int]
+) -> None:
+    cache = LogitsCache(bound)
+    answers: list[Prediction | InputError] = []
+    while len(answers) < len(texts):
+        size = cuts[len(answers)]
+        part = texts[len(answers) : len(answers) + size]
+        answers += classifier.attempt(part, cache=cache)
+    for text, answer in zip(texts, answers, strict=True):
+        if isinstance(text, str) and text != "\ud800":
+            assert answer == classifier(text)
+        else:
+            assert isinstance(answer, InputError)
+    assert len(cache) <= bound
+
+
+def test_logits_from_the_cache_are_the_same_bits(
+    classifier: Classifier, computed: list[tuple[int, ...]]
+) -> None:
+    cache = LogitsCache()
+    first = classifier.attempt(TEXTS, cache=cache)
+    again = classifier.attempt(TEXTS[::-1], cache=cache)[::-1]
+    assert len(computed) == len(TEXTS)
+    kept = np.array([each.logits for each in again if isinstance(each, Prediction)], np.float32)
+    assert kept.tobytes() == classifier.logits(TEXTS).tobytes()
+    assert first == again
+
+
+def test_a_stream_computes_equal_texts_once_across_its_windows(
+    classifier: Classifier, computed: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
+    texts = [*TEXTS, *TEXTS[::-1], "nice", "NICE"]
+    answers = list(classifier.stream(texts))
+    assert len(computed) == len(set(computed)) == len(TEXTS)
+    assert answers == [classifier(text) for text in texts]
+
+
+def test_a_list_is_computed_as_it_is_given(
+    classifier: Classifier, computed: list[tuple[int, ...]]
+) -> None:
+    """Only streams and jobs remember: else a claim about batches would compare the cache."""
+    classifier(["nice", "nice"])
+    assert len(computed) == 2
+
+
+def test_a_job_computes_equal_texts_once_across_chunks_and_files(
+    tmp_path: Path,
+    checkpoint: Path,
+    computed: list[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(chunks, "MAX_CHUNK_ROWS", 4)
+    files = [write_rows(tmp_path / f"{name}.jsonl", [*TEXTS, *TEXTS, ""]) for name in "abc"]
+    (tmp_path / "out").mkdir()
+    assert command("run", *files, "-o", tmp_path / "out", "--model", checkpoint) == 0
+    assert len(computed) == len(set(computed)) == len(TEXTS) + 1
+    assert "32 duplicates not computed again" in capfd.readouterr().err
+    written = [read_rows(tmp_path / "out" / file.name) for file in files]
+    assert written[0] == written[1] == written[2]
+    assert len({row["score"] for row in written[0]}) == len(TEXTS) + 1

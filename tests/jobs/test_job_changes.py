@@ -1,0 +1,166 @@
+"""What may change between two runs of a job, and what may not: then it refuses, and says what."""
+
+from pathlib import Path
+
+import pytest
+from jobs.small_jobs import Place, before_commit, break_off, command, small_checkpoint
+
+from isobatch.jobs import chunks, manifest
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_checkpoint(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def other_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_checkpoint(tmp_path_factory.mktemp("other"), seed=1)
+
+
+@pytest.fixture
+def place(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(chunks, "MAX_CHUNK_ROWS", 3)
+    return Place(tmp_path, checkpoint)
+
+
+@pytest.fixture
+def expected(place: Place) -> bytes:
+    return place.unbroken()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--precision", "int8"], ['precision: was "fp32", is "int8"']),
+        (["--columns", "text"], ['columns.kept: was ["id", "text"], is ["text"]']),
+        (["--truncation", "error"], ['truncation: was "cut", is "error"']),
+        (["--prefix", "my_"], ['columns.added[0].name: was "label", is "my_label"']),
+        (["--logits"], ["columns.has_logits: was false, is true"]),
+        (["--scores"], ["columns.has_scores: was false, is true"]),
+        (["--output-format", "tsv"], ['output.format: was "csv", is "tsv"']),
+        (["--output-format", "jsonl"], ['output.format: was "csv"', "msgspec: was absent"]),
+        (["--output-format", "parquet"], ["pyarrow: was absent"]),
+        (["--text-column", "id"], ['columns.read.text: was "text", is "id"']),
+        (["--id-column", "id"], ['columns.read.id: was null, is "id"']),
+        (["--no-quotes"], ["dialect.quotes: was true, is false"]),
+    ],
+)
+def test_other_options_are_refused(
+    place: Place, capfd: pytest.CaptureFixture[str], options: list[str], words: list[str]
+) -> None:
+    place.stop_at(2)
+    before = sorted(place.input.parent.rglob("*"))
+    capfd.readouterr()
+    assert place.run(*options) == 7
+    said = capfd.readouterr().err
+    assert all(word in said for word in words), said
+    assert "--restart" in said
+    assert sorted(place.input.parent.rglob("*")) == before
+
+
+def test_a_finished_job_is_not_overwritten_by_another(place: Place, expected: bytes) -> None:
+    assert place.run() == 0
+    assert place.run("--prefix", "my_") == 7
+    assert place.output.read_bytes() == expected
+    assert place.run("--prefix", "my_", "--restart") == 0
+    assert place.output.read_bytes().startswith(b"id,text,my_label,")
+    assert place.run() == 7
+
+
+def test_another_input_is_refused_and_the_old_one_goes_on(
+    place: Place, expected: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.stop_at(2)
+    content = place.input.read_bytes()
+    place.input.write_bytes(content.replace(b"plot", b"blot"))
+    assert place.run() == 7
+    assert "inputs[0].sha256: was" in capfd.readouterr().err
+    place.input.write_bytes(content)
+    assert place.run() == 0
+    assert place.output.read_bytes() == expected
+
+
+def test_another_checkpoint_is_refused(
+    place: Place, expected: bytes, other_checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.stop_at(2)
+    assert place.run("--model", other_checkpoint) == 7
+    assert "checkpoint_sha256: was" in capfd.readouterr().err
+    assert place.run("--model", other_checkpoint, "--restart") == 0
+    assert place.output.read_bytes() != expected
+
+
+@pytest.mark.parametrize("name", ["MAX_CHUNK_ROWS", "MAX_CHUNK_CHARACTERS", "MAX_READ_CHARACTERS"])
+def test_other_limits_of_a_chunk_are_refused(
+    place: Place, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.stop_at(2)
+    monkeypatch.setattr(manifest, name, 5)
+    assert place.run() == 7
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--threads", 2], ["--max-batch-tokens", 1], ["--max-batch-tokens", 99, "--on-error", "stop"]],
+)
+def test_threads_batches_and_what_stops_it_may_change(
+    place: Place, expected: bytes, options: list[object]
+) -> None:
+    place.stop_at(2)
+    assert place.run(*options) == 0
+    assert place.output.read_bytes() == expected
+
+
+def test_the_input_may_be_renamed_and_the_checkpoint_too(
+    place: Place, expected: bytes, checkpoint: Path, tmp_path: Path
+) -> None:
+    place.stop_at(2)
+    place.input = place.input.rename(tmp_path / "renamed.csv")
+    copy = tmp_path / "copy"
+    copy.symlink_to(checkpoint)
+    assert place.run("--model", copy) == 0
+    assert place.output.read_bytes() == expected
+
+
+def test_a_chunk_of_an_input_that_changed_under_way_is_not_kept(
+    place: Place, expected: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The reader is ahead: what it reads from here on is of another file, put back later."""
+    content = place.input.read_bytes()
+
+    def change() -> None:
+        place.input.write_bytes(content.replace(b"nice", b"ugly"))
+
+    with before_commit(1, change):
+        assert place.run() == 7
+    assert "changed while it was read" in capfd.readouterr().err
+    assert len(place.lines_in_ledger()) == 2
+    place.input.write_bytes(content)
+    assert place.run() == 0
+    assert place.output.read_bytes() == expected
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_an_input_that_vanishes_under_way_is_an_error(
+    place: Place, last: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with before_commit(last, place.input.unlink):
+        assert place.run() == 6
+    assert "rows.csv: cannot be read any more" in capfd.readouterr().err
+    assert not place.output.exists()
+
+
+def test_stopping_at_errors_holds_for_rows_that_are_kept(
+    tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Else the same rows would stop a job or not, by how often it was broken off."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": null}\n' + '{"text": "nice"}\n' * 9)
+    arguments = ("run", rows, "-o", tmp_path / "out.jsonl", "--model", checkpoint)
+    with pytest.MonkeyPatch.context() as patch, before_commit(2, break_off):
+        patch.setattr(chunks, "MAX_CHUNK_ROWS", 3)
+        assert command(*arguments) == 7
+        capfd.readouterr()
+        assert command(*arguments, "--on-error", "stop") == 3
+    assert "1 of the 6 rows that are kept have an error" in capfd.readouterr().err
