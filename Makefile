@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 SOURCES := pyproject.toml constraints.txt $(wildcard isobatch/numerics/compiled/*.h isobatch/numerics/compiled/*.cpp)
 
-.PHONY: demo test check bench bench-files docs clean
+.PHONY: demo test check bench bench-files bench-serve docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/isobatch classify "Today is a nice day!" "But what about tomorrow? Im not sure."
@@ -26,6 +26,9 @@ bench: $(VENV)/.installed-bench
 
 bench-files: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.files
+
+bench-serve: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.serving
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m scripts.write_docs
