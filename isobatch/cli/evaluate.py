@@ -56,7 +56,8 @@ def evaluate(
     from isobatch.jobs import ModelOptions
 
     loading = ModelOptions(model, precision, device, threads, max_batch_tokens)
-    named = inputs.named_tables(names, input_format, no_header=no_header, no_quotes=no_quotes)
+    dialect = inputs.dialect_of(no_header=no_header, no_quotes=no_quotes)
+    named = inputs.named_tables(names, input_format, dialect)
     with named as tables, shown_progress(quiet=quiet) as display:
         files = LabelledFiles(
             tuple(tables), label_column, text_column, pair_column, id_column, truncation

@@ -43,20 +43,22 @@ NoQuotes = Annotated[
 ]
 
 
+def dialect_of(*, no_header: bool, no_quotes: bool) -> Dialect:
+    """The dialect of CSV and TSV that the options ask for."""
+    return Dialect(header=not no_header, quotes=not no_quotes)
+
+
 @contextmanager
 def named_tables(
     names: Sequence[str],
     format: Format | None,
-    *,
-    no_header: bool,
-    no_quotes: bool,
+    dialect: Dialect,
     output: str | None = None,
 ) -> Iterator[list[TableFile]]:
     """The files that `names` stand for; stdin is read to its end into a temporary file.
 
     `output` is no input, though a folder or pattern that is named may hold it.
     """
-    dialect = Dialect(header=not no_header, quotes=not no_quotes)
     if list(names) == [STDIN]:
         if sys.stdin.isatty():
             raise OptionError("nothing on stdin: name files, or pipe one in")

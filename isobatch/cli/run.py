@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from isobatch.tables import Format, TableFile
 
 STDOUT = "-"
-RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-"""Ray reports its use to its makers, and its inner worries to stderr, unless told not to."""
-
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -61,9 +58,8 @@ def run(
 ) -> None:
     """Classify files: row n in, row n out, with label, score, truncated and error added.
 
-    CSV, TSV, JSONL, Parquet and plain lines, also with .gz and .zst. What is done is kept beside
-    the output, in .isobatch/: the same command goes on where it was stopped, and ends in the same
-    bytes. Rows with an error are counted; they do not change the exit code.
+    CSV, TSV, JSONL, Parquet and lines, also .gz and .zst. What is done is kept in .isobatch/ beside
+    the output: stopped, the same command goes on, and ends in the same bytes.
     """
     from isobatch.jobs import AnswerOptions, ModelOptions, RayOptions
 
@@ -86,9 +82,8 @@ def run(
         ray=RayOptions(ray_address, workers, threads or 1, ray_wait) if engine == "ray" else None,
         restart=restart,
     )
-    named = inputs.named_tables(
-        names, input_format, no_header=no_header, no_quotes=no_quotes, output=output
-    )
+    dialect = inputs.dialect_of(no_header=no_header, no_quotes=no_quotes)
+    named = inputs.named_tables(names, input_format, dialect, output)
     with named as tables, shown_progress(quiet=quiet) as display, _interruptible(request, display):
         outcome = _compute(tables, request, display)
     _conclude(outcome, report, quiet=quiet)
@@ -119,8 +114,7 @@ def _compute(
         return run_stream(job, request.model, sys.stdout.buffer, on_progress=display.show)
     jobs = plan_jobs(tables, request.output, answers, output_format)
     if request.ray:
-        for name, value in RAY_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of its use
         return run_on_ray(
             jobs, request.model, request.ray, restart=request.restart, on_progress=display.show
         )

@@ -3,7 +3,8 @@
 `options` says what is wanted, `layout` which columns are read and written, `chunks` cuts the rows,
 `answers` asks the classifier; `shards` makes jobs of what the user names, `prepare` settles a job,
 `run` runs it, `folder` keeps what is done (`durable` writes it, `manifest` says what it is of);
-`cluster` and `shard_workers` do the same on Ray. Knows neither terminals nor servers.
+`cluster` does the same on Ray (`joining`, `shard_dataset`, `shard_workers`, `ledgers` to look on).
+Knows neither terminals nor servers.
 """
 
 from isobatch.jobs.answers import Answer, answer_rows, count_answers, read_texts

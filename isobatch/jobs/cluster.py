@@ -5,10 +5,9 @@ jobs only how one is run (`shard_workers`). Invariant: a shard's output is what 
 one machine, for a worker whose answers could differ refuses to work.
 """
 
-import logging
-import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,18 +16,26 @@ from operator import add
 from typing import Any
 
 from isobatch.errors import JobError, OptionError
-from isobatch.jobs.folder import JobFolder, count_kept
+from isobatch.jobs.folder import JobFolder
+from isobatch.jobs.joining import joined, root_of
+from isobatch.jobs.ledgers import LedgerWatch
 from isobatch.jobs.options import ModelOptions
 from isobatch.jobs.prepare import FileJob
 from isobatch.jobs.run import OnProgress, Outcome
-from isobatch.jobs.shard_workers import ShardWorker, count_rows, describe_worker, unpack
+from isobatch.jobs.shard_dataset import map_rows
+from isobatch.jobs.shard_workers import (
+    Reference,
+    ShardRow,
+    ShardWorker,
+    check_shard,
+    describe_worker,
+    failed,
+    unpack,
+)
 from isobatch.jobs.summary import Counts, Progress
 
 SECONDS_BETWEEN_LOOKS = 2.0
 """How often the ledgers are read to see how far the workers are."""
-
-SPARE_CPUS = 2
-"""Logical CPUs of a local Ray beside its workers': with none for reading, Ray Data never begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,11 @@ class RayOptions:
         for name in ("workers", "cpus", "seconds_to_wait"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.address and self.address.startswith("ray://"):
+            raise OptionError(
+                f"{self.address}: Ray Client is not supported; run on a machine of the cluster, "
+                "with --ray-address auto"
+            )
 
 
 def run_on_ray(
@@ -58,20 +70,22 @@ def run_on_ray(
     restart: bool = False,
     on_progress: OnProgress = lambda progress: None,
 ) -> Outcome:
-    """Run the jobs, each on some worker; all inputs are read through first, also by workers.
+    """Run the jobs, each on some worker; all are checked first, also by workers.
 
     JobError if Ray cannot be had, has no room for the workers, or fails; other errors as in
     `run_files`. The same call goes on from what was kept.
     """
     absolute = [job.with_absolute_paths() for job in jobs]
-    with _joined(where) as ray:
-        _await_room(ray, where, model)
-        cluster = _Cluster(ray, absolute, replace(model, threads=where.cpus), where)
+    where = replace(where, workers=min(where.workers, len(jobs)))
+    with joined(where.address, where.workers * where.cpus) as ray:
         try:
+            _await_room(ray, where, model)
+            cluster = _Cluster(ray, absolute, replace(model, threads=where.cpus), where)
             return cluster.run(restart=restart, on_progress=on_progress)
         except ray.exceptions.RayError as error:
             raise JobError(
-                f"Ray failed: {error}; what was kept is kept: the same command goes on from there"
+                f"Ray failed: {root_of(error)}; what was kept is kept: the same command goes on "
+                "from there"
             ) from error
 
 
@@ -87,99 +101,92 @@ class _Cluster:
         self._where = where
 
     def run(self, *, restart: bool, on_progress: OnProgress) -> Outcome:
-        describe = self._ray.remote(describe_worker).options(**_resources(self._where, self._model))
-        reference, max_tokens = unpack(self._ray.get(describe.remote(self._model)))
-        num_rows = sum(self._map(count_rows, fn_kwargs={"jobs": self._jobs}, num_cpus=1))
+        reference = self._reference()
+        checked = self._check(reference)
         if restart:
-            for job in self._jobs:
-                folder = JobFolder(job.output.path)
-                with folder.locked():
-                    folder.forget()
-        began, kept = time.monotonic(), self._count()
+            self._forget()
+        num_rows = sum(unpack(row["result"]).num_rows for row in checked)
+        watch = LedgerWatch(job.output.path for job in self._jobs)
+        began, kept = time.monotonic(), watch.look()
 
-        def tell() -> Progress:
+        def tell(total: Counts) -> Progress:
             seconds = time.monotonic() - began
-            progress = Progress(num_rows, kept, self._count() - kept, seconds)
+            progress = Progress(num_rows, kept, total - kept, seconds)
             on_progress(progress)
             return progress
 
-        constants = {"jobs": self._jobs, "model": self._model, "reference": reference}
-        workers = min(self._where.workers, len(self._jobs))
-        with _repeated(tell, SECONDS_BETWEEN_LOOKS):
-            for _ in self._map(
-                ShardWorker,
-                fn_constructor_kwargs=constants,
-                compute=self._ray.data.ActorPoolStrategy(size=workers),
-                **_resources(self._where, self._model),
-            ):
-                pass
+        tell(kept)
+        with _repeated(lambda: tell(watch.look()), SECONDS_BETWEEN_LOOKS):
+            counts = self._compute(checked, reference)
         outputs = tuple(str(job.output.path) for job in self._jobs)
-        return Outcome(outputs, tell(), reference, max_tokens)
+        progress = tell(reduce(add, counts, Counts()))
+        return Outcome(outputs, progress, reference.provenance, reference.max_tokens)
 
-    def _count(self) -> Counts:
-        return reduce(add, (count_kept(job.output.path) for job in self._jobs), Counts())
+    def _reference(self) -> Reference:
+        describe = self._ray.remote(describe_worker).options(**_resources(self._where, self._model))
+        reference: Reference = unpack(_await(describe.remote(self._model)))
+        return reference
 
-    def _map(self, do: Callable[..., Any], **options: Any) -> Iterator[Any]:
-        """What `do` makes of each shard, as they come; an error of Isobatch is raised here."""
-        shards = [{"shard": index} for index in range(len(self._jobs))]
-        dataset = self._ray.data.from_items(shards, override_num_blocks=len(shards))
-        for row in dataset.map(do, **options).iter_rows():
-            yield unpack(row["result"])
+    def _check(self, reference: Reference) -> list[ShardRow]:
+        """What `check_shard` makes of each; done by tasks, which start sooner than a dataset."""
+        check = self._ray.remote(check_shard).options(num_cpus=1)
+        jobs = self._ray.put(self._jobs)
+        rows = [{"shard": index} for index in range(len(self._jobs))]
+        checks = [check.remote(row, jobs, reference) for row in rows]
+        return self._sound([_await(each) for each in checks])
 
+    def _forget(self) -> None:
+        for job in self._jobs:
+            folder = JobFolder(job.output.path)
+            with folder.locked():
+                folder.forget()
 
-@contextmanager
-def _joined(where: RayOptions) -> Iterator[Any]:
-    """Ray's module, joined to a cluster or to a local Ray that ends with the context."""
-    try:
-        import ray
-        import ray.data
-        import ray.util
-    except ImportError as error:
-        raise OptionError(
-            f"--engine ray needs Ray ({error}); install it: pip install isobatch[ray]"
-        ) from error
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    local = {"address": "local", "num_cpus": where.workers * where.cpus + SPARE_CPUS}
-    try:
-        ray.init(
-            **({"address": where.address} if where.address else local),
-            include_dashboard=False if where.address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise JobError(
-            f"Ray cannot be joined at {where.address or 'this machine'}: {error}"
-        ) from error
-    try:
-        # ray.init puts a handler of its own in place, which would change the exit code.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        yield ray
-    finally:
-        ray.shutdown()
+    def _compute(self, checked: Sequence[ShardRow], reference: Reference) -> list[Counts]:
+        constants = {
+            "jobs": self._jobs,
+            "model": self._model,
+            "reference": reference,
+            "run": uuid.uuid4().hex,
+        }
+        options = {"fn_constructor_kwargs": constants, **_resources(self._where, self._model)}
+        conduct = self._ray.remote(map_rows).options(num_cpus=0, max_retries=0)
+        workers = self._where.workers
+        done = _await(conduct.remote(ShardWorker, checked, failed, workers, options))
+        return [unpack(row["result"]) for row in self._sound(done)]
+
+    def _sound(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
+        """The rows, none of which is an error; one that is, is raised here."""
+        for row in rows:
+            unpack(row["result"])
+        return list(rows)
 
 
 def _await_room(ray: Any, where: RayOptions, model: ModelOptions) -> None:
-    """JobError unless all workers, and the reading of their shard numbers, fit at one time.
+    """JobError unless all workers fit at one time; Ray itself would wait, and say nothing."""
+    import ray.util
 
-    Ray itself would wait without end, and say nothing.
-    """
-    needed = [_bundle(where, model)] * where.workers + [{"CPU": 1}]
-    group = ray.util.placement_group(needed)
+    bundle = _bundle(where, model)
+    group = ray.util.placement_group([bundle] * where.workers)
     try:
-        ray.get(group.ready(), timeout=where.seconds_to_wait)
-    except ray.exceptions.GetTimeoutError:
+        _await(group.ready(), where.seconds_to_wait)
+    except TimeoutError:
         raise JobError(
-            f"Ray has no room for {where.workers} workers of {_bundle(where, model)} and one more "
-            f"CPU to feed them: it has {_counted(ray.cluster_resources())}, of which "
+            f"Ray has no room for {where.workers} workers of {_counted(bundle)} each: it has "
+            f"{_counted(ray.cluster_resources())}, of which "
             f"{_counted(ray.available_resources())} are free, and in {where.seconds_to_wait:g} s "
-            "that did not change; ask for fewer workers (--workers, --threads), or free some"
+            "that did not change; ask for less (--workers, --threads), free or add some, or wait "
+            "longer (--ray-wait)"
         ) from None
     finally:
         ray.util.remove_placement_group(group)
+
+
+def _await(reference: Any, seconds: float | None = None) -> Any:
+    """What a reference of Ray stands for; TimeoutError after so many seconds.
+
+    Not by ray.get, in which a signal handler's SystemExit becomes something else.
+    """
+    return reference.future().result(timeout=seconds)
 
 
 def _resources(where: RayOptions, model: ModelOptions) -> dict[str, int]:
@@ -191,7 +198,7 @@ def _bundle(where: RayOptions, model: ModelOptions) -> dict[str, int]:
     return {"CPU": where.cpus} | ({"GPU": 1} if model.device.startswith("cuda") else {})
 
 
-def _counted(resources: dict[str, float]) -> str:
+def _counted(resources: dict[str, Any]) -> str:
     return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
 
 

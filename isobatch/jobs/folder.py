@@ -53,7 +53,7 @@ class JobFolder:
         self._chunks = self.path / "chunks"
         self.ledger = self.path / "chunks.jsonl"
         self._manifest = self.path / "manifest.json"
-        self._finished = self.path / "finished.json"
+        self.finished = self.path / "finished.json"
         self._replaceable = self.path / "replaceable"
 
     @contextmanager
@@ -89,7 +89,7 @@ class JobFolder:
                 + "; ".join(changed)
                 + ". Put it back, choose another output, or begin anew with --restart"
             )
-        if not self._finished.exists():
+        if not self.finished.exists():
             self._refuse_foreign_output()
         elif self.output.exists():
             self._tidy()
@@ -137,7 +137,7 @@ class JobFolder:
     def _clear(self) -> None:
         """The manifest goes first: without it, nothing else counts."""
         with as_job_errors(self.path):
-            for path in (self._manifest, self._finished, self.ledger):
+            for path in (self._manifest, self.finished, self.ledger):
                 path.unlink(missing_ok=True)
             shutil.rmtree(self._chunks, ignore_errors=True)
             sync_folder(self.path)  # no ledger of before may stand beside the next manifest
@@ -153,7 +153,7 @@ class JobFolder:
         if whole != content:
             write_durably(self.ledger, whole)
         kept = _parse_ledger(self.ledger, whole)
-        for chunk in kept if not self._finished.exists() else ():
+        for chunk in kept if not self.finished.exists() else ():
             self._verify(chunk)
         self._num_kept = len(kept)
         return kept
@@ -182,12 +182,12 @@ class JobFolder:
 
     def is_finished(self) -> bool:
         """Whether the output was written, and is as it was. JobError if it was changed since."""
-        if not self._finished.exists():
+        if not self.finished.exists():
             return False
         try:
-            written = Written(**json.loads(self._finished.read_bytes()))
+            written = Written(**json.loads(self.finished.read_bytes()))
         except (OSError, ValueError, TypeError) as error:
-            raise _unreadable(self._finished, error) from error
+            raise _unreadable(self.finished, error) from error
         if measure(self.output) != written:
             raise JobError(
                 f"{self.output}: was finished, and changed since; choose another output, or "
@@ -204,7 +204,7 @@ class JobFolder:
         self._allow_replacing()  # else, after a kill below, our own output would look foreign
         fill_durably(self.output, fill, partial=self.path / "output.partial")
         record = json.dumps(asdict(measure(self.output))).encode() + b"\n"
-        write_durably(self._finished, record)
+        write_durably(self.finished, record)
         self._tidy()
 
 

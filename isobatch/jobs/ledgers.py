@@ -14,8 +14,6 @@ from pathlib import Path
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.summary import Counts
 
-FINISHED = "finished.json"
-
 
 class LedgerWatch:
     """The ledgers of some outputs, and what they said at the last look."""
@@ -49,7 +47,7 @@ class _Ledger:
         except (OSError, ValueError, LookupError, TypeError):
             pass  # whoever writes it will say what is wrong; until then, the last look stands
         # A job whose output is gone begins anew: what its ledger says is not kept.
-        gone = not self.output.exists() and (folder.path / FINISHED).exists()
+        gone = not self.output.exists() and folder.finished.exists()
         return Counts() if gone else self.counts
 
     def _read_from_start(self) -> None:

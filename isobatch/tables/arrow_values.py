@@ -101,7 +101,7 @@ def _mend(type: "pa.DataType") -> Mend | None:
     if types.is_timestamp(type):
         return _iso_time
     if _is_one_of(type, BYTES):
-        return _base64
+        return _binary_text
     if types.is_struct(type):
         return _mend_struct({field.name: _mend(field.type) for field in type})
     if types.is_map(type):
@@ -141,5 +141,5 @@ def _iso_time(text: str | None) -> str | None:
     return re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text.replace(" ", "T", 1))
 
 
-def _base64(data: bytes | None) -> str | None:
+def _binary_text(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode()

@@ -1,0 +1,329 @@
+"""Jobs on Ray: the same bytes as on one machine, whatever dies; and errors, not silence."""
+
+import gzip
+import importlib.metadata
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from ray_machines import (
+    MARK,
+    Cluster,
+    assert_all_end,
+    contents,
+    ended,
+    kill,
+    num_lines_kept,
+    run,
+    running_cluster,
+    start,
+    wait_for,
+    workers_of,
+    write_csv,
+    write_model,
+)
+
+try:
+    importlib.metadata.version("ray")
+except importlib.metadata.PackageNotFoundError:
+    pytest.skip("Ray is not installed", allow_module_level=True)
+
+OURS = re.compile(
+    r"isobatch: .*|\d[\d,]* rows .*|.*tokens/s; .*|.*duplicates not computed again|labels: .*"
+)
+"""What the command says on stderr; anything else is Ray's."""
+
+LONG = 36_000
+"""Rows of a shard that takes some seconds, of nine chunks."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def long_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    for index in range(2):
+        write_csv(folder / f"{index}.csv", LONG, start=index * LONG)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(long_shards: Path, model: Path) -> dict[str, bytes]:
+    """The outputs of the long shards as one machine writes them."""
+    output = long_shards.parent / "expected"
+    done = run(long_shards, "-o", f"{output}/", "-m", model, "-q", environment=os.environ)
+    assert done.returncode == 0
+    return contents(output)
+
+
+def own_ray() -> dict[str, str]:
+    """The environment of a run with a Ray of its own."""
+    return os.environ | {MARK: os.urandom(8).hex()}
+
+
+def drive(script: str, *arguments: object, cluster: Cluster) -> str:
+    """What a Python driver prints; `run_on_ray`, `jobs_of` and `where` are there for it."""
+    prelude = """
+import os, sys
+from isobatch.errors import IsobatchError
+from isobatch.jobs import AnswerOptions, ModelOptions, RayOptions, plan_jobs, run_on_ray
+from isobatch.tables import TableFile, expand_inputs, recognise
+def jobs_of(folder, output):
+    tables = [TableFile(path, *recognise(path.name, None)) for path in expand_inputs([folder])]
+    return plan_jobs(tables, output + "/", AnswerOptions())
+where = RayOptions(sys.argv[1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + script, cluster.address, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=cluster.environment,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_format_has_the_same_bytes_and_a_worker_loads_one_model(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    shards = tmp_path / "shards"
+    plain = write_csv(shards / "a.csv", 300)
+    (shards / "b.csv.gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    texts = [f"not sure {number} — “é”" for number in range(300)]
+    rows = [json.dumps({"text": text, "n": [1, None]}) for text in texts]
+    (shards / "c.jsonl").write_text("\n".join(rows))
+    table = pyarrow.table({"text": [*texts[:-1], None], "n": range(300)})
+    for name in "de":
+        pyarrow.parquet.write_table(table, shards / f"{name}.parquet")
+    local = tmp_path / "local"
+    assert run(shards, "-o", f"{local}/", "-m", model, "-q", environment=os.environ).returncode == 0
+    script = """
+class Counted(ModelOptions):
+    def load(self):
+        with open("LOADS", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        return super().load()
+run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), Counted(sys.argv[4]), where)
+"""
+    loads = tmp_path / "loads"
+    script = script.replace("LOADS", str(loads))
+    drive(script, shards, tmp_path / "ray", model, cluster=cluster)
+    assert contents(tmp_path / "ray") == contents(local)
+    pids = loads.read_text().split()
+    # One that describes itself, and up to two workers: the first may take all that there is.
+    assert 2 <= len(pids) <= 3
+    assert len({*pids}) == len(pids)
+
+
+def test_begun_here_ended_by_ray_though_a_worker_is_killed(
+    cluster: Cluster, model: Path, long_shards: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    command = (long_shards, "-o", f"{tmp_path}/", "-m", model)
+    begun = start(*command, environment=os.environ)
+    wait_for(lambda: num_lines_kept(tmp_path / "0.csv") >= 2)
+    begun.terminate()
+    assert ended(begun).returncode == 128 + signal.SIGTERM
+    kept = num_lines_kept(tmp_path / "0.csv")
+    # Nine workers would not fit, and two are all that two shards can use.
+    on_ray = ("--engine", "ray", "--ray-address", cluster.address, "--workers", 9)
+    process = start(*command, *on_ray, environment=cluster.environment)
+    wait_for(lambda: num_lines_kept(tmp_path / "1.csv") >= 2)
+    assert num_lines_kept(tmp_path / "0.csv") >= kept
+    [worker] = workers_of([tmp_path / "1.csv"])
+    kill(worker)
+    done = ended(process)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"isobatch: [\d,]+ of 72,000 rows are there already", done.stderr)
+    assert re.search(r"72,000 rows in .*, [\d,]+ of them were there already", done.stderr)
+    assert done.stdout == ""
+    assert [line for line in done.stderr.splitlines() if not OURS.fullmatch(line)] == []
+    assert contents(tmp_path) == expected
+
+
+def test_a_killed_driver_and_a_terminated_one_leave_work_but_no_processes(
+    model: Path, long_shards: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    command = (long_shards, "-o", f"{tmp_path}/", "-m", model)
+    environment = own_ray()
+    killed = start(*command, "--engine", "ray", environment=environment)
+    wait_for(lambda: num_lines_kept(tmp_path / "0.csv") >= 1)
+    killed.kill()
+    ended(killed)
+    # Of a driver that was killed, two helpers of Ray see the end only after a minute.
+    assert_all_end(environment, 30, but=("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
+    kept = num_lines(tmp_path)
+
+    environment = own_ray()
+    terminated = start(*command, "--engine", "ray", environment=environment)
+    wait_for(lambda: num_lines(tmp_path) > kept)
+    terminated.terminate()
+    done = ended(terminated)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "rows are there already" in done.stderr
+    assert "rows are kept; the same command goes on from there" in done.stderr
+    assert [line for line in done.stderr.splitlines() if not OURS.fullmatch(line)] == []
+    assert_all_end(environment, 15)
+
+    done = run(*command, environment=os.environ)
+    assert done.returncode == 0
+    assert "are there already" in done.stderr
+    assert contents(tmp_path) == expected
+
+
+def num_lines(folder: Path) -> int:
+    return sum(num_lines_kept(folder / f"{index}.csv") for index in range(2))
+
+
+def test_one_output_of_several_inputs_on_a_terminal(model: Path, tmp_path: Path) -> None:
+    inputs = [write_csv(tmp_path / f"{index}.csv", 50, start=index * 50) for index in range(2)]
+    command = (*inputs, "-m", model)
+    assert run(*command, "-o", tmp_path / "a.csv", environment=os.environ).returncode == 0
+    environment = own_ray()
+    code, shown = run_on_terminal(
+        *command, "-o", tmp_path / "b.csv", "--engine", "ray", environment=environment
+    )
+    assert code == 0, shown
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert "100 rows in" in plain
+    assert not re.search(r"(?i)\bray|\.cc:|\.py:|warn|info|traceback", plain)
+    assert_all_end(environment, 15)
+
+
+def run_on_terminal(*arguments: object, environment: dict[str, str]) -> tuple[int, str]:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "isobatch", "run", *map(str, arguments)],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=environment | {"COLUMNS": "150", "TERM": "xterm-256color"},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 4096):
+            shown += part
+    except OSError:  # Linux ends a pseudo-terminal's stream so
+        pass
+    os.close(leader)
+    return process.wait(), shown.decode()
+
+
+def test_a_cluster_without_room_says_so(cluster: Cluster, model: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        write_csv(tmp_path / f"shards/{index}.csv", 5)
+    done = run(
+        *(tmp_path / "shards", "-o", f"{tmp_path}/out/", "-m", model, "--engine", "ray"),
+        *("--ray-address", cluster.address, "--workers", 3, "--ray-wait", 1),
+        environment=cluster.environment,
+    )
+    assert done.returncode == 7
+    assert "no room for 3 workers of 1 CPU, 0 GPU each: it has 2 CPU, 0 GPU" in done.stderr
+    assert "--workers, --threads" in done.stderr
+    assert "--ray-wait" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(tmp_path: Path) -> None:
+    shard = write_csv(tmp_path / "shard.csv", 5)
+    command = (shard, "-o", tmp_path / "out.csv", "--engine", "ray", "--ray-address")
+    done = run(*command, "127.0.0.1:1", environment=os.environ)
+    assert done.returncode == 7
+    assert done.stderr.startswith("isobatch: Ray cannot be joined at 127.0.0.1:1: ")
+    assert len(done.stderr.splitlines()) == 1
+    done = run(*command, "ray://127.0.0.1:1", environment=os.environ)
+    assert done.returncode == 2
+    assert "Ray Client is not supported" in done.stderr
+
+
+def test_a_malformed_shard_ends_the_run_before_any_is_computed(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    write_csv(tmp_path / "shards/0.csv", 50)
+    (tmp_path / "shards/1.csv").write_text('id,text\n1,"never closed\n')
+    done = run(
+        *(tmp_path / "shards", "-o", f"{tmp_path}/out/", "-m", model, "--engine", "ray"),
+        *("--ray-address", cluster.address),
+        environment=cluster.environment,
+    )
+    assert done.returncode == 6
+    assert "shards/1.csv" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_without_an_answer_stops_the_run_where_that_was_asked(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    shard = tmp_path / "shard.jsonl"
+    shard.write_text('{"text": "good"}\n{"text": 7}\n')
+    done = run(
+        *(shard, "-o", tmp_path / "out.jsonl", "-m", model, "--engine", "ray", "--on-error"),
+        *("stop", "--ray-address", cluster.address),
+        environment=cluster.environment,
+    )
+    assert done.returncode == 3
+    assert "shard.jsonl" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_worker_cannot_import_is_one_clear_error(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    write_csv(tmp_path / "shards/0.csv", 5)
+    script = """
+import types
+only_here = sys.modules["only_here"] = types.ModuleType("only_here")
+exec("from isobatch.jobs import ModelOptions\\nclass Options(ModelOptions): pass", vars(only_here))
+try:
+    run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), only_here.Options(sys.argv[4]), where)
+except IsobatchError as error:
+    print(type(error).__name__, error)
+"""
+    said = drive(script, tmp_path / "shards", tmp_path / "out", model, cluster=cluster)
+    assert said.startswith("JobError Ray failed: ")
+    assert "No module named 'only_here'" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_shard_that_kills_every_worker_ends_the_run(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    write_csv(tmp_path / "shards/0.csv", 5)
+    script = """
+class Poison(ModelOptions):
+    def load(self):
+        if os.path.exists(os.path.join(self.model, "poison")):
+            os.kill(os.getpid(), 9)
+        open(os.path.join(self.model, "poison"), "w").close()
+        return super().load()
+try:
+    run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), Poison(sys.argv[4]), where)
+except IsobatchError as error:
+    print(type(error).__name__, error)
+"""
+    own_model = write_model(tmp_path / "model")
+    said = drive(script, tmp_path / "shards", tmp_path / "out", own_model, cluster=cluster)
+    assert said.startswith("JobError ")
+    assert "0.csv: 3 workers died on it" in said
