@@ -1,13 +1,15 @@
-"""`isobatch lesson`: the lesson of the forgotten mask as one table, on any checkpoint."""
+"""`isobatch lesson`: the lesson of the forgotten mask as a table or a page, on any checkpoint."""
 
 import json
 import sys
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isobatch.cli import options
+from isobatch.errors import TableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,18 +25,38 @@ def lesson(
         list[str] | None,
         typer.Option("--text", "-t", help="A sentence; give two or more instead of the lesson's."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a page there that shows padding, attention and float bits."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what a forgotten attention mask does to the logits, step by step."""
+    """Show what a forgotten attention mask does to the logits, step by step.
+
+    A page is one file that opens without a network; with --html the table is not printed.
+    """
     from isobatch.lesson import SENTENCES, replay_lesson
 
     sentences = tuple(text) if text else SENTENCES
+    if html:
+        _write_page(html, model, sentences)
+        return
     steps = replay_lesson(model, sentences)
     if as_json:
         for step in steps:
             sys.stdout.write(json.dumps(step.as_dict(), ensure_ascii=False) + "\n")
     else:
         print_lesson(steps, sentences)
+
+
+def _write_page(path: Path, model: str | None, sentences: "Sequence[str]") -> None:
+    from isobatch.page import LessonPage, render_page
+
+    page = render_page(LessonPage.from_pretrained(model).data(sentences))
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise TableError(f"{path}: the page cannot be written: {error.strerror}") from error
 
 
 def print_lesson(steps: "Sequence[LessonStep]", sentences: "Sequence[str]") -> None:

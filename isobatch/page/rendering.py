@@ -1,0 +1,124 @@
+"""LessonData → one HTML file: template, styles, scripts and data, all inside.
+
+It computes no lesson. Invariant: nothing on the page comes from elsewhere, only the styles and
+scripts of this package run, and the same data gives the same bytes.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+
+from isobatch.errors import OptionError
+from isobatch.lesson import SENTENCES
+from isobatch.page.data import LessonData
+from isobatch.page.lesson_page import MAX_SENTENCES
+
+SCRIPTS = (
+    "vendor/d3.v7.min.js",
+    "numbers.js",
+    "elements.js",
+    "tip.js",
+    "sentences.js",
+    "token_grid.js",
+    "heat_map.js",
+    "attention.js",
+    "logits.js",
+    "strip.js",
+    "company.js",
+    "facts.js",
+    "live.js",
+    "page.js",
+)
+"""In the order in which they run; each names one thing for those after it."""
+
+_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+
+
+def render_page(data: LessonData | None = None, endpoint: str | None = None) -> str:
+    """The page as one HTML file.
+
+    With an `endpoint` of the same origin the sentences can be edited: the page POSTs them there as
+    JSON (see `LessonPage.answer`) and draws what comes back. Without one it shows `data` and says
+    which command makes it live. OptionError if both are missing, or jinja2 is.
+    """
+    if data is None and endpoint is None:
+        raise OptionError("a page needs data to show, or an endpoint to ask")
+    if endpoint is not None and not re.fullmatch(r"/(?!/)[\w./-]*", endpoint):
+        raise OptionError(f"endpoint must be a path of this server, as /lesson; got {endpoint!r}")
+    contents = _file("page.css"), [_file(name) for name in SCRIPTS]
+    payload: dict[str, object] = {
+        "endpoint": endpoint,
+        "data": None if data is None else data.as_dict(),
+        "sentences": list(SENTENCES),
+        "maxSentences": MAX_SENTENCES,
+    }
+    return _fill(_file("page.html"), *contents, payload, live=endpoint is not None)
+
+
+def content_security_policy(html: str) -> str:
+    """The Content-Security-Policy header for a page that `render_page` made with an endpoint.
+
+    It says what the page's own meta element says, and also forbids frames around it, which only a
+    header can.
+    """
+    styles = [text for kind, text in _INLINE.findall(html) if kind == "style"]
+    scripts = [text for kind, text in _INLINE.findall(html) if kind == "script"]
+    return _policy(styles, scripts, live=True) + "; frame-ancestors 'none'"
+
+
+def _fill(
+    template: str, style: str, scripts: Sequence[str], payload: dict[str, object], *, live: bool
+) -> str:
+    try:
+        import jinja2
+        import markupsafe
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            f"the library {error.name!r} is not installed, which the page needs: "
+            "pip install isobatch[serve]"
+        ) from error
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        policy=_policy([style], scripts, live=live),
+        style=markupsafe.Markup(style),
+        scripts=[markupsafe.Markup(script) for script in scripts],
+        payload=markupsafe.Markup(_json_in_html(payload)),
+        live=live,
+    )
+
+
+def _policy(styles: Sequence[str], scripts: Sequence[str], *, live: bool) -> str:
+    directives = [
+        "default-src 'none'",
+        "script-src " + " ".join(map(_hash, scripts)),
+        "style-src " + " ".join(map(_hash, styles)),
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+        *(["connect-src 'self'"] if live else []),
+    ]
+    return "; ".join(directives)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _json_in_html(payload: dict[str, object]) -> str:
+    """JSON that cannot end the element it stands in, whatever its strings hold."""
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _file(name: str) -> str:
+    return files("isobatch.page").joinpath("web", name).read_text(encoding="utf-8")

@@ -1,0 +1,48 @@
+// Making elements. Invariant: what comes from outside becomes text, and never markup.
+"use strict";
+
+const elements = (() => {
+  /**
+   * An element with attributes and children; strings among the children become text.
+   * @param {string} tag
+   * @param {Record<string, string | number>} [attributes]
+   * @param {...(Node | string)} children
+   */
+  function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      element.setAttribute(name, String(value));
+    }
+    element.append(...children);
+    return element;
+  }
+
+  /** The element with that id, which the template has. @param {string} id */
+  function byId(id) {
+    const element = document.getElementById(id);
+    if (!element) throw new Error(`the page has no element #${id}`);
+    return element;
+  }
+
+  /** A token's name, its direction kept to itself. @param {string} token */
+  function tokenName(token) {
+    return make("bdi", { class: "token-name" }, token);
+  }
+
+  /**
+   * `text` with every character that differs from `reference` marked; neighbours share a mark.
+   * @param {string} text @param {string} reference
+   */
+  function marked(text, reference) {
+    const fragment = document.createDocumentFragment();
+    const differs = [...text].map((character, index) => character !== reference[index]);
+    for (let start = 0, end = 0; start < text.length; start = end) {
+      while (end < text.length && differs[end] === differs[start]) end += 1;
+      const part = text.slice(start, end);
+      fragment.append(differs[start] ? make("mark", {}, part) : part);
+    }
+    return fragment;
+  }
+
+  return { make, byId, tokenName, marked };
+})();

@@ -1,0 +1,73 @@
+// The sentences: fields to edit in a live page, plain fields to read in a recorded one.
+"use strict";
+
+const sentenceEditor = (() => {
+  const FEWEST = 2;
+  const list = elements.byId("sentences");
+
+  /**
+   * Show `texts`. `onChange` gets all texts after an edit; without it nothing can be edited.
+   * @param {string[]} texts @param {number} most
+   * @param {((texts: string[]) => void) | null} onChange
+   */
+  function open(texts, most, onChange) {
+    list.replaceChildren(...texts.map((text) => field(text, onChange !== null)));
+    if (onChange === null) return;
+    const add = /** @type {HTMLButtonElement} */ (elements.byId("add"));
+    const changed = () => {
+      renumber(add, most);
+      onChange(fields().map((each) => each.value));
+    };
+    list.addEventListener("input", changed);
+    list.addEventListener("click", (event) => {
+      const pressed = /** @type {Element} */ (event.target).closest("button");
+      if (pressed) remove(pressed, changed);
+    });
+    add.addEventListener("click", () => {
+      list.append(field("", true));
+      fields()[fields().length - 1].focus();
+      changed();
+    });
+    renumber(add, most);
+  }
+
+  /** @param {string} text @param {boolean} editable */
+  function field(text, editable) {
+    const area = /** @type {HTMLTextAreaElement} */ (
+      elements.make("textarea", { rows: 1, dir: "auto", spellcheck: "false", maxlength: 2000 })
+    );
+    area.value = text;
+    const label = elements.make("label", {}, elements.make("span", { class: "number" }), area);
+    if (editable) {
+      return elements.make("li", {}, label, elements.make("button", { type: "button" }, "Remove"));
+    }
+    area.readOnly = true;
+    area.setAttribute("aria-describedby", "recorded");
+    return elements.make("li", {}, label);
+  }
+
+  /** @param {Element} pressed @param {() => void} changed */
+  function remove(pressed, changed) {
+    const gone = /** @type {Element} */ (pressed.closest("li"));
+    const next = gone.nextElementSibling || gone.previousElementSibling;
+    gone.remove();
+    next?.querySelector("textarea")?.focus();
+    changed();
+  }
+
+  /** @param {HTMLButtonElement} add @param {number} most */
+  function renumber(add, most) {
+    const count = list.children.length;
+    [...list.querySelectorAll("button")].forEach((button, index) => {
+      button.disabled = count <= FEWEST;
+      button.setAttribute("aria-label", `Remove sentence ${index + 1}`);
+    });
+    add.disabled = count >= most;
+  }
+
+  function fields() {
+    return [...list.querySelectorAll("textarea")];
+  }
+
+  return { open };
+})();

@@ -1,0 +1,61 @@
+"""One lesson of the bundled model, one browser and tiny checkpoints, each made once."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import devtools
+import pytest
+from tiny_checkpoints import Tiny
+from tokenizer_folders import write_bpe_folder, write_unigram_folder, write_wordpiece_folder
+
+from isobatch.lesson import SENTENCES
+from isobatch.page import LessonData, LessonPage
+
+TinyFolder = Callable[[Tiny], Path]
+
+WRITERS = {"roberta": write_bpe_folder} | dict.fromkeys(
+    ("xlm-roberta", "camembert"), write_unigram_folder
+)
+
+
+@pytest.fixture(scope="session")
+def bundled() -> LessonPage:
+    return LessonPage.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def bundled_data(bundled: LessonPage) -> LessonData:
+    return bundled.data(SENTENCES)
+
+
+@pytest.fixture(scope="session")
+def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devtools.Page]:
+    with devtools.browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser_page: devtools.Page) -> Iterator[devtools.Page]:
+    """The browser's page. A test fails on any message, exception or violation that it leaves."""
+    browser_page.complaints.clear()
+    yield browser_page
+    assert browser_page.value("1") == 1, "what the browser had to say has been heard"
+    assert browser_page.complaints == []
+
+
+@pytest.fixture(scope="session")
+def folder_of(tiny_folder: TinyFolder, tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
+    """A tiny checkpoint with its family's kind of tokenizer."""
+    made: dict[Tiny, Path] = {}
+
+    def folder_with_tokenizer(tiny: Tiny) -> Path:
+        if tiny not in made:
+            folder = tmp_path_factory.mktemp("page") / tiny.model_type
+            shutil.copytree(tiny_folder(tiny), folder)
+            made[tiny] = WRITERS.get(tiny.model_type, write_wordpiece_folder)(
+                folder, tiny.model_type
+            )
+        return made[tiny]
+
+    return folder_with_tokenizer

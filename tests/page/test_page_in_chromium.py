@@ -1,0 +1,296 @@
+"""The page in a real browser: clicks, keys, widths, themes; no complaint and no request to others.
+
+Chromium runs headless with an empty profile. Pictures of the page stay in `artefacts/`, which git
+does not keep.
+"""
+
+from pathlib import Path
+
+import devtools
+import pytest
+
+from isobatch.page import LessonData, LessonPage, render_page
+
+pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
+
+WIDTHS = (360, 800, 1400)
+
+
+@pytest.fixture(scope="module")
+def recorded(bundled_data: LessonData, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page that was written to a file."""
+    path = tmp_path_factory.mktemp("recorded") / "lesson.html"
+    path.write_text(render_page(bundled_data), encoding="utf-8")
+    return path.as_uri()
+
+
+def test_the_control_a_violation_is_heard(page: devtools.Page, tmp_path: Path) -> None:
+    path = tmp_path / "wicked.html"
+    policy = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">"
+    path.write_text(f"{policy}<script>1</script><img src='http://127.0.0.1:9/x.png'>", "utf-8")
+    page.open(path.as_uri())
+    page.wait_for("document.readyState === 'complete'")
+    assert len(page.complaints) >= 2
+    page.complaints.clear()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_fits_and_fetches_nothing(
+    page: devtools.Page, recorded: str, width: int, dark: bool
+) -> None:
+    page.open(recorded, width=width, dark=dark)
+    assert page.value("document.documentElement.scrollWidth") <= width
+    page.picture(devtools.ARTEFACTS / f"page-{width}-{'dark' if dark else 'light'}.png")
+    assert page.requests == [recorded]
+    ground = page.value("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground[4:-1].split(","))) < 3 * 128) == dark
+
+
+def test_the_grid_shows_every_token_and_pad(
+    page: devtools.Page, recorded: str, bundled_data: LessonData
+) -> None:
+    page.open(recorded)
+    assert page.count("#grid td") == sum(len(each.tokens) for each in bundled_data.sentences)
+    assert page.count("#grid td.pad") == 3
+    assert page.text("#grid td.pad .token-name") == "[PAD]"
+    assert "3 × [PAD] had to be added" in page.text("#grid-summary")
+    page.point("#grid td:nth-child(3)")
+    page.wait_for("!document.getElementById('tip').hidden")
+    assert "input_id 2651" in page.text("#tip")
+    assert "attention_mask 1" in page.text("#tip")
+
+
+def test_arrow_keys_walk_the_grid(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded)
+    page.focus("#grid td")
+    for _ in range(8):
+        page.press("ArrowRight")
+    assert page.text("#tip").startswith("[PAD]")
+    assert "attention_mask 0" in page.text("#tip")
+    label = page.value("document.activeElement.getAttribute('aria-label')")
+    assert label == "[PAD], input_id 0, attention_mask 0: a pad"
+    page.press("ArrowDown")
+    assert "sentence 2, column 9" in page.text("#tip")
+    page.press("ArrowDown")
+    assert "sentence 2, column 9" in page.text("#tip"), "there is no row below"
+    page.press("Escape")
+    assert page.value("document.getElementById('tip').hidden")
+    assert page.count("#grid td[tabindex='0']") == 1
+
+
+def test_the_switch_takes_attention_off_the_pads(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded)
+    boxes = "[...document.querySelectorAll('#map .on-pad.box')]"
+    opacities = f"{boxes}.map(box => +box.getAttribute('fill-opacity'))"
+    assert page.value("document.getElementById('mask').getAttribute('aria-checked')") == "false"
+    assert min(page.value(opacities)) > 0
+    assert not page.text("#leak").startswith("0 %")
+    page.click("#mask")
+    assert page.value("document.getElementById('mask').getAttribute('aria-checked')") == "true"
+    assert set(page.value(opacities)) == {0}
+    assert page.text("#leak").startswith("0 %")
+    assert "Exactly nothing" in page.text("#announcement")
+    shares = page.value(
+        "[...document.querySelectorAll('#map .shares text')].map(t => t.textContent)"
+    )
+    assert {share.replace("\N{NO-BREAK SPACE}", " ") for share in shares} == {"0 %"}
+    page.picture(devtools.ARTEFACTS / "page-1000-masked.png")
+    page.click("#mask")
+    assert min(page.value(opacities)) > 0
+
+
+def test_the_first_head_is_the_one_that_leaks_most(
+    page: devtools.Page, recorded: str, bundled_data: LessonData
+) -> None:
+    page.open(recorded)
+    leaks = bundled_data.sentences[0].unmasked.head_leaks
+    most = max(max(layer) for layer in leaks)
+    layer, head = (
+        int(page.value(f"document.getElementById('{name}').value")) for name in ("layer", "head")
+    )
+    assert leaks[layer][head] == most
+    assert page.text("#leak").startswith(f"{100 * most:.1f} %")
+
+
+def test_layer_and_head_are_chosen_by_click_and_by_key(
+    page: devtools.Page, recorded: str, bundled_data: LessonData
+) -> None:
+    page.open(recorded)
+    page.click("#overview rect:nth-of-type(1)")
+    leak = bundled_data.sentences[0].unmasked.head_leaks[0][0]
+    assert page.text("#leak").startswith(f"{100 * leak:.1f} %")
+    assert page.value("document.getElementById('layer').value") == "0"
+    page.focus("#layer")
+    page.press("ArrowDown")
+    page.wait_for("document.getElementById('layer').value === '1'")
+    leak = bundled_data.sentences[0].unmasked.head_leaks[1][0]
+    assert page.text("#leak").startswith(f"{100 * leak:.1f} %")
+    assert "layer 2, head 1" in page.text("#announcement")
+    page.focus("#row")
+    page.press("ArrowDown")
+    page.wait_for("document.getElementById('row').value === '1'")
+    assert "has no pads" in page.text("#leak")
+
+
+def test_the_heat_map_is_read_by_arrow_keys(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded)
+    page.focus("#map")
+    page.press("End")
+    assert page.text("#reading").startswith("[CLS] gives ")
+    assert page.text("#reading").endswith("to [PAD] (a pad), column 11.")
+    page.press("ArrowDown")
+    assert page.text("#reading").startswith("today gives ")
+    page.press("Home")
+    assert page.text("#reading").endswith("to [CLS], column 1.")
+    page.picture(devtools.ARTEFACTS / "page-1000-heat-map.png")
+
+
+def test_logits_bits_and_verdicts_stand_side_by_side(
+    page: devtools.Page, recorded: str, bundled_data: LessonData
+) -> None:
+    page.open(recorded)
+    assert page.count(".logits") == 2
+    for index, sentence in enumerate(bundled_data.sentences):
+        row = f"#logits article:nth-of-type({index + 1})"
+        shown = page.value(
+            f"[...document.querySelectorAll('{row} .hex')].map(each => each.textContent)"
+        )
+        assert shown == [bits for outcome in sentence.outcomes for bits in outcome.bits]
+        verdicts = page.value(
+            f"[...document.querySelectorAll('{row} .verdict')].map(each => each.textContent)"
+        )
+        assert verdicts[0] == verdicts[3] == "the one to compare with"
+        assert verdicts[1] == _signed(sentence.outcomes[1].verdict.text)
+        assert verdicts[4] == "=same bits as alone"
+    assert page.count(".logits .bits") == 20
+    assert page.count(".logits tbody:last-child mark") == 0
+    forgotten = "#logits article:first-of-type tbody:first-of-type tr:nth-child(3)"
+    assert page.count(f"{forgotten} .hex mark") > 0
+    assert "Isobatch, same bits as alone" in page.text("#announcement")
+
+
+def _signed(verdict: str) -> str:
+    return ("=" if verdict.startswith("same") else "≠") + verdict
+
+
+def test_fifty_points_in_each_strip_and_isobatch_on_zero(
+    page: devtools.Page, recorded: str, bundled_data: LessonData
+) -> None:
+    page.open(recorded)
+    assert bundled_data.company is not None
+    for index, strip in enumerate(bundled_data.company.strips, 1):
+        figure = f"#company figure:nth-of-type({index})"
+        assert page.count(f"{figure} .point") == 50
+        assert page.count(f"{figure} .point.moved") == strip.num_moved
+    assert "gave the same bits in all 50 batches" in page.text("#company figure:nth-of-type(3)")
+    heights = page.value(
+        "[...new Set([...document.querySelectorAll('#company figure:nth-of-type(3) .point')]"
+        ".map(each => each.getAttribute('transform').split(',')[1]))]"
+    )
+    zero = page.value(
+        "document.querySelector('#company figure:nth-of-type(3) .zero').getAttribute('y1')"
+    )
+    assert heights == [f"{zero})"]
+
+
+def test_batches_are_read_by_arrow_keys(
+    page: devtools.Page, recorded: str, bundled_data: LessonData
+) -> None:
+    page.open(recorded)
+    page.focus("#company")
+    page.press("ArrowRight")
+    page.press("ArrowRight")
+    assert bundled_data.company is not None
+    draw = bundled_data.company.draws[1]
+    assert page.text("#draw").startswith(f"Batch 2 has {draw.columns} columns.")
+    assert bundled_data.company.neighbours[draw.neighbours[0]] in page.text("#draw")
+    assert "Isobatch: 0" in page.text("#tip")
+    page.press("End")
+    assert page.text("#draw").startswith("Batch 50 has")
+    page.picture(devtools.ARTEFACTS / "page-1000-batch.png")
+
+
+def test_tab_alone_reaches_everything_in_order(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded)
+    page.value("document.activeElement.blur()")
+    reached = []
+    for _ in range(40):
+        page.press("Tab")
+        here = page.value(
+            "(() => { const e = document.activeElement; return e === document.body ? '' :"
+            " (e.id || e.tagName.toLowerCase()); })()"
+        )
+        if not here:
+            break
+        reached.append(here)
+        outline = page.value("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", here
+    wanted = [
+        "textarea",
+        "textarea",
+        "td",
+        "mask",
+        "row",
+        "layer",
+        "head",
+        "map",
+        "summary",
+        "company",
+    ]
+    assert [each for each in reached if each in wanted] == wanted
+
+
+def test_a_recorded_page_cannot_be_edited(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded)
+    assert page.count("#sentences textarea[readonly]") == 2
+    assert page.count("#sentences button") == 0
+    assert "isobatch serve" in page.text("#recorded")
+
+
+def test_pictures_follow_the_width(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded, width=1200)
+    page.resize(360)
+    page.wait_for("document.querySelector('#company svg').getBoundingClientRect().width <= 360")
+    assert page.value("document.documentElement.scrollWidth") <= 360
+    assert page.count("#grid .upright") == 1
+    page.resize(1200)
+    page.wait_for("!document.querySelector('#grid .upright')")
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_reduced_motion_is_respected(page: devtools.Page, recorded: str, still: bool) -> None:
+    page.open(recorded, still=still)
+    duration = "getComputedStyle(document.querySelector('#map .box')).transitionDuration"
+    assert (page.value(duration) in ("0s", "")) == still
+
+
+def test_without_scripts_it_says_why_it_is_empty(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded, scripts=False)
+    assert page.value("document.querySelector('noscript p').getBoundingClientRect().height") > 0
+    page.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_long_tokens_and_many_sentences_fit(
+    page: devtools.Page, bundled: LessonPage, tmp_path: Path
+) -> None:
+    texts = [
+        "word " * 60,
+        "<script>alert(1)</script>",
+        "",
+        "שלום עולם",
+        "x" * 90,
+        "a",
+        "b",
+        "c",
+        "d",
+    ]
+    path = tmp_path / "many.html"
+    path.write_text(render_page(bundled.data(texts)), encoding="utf-8")
+    for width in (360, 1400):
+        page.open(path.as_uri(), width=width)
+        assert page.value("document.documentElement.scrollWidth") <= width
+        assert "1 sentence left out" in page.text("#limits")
+        assert "Sentences 1, 5 cut" in page.text("#limits")
+        page.picture(devtools.ARTEFACTS / f"page-{width}-many.png")
+    assert page.text("#logits article:nth-of-type(2) .quoted") == "<script>alert(1)</script>"

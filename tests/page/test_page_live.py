@@ -1,0 +1,132 @@
+"""The live page in a real browser, asked of a tiny server: edits, answers, refusals.
+
+The server knows `LessonPage.answer` and nothing else. A complaint of the browser fails the test.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import devtools
+import pytest
+
+from isobatch.errors import InputError
+from isobatch.page import LessonPage, content_security_policy, render_page
+
+pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
+
+
+class _Endpoint(BaseHTTPRequestHandler):
+    """The server's part, as small as it can be: the page at /, lessons at /lesson."""
+
+    lesson: LessonPage
+    html = render_page(endpoint="/lesson")
+
+    def do_GET(self) -> None:
+        if self.path != "/":
+            self._send(404, "text/plain", b"")
+            return
+        policy = {"Content-Security-Policy": content_security_policy(self.html)}
+        self._send(200, "text/html; charset=utf-8", self.html.encode(), policy)
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            status, answer = 200, self.lesson.answer(request)
+        except InputError as error:
+            status, answer = 422, {"error": str(error), "error_type": "validation"}
+        if request["sentences"][0] == "broken":
+            status, answer = 503, {"error": "shutting down", "error_type": "unhealthy"}
+        self._send(status, "application/json", json.dumps(answer).encode())
+
+    def _send(
+        self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def served(bundled: LessonPage) -> Iterator[str]:
+    """The address of a live page."""
+    kind = type("Endpoint", (_Endpoint,), {"lesson": bundled})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+DONE = "document.getElementById('lesson').getAttribute('aria-busy') === 'false'"
+
+
+def retype(page: devtools.Page, index: int, text: str) -> None:
+    """Replace a sentence as typing would, and wait until everything is drawn."""
+    page.value(
+        f"(() => {{ const area = document.querySelectorAll('#sentences textarea')[{index}];"
+        f"area.value = {json.dumps(text)};"
+        "area.dispatchEvent(new InputEvent('input', {bubbles: true})); })()"
+    )
+    page.wait_for(DONE)
+
+
+def test_a_live_page_asks_its_own_server_alone(page: devtools.Page, served: str) -> None:
+    page.open(served)
+    page.wait_for(DONE)
+    assert page.count("#grid td.pad") == 3
+    assert page.count("#company .point") == 150
+    assert page.requests == [served, f"{served}lesson", f"{served}lesson"]
+    retype(page, 0, "This sentence is by far the longest one of the two of them now, is it not?")
+    assert page.text("#grid tr:nth-child(1) td:nth-child(3)").startswith("this")
+    assert page.count("#grid tr:nth-child(2) td.pad") > 3
+    assert page.value("document.getElementById('row').value") == "1", "the one with pads is shown"
+    assert all(request.startswith(served) for request in page.requests)
+
+
+def test_sentences_are_added_and_removed(page: devtools.Page, served: str) -> None:
+    page.open(served)
+    page.wait_for(DONE)
+    assert page.count("#sentences button:disabled") == 2, "two are the fewest"
+    page.click("#add")
+    page.wait_for(DONE)
+    assert page.count("#grid tr") == 3
+    assert page.value("document.activeElement.tagName") == "TEXTAREA"
+    page.press("H")
+    page.press("i")
+    page.wait_for(
+        "document.querySelector('#grid tr:nth-child(3) td:nth-child(3)').textContent === 'hi1'"
+    )
+    page.wait_for(DONE)
+    page.click("#sentences li:nth-child(1) button")
+    page.wait_for(DONE)
+    assert page.count("#grid tr") == 2
+    assert page.text("#grid tr:nth-child(2) td:nth-child(3)") == "hi1"
+    while not page.value("document.getElementById('add').disabled"):
+        page.click("#add")
+    assert page.count("#sentences li") == 8
+    page.wait_for(DONE)
+    assert page.count("#grid tr") == 8
+
+
+def test_a_refusal_of_the_server_is_shown(page: devtools.Page, served: str) -> None:
+    page.open(served)
+    page.wait_for(DONE)
+    retype(page, 0, "broken")
+    assert "shutting down" in page.text("#failure")
+    page.picture(devtools.ARTEFACTS / "page-1000-failure.png")
+    retype(page, 0, "whole again")
+    assert page.value("document.getElementById('failure').hidden")
+    assert page.text("#grid tr:nth-child(1) td:nth-child(3)").startswith("whole")
+    complaints = [each for each in page.complaints if "503" not in each]
+    assert complaints == [], "but for the browser's own line about the status"
+    page.complaints.clear()
