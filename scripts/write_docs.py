@@ -10,15 +10,20 @@ import re
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from typer.testing import CliRunner
 
+from benchmarks import files
+from benchmarks.serving.render import render as render_serving
 from benchmarks.table import render
 from isobatch.cli import app
 from isobatch.cli.lesson import lesson_table
 from isobatch.lesson import SENTENCES, replay_lesson
 from isobatch.scope import PROMISE
+from isobatch.serve.app import describe_app
+from isobatch.serve.documents import openapi_text
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 112
@@ -43,6 +48,8 @@ ROOMS = (
     "tables",
     "jobs",
     "evaluation",
+    "page",
+    "serve",
     "cli",
 )
 
@@ -54,12 +61,15 @@ def main() -> None:
 
 def fresh_documents() -> Iterator[tuple[Path, str]]:
     """Each document with generated parts, and its text with those parts made anew."""
-    for path in (ROOT / "README.md", ROOT / "docs/cli.md"):
+    for path in (ROOT / name for name in ("README.md", "docs/cli.md", "docs/files.md", "docs/serving.md")):
         text = path.read_text(encoding="utf-8")
         yield (
             path,
             re.sub(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", _part, text, flags=re.S),
         )
+
+
+    yield ROOT / "docs/openapi.json", openapi_text(describe_app())
 
 
 def _part(match: re.Match[str]) -> str:
@@ -83,6 +93,20 @@ def _benchmark() -> str:
     return render(json.loads(newest.read_text(encoding="utf-8")))
 
 
+def _files_benchmark() -> str:
+    return files.render(_newest("files"))
+
+
+def _serving_benchmark() -> str:
+    return render_serving(_newest("serving"))
+
+
+def _newest(folder: str) -> dict[str, Any]:
+    newest = max((ROOT / "benchmarks/results" / folder).glob("*.json"))
+    result: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
+    return result
+
+
 def _tree() -> str:
     """Rooms of the package in the order in which text passes them, with their first sentence."""
     rooms = [_room(ROOT / "isobatch" / name) for name in ROOMS]
@@ -100,7 +124,7 @@ def _other_folders() -> list[str]:
     return [
         "  bundled/       The bundled model, an ordinary Hugging Face folder, with its card",
         "benchmarks/      The benchmark suite and its results; see benchmarks/README.md",
-        "docs/            decisions/ (what was decided and why), log.md (what was tried), cli.md",
+        "docs/            files, serving, cluster, cli; decisions/ (what and why), log.md (what was tried)",
         "scripts/         How the bundled model and the generated documentation were made",
         "tests/           claims/ holds the promise; the rest follows the rooms",
     ]
@@ -127,9 +151,11 @@ def _fenced(text: str) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "benchmark": _benchmark,
+    "files_benchmark": _files_benchmark,
     "help": _help,
     "lesson": _lesson,
     "promise": _promise,
+    "serving_benchmark": _serving_benchmark,
     "tree": _tree,
 }
 

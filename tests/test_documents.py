@@ -51,9 +51,8 @@ def test_the_snippets_about_files_run(
 
 def test_the_commands_about_files_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    rows = "text,label\na fine film,1\na dull one,0\n"
-    for name in ("reviews.csv", "dev.csv"):
-        Path(name).write_text(rows)
+    Path("reviews.csv").write_text("text\na fine film\na dull one\n")
+    Path("dev.csv").write_text("text,label\na fine film,1\na dull one,0\n")
     for name in ("a.jsonl", "b.jsonl"):
         Path(name).write_text('{"text": "good"}\n')
     Path("shards").mkdir()

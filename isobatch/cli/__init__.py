@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from isobatch.cli import classify, evaluate, info, lesson, precisions, quantize, run
+from isobatch.cli import classify, evaluate, info, lesson, precisions, quantize, run, serve
 from isobatch.cli.options import show_version
 from isobatch.errors import IsobatchError, exit_code
 
@@ -33,6 +33,7 @@ app.command("lesson")(lesson.lesson)
 app.command("precisions")(precisions.precisions)
 app.command("quantize")(quantize.quantize)
 app.command("run")(run.run)
+app.command("serve")(serve.serve)
 app.callback()(show_version)
 
 

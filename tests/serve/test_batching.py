@@ -1,0 +1,231 @@
+"""The Batcher alone: what is taken together, who is dropped, and who is answered when it fails."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from isobatch.cache import Logits
+from isobatch.core import Encoding
+from isobatch.serve.batching import Batcher, BatchReport
+from isobatch.serve.errors import ComputeError, ShuttingDownError
+
+
+def encoding(number: int, length: int = 1) -> Encoding:
+    return Encoding([number] * length, [0] * length)
+
+
+class Model:
+    """Logits are the first id; id 666 breaks a batch. Batches wait until `gate` is opened."""
+
+    def __init__(self, *, opened: bool = True) -> None:
+        self.batches: list[list[int]] = []
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        if opened:
+            self.gate.set()
+
+    def __call__(self, encodings: list[Encoding]) -> list[Logits]:
+        self.entered.set()
+        assert self.gate.wait(10)
+        self.batches.append([each.input_ids[0] for each in encodings])
+        if 666 in self.batches[-1]:
+            raise RuntimeError("unlucky")
+        return [(float(each.input_ids[0]),) for each in encodings]
+
+
+def drive(
+    model: Callable[[list[Encoding]], list[Logits]],
+    scenario: Callable[[Batcher], Awaitable[None]],
+    max_batch_tokens: int = 100,
+    max_wait_seconds: float = 0.0,
+    report: Callable[[BatchReport], None] = lambda report: None,
+) -> None:
+    async def live() -> None:
+        batcher = Batcher(model, max_batch_tokens, max_wait_seconds=max_wait_seconds, report=report)
+        batcher.start()
+        try:
+            async with asyncio.timeout(10):
+                await scenario(batcher)
+        finally:
+            await batcher.close()
+        assert not batcher.alive
+
+    asyncio.run(live())
+
+
+async def until_entered(model: Model) -> None:
+    assert await asyncio.to_thread(model.entered.wait, 10)
+
+
+def test_each_request_gets_its_own_rows_in_order() -> None:
+    async def scenario(batcher: Batcher) -> None:
+        futures = [batcher.submit([encoding(n), encoding(n + 100)]) for n in range(20)]
+        answers = await asyncio.gather(*futures)
+        assert [a.logits for a in answers] == [[(float(n),), (n + 100.0,)] for n in range(20)]
+        assert all(a.queue_seconds >= 0 and a.inference_seconds >= 0 for a in answers)
+
+    drive(Model(), scenario)
+
+
+def test_what_waited_is_taken_together_in_order_up_to_the_budget() -> None:
+    model = Model(opened=False)
+
+    async def scenario(batcher: Batcher) -> None:
+        futures = [batcher.submit([encoding(1)])]
+        await until_entered(model)
+        lengths = [4, 3, 4, 11, 1]
+        futures += [batcher.submit([encoding(n, n)]) for n in lengths]
+        model.gate.set()
+        await asyncio.gather(*futures)
+
+    drive(model, scenario, max_batch_tokens=10)
+    assert model.batches == [[1], [4, 3], [4], [11], [1]]
+
+
+def test_a_request_larger_than_the_budget_is_computed_whole() -> None:
+    model = Model()
+
+    async def scenario(batcher: Batcher) -> None:
+        answer = await batcher.submit([encoding(n, 9) for n in (1, 2, 3)])
+        assert answer.logits == [(1.0,), (2.0,), (3.0,)]
+
+    drive(model, scenario, max_batch_tokens=10)
+    assert model.batches == [[1, 2, 3]]
+
+
+def test_the_model_does_not_wait_for_company_by_default() -> None:
+    async def scenario(batcher: Batcher) -> None:
+        await batcher.submit([encoding(1)])
+        await batcher.submit([encoding(2)])
+
+    model = Model()
+    drive(model, scenario)
+    assert model.batches == [[1], [2]]
+
+
+def test_it_waits_where_that_was_asked_for_and_not_once_the_batch_is_full() -> None:
+    model = Model()
+
+    async def scenario(batcher: Batcher) -> None:
+        first = batcher.submit([encoding(1, 4)])
+        await asyncio.sleep(0.05)
+        assert model.batches == []
+        await asyncio.gather(first, batcher.submit([encoding(2, 6)]))
+
+    drive(model, scenario, max_batch_tokens=10, max_wait_seconds=30)
+    assert model.batches == [[1, 2]]
+
+
+def test_waiting_ends_after_the_time_that_was_given() -> None:
+    model = Model()
+
+    async def scenario(batcher: Batcher) -> None:
+        answer = await batcher.submit([encoding(1)])
+        assert 0.05 <= answer.queue_seconds < 5
+
+    drive(model, scenario, max_wait_seconds=0.05)
+
+
+def test_whoever_leaves_is_dropped_before_any_work() -> None:
+    model = Model(opened=False)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = batcher.submit([encoding(1)])
+        await until_entered(model)
+        leaving, staying = batcher.submit([encoding(2)]), batcher.submit([encoding(3)])
+        leaving.cancel()
+        model.gate.set()
+        assert (await staying).logits == [(3.0,)]
+        assert (await first).logits == [(1.0,)]
+
+    drive(model, scenario)
+    assert model.batches == [[1], [3]]
+
+
+def test_one_who_leaves_while_being_computed_disturbs_nobody() -> None:
+    model = Model(opened=False)
+
+    async def scenario(batcher: Batcher) -> None:
+        leaving = batcher.submit([encoding(1)])
+        await until_entered(model)
+        staying = batcher.submit([encoding(2)])
+        leaving.cancel()
+        model.gate.set()
+        assert (await staying).logits == [(2.0,)]
+
+    drive(model, scenario)
+
+
+def test_a_failure_reaches_its_cause_alone_and_the_next_batch_is_computed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Model(opened=False)
+
+    async def scenario(batcher: Batcher) -> None:
+        futures = [batcher.submit([encoding(1)])]
+        await until_entered(model)
+        futures += [batcher.submit([encoding(n)]) for n in (2, 666, 3)]
+        model.gate.set()
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert [isinstance(result, ComputeError) for result in results] == [0, 0, 1, 0]
+        assert (await batcher.submit([encoding(4)])).logits == [(4.0,)]
+
+    drive(model, scenario)
+    assert model.batches == [[1], [2, 666, 3], [2], [666], [3], [4]]
+    assert "RuntimeError: unlucky" in caplog.text
+
+
+def test_a_failure_of_everything_answers_everyone() -> None:
+    def broken(encodings: list[Encoding]) -> list[Logits]:
+        raise MemoryError
+
+    async def scenario(batcher: Batcher) -> None:
+        futures = [batcher.submit([encoding(n)]) for n in range(30)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert all(isinstance(result, ComputeError) for result in results)
+        assert batcher.alive
+
+    drive(broken, scenario)
+
+
+def test_a_model_that_loses_a_row_fails_instead_of_shifting_the_others() -> None:
+    async def scenario(batcher: Batcher) -> None:
+        with pytest.raises(ComputeError):
+            await batcher.submit([encoding(1), encoding(2)])
+
+    drive(lambda encodings: [(0.0,)], scenario)
+
+
+def test_closing_answers_whoever_waits_and_refuses_whoever_comes() -> None:
+    model = Model(opened=False)
+
+    async def live() -> None:
+        batcher = Batcher(model, 1)
+        batcher.start()
+        futures = [batcher.submit([encoding(n)]) for n in range(5)]
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        with pytest.raises(ShuttingDownError):
+            batcher.submit([encoding(9)])
+        model.gate.set()
+        await closing
+        assert [(await future).logits for future in futures] == [[(float(n),)] for n in range(5)]
+
+    asyncio.run(live())
+
+
+def test_batches_are_reported_with_the_padding_that_was_not_computed() -> None:
+    model = Model(opened=False)
+    reports: list[BatchReport] = []
+
+    async def scenario(batcher: Batcher) -> None:
+        futures = [batcher.submit([encoding(1)])]
+        await until_entered(model)
+        futures += [batcher.submit([encoding(2, 5), encoding(3, 2)])]
+        model.gate.set()
+        await asyncio.gather(*futures)
+
+    drive(model, scenario, report=reports.append)
+    assert reports == [BatchReport(1, 1, 0), BatchReport(2, 7, 3)]

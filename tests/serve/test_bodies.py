@@ -1,0 +1,174 @@
+"""Bodies that are not what a route describes, and requests that are not for it: all are refused."""
+
+import gzip
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from serve.served import JSON, client_of, write_tiny
+
+from isobatch import Classifier
+
+ROUTES = {
+    "/predict": "inputs",
+    "/rerank": "texts",
+    "/": "inputs",
+    "/models/default": "inputs",
+    "/v1/classify": "input",
+    "/classify": "input",
+}
+SOUND = b'{"inputs": "a"}'
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    classifier = Classifier.from_pretrained(write_tiny(tmp_path_factory.mktemp("tiny")))
+    with client_of(classifier) as client:
+        yield client
+
+
+def refused(answer: httpx.Response, status: int, error_type: str = "Validation") -> str:
+    assert answer.status_code == status, answer.text
+    assert answer.json().keys() == {"error", "error_type"}
+    assert answer.json()["error_type"] == error_type
+    message: str = answer.json()["error"]
+    return message
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{}",
+        b'{"inputs": "a"} x',
+        b"\xff\xfe\x00",
+        b'{"inputs": "\xff"}',
+        b'\xef\xbb\xbf{"inputs": "a"}',
+        b"[" * 100_000,
+        b'{"inputs":' * 1000 + b"1" + b"}" * 1000,
+        b'{"inputs": NaN}',
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_what_is_not_the_json_described_is_422(
+    client: httpx.Client, path: str, body: bytes
+) -> None:
+    refused(client.post(path, content=body, headers=JSON), 422)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        None,
+        3,
+        True,
+        1.5,
+        {},
+        {"text": "a"},
+        {"text": "a", "text_pair": 1},
+        {"text": "a", "text_pair": "b", "more": "c"},
+        [3],
+        [None],
+        [[]],
+        [["a", "b", "c"]],
+        [["a", 1]],
+        [[["a"]]],
+        ["a", {"text": "a"}],
+    ],
+    ids=json.dumps,
+)
+def test_inputs_of_a_wrong_type_are_422_and_the_place_is_named(
+    client: httpx.Client, inputs: object
+) -> None:
+    for path in ("/predict", "/"):
+        message = refused(client.post(path, json={"inputs": inputs}), 422)
+        assert message.startswith("inputs: ")
+        if isinstance(inputs, list):
+            assert f"item {len(inputs) - 1}" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        ("/predict", "truncate", "yes"),
+        ("/predict", "raw_scores", 1),
+        ("/predict", "truncation_direction", "left"),
+        ("/predict", "normalize", True),
+        ("/predict", "input", "a"),
+        ("/", "parameters", {"top_k": 0}),
+        ("/", "parameters", {"top_k": "1"}),
+        ("/", "parameters", {"function_to_apply": "tanh"}),
+        ("/", "parameters", {"max_length": 8}),
+        ("/", "options", {"unheard_of": 1}),
+        ("/v1/classify", "truncate_prompt_tokens", 5),
+        ("/v1/classify", "softmax", True),
+        ("/v1/classify", "request_id", "x" * 200),
+    ],
+)
+def test_a_field_that_is_unknown_or_bent_is_422_and_named(
+    client: httpx.Client, path: str, field: str, value: object
+) -> None:
+    message = refused(client.post(path, json={ROUTES[path]: "a", field: value}), 422)
+    assert field in message
+
+
+def test_a_lone_surrogate_is_no_text(client: httpx.Client) -> None:
+    for path, field in (("/predict", "inputs"), ("/", "inputs"), ("/v1/classify", "input")):
+        body = f'{{"{field}": "a\\ud800b"}}'.encode()
+        refused(client.post(path, content=body, headers=JSON), 422)
+    paired = client.post("/predict", content=b'{"inputs": "\\ud83d\\ude00"}', headers=JSON)
+    assert paired.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_another_kind_of_body_is_415(client: httpx.Client, kind: str | None) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    message = refused(client.post("/predict", content=SOUND, headers=headers), 415)
+    assert "Content-Type: application/json" in message
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+def test_json_may_be_announced_in_other_letters(client: httpx.Client, kind: str) -> None:
+    answer = client.post("/predict", content=SOUND, headers={"content-type": kind})
+    assert answer.status_code == 200
+
+
+def test_a_packed_body_is_415(client: httpx.Client) -> None:
+    headers = JSON | {"content-encoding": "gzip"}
+    message = refused(client.post("/predict", content=gzip.compress(SOUND), headers=headers), 415)
+    assert "gzip" in message
+
+
+def test_a_path_that_is_not_there_is_404(client: httpx.Client) -> None:
+    for path in ("/nowhere", "/predict/", "/models/other/default", "/../etc/passwd", "/%00"):
+        answer = client.post(path, json={"inputs": "a"})
+        refused(answer, 404, "NotFound")
+    refused(client.get("/docs/../../errors.py"), 404, "NotFound")
+
+
+def test_a_method_that_is_not_taken_is_405(client: httpx.Client) -> None:
+    for method, path in (("GET", "/predict"), ("OPTIONS", "/predict"), ("POST", "/health")):
+        answer = client.request(method, path)
+        refused(answer, 405, "MethodNotAllowed")
+        assert answer.headers["allow"]
+    assert client.head("/predict").status_code == 405
+    assert client.head("/health").status_code == 200
+
+
+def test_get_of_the_root_is_left_for_a_page(client: httpx.Client) -> None:
+    refused(client.get("/"), 405, "MethodNotAllowed")
+
+
+def test_at_most_three_reasons_are_given(client: httpx.Client) -> None:
+    body = {"inputs": "a", **{f"unknown{n}": 1 for n in range(10)}}
+    message = refused(client.post("/predict", json=body), 422)
+    assert message.count("unknown") == 3
+    assert message.endswith("; and 7 more")

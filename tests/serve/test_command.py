@@ -1,0 +1,232 @@
+"""`isobatch serve` as a process: its line, its logs, its signals and its exit codes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from serve.served import connected, write_tiny
+
+from isobatch import Classifier
+
+SERVE = [sys.executable, "-m", "isobatch", "serve"]
+SLOW_STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny-model")
+
+
+@contextmanager
+def started(
+    *arguments: str | Path, command: Sequence[str] = SERVE, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The process and its address; killed if the test leaves it alive."""
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | environment,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        assert line.startswith("isobatch: serving "), process.communicate()[1].decode()
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_names_model_precision_and_address_answers_and_ends_with_0(folder: Path) -> None:
+    with started(folder, "--port", "0", "--json-output") as (process, url):
+        answer = httpx.post(f"{url}/predict", json={"inputs": "a secret text", "raw_scores": True})
+        httpx.post(f"{url}/predict?key=secret", json={"inputs": ["another secret"], "no": 1})
+        httpx.get(f"{url}/a%0Ab", headers={"authorization": "Bearer secret"})
+        info = httpx.get(f"{url}/info").json()
+        process.send_signal(signal.SIGTERM)
+        output, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert output == b"", "one line is all that goes to stdout"
+    assert info["model_id"] == "tiny-model"
+    logits = Classifier.from_pretrained(folder)("a secret text").logits
+    assert [each["score"] for each in answer.json()] == sorted(logits, reverse=True)
+    entries = [json.loads(line) for line in log.splitlines()]
+    requests = [(e["method"], e["path"], e["status"]) for e in entries if "path" in e]
+    assert requests == [
+        ("POST", "/predict", 200),
+        ("POST", "/predict", 422),
+        ("GET", "/a%0Ab", 404),
+        ("GET", "/info", 200),
+    ]
+    assert all(e["milliseconds"] > 0 and e["client"] for e in entries if "path" in e)
+    assert b"secret" not in log
+
+
+def test_every_option_is_also_an_environment_variable(folder: Path) -> None:
+    environment = {
+        "ISOBATCH_MODEL": str(folder),
+        "ISOBATCH_PORT": "0",
+        "ISOBATCH_SERVED_MODEL_NAME": "org/name",
+        "ISOBATCH_MAX_CLIENT_BATCH_SIZE": "2",
+        "ISOBATCH_MAX_CONCURRENT_REQUESTS": "7",
+        "ISOBATCH_PAYLOAD_LIMIT": "1000",
+        "ISOBATCH_MAX_BATCH_TOKENS": "99",
+        "ISOBATCH_TRUNCATION": "error",
+        "ISOBATCH_API_KEY": "k",
+        "ISOBATCH_ACCESS_LOG": "0",
+    }
+    with started(**environment) as (process, url):
+        assert httpx.get(f"{url}/info").status_code == 401
+        info = httpx.get(f"{url}/info", headers={"authorization": "Bearer k"}).json()
+        assert httpx.get(f"{url}/health").status_code == 200
+        process.send_signal(signal.SIGINT)
+        log = process.communicate(timeout=20)[1].decode()
+    assert process.returncode == 0
+    assert info["model_id"] == "org/name"
+    assert info["auto_truncate"] is False
+    numbers = ("client_batch_size", "concurrent_requests", "batch_tokens")
+    assert [info[f"max_{name}"] for name in numbers] == [2, 7, 99]
+    assert info["payload_limit"] == 1000
+    assert "/info" not in log
+
+
+SLOW = f"""
+import sys, time
+from isobatch.cli import main
+from isobatch.predictor import Classifier
+
+compute = Classifier.compute
+
+def slowly(self, encodings, cache=None):
+    if cache is None:
+        for _ in range({SLOW_STEPS}):
+            time.sleep(0.02)
+    return compute(self, encodings, cache)
+
+Classifier.compute = slowly
+sys.argv = ["isobatch", "serve", *sys.argv[1:]]
+main()
+"""
+
+
+def test_sigterm_lets_what_was_taken_end_and_refuses_the_rest(folder: Path) -> None:
+    request = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
+    with (
+        started(folder, "--port", "0", command=[sys.executable, "-c", SLOW]) as (process, url),
+        httpx.Client(base_url=url, timeout=30, trust_env=False) as client,
+        ThreadPoolExecutor(8) as pool,
+        connected(url) as kept,
+    ):
+        kept.sendall(request)
+        assert _whole_answer(kept).startswith(b"HTTP/1.1 200")
+        texts = [f"text {n}" for n in range(8)]
+        taken = [pool.submit(client.post, "/predict", json={"inputs": t}) for t in texts]
+        _until_counted(url, 8)
+        process.send_signal(signal.SIGTERM)
+        kept.sendall(request)
+        late = _what_comes(kept)
+        assert late == b"" or late.startswith(b"HTTP/1.1 503"), late
+        answers = [each.result() for each in taken]
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{url}/info", trust_env=False)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    classifier = Classifier.from_pretrained(folder)
+    for text, answer in zip(texts, answers, strict=True):
+        assert answer.status_code == 200
+        assert answer.json()[0]["score"] == classifier(text).score
+
+
+def _until_counted(url: str, number: int) -> None:
+    deadline = time.monotonic() + 10
+    counted = f'te_request_count{{method="single"}} {number}'
+    while counted not in httpx.get(f"{url}/metrics", trust_env=False).text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _whole_answer(connection: socket.socket) -> bytes:
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += connection.recv(4096)
+    return answer
+
+
+def _what_comes(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(4096)
+    except ConnectionError:
+        return b""
+
+
+def test_a_second_signal_ends_at_once(folder: Path) -> None:
+    slow = [sys.executable, "-c", SLOW.replace("0.02", "2")]
+    with (
+        started(folder, "--port", "0", command=slow) as (process, url),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        asking = pool.submit(httpx.post, f"{url}/predict", json={"inputs": "a"}, timeout=30)
+        _until_counted(url, 1)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 128 + signal.SIGTERM
+        assert isinstance(asking.exception(), httpx.TransportError)
+
+
+def test_what_does_not_end_in_time_is_given_up(folder: Path) -> None:
+    slow = [sys.executable, "-c", SLOW]
+    options = (folder, "--port", "0", "--shutdown-seconds", "1")
+    with started(*options, command=slow) as (process, url), connected(url) as half:
+        half.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"content-length: 99\r\n\r\n{"
+        )
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_an_address_that_is_taken_shows_before_the_model_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = subprocess.run(
+            [*SERVE, "/no/such/model", "--port", port], capture_output=True, check=False
+        )
+    assert ran.returncode == 2
+    assert f"cannot serve on 127.0.0.1, port {port}".encode() in ran.stderr
+
+
+def test_a_checkpoint_that_is_none_is_exit_code_4() -> None:
+    ran = subprocess.run(
+        [*SERVE, "/no/such/model", "--port", "0"], capture_output=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (4, b"")
+
+
+def test_a_missing_library_is_named_with_its_cure() -> None:
+    hidden = "import sys; sys.modules['uvicorn'] = None; from isobatch.cli import main; main()"
+    ran = subprocess.run([sys.executable, "-c", hidden, "serve"], capture_output=True, check=False)
+    assert ran.returncode == 2
+    assert b"'uvicorn' is not installed" in ran.stderr
+    assert b"pip install isobatch[serve]" in ran.stderr
+
+
+def test_help_loads_no_server() -> None:
+    report = (
+        "import sys; from isobatch.cli import app; print({'fastapi', 'torch'} & {*sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", report], capture_output=True, check=True)
+    assert ran.stdout.strip() == b"set()"

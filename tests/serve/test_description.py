@@ -1,0 +1,192 @@
+"""What the server says of its own API is true: OpenAPI, /docs, and fuzzing by that description."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import hypothesis
+import jsonschema
+import pytest
+import schemathesis
+from fastapi import APIRouter
+from serve.served import JSON, client_of, running, write_tiny
+from tiny_checkpoints import Tiny
+
+from isobatch import Classifier
+from isobatch.serve.app import create_app, describe_app
+from isobatch.serve.documents import CONTENT_SECURITY, DOCUMENT_PATHS, SWAGGER, openapi_text
+from isobatch.serve.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+OPERATIONS = {
+    "POST /predict",
+    "POST /rerank",
+    "POST /",
+    "POST /models/{model}",
+    "POST /v1/classify",
+    "POST /classify",
+    "GET /health",
+    "GET /info",
+    "GET /metrics",
+    "GET /v1/models",
+}
+ANY_NUMBER = Settings(max_client_batch_size=10_000)
+"""The one limit that a description of types cannot tell."""
+
+FUZZED = 50
+"""Requests for each route and kind: such as follow the description, and such as do not."""
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    """With a single label, so that no route has to refuse what is asked as described."""
+    tiny = Tiny("bert", num_labels=1)
+    return Classifier.from_pretrained(write_tiny(tmp_path_factory.mktemp("tiny"), tiny))
+
+
+@pytest.fixture(scope="module")
+def client(classifier: Classifier) -> Iterator[httpx.Client]:
+    with client_of(classifier) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def description(client: httpx.Client) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
+    described: dict[str, dict[str, dict[str, dict[str, object]]]]
+    described = client.get("/openapi.json").json()
+    return described
+
+
+def test_the_description_in_the_repository_is_this_one(client: httpx.Client) -> None:
+    kept = (ROOT / "docs/openapi.json").read_text(encoding="utf-8")
+    fresh = openapi_text(describe_app())
+    assert kept == fresh, "docs/openapi.json is stale: run `make docs`"
+    assert json.loads(kept) == client.get("/openapi.json").json()
+
+
+def test_it_describes_every_route_and_no_other(
+    description: dict[str, dict[str, dict[str, dict[str, object]]]],
+) -> None:
+    assert description["security"] == [{}, {"key": []}]
+    assert "key" in description["components"]["securitySchemes"]
+    paths = description["paths"]
+    described = {f"{method.upper()} {path}" for path in paths for method in paths[path]}
+    assert described == OPERATIONS
+    for path, methods in paths.items():
+        for operation in methods.values():
+            assert operation["summary"], path
+            assert operation["responses"]
+
+
+def test_every_example_is_answered_as_described(
+    client: httpx.Client, description: dict[str, dict[str, dict[str, dict[str, object]]]]
+) -> None:
+    schemas = description["components"]["schemas"]
+    routes = {
+        "PredictRequest": "/predict",
+        "RerankRequest": "/rerank",
+        "InferenceRequest": "/",
+        "ClassifyRequest": "/v1/classify",
+    }
+    for name, path in routes.items():
+        examples = schemas[name]["examples"]
+        assert examples
+        for example in examples:
+            jsonschema.validate(example, {"$ref": f"#/components/schemas/{name}", **description})
+            assert client.post(path, json=example).status_code == 200
+
+
+def fuzz(url: str, mode: schemathesis.GenerationMode, seed: int = 1) -> int:
+    """Ask every route at random; it raises where an answer contradicts the description."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    asked = 0
+    for operation in (result.ok() for result in schema.get_all_operations()):
+        if mode.is_negative and operation.method == "get":
+            continue  # these take nothing, so that nothing can be wrong
+
+        @hypothesis.seed(seed)
+        @hypothesis.settings(
+            max_examples=FUZZED,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate],
+        )
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: schemathesis.Case) -> None:
+            nonlocal asked
+            asked += 1
+            case.call_and_validate()
+
+        ask()
+    return asked
+
+
+@pytest.mark.parametrize(
+    "mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+)
+def test_fuzzing_finds_no_answer_that_contradicts_the_description(
+    classifier: Classifier, mode: schemathesis.GenerationMode
+) -> None:
+    with running(create_app(classifier, ANY_NUMBER)) as url:
+        assert fuzz(url, mode) > 100
+
+
+def test_fuzzing_would_find_one(classifier: Classifier) -> None:
+    page = APIRouter()
+
+    @page.get("/wrong")
+    async def wrong() -> int:
+        raise RuntimeError("a page that fails")
+
+    with (
+        running(create_app(classifier, ANY_NUMBER, page=page)) as url,
+        pytest.raises(BaseException, match="Server error"),
+    ):
+        fuzz(url, schemathesis.GenerationMode.POSITIVE)
+
+
+class TestDocuments:
+    def test_everything_the_page_needs_comes_from_the_server(self, client: httpx.Client) -> None:
+        page = client.get("/docs")
+        assert page.headers["content-security-policy"] == CONTENT_SECURITY
+        assert "unsafe" not in CONTENT_SECURITY
+        assert "http" not in page.text.replace("<!doctype html>", "")
+        for path in DOCUMENT_PATHS:
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            assert len(answer.content) > 100
+        assert client.get("/docs/swagger-ui.css").headers["content-type"].startswith("text/css")
+
+    def test_what_is_shipped_is_small_and_has_its_licence(self) -> None:
+        sizes = {path.name: path.stat().st_size for path in SWAGGER.iterdir()}
+        assert sizes.keys() >= {"LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"}
+        assert sum(sizes.values()) < 2_000_000
+
+    def test_a_page_may_bring_its_own_routes(self, classifier: Classifier) -> None:
+        page = APIRouter()
+
+        @page.get("/")
+        async def root() -> str:
+            return "the page"
+
+        @page.post("/page/echo")
+        async def echo(words: list[str]) -> list[str]:
+            return words
+
+        settings = Settings(api_key="k", payload_limit=60)
+        key = {"authorization": "Bearer k"}
+        with (
+            running(create_app(classifier, settings, page=page)) as url,
+            httpx.Client(base_url=url, trust_env=False) as client,
+        ):
+            assert client.get("/").json() == "the page", "a browser brings no key"
+            assert client.post("/", json={"inputs": "a"}).status_code == 401
+            assert client.post("/", json={"inputs": "a"}, headers=key).status_code == 200
+            assert client.post("/page/echo", json=["a"]).status_code == 401
+            assert client.post("/page/echo", json=["a"], headers=key).json() == ["a"]
+            for body, status in ((b"[1]", 422), (b"[", 422), (b'["' + b"a" * 99 + b'"]', 413)):
+                content = iter([body])  # of no announced length
+                answer = client.post("/page/echo", content=content, headers=JSON | key)
+                assert answer.status_code == status
+                assert answer.json().keys() == {"error", "error_type"}
