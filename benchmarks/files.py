@@ -43,18 +43,19 @@ def time_logits(folder: Path, precision: str) -> float:
 
 
 def time_job(folder: Path, precision: str, ending: str) -> float:
-    """Seconds of the whole job but for loading: reading through, answering, writing, syncing."""
+    """Seconds of the job but for loading model and libraries: all reading, answering, writing."""
     from isobatch.jobs.manifest import describe_provenance
     from isobatch.jobs.options import AnswerOptions
     from isobatch.jobs.prepare import prepare_job
     from isobatch.jobs.run import run_job
     from isobatch.jobs.shards import plan_jobs
-    from isobatch.tables import TableFile, recognise
+    from isobatch.tables import TableFile, open_table, recognise
 
     classifier = _classifier(precision)
     provenance = describe_provenance(classifier)
     classifier.logits(["warm"] * 200)
     path = folder / f"rows.{ending}"
+    open_table(TableFile(path, *recognise(path.name)))  # imports the format's library
     with tempfile.TemporaryDirectory(dir=folder) as out:
         table = TableFile(path, *recognise(path.name))
         began = time.perf_counter()

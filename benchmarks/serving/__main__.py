@@ -10,7 +10,6 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.checkpoints import Checkpoint, random_base_checkpoint
 from benchmarks.files import alone
 from benchmarks.machine import describe_machine, installed_version, usable_cores
 from benchmarks.options import BUILD, bundled_checkpoint
+from benchmarks.serving.library import LONE_TEXTS, time_library
 from benchmarks.serving.load import send_all
 from benchmarks.serving.render import render
 from benchmarks.serving.servers import (
@@ -34,25 +34,6 @@ from benchmarks.texts import Plan, distinct, make_job
 
 RESULTS = Path(__file__).parents[1] / "results/serving"
 CLIENTS = 64
-LONE_TEXTS = 100
-
-
-def time_library(folder: Path, precision: str, threads: int, texts: list[str]) -> dict[str, Any]:
-    """Seconds of `Classifier.logits` on all texts, and milliseconds of one text at a time."""
-    from isobatch import Classifier
-
-    classifier = Classifier.from_pretrained(folder, precision=precision, threads=threads)  # type: ignore[arg-type]
-    classifier.logits(texts[:100])
-    began = time.perf_counter()
-    classifier.logits(texts)
-    seconds = time.perf_counter() - began
-    return {"seconds": seconds, "milliseconds": [_lone(classifier, t) for t in texts[:LONE_TEXTS]]}
-
-
-def _lone(classifier: Any, text: str) -> float:
-    began = time.perf_counter()
-    classifier(text)
-    return (time.perf_counter() - began) * 1e3
 
 
 def ask_server(server: Server, folder: Path, texts: Sequence[str]) -> dict[str, Any]:

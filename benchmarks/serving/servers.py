@@ -72,7 +72,14 @@ def infinity(build: Path) -> Server:
     python = _infinity_python(build)
 
     def command(folder: Path, port: int) -> list[str]:
-        options = ["--model-id", str(folder), "--served-model-name", "bench", "--device", "cpu"]
+        options = [
+            "--model-id",
+            str(_with_labels(folder, build)),
+            "--served-model-name",
+            "bench",
+            "--device",
+            "cpu",
+        ]
         plain = ["--dtype", "float32", "--no-compile", "--no-bettertransformer"]
         start = [str(python.parent / "infinity_emb"), "v2", "--port", str(port)]
         return [*start, "--host", "127.0.0.1", "--log-level", "error", *options, *plain]
@@ -84,6 +91,22 @@ def infinity(build: Path) -> Server:
         "/classify",
         lambda text: {"input": [text], "model": "bench"},
     )
+
+
+def _with_labels(folder: Path, build: Path) -> Path:
+    """The same checkpoint with its labels spelled out: without them infinity takes a reranker."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if "id2label" in config:
+        return folder
+    labelled = build / f"{folder.name}-labelled"
+    labelled.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if path.name != "config.json" and not (labelled / path.name).exists():
+            (labelled / path.name).symlink_to(path)
+    config["id2label"] = {"0": "LABEL_0", "1": "LABEL_1"}
+    config["label2id"] = {"LABEL_0": 0, "LABEL_1": 1}
+    (labelled / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return labelled
 
 
 def _infinity_python(build: Path) -> Path:
