@@ -16,7 +16,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import files
-from benchmarks.serving.render import render as render_serving
 from benchmarks.table import render
 from isobatch.cli import app
 from isobatch.cli.lesson import lesson_table
@@ -61,13 +60,12 @@ def main() -> None:
 
 def fresh_documents() -> Iterator[tuple[Path, str]]:
     """Each document with generated parts, and its text with those parts made anew."""
-    for path in (ROOT / name for name in ("README.md", "docs/cli.md", "docs/files.md", "docs/serving.md")):
+    for path in (ROOT / "README.md", ROOT / "docs/cli.md", ROOT / "docs/files.md"):
         text = path.read_text(encoding="utf-8")
         yield (
             path,
             re.sub(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", _part, text, flags=re.S),
         )
-
 
     yield ROOT / "docs/openapi.json", openapi_text(describe_app())
 
@@ -95,10 +93,6 @@ def _benchmark() -> str:
 
 def _files_benchmark() -> str:
     return files.render(_newest("files"))
-
-
-def _serving_benchmark() -> str:
-    return render_serving(_newest("serving"))
 
 
 def _newest(folder: str) -> dict[str, Any]:
@@ -155,7 +149,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "help": _help,
     "lesson": _lesson,
     "promise": _promise,
-    "serving_benchmark": _serving_benchmark,
     "tree": _tree,
 }
 

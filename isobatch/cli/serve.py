@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -69,15 +70,16 @@ def serve(
         classifier = _load(
             model, precision, device, threads, max_batch_tokens, truncation, revision
         )
-        name = f"{settings.model_name} ({classifier.precision})"
         # A browser cannot send the key, so the page would only be refused its lessons.
         lesson = lesson_router(classifier.folder) if page and api_key is None else None
-        run_server(
-            create_app(classifier, settings, page=lesson),
-            bound,
-            grace_seconds=shutdown_seconds,
-            on_ready=lambda address: typer.echo(f"isobatch: serving {name} on {address}"),
-        )
+        app = create_app(classifier, settings, page=lesson)
+        ready = f"isobatch: serving {settings.model_name} ({classifier.precision}) on"
+        tell = partial(_tell, ready)
+        run_server(app, bound, grace_seconds=shutdown_seconds, on_ready=tell)
+
+
+def _tell(ready: str, address: str) -> None:
+    typer.echo(f"{ready} {address}")
 
 
 def _load(
