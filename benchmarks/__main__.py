@@ -5,10 +5,8 @@ met or missed), 1 a run that could not be finished.
 """
 
 import argparse
-import json
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from benchmarks.accuracy import measure_accuracy
 from benchmarks.answers import LARGEST_ERROR_OVER_SPREAD, TOLERANCE
@@ -30,6 +28,7 @@ from benchmarks.scaling import measure_scaling
 from benchmarks.schema import AccuracyResult, Result, ScalingResult
 from benchmarks.table import render
 from benchmarks.texts import make_job, make_pool, read_labelled
+from benchmarks.writing import write_result
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -64,15 +63,6 @@ def _scaling(bench: Bench, options: argparse.Namespace) -> ScalingResult:
     return measure_scaling(bench, bundled_checkpoint(), pool, options.scaling_precision)
 
 
-def write(result: Result, folder: Path) -> Path:
-    """Write the result to a file named by its date."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.fromisoformat(result["date"]).strftime("%Y-%m-%dT%H%M%SZ")
-    path = folder / f"{stamp}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; return the exit status."""
     try:
@@ -81,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    path = write(result, options.out)
+    path = write_result(result, options.out)
     print(render(result))
     print(f"written to {path}", file=sys.stderr)
     return 0

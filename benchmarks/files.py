@@ -14,7 +14,6 @@ import os
 import random
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 
 from benchmarks.machine import describe_machine, installed_version, usable_cores
 from benchmarks.texts import distinct, read_corpora
+from benchmarks.writing import say, write_result
 
 RESULTS = Path(__file__).parent / "results/files"
 FORMATS = ("csv", "jsonl", "parquet", "csv.gz")
@@ -97,14 +97,14 @@ def measure(data: Path, precision: str, rounds: int) -> dict[str, Any]:
         rows = _write_rows(folder, data)
         seconds: dict[str, list[float]] = {each: [] for each in ("memory", *FORMATS)}
         for turn in range(rounds):
-            _say(f"round {turn + 1} of {rounds}: {len(rows):,} rows in {precision}")
+            say(f"round {turn + 1} of {rounds}: {len(rows):,} rows in {precision}")
             seconds["memory"].append(alone(time_logits, folder, precision))
             for ending in FORMATS:
                 seconds[ending].append(alone(time_job, folder, precision, ending))
         sizes = []
         for title, texts in _long_files(data).items():
             _write_csv(folder / "long.csv", texts)
-            _say(f"memory: {title}")
+            say(f"memory: {title}")
             sizes.append({"title": title, **alone(peak_memory, folder, precision, "long.csv")})
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -206,10 +206,6 @@ def _verdict(met: bool) -> str:
     return "met" if met else "**missed**"
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def main() -> None:
     """Measure, write the result, and print it."""
     default_data = os.environ.get("ISOBATCH_DATA", Path(__file__).parents[2] / "shared/data")
@@ -220,12 +216,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON file")
     options = parser.parse_args()
     result = measure(options.data, options.precision, options.rounds)
-    options.out.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.fromisoformat(result["date"]).strftime("%Y-%m-%dT%H%M%SZ")
-    path = options.out / f"{stamp}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path = write_result(result, options.out)
     print(render(result))
-    _say(f"written to {path.name}")
+    say(f"written to {path.name}")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,8 @@ the same texts, of which no two are equal.
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +29,7 @@ from benchmarks.serving.servers import (
     started,
 )
 from benchmarks.texts import Plan, distinct, make_job
+from benchmarks.writing import say, write_result
 
 RESULTS = Path(__file__).parents[1] / "results/serving"
 CLIENTS = 64
@@ -83,10 +82,10 @@ def _measure(
     library: list[dict[str, Any]] = []
     answers: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
     for turn in range(options.rounds):
-        _say(f"{checkpoint.title}, {precision}: round {turn + 1}, {len(texts):,} texts")
+        say(f"{checkpoint.title}, {precision}: round {turn + 1}, {len(texts):,} texts")
         library.append(alone(time_library, checkpoint.folder, precision, threads, texts))
         for server in servers:
-            _say(f"  {server.name}")
+            say(f"  {server.name}")
             answers[server.name].append(ask_server(server, checkpoint.folder, texts))
     return {
         "checkpoint": checkpoint.title,
@@ -108,10 +107,6 @@ def _summary(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def main() -> None:
     """Measure, write the result, and print it."""
     default_data = os.environ.get("ISOBATCH_DATA", Path(__file__).parents[3] / "shared/data")
@@ -123,12 +118,9 @@ def main() -> None:
     parser.add_argument("--no-others", dest="others", action="store_false", help="Isobatch alone")
     options = parser.parse_args()
     result = measure(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.fromisoformat(result["date"]).strftime("%Y-%m-%dT%H%M%SZ")
-    path = options.out / f"{stamp}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path = write_result(result, options.out)
     print(render(result))
-    _say(f"written to {path.name}")
+    say(f"written to {path.name}")
 
 
 if __name__ == "__main__":
