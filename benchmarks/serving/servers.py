@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from benchmarks.errors import BenchError
 from benchmarks.machine import installed_version
@@ -126,26 +128,31 @@ def _infinity_python(build: Path) -> Path:
 def started(server: Server, folder: Path) -> Iterator[int]:
     """The port of the running server; BenchError if it does not come up."""
     port = _free_port()
-    process = subprocess.Popen(
-        server.command(folder, port),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "ANONYMIZED_TELEMETRY": "0"},
-    )
-    try:
-        _await_health(server, process, port)
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    # A file, not a pipe: a server whose access log nobody reads stands still at 64 KiB.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            server.command(folder, port),
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "ANONYMIZED_TELEMETRY": "0"},
+        )
+        try:
+            _await_health(server, process, log, port)
+            yield port
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def _await_health(server: Server, process: "subprocess.Popen[bytes]", port: int) -> None:
+def _await_health(
+    server: Server, process: "subprocess.Popen[bytes]", log: IO[bytes], port: int
+) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            said = process.stderr.read().decode()[-2000:] if process.stderr else ""
+            log.seek(0)
+            said = log.read().decode(errors="replace")[-2000:]
             raise BenchError(f"{server.name} ended with {process.returncode}: {said}")
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
