@@ -4,9 +4,11 @@ It knows sockets and signals, and nothing of models. Invariant: after the first 
 taken in is answered, whatever comes is refused, and the end is an ordinary return.
 """
 
+import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,6 +23,9 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the minute after which load balancers close: whoever opens a connection ends it."""
 
 BACKLOG = 2048
+SWITCH_SECONDS = 0.0002
+"""Longest that one thread holds the interpreter while another wants it; Python's own is 5 ms."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -69,6 +74,18 @@ def run_server(
     _Server(config, app.state.door, lambda: on_ready(address_of(bound))).run([bound])
 
 
+def _tune_interpreter() -> None:
+    """Two settings of the whole process, which is the server's own; measured in docs/log.md.
+
+    What was imported and loaded stays to the end, so garbage collection need not look through it:
+    0.30 instead of 0.42 ms for a request. The model's thread takes the interpreter back sooner
+    from the event loop: with one thread 460 instead of 381 texts/s.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_SECONDS)
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, which here ends by returning, and shuts the door at the signal itself."""
 
@@ -79,6 +96,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        _tune_interpreter()
         if self.started:
             self._on_ready()
 
