@@ -11,6 +11,7 @@
     ├── JobError                   a job that cannot begin or go on where it stands
     ├── OptionError                an argument that makes no sense
     │   └── PrecisionError         this processor lacks what a precision needs
+    ├── AuditError                 a system under audit gave what cannot be read as answers
     └── NotInvariantError          this machine's kernels cannot keep the promise
 
     IsobatchWarning
@@ -72,6 +73,10 @@ class PrecisionError(OptionError):
     """A precision that this machine cannot compute; the message names those that it can."""
 
 
+class AuditError(IsobatchError):
+    """A system under audit answered what cannot be read as answers, or failed to answer."""
+
+
 class NotInvariantError(IsobatchError):
     """No kernel of this machine gave a row the same bits in every batch."""
 
@@ -91,6 +96,7 @@ EXIT_CODES: dict[type[IsobatchError], int] = {
     NotInvariantError: 5,
     TableError: 6,
     JobError: 7,
+    AuditError: 8,
 }
 """Exit code of the command line for each branch of the tree; 1 is for anything unforeseen."""
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import files
+from benchmarks.serving.render import render as render_serving
 from benchmarks.table import render
 from isobatch.cli import app
 from isobatch.cli.lesson import lesson_table
@@ -30,6 +31,7 @@ ROOMS = (
     "errors",
     "core",
     "files",
+    "extras",
     "checkpoint",
     "tokens",
     "plan",
@@ -46,8 +48,10 @@ ROOMS = (
     "quantize",
     "tables",
     "jobs",
+    "drawing",
     "evaluation",
     "page",
+    "audit",
     "serve",
     "cli",
 )
@@ -60,7 +64,8 @@ def main() -> None:
 
 def fresh_documents() -> Iterator[tuple[Path, str]]:
     """Each document with generated parts, and its text with those parts made anew."""
-    for path in (ROOT / "README.md", ROOT / "docs/cli.md", ROOT / "docs/files.md"):
+    for name in ("README.md", "docs/cli.md", "docs/files.md", "docs/serving.md"):
+        path = ROOT / name
         text = path.read_text(encoding="utf-8")
         yield (
             path,
@@ -95,6 +100,10 @@ def _files_benchmark() -> str:
     return files.render(_newest("files"))
 
 
+def _serving_benchmark() -> str:
+    return render_serving(_newest("serving"))
+
+
 def _newest(folder: str) -> dict[str, Any]:
     newest = max((ROOT / "benchmarks/results" / folder).glob("*.json"))
     result: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
@@ -126,7 +135,7 @@ def _other_folders() -> list[str]:
 
 def _first_sentence(path: Path) -> str:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return re.split(r"(?<=[.;])\s|\n\n", docstring.replace("\n", " "))[0].rstrip(".;")
+    return re.split(r"(?<=[.;?])\s|\n\n", docstring.replace("\n", " "))[0].rstrip(".;")
 
 
 def _help() -> str:
@@ -149,6 +158,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "help": _help,
     "lesson": _lesson,
     "promise": _promise,
+    "serving_benchmark": _serving_benchmark,
     "tree": _tree,
 }
 

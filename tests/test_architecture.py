@@ -18,7 +18,7 @@ PACKAGE = ROOT / "isobatch"
 
 LEVELS = (
     ("errors", "core"),
-    ("files",),
+    ("files", "extras", "drawing"),
     ("checkpoint", "tokens", "plan", "packed", "cache", "tables"),
     ("numerics",),
     ("model", "precision"),
@@ -26,7 +26,7 @@ LEVELS = (
     ("agreement", "compat", "scope"),
     ("lesson", "jobs"),
     ("evaluation", "page"),
-    ("serve",),
+    ("audit", "serve"),
     ("cli",),
     ("__main__",),
 )
@@ -48,14 +48,16 @@ ROOMS_OF_LIBRARY = {
     "csv": {"tables", "cli"},
     "ray": {"jobs"},
     "sklearn": {"evaluation"},
-    "matplotlib": {"evaluation"},
-    "jinja2": {"evaluation", "page"},
+    "matplotlib": {"drawing", "evaluation", "audit"},
+    "jinja2": {"drawing", "page"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
     "pydantic": {"serve"},
     "prometheus_client": {"serve"},
-    "transformers": set(),
+    "transformers": {"audit"},
+    "onnxruntime": {"audit"},
+    "httpx": {"audit"},
 }
 """Where a library may be imported; one that is not named here may be imported anywhere."""
 

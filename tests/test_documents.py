@@ -17,7 +17,7 @@ from isobatch.errors import MissingAttentionMaskWarning
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from scripts.write_docs import fresh_documents  # noqa: E402 - scripts/ is beside the package
+from scripts.write_docs import PARTS, fresh_documents  # noqa: E402 - scripts/ is beside the package
 
 DOCUMENTS = [
     *ROOT.glob("*.md"),
@@ -73,6 +73,12 @@ def commands_in(document: Path) -> list[list[str]]:
 def test_generated_parts_are_fresh() -> None:
     for path, fresh in fresh_documents():
         assert path.read_text(encoding="utf-8") == fresh, f"{path} is stale: run `make docs`"
+
+
+def test_every_generated_part_stands_in_a_document() -> None:
+    texts = [path.read_text(encoding="utf-8") for path, _ in fresh_documents()]
+    named = {name for text in texts for name in re.findall(r"<!-- generated: (\w+) -->", text)}
+    assert named == PARTS.keys()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

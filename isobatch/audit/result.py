@@ -64,7 +64,7 @@ class Reproduction:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What came of one probe: its status, a sentence that says it, and the numbers if it has any."""
+    """What came of one probe: its status, a sentence that says it, and its numbers if any."""
 
     probe: str
     changes: str
@@ -94,7 +94,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """Everything that an audit found; `findings` are sorted, the worst first."""
+    """Everything that an audit found; `findings` are sorted, the worst first.
+
+    labels: names of the numbers of an answer, where the system has names for them.
+    """
 
     target: str
     kind: str
@@ -104,6 +107,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     seconds: float
     versions: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -127,6 +131,7 @@ class AuditReport:
             "probes": [_with_movement(each) for each in self.probes],
             "seconds": self.seconds,
             "versions": dict(self.versions),
+            "labels": self.labels,
         }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Answers = NDArray[np.float64]
-"""[texts, labels]: logits where the system gives them, else scores; each float32 is kept exactly."""
+"""[texts, labels]: logits where the system gives them, else scores; float32 is kept exactly."""
 
 Ids = NDArray[np.int64]
 
@@ -24,7 +24,7 @@ Kind = Literal["isobatch", "transformers", "onnx", "http", "python"]
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A padded batch, each array [rows, columns]; what is None is not passed to the model at all."""
+    """A padded batch, each array [rows, columns]; what is None is not passed to the model."""
 
     input_ids: Ids
     attention_mask: Ids | None = None

@@ -1,9 +1,10 @@
 """The command line: one file per command, no logic; the only room that prints.
 
 It alone reads the environment. Data goes to stdout, everything else to stderr. Exit codes: 0 done,
-1 unforeseen, 2 bad usage or option, 3 a text that cannot be classified, 4 a checkpoint that cannot
-be used, 5 kernels that cannot keep the promise, 6 a file of rows that cannot be read, 7 a job that
-cannot begin or go on, 130 interrupted, 143 terminated.
+1 unforeseen, or a fault that an audit found, 2 bad usage or option, 3 a text that cannot be
+classified, 4 a checkpoint that cannot be used, 5 kernels that cannot keep the promise, 6 a file of
+rows that cannot be read, 7 a job that cannot begin or go on, 8 a system that cannot be audited, 130
+interrupted, 143 terminated.
 """
 
 import os
@@ -11,7 +12,7 @@ import sys
 
 import typer
 
-from isobatch.cli import classify, evaluate, info, lesson, precisions, quantize, run, serve
+from isobatch.cli import audit, classify, evaluate, info, lesson, precisions, quantize, run, serve
 from isobatch.cli.options import show_version
 from isobatch.errors import IsobatchError, exit_code
 
@@ -22,10 +23,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit codes: 0 done · 1 unforeseen · 2 bad usage · 3 bad text · 4 bad checkpoint · "
-    "5 promise cannot be kept here · 6 bad file of rows · 7 job cannot begin or go on · "
-    "130 interrupted · 143 terminated",
+    epilog="Exit codes: 0 done · 1 unforeseen, or audit found a fault · 2 bad usage · 3 bad text · "
+    "4 bad checkpoint · 5 promise cannot be kept here · 6 bad file of rows · "
+    "7 job cannot begin or go on · 8 system cannot be audited · 130 interrupted · 143 terminated",
 )
+app.command("audit")(audit.audit)
 app.command("classify")(classify.classify)
 app.command("evaluate")(evaluate.evaluate)
 app.command("info")(info.info)

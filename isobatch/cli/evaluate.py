@@ -10,7 +10,7 @@ import typer
 
 from isobatch.cli import inputs, options, run_options
 from isobatch.cli.progress import shown_progress
-from isobatch.errors import TableError
+from isobatch.cli.writing import write_file
 from isobatch.plan import MAX_BATCH_TOKENS
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def evaluate(
     Accuracy, precision, recall and F1 of each class, confusion matrix, calibration error, and the
     mistakes that the model was surest of.
     """
-    from isobatch.evaluation import LabelledFiles, evaluate_files
+    from isobatch.evaluation import LabelledFiles, evaluate_files, render_report
     from isobatch.jobs import ModelOptions
 
     loading = ModelOptions(model, precision, device, threads, max_batch_tokens)
@@ -71,7 +71,7 @@ def evaluate(
             on_progress=display.show,
         )
     if html:
-        _write_page(html, evaluation, ", ".join(names))
+        write_file(html, render_report(evaluation, ", ".join(names)), "page")
     if as_json or not sys.stdout.isatty():
         sys.stdout.write(json.dumps(evaluation.as_dict(), ensure_ascii=False) + "\n")
     else:
@@ -89,15 +89,6 @@ def _facts(classifier: "Classifier", model: str | None, names: list[str]) -> dic
         "processor": f"{scope.processor}, {scope.instruction_set}",
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
     }
-
-
-def _write_page(path: Path, evaluation: "Evaluation", title: str) -> None:
-    from isobatch.evaluation import render_report
-
-    try:
-        path.write_text(render_report(evaluation, title), encoding="utf-8")
-    except OSError as error:
-        raise TableError(f"{path}: the page cannot be written: {error.strerror}") from error
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:

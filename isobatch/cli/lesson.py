@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isobatch.cli import options
-from isobatch.errors import TableError
+from isobatch.cli.writing import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,11 +52,7 @@ def lesson(
 def _write_page(path: Path, model: str | None, sentences: "Sequence[str]") -> None:
     from isobatch.page import LessonPage, render_page
 
-    page = render_page(LessonPage.from_pretrained(model).data(sentences))
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise TableError(f"{path}: the page cannot be written: {error.strerror}") from error
+    write_file(path, render_page(LessonPage.from_pretrained(model).data(sentences)), "page")
 
 
 def print_lesson(steps: "Sequence[LessonStep]", sentences: "Sequence[str]") -> None:

@@ -1,29 +1,24 @@
-"""Progress on stderr: a bar on a terminal, elsewhere a line every so often, nothing if quiet.
+"""Progress of a job in words, and where it is shown.
 
 It knows what to show and not what is done.
 """
 
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from isobatch.cli.display import Display, open_display
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
     from isobatch.jobs import Progress
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressDisplay:
-    """Where progress is shown; this one is silent. `last` is what was shown last."""
+    """Where the progress of a job is shown. `last` is what was shown last."""
 
-    def __init__(self) -> None:
+    def __init__(self, display: Display) -> None:
         self.last: Progress | None = None
+        self._display = display
 
     def show(self, progress: "Progress") -> None:
         """Show where the work stands, and once, what was there when it began."""
@@ -32,94 +27,19 @@ class ProgressDisplay:
         if progress.kept.rows > already:
             rows = f"{progress.kept.rows:,} of {progress.num_rows:,} rows"
             self.say(f"{rows} are there already")
-        self._draw(progress)
+        left = time_left(progress)
+        self._display.draw(progress.total.rows, progress.num_rows, describe(progress), left)
 
     def say(self, message: str) -> None:
         """Say something once."""
-
-    def _draw(self, progress: "Progress") -> None:
-        """Show the present state."""
-
-
-class _Lines(ProgressDisplay):
-    """A line now and then, for logs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._drawn = time.monotonic()
-
-    def say(self, message: str) -> None:
-        typer.echo(f"isobatch: {message}", err=True)
-
-    def _draw(self, progress: "Progress") -> None:
-        now = time.monotonic()
-        if now - self._drawn >= SECONDS_BETWEEN_LINES:
-            self._drawn = now
-            left = time_left(progress)
-            self.say(describe(progress) + (f" · {left}" if left else ""))
-
-
-class _Bar(ProgressDisplay):
-    """A bar, for people."""
-
-    def __init__(self, bar: "Bar") -> None:
-        super().__init__()
-        self._bar = bar
-        self._task = bar.add_task("reading", total=None, left="")
-
-    def say(self, message: str) -> None:
-        self._bar.console.print(f"isobatch: {message}", markup=False, highlight=False)
-
-    def _draw(self, progress: "Progress") -> None:
-        self._bar.update(
-            self._task,
-            total=progress.num_rows,
-            completed=progress.total.rows,
-            description=describe(progress),
-            left=time_left(progress),
-        )
+        self._display.say(message)
 
 
 @contextmanager
 def shown_progress(*, quiet: bool) -> Iterator[ProgressDisplay]:
-    """A display that suits stderr; a bar is gone when the context ends."""
-    if quiet:
-        yield ProgressDisplay()
-    elif sys.stderr.isatty():
-        with _bar() as bar:
-            yield _Bar(bar)
-    else:
-        yield _Lines()
-
-
-def _bar() -> "Bar":
-    from rich.console import Console, RenderableType
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        SpinnerColumn,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-    from rich.text import Text
-
-    class TwoLines(Progress):
-        """The bar above, what there is to say below it: together they need too wide a terminal."""
-
-        def get_renderables(self) -> Iterator[RenderableType]:
-            yield self.make_tasks_table(self.tasks)
-            for task in self.tasks:
-                yield Text(task.description, no_wrap=True, overflow="ellipsis")
-
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", markup=False),
-    )
-    return TwoLines(*columns, console=Console(stderr=True), transient=True)
+    """A display that suits stderr."""
+    with open_display(quiet=quiet, beginning="reading") as display:
+        yield ProgressDisplay(display)
 
 
 def describe(progress: "Progress") -> str:

@@ -16,6 +16,7 @@ import typer
 
 from isobatch.cli import inputs, options, run_options
 from isobatch.cli.progress import ProgressDisplay, shown_progress, summarise
+from isobatch.cli.writing import write_file
 from isobatch.errors import JobError, OptionError
 from isobatch.plan import MAX_BATCH_TOKENS
 
@@ -149,14 +150,7 @@ def _interruptible(request: _Request, display: ProgressDisplay) -> Iterator[None
 
 def _conclude(outcome: "Outcome", report: Path | None, *, quiet: bool) -> None:
     if report:
-        _write_report(report, outcome)
+        content = json.dumps(outcome.as_dict(), ensure_ascii=False, indent=2) + "\n"
+        write_file(report, content, "report", JobError)
     if not quiet:
         typer.echo(summarise(outcome.progress, outcome.max_tokens), err=True)
-
-
-def _write_report(path: Path, outcome: "Outcome") -> None:
-    content = json.dumps(outcome.as_dict(), ensure_ascii=False, indent=2) + "\n"
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise JobError(f"{path}: the report cannot be written: {error.strerror}") from error

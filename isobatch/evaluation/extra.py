@@ -1,21 +1,10 @@
-"""The libraries of the extra `evaluate`, and what to do where one of them is missing.
+"""What evaluation needs beside the package: the libraries of the extra `evaluate`."""
 
-It knows none of them by name. Invariant: a missing library becomes an OptionError with its cure.
-"""
+from contextlib import AbstractContextManager
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from isobatch.errors import OptionError
+from isobatch.extras import needs_extra
 
 
-@contextmanager
-def evaluate_extra() -> Iterator[None]:
+def evaluate_extra() -> AbstractContextManager[None]:
     """Surround the imports of the extra; OptionError if one of them fails."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"the library {error.name!r} is not installed, which evaluation needs: "
-            "pip install isobatch[evaluate]"
-        ) from error
+    return needs_extra("evaluate", "evaluation")

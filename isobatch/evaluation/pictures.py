@@ -1,19 +1,13 @@
-"""The two pictures of a report, as SVG for the inside of an HTML page.
+"""The two pictures of a report: confusion, and reliability.
 
-It knows no page. Invariant: the same evaluation gives the same bytes, whatever matplotlibrc says,
-and matplotlib's settings are afterwards as before; they are the process's own, so draw in one
-thread at a time.
+It knows no page. Invariant: the same evaluation gives the same bytes.
 """
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
 
-from isobatch.evaluation.extra import evaluate_extra
+from isobatch.drawing.picture import BLUE, GREY, ORANGE, draw_svg
+from isobatch.drawing.words import one_line
 from isobatch.evaluation.result import Evaluation, ReliabilityBin
 
 if TYPE_CHECKING:
@@ -26,16 +20,6 @@ MAX_DRAWN = 12
 MAX_NAME = 24
 FEW = 10
 """A bin with fewer texts says little of its accuracy, and is drawn pale."""
-
-# Okabe and Ito's colours, which keep apart in every common kind of colour blindness.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
-
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-
-
-def printable(text: str) -> str:
-    """The text with a sign in the place of what neither HTML nor UTF-8 can hold."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def drawn_labels(evaluation: Evaluation) -> list[int]:
@@ -57,7 +41,7 @@ def confusion_picture(evaluation: Evaluation, description: str) -> str:
     The share is of all texts expected to have the label, those in undrawn columns included.
     """
     shown = drawn_labels(evaluation)
-    names = [_short(evaluation.labels[index]) for index in shown]
+    names = [one_line(evaluation.labels[index], MAX_NAME) for index in shown]
     # From 0.6 inches, which hold a count of six digits, to twice that where labels are few.
     side = max(0.6 * len(shown), min(1.2 * len(shown), 3))
 
@@ -72,7 +56,7 @@ def confusion_picture(evaluation: Evaluation, description: str) -> str:
         axes.set_yticks(ticks, names, parse_math=False)
         axes.set(xlabel="predicted", ylabel="expected")
 
-    return _svg((side, side), draw, "confusion", description)
+    return draw_svg((side, side), draw, "confusion", description)
 
 
 def reliability_picture(evaluation: Evaluation, description: str) -> str:
@@ -85,7 +69,7 @@ def reliability_picture(evaluation: Evaluation, description: str) -> str:
         _draw_histogram(lower, evaluation)
         figure.legend(loc="outside upper left", frameon=False, fontsize=9)
 
-    return _svg((4.6, 5.4), draw, "reliability", description)
+    return draw_svg((4.6, 5.4), draw, "reliability", description)
 
 
 def _draw_confusion(axes: "Axes", evaluation: Evaluation, shown: Sequence[int]) -> None:
@@ -136,71 +120,3 @@ def _draw_histogram(axes: "Axes", evaluation: Evaluation) -> None:
 def _bar(axes: "Axes", each: ReliabilityBin, height: float, *, colour: str, alpha: float) -> None:
     width = 0.9 * (each.upper - each.lower)
     axes.bar((each.lower + each.upper) / 2, height, width=width, color=colour, alpha=alpha)
-
-
-def _short(name: str) -> str:
-    """One line for the side of a picture; cut in the middle, as ends tell labels apart too."""
-    name = " ".join(printable(name).split())
-    half = MAX_NAME // 2
-    return name if len(name) <= MAX_NAME else f"{name[:half]}…{name[1 - half :]}"
-
-
-def _svg(
-    size: tuple[float, float], draw: Callable[["Figure"], None], name: str, description: str
-) -> str:
-    with evaluate_extra():
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    file = io.BytesIO()
-    with _fixed_settings():
-        figure = Figure(figsize=size)
-        FigureCanvasSVG(figure)
-        draw(figure)
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=nothing, bbox_inches="tight", pad_inches=0.05)
-    return _inline(file.getvalue(), name, description)
-
-
-@contextmanager
-def _fixed_settings() -> Iterator[None]:
-    """Matplotlib as delivered; what it lacks a glyph for, the reader's browser will have."""
-    import matplotlib
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": "isobatch", "svg.fonttype": "none"})
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield
-
-
-def _inline(svg: bytes, name: str, description: str) -> str:
-    """The SVG without namespaces, which HTML does not read, and with ids of its own."""
-    root = ElementTree.fromstring(svg)
-    for element in root.iter():
-        element.tag = _local(element.tag)
-        attributes = {_local(key): value for key, value in element.attrib.items()}
-        if "id" in attributes:
-            attributes["id"] = f"{name}-{attributes['id']}"
-        element.attrib = {
-            key: re.sub(r"^#|(?<=url\(#)", lambda match: f"{match[0]}{name}-", value)
-            if key in ("href", "clip-path")
-            else value
-            for key, value in attributes.items()
-        }
-    for metadata in root.findall("metadata"):
-        root.remove(metadata)
-    title = ElementTree.Element("title", {"id": f"{name}-title"})
-    title.text = printable(description)
-    root.insert(0, title)
-    width, height = root.attrib["viewBox"].split()[2:]
-    root.attrib = {
-        "viewBox": f"0 0 {width} {height}",
-        "role": "img",
-        "aria-labelledby": f"{name}-title",
-        "style": f"width:{float(width) * 4 / 3:.0f}px",
-    }
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _local(name: str) -> str:
-    return name.rpartition("}")[2]

@@ -4,6 +4,7 @@ It only assembles. Invariant: an application serves one model, whose thread live
 application's lifespan.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -24,9 +25,9 @@ from isobatch.serve.dialects import DIALECTS, status
 from isobatch.serve.dialects.words import TIMING_HEADERS
 from isobatch.serve.engine import Engine
 from isobatch.serve.errors import (
+    UNFORESEEN,
     answer_framework,
     answer_invalid,
-    answer_unforeseen,
     error_response,
     fault_of,
 )
@@ -34,6 +35,8 @@ from isobatch.serve.limits import ApiKeyGate, BodyGate, ConcurrencyGate, Door, S
 from isobatch.serve.logs import AccessLog
 from isobatch.serve.metrics import Metrics
 from isobatch.serve.settings import Settings
+
+logger = logging.getLogger("isobatch.serve")
 
 DESCRIPTION = (
     "Text classification in which the batch never changes the answer: every logit has the same "
@@ -72,7 +75,7 @@ def create_app(
         app.add_exception_handler(kind, partial(_answer_refusal, metrics))
     app.add_exception_handler(HTTPException, answer_framework)
     app.add_exception_handler(RequestValidationError, answer_invalid)
-    app.add_exception_handler(Exception, answer_unforeseen)
+    app.add_exception_handler(Exception, partial(_answer_unforeseen, metrics))
     readable = (*documents.DOCUMENT_PATHS, *_paths_of(page))
     _add_gates(app, settings, door, readable, partial(metrics.failures.add, 1))
     return app
@@ -102,7 +105,16 @@ def _paths_of(page: APIRouter | None) -> list[str]:
 
 
 async def _answer_refusal(metrics: Metrics, request: Request, error: Exception) -> Response:
-    metrics.failures.add(1, fault_of(error).label)
+    fault = fault_of(error)
+    metrics.failures.add(1, fault.label)
+    if fault is UNFORESEEN:
+        logger.error("a request failed by what no request should meet", exc_info=error)
+    return error_response(error)
+
+
+async def _answer_unforeseen(metrics: Metrics, request: Request, error: Exception) -> Response:
+    """500, for what is in no table; the framework passes the error on to the log."""
+    metrics.failures.add(1, UNFORESEEN.label)
     return error_response(error)
 
 

@@ -176,7 +176,7 @@ class Batcher:
         try:
             rows = iter(self._compute([each for waiting in batch for each in waiting.encodings]))
             return [[next(rows) for _ in waiting.encodings] for waiting in batch]
-        except Exception as error:
+        except BaseException as error:  # a thread that ended here would leave everyone waiting
             reason = f"{type(error).__name__}: {error}"
             logger.exception("the model failed with %d requests: %s", len(batch), reason)
             return None

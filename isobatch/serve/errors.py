@@ -166,11 +166,6 @@ def written(
     return Response(body, status, headers, media_type="application/json")
 
 
-async def answer_unforeseen(request: Request, error: Exception) -> Response:
-    """500, for what is in no table; the framework passes the error on to the log."""
-    return error_response(error)
-
-
 async def answer_invalid(request: Request, error: Exception) -> Response:
     """422, for what a route that FastAPI itself reads (a page's) does not describe."""
     assert isinstance(error, RequestValidationError)

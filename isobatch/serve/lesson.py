@@ -2,7 +2,7 @@
 
 `page` knows what is computed and drawn; here is its HTTP. Its model, which holds plain weights, is
 loaded when the first lesson is asked for. Invariant: one lesson is computed at a time, in a thread
-that is not the model's, so that requests wait for no lesson.
+that is not the model's, so that requests wait for no lesson; whoever left the line gets none.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from isobatch.page import LessonPage, content_security_policy, render_page
-from isobatch.serve.errors import MalformedError
+from isobatch.serve.dialects.route import check_media_type
+from isobatch.serve.errors import ClientGoneError, MalformedError
 
 ENDPOINT = "/lesson"
 
@@ -32,6 +33,7 @@ def lesson_router(folder: Path) -> APIRouter:
         "referrer-policy": "no-referrer",
     }
     computing = ThreadPoolExecutor(1, "isobatch-lesson")
+    line = asyncio.Lock()
 
     @cache
     def page() -> LessonPage:
@@ -46,9 +48,16 @@ def lesson_router(folder: Path) -> APIRouter:
 
     @router.post(ENDPOINT)
     async def compute(request: Request) -> Response:
+        # Without this any page on the web could have lessons computed: a browser asks for leave
+        # before it sends JSON to another origin, and not before it sends plain text.
+        check_media_type(request)
         body = _parse(await request.body())
         loop = asyncio.get_running_loop()
-        return JSONResponse(await loop.run_in_executor(computing, partial(answer, body)))
+        async with line:
+            # Whoever types on has dropped what was asked before.
+            if await request.is_disconnected():
+                raise ClientGoneError("the client has gone")
+            return JSONResponse(await loop.run_in_executor(computing, partial(answer, body)))
 
     return router
 

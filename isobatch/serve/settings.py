@@ -15,6 +15,9 @@ MAX_CLIENT_BATCH_SIZE = 32
 PAYLOAD_LIMIT = 2_000_000
 """The first three are text-embeddings-inference's defaults."""
 
+LONGEST_WAIT_MS = 60_000.0
+"""Far above what is sensible; what no clock can wait for would end the model's thread."""
+
 BODY_SECONDS = 30.0
 """How long a body may take to come in: a slow sender holds a place at the door meanwhile."""
 
@@ -53,8 +56,10 @@ class Settings:
         for name, value in at_least_one.items():
             if value < 1:
                 raise OptionError(f"{name} must be at least 1, got {value}")
-        if self.max_wait_ms < 0:
-            raise OptionError(f"max_wait_ms must be at least 0, got {self.max_wait_ms}")
+        if not 0 <= self.max_wait_ms <= LONGEST_WAIT_MS:  # so that NaN is refused, too
+            raise OptionError(
+                f"max_wait_ms must be from 0 to {LONGEST_WAIT_MS:g}, got {self.max_wait_ms}"
+            )
         if self.cached_answers < 0:
             raise OptionError(f"cached_answers must be at least 0, got {self.cached_answers}")
         if self.api_key == "":

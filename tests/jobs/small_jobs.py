@@ -79,9 +79,13 @@ class Place:
         """The bytes of an unbroken run, which leaves nothing behind."""
         assert self.run() == 0
         content = self.output.read_bytes()
+        self.forget()
+        return content
+
+    def forget(self) -> None:
+        """Remove the output, and what is kept about it."""
         shutil.rmtree(self.work.path)
         self.output.unlink()
-        return content
 
     def stop_at(self, index: int) -> None:
         """Run until chunk `index` is to be kept, and break off there."""

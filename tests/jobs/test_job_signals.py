@@ -152,8 +152,8 @@ def test_a_full_disk_costs_nothing_that_was_kept(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(chunks, "MAX_CHUNK_ROWS", 500)
-    texts = [f"{random.Random(number).getrandbits(300):x}" for number in range(2000)]
+    monkeypatch.setattr(chunks, "MAX_CHUNK_ROWS", 300)
+    texts = [f"{random.Random(number).getrandbits(300):x}" for number in range(1200)]
     place = Place(tmp_path, checkpoint, output)
     write_rows(place.input, texts)
     expected = place.unbroken()
@@ -168,7 +168,7 @@ def test_a_full_disk_costs_nothing_that_was_kept(
     assert list(place.work.path.rglob("*.partial")) == []
     disk.free()
     assert place.run() == 0
-    assert f"{kept * 500:,} of 2,000 rows are there already" in capfd.readouterr().err
+    assert f"{kept * 300:,} of 1,200 rows are there already" in capfd.readouterr().err
     assert place.output.read_bytes() == expected
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -265,25 +266,49 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_the_page_and_equal_requests_have_equal_answers(
+    bundled_data: LessonData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lesson.html"
+    texts = [each for text in SENTENCES for each in ("-t", text)]
+    monkeypatch.setattr(sys, "argv", ["isobatch", "lesson", "--html", str(path), *texts])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    data = Reader(path.read_text(encoding="utf-8")).payload["data"]
+    assert isinstance(data, dict)
+    assert data == json.loads(json.dumps(bundled_data.as_dict()))
+    assert [sentence["text"] for sentence in data["sentences"]] == list(SENTENCES)
+    assert data["facts"]["checkpoint"] == "the bundled model"
+
+
+def test_the_command_takes_other_sentences(
+    bundled_data: LessonData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def note(page: LessonPage, sentences: Sequence[str]) -> LessonData:
+        asked.append(sentences)
+        return bundled_data
+
+    monkeypatch.setattr(LessonPage, "data", note)
     path = tmp_path / "lesson.html"
     monkeypatch.setattr(
         sys, "argv", ["isobatch", "lesson", "--html", str(path), "-t", "a", "-t", "b c"]
     )
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit):
         main()
-    assert not ended.value.code
-    payload = Reader(path.read_text(encoding="utf-8")).payload
-    data = payload["data"]
-    assert isinstance(data, dict)
-    assert [sentence["text"] for sentence in data["sentences"]] == ["a", "b c"]
-    assert data["facts"]["checkpoint"] == "the bundled model"
+    assert [list(sentences) for sentences in asked] == [["a", "b c"]]
 
 
 def test_the_command_says_where_it_cannot_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bundled_data: LessonData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "absent" / "lesson.html"
+    monkeypatch.setattr(LessonPage, "data", lambda page, sentences: bundled_data)
     monkeypatch.setattr(sys, "argv", ["isobatch", "lesson", "--html", str(path)])
     with pytest.raises(SystemExit) as ended:
         main()

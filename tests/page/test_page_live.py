@@ -1,6 +1,7 @@
 """The live page in a real browser, asked of a tiny server: edits, answers, refusals.
 
-The server knows `LessonPage.answer` and nothing else. A complaint of the browser fails the test.
+The server knows `LessonPage.answer` and nothing else; it has computed the company, which takes ten
+times as long as all else, once for all sentences. A complaint of the browser fails the test.
 """
 
 import json
@@ -12,7 +13,7 @@ import devtools
 import pytest
 
 from isobatch.errors import InputError
-from isobatch.page import LessonPage, content_security_policy, render_page
+from isobatch.page import LessonData, LessonPage, content_security_policy, render_page
 
 pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
 
@@ -21,6 +22,7 @@ class _Endpoint(BaseHTTPRequestHandler):
     """The server's part, as small as it can be: the page at /, lessons at /lesson."""
 
     lesson: LessonPage
+    company: object
     html = render_page(endpoint="/lesson")
 
     def do_GET(self) -> None:
@@ -33,7 +35,8 @@ class _Endpoint(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
-            status, answer = 200, self.lesson.answer(request)
+            status, answer = 200, self.lesson.answer(request | {"company": False})
+            answer["company"] = self.company if request["company"] else None
         except InputError as error:
             status, answer = 422, {"error": str(error), "error_type": "validation"}
         if request["sentences"][0] == "broken":
@@ -56,9 +59,10 @@ class _Endpoint(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def served(bundled: LessonPage) -> Iterator[str]:
+def served(bundled: LessonPage, bundled_data: LessonData) -> Iterator[str]:
     """The address of a live page."""
-    kind = type("Endpoint", (_Endpoint,), {"lesson": bundled})
+    computed = {"lesson": bundled, "company": bundled_data.as_dict()["company"]}
+    kind = type("Endpoint", (_Endpoint,), computed)
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -17,8 +17,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from tiny_checkpoints import Tiny, write_checkpoint
 from tokenizer_folders import write_wordpiece_folder
+
+from isobatch.cli import main
 
 MARK = "ISOBATCH_TEST_RUN"
 SECONDS = 90.0
@@ -83,6 +86,16 @@ def start(*arguments: object, environment: Mapping[str, str]) -> subprocess.Pope
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
+
+
+def run_here(*arguments: object) -> int:
+    """The same without Ray, in this process, which has torch loaded; its exit code."""
+    given = ["isobatch", "run", *map(str, arguments), "--threads", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0)
 
 
 def run(*arguments: object, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

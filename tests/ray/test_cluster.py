@@ -24,6 +24,7 @@ from ray_machines import (
     kill,
     num_lines_kept,
     run,
+    run_here,
     running_cluster,
     start,
     wait_for,
@@ -42,8 +43,8 @@ OURS = re.compile(
 )
 """What the command says on stderr; anything else is Ray's."""
 
-LONG = 36_000
-"""Rows of a shard that takes some seconds, of nine chunks."""
+LONG = 20_480
+"""Rows of a shard that takes some seconds, of five chunks."""
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,7 @@ def long_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(long_shards: Path, model: Path) -> dict[str, bytes]:
     """The outputs of the long shards as one machine writes them."""
     output = long_shards.parent / "expected"
-    done = run(long_shards, "-o", f"{output}/", "-m", model, "-q", environment=os.environ)
-    assert done.returncode == 0
+    assert run_here(long_shards, "-o", f"{output}/", "-m", model, "-q") == 0
     return contents(output)
 
 
@@ -116,7 +116,7 @@ def test_every_format_has_the_same_bytes_and_a_worker_loads_one_model(
     for name in "de":
         pyarrow.parquet.write_table(table, shards / f"{name}.parquet")
     local = tmp_path / "local"
-    assert run(shards, "-o", f"{local}/", "-m", model, "-q", environment=os.environ).returncode == 0
+    assert run_here(shards, "-o", f"{local}/", "-m", model, "-q") == 0
     script = """
 class Counted(ModelOptions):
     def load(self):
@@ -153,15 +153,19 @@ def test_begun_here_ended_by_ray_though_a_worker_is_killed(
     kill(worker)
     done = ended(process)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"isobatch: [\d,]+ of 72,000 rows are there already", done.stderr)
-    assert re.search(r"72,000 rows in .*, [\d,]+ of them were there already", done.stderr)
+    assert re.search(rf"isobatch: [\d,]+ of {2 * LONG:,} rows are there already", done.stderr)
+    assert re.search(rf"{2 * LONG:,} rows in .*, [\d,]+ of them were there already", done.stderr)
     assert done.stdout == ""
     assert [line for line in done.stderr.splitlines() if not OURS.fullmatch(line)] == []
     assert contents(tmp_path) == expected
 
 
 def test_a_killed_driver_and_a_terminated_one_leave_work_but_no_processes(
-    model: Path, long_shards: Path, expected: dict[str, bytes], tmp_path: Path
+    model: Path,
+    long_shards: Path,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     command = (long_shards, "-o", f"{tmp_path}/", "-m", model)
     environment = own_ray()
@@ -184,9 +188,8 @@ def test_a_killed_driver_and_a_terminated_one_leave_work_but_no_processes(
     assert [line for line in done.stderr.splitlines() if not OURS.fullmatch(line)] == []
     assert_all_end(environment, 15)
 
-    done = run(*command, environment=os.environ)
-    assert done.returncode == 0
-    assert "are there already" in done.stderr
+    assert run_here(*command) == 0
+    assert "are there already" in capfd.readouterr().err
     assert contents(tmp_path) == expected
 
 
@@ -197,7 +200,7 @@ def num_lines(folder: Path) -> int:
 def test_one_output_of_several_inputs_on_a_terminal(model: Path, tmp_path: Path) -> None:
     inputs = [write_csv(tmp_path / f"{index}.csv", 50, start=index * 50) for index in range(2)]
     command = (*inputs, "-m", model)
-    assert run(*command, "-o", tmp_path / "a.csv", environment=os.environ).returncode == 0
+    assert run_here(*command, "-o", tmp_path / "a.csv") == 0
     environment = own_ray()
     code, shown = run_on_terminal(
         *command, "-o", tmp_path / "b.csv", "--engine", "ray", environment=environment
@@ -245,16 +248,17 @@ def test_a_cluster_without_room_says_so(cluster: Cluster, model: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_address_where_nothing_listens_is_refused_at_once(tmp_path: Path) -> None:
+def test_an_address_where_nothing_listens_is_refused_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     shard = write_csv(tmp_path / "shard.csv", 5)
     command = (shard, "-o", tmp_path / "out.csv", "--engine", "ray", "--ray-address")
     done = run(*command, "127.0.0.1:1", environment=os.environ)
     assert done.returncode == 7
     assert done.stderr.startswith("isobatch: Ray cannot be joined at 127.0.0.1:1: ")
     assert len(done.stderr.splitlines()) == 1
-    done = run(*command, "ray://127.0.0.1:1", environment=os.environ)
-    assert done.returncode == 2
-    assert "Ray Client is not supported" in done.stderr
+    assert run_here(*command, "ray://127.0.0.1:1") == 2
+    assert "Ray Client is not supported" in capfd.readouterr().err
 
 
 def test_a_malformed_shard_ends_the_run_before_any_is_computed(

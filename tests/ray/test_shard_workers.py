@@ -1,13 +1,12 @@
 """What a worker does with a shard, and how its ledger is read; without Ray."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ray_machines import num_lines_kept, run, write_csv, write_model
+from ray_machines import num_lines_kept, run_here, write_csv, write_model
 
 from isobatch.errors import InputError, JobError, OptionError, TableError
 from isobatch.jobs import AnswerOptions, FileJob, ModelOptions, RayOptions, plan_jobs, run_files
@@ -180,9 +179,9 @@ def test_options_of_ray_are_at_least_one(name: str) -> None:
         RayOptions(**{name: 0})
 
 
-def test_stdout_is_no_output_of_ray(tmp_path: Path) -> None:
+def test_stdout_is_no_output_of_ray(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shard = write_csv(tmp_path / "shard.csv", 5)
-    done = run(shard, "-o", "-", "--engine", "ray", environment=os.environ)
-    assert done.returncode == 2
-    assert "--engine ray writes files" in done.stderr
-    assert done.stdout == ""
+    assert run_here(shard, "-o", "-", "--engine", "ray") == 2
+    said = capfd.readouterr()
+    assert "--engine ray writes files" in said.err
+    assert said.out == ""

@@ -177,9 +177,10 @@ def test_a_failure_reaches_its_cause_alone_and_the_next_batch_is_computed(
     assert "RuntimeError: unlucky" in caplog.text
 
 
-def test_a_failure_of_everything_answers_everyone() -> None:
+@pytest.mark.parametrize("kind", [MemoryError, SystemExit])
+def test_a_failure_of_everything_answers_everyone(kind: type[BaseException]) -> None:
     def broken(encodings: list[Encoding]) -> list[Logits]:
-        raise MemoryError
+        raise kind
 
     async def scenario(batcher: Batcher) -> None:
         futures = [batcher.submit([encoding(n)]) for n in range(30)]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from jobs.small_jobs import command
 from serve.served import connected, write_tiny
 
 from isobatch import Classifier
@@ -199,29 +200,36 @@ def test_what_does_not_end_in_time_is_given_up(folder: Path) -> None:
         assert process.wait(10) == 0
 
 
-def test_an_address_that_is_taken_shows_before_the_model_is_loaded() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ran = subprocess.run(
-            [*SERVE, "/no/such/model", "--port", port], capture_output=True, check=False
-        )
-    assert ran.returncode == 2
-    assert f"cannot serve on 127.0.0.1, port {port}".encode() in ran.stderr
+class TestRefusals:
+    """In this process: no server comes up, and its logs stay as the tests have them."""
 
+    @pytest.fixture(autouse=True)
+    def own_logs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("isobatch.serve.logs.configure_logging", lambda *, as_json: None)
 
-def test_a_checkpoint_that_is_none_is_exit_code_4() -> None:
-    ran = subprocess.run(
-        [*SERVE, "/no/such/model", "--port", "0"], capture_output=True, check=False
-    )
-    assert (ran.returncode, ran.stdout) == (4, b"")
+    def test_an_address_that_is_taken_shows_before_the_model_is_loaded(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            assert command("serve", "/no/such/model", "--port", port) == 2
+        assert f"cannot serve on 127.0.0.1, port {port}" in capfd.readouterr().err
 
+    def test_a_checkpoint_that_is_none_is_exit_code_4(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        assert command("serve", "/no/such/model", "--port", 0) == 4
+        assert capfd.readouterr().out == ""
 
-def test_a_missing_library_is_named_with_its_cure() -> None:
-    hidden = "import sys; sys.modules['uvicorn'] = None; from isobatch.cli import main; main()"
-    ran = subprocess.run([sys.executable, "-c", hidden, "serve"], capture_output=True, check=False)
-    assert ran.returncode == 2
-    assert b"'uvicorn' is not installed" in ran.stderr
-    assert b"pip install isobatch[serve]" in ran.stderr
+    def test_a_missing_library_is_named_with_its_cure(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.delitem(sys.modules, "isobatch.serve.run", raising=False)
+        monkeypatch.setitem(sys.modules, "uvicorn", None)
+        assert command("serve") == 2
+        said = capfd.readouterr().err
+        assert "'uvicorn' is not installed" in said
+        assert "pip install isobatch[serve]" in said
 
 
 def test_help_loads_no_server() -> None:

@@ -1,12 +1,20 @@
 """The live page over HTTP: its policy, its endpoint, its refusals."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
+from serve.served import running
 
 from isobatch import Classifier
+from isobatch.errors import CheckpointError
 from isobatch.lesson import SENTENCES
+from isobatch.page import LessonPage
 from isobatch.serve.app import create_app
 from isobatch.serve.lesson import ENDPOINT, lesson_router
 
@@ -57,3 +65,62 @@ def test_without_a_page_there_is_none() -> None:
     with TestClient(create_app(Classifier.from_pretrained())) as client:
         assert client.get("/").status_code == 405
         assert client.post(ENDPOINT, json={}).status_code == 404
+
+
+def test_another_site_s_page_cannot_have_a_lesson_computed(client: TestClient) -> None:
+    refused = client.post(ENDPOINT, content=b"{}", headers={"content-type": "text/plain"})
+    assert refused.status_code == 415
+    assert refused.json()["error_type"] == "Validation"
+
+
+def test_whoever_leaves_the_line_has_no_lesson_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, gate = threading.Event(), threading.Event()
+    computed: list[object] = []
+
+    def answer(lesson: LessonPage, body: object) -> dict[str, object]:
+        entered.set()
+        assert gate.wait(20)
+        computed.append(body)
+        return {}
+
+    async def leave(url: str) -> None:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            asking = asyncio.create_task(client.post(ENDPOINT, json="leaving"))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+
+    monkeypatch.setattr(LessonPage, "answer", answer)
+    classifier = Classifier.from_pretrained()
+    app = create_app(classifier, page=lesson_router(classifier.folder))
+    with (
+        running(app) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        first = pool.submit(client.post, ENDPOINT, json="first")
+        assert entered.wait(20)
+        asyncio.run(leave(url))
+        staying = pool.submit(client.post, ENDPOINT, json="staying")
+        gate.set()
+        assert first.result().status_code == staying.result().status_code == 200
+        assert 'te_request_failure{err="dropped"} 1' in client.get("/metrics").text
+    assert computed == ["first", "staying"]
+
+
+def test_what_no_request_should_meet_is_in_the_log_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(folder: Path) -> LessonPage:
+        raise CheckpointError("a secret of the server")
+
+    monkeypatch.setattr(LessonPage, "from_pretrained", fail)
+    classifier = Classifier.from_pretrained()
+    with TestClient(create_app(classifier, page=lesson_router(classifier.folder))) as client:
+        refused = client.post(ENDPOINT, json={"sentences": list(SENTENCES)})
+        assert 'te_request_failure{err="inference"} 1' in client.get("/metrics").text
+    assert refused.status_code == 500
+    assert refused.json() == {
+        "error": "the server failed; its log says why",
+        "error_type": "Backend",
+    }
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [CheckpointError]

@@ -283,11 +283,13 @@ class TestFailureAndLeaving:
         {"payload_limit": 0},
         {"max_batch_tokens": 0},
         {"max_wait_ms": -1},
+        {"max_wait_ms": float("nan")},
+        {"max_wait_ms": float("inf")},
         {"cached_answers": -1},
         {"api_key": ""},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError, match=next(iter(wrong))):
         Settings(**wrong)  # type: ignore[arg-type]
 

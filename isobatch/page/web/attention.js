@@ -75,7 +75,7 @@ const attentionView = (() => {
   /** @param {Attention} attention */
   function drawOverview(attention) {
     const { num_layers: layers, num_heads: heads } = /** @type {Lesson} */ (lesson).facts;
-    const room = overview.clientWidth - CELL.left;
+    const room = elements.innerWidth(overview) - CELL.left - 2;
     const size = Math.max(CELL.smallest, Math.min(CELL.largest, Math.floor(room / heads)));
     const svg = d3.select(overview).selectAll("svg").data([attention]).join("svg");
     const mask = chosen.masked ? "with the mask" : "without the mask";

@@ -44,5 +44,11 @@ const elements = (() => {
     return fragment;
   }
 
-  return { make, byId, tokenName, marked };
+  /** The width that children may take; clientWidth counts the padding. @param {Element} element */
+  function innerWidth(element) {
+    const style = getComputedStyle(element);
+    return element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  }
+
+  return { make, byId, tokenName, marked, innerWidth };
 })();

@@ -29,7 +29,7 @@ const heatMap = (() => {
   function draw(picture) {
     current = picture;
     const columns = picture.tokens.length;
-    const room = frame.clientWidth - LABELS - SHARES;
+    const room = elements.innerWidth(frame) - LABELS - SHARES;
     const size = Math.max(SMALLEST, Math.min(LARGEST, Math.floor(room / columns)));
     const width = LABELS + size * columns + SHARES;
     const height = TOP + size * picture.length + 4;

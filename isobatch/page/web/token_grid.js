@@ -21,11 +21,13 @@ const tokenGrid = (() => {
     elements.byId("limits").textContent = limits(lesson);
   }
 
-  /** Where there is no room the tokens are written upright, so that the pads stay in sight. */
+  /** Boxes get narrower where there is no room, then upright, so that the pads stay in sight. */
   function fit() {
     const grid = frame.querySelector("table");
-    grid?.classList.remove("upright");
-    if (grid && grid.offsetWidth > frame.clientWidth) grid.classList.add("upright");
+    grid?.classList.remove("upright", "narrow");
+    for (const shape of ["narrow", "upright"]) {
+      if (grid && grid.offsetWidth > frame.clientWidth) grid.classList.add(shape);
+    }
   }
 
   /** What is seen, in a sentence or two. @param {Lesson} lesson @param {number} columns */

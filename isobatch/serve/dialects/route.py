@@ -82,7 +82,7 @@ def _reading(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
 
     async def read(request: Request) -> Response:
         request.state.started = time.perf_counter()
-        _check_media_type(request)
+        check_media_type(request)
         content = await request.body()
         try:
             body = adapter.validate_json(content)
@@ -98,7 +98,8 @@ def call_of(request: Request) -> Call:
     return Call(request, request.app.state.engine, request.state.started)
 
 
-def _check_media_type(request: Request) -> None:
+def check_media_type(request: Request) -> None:
+    """MediaTypeError for a body that does not say to be plain JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise MediaTypeError(

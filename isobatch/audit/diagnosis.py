@@ -1,0 +1,142 @@
+"""From what the probes saw to findings: one mistake, one finding, with texts that show it.
+
+It tries no new way of asking, but for making a pair of texts smaller. Invariant: every fault that a
+probe named is found in the report, itself or through one that explains it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from isobatch.audit.faults import FAULTS
+from isobatch.audit.movement import largest_gaps
+from isobatch.audit.padding import positions_by_mask, without_pads
+from isobatch.audit.probing import Outcome, Probe, largest
+from isobatch.audit.result import Finding, Movement, Reproduction
+from isobatch.audit.session import BatchFailedError, Session
+from isobatch.audit.shrinking import Shrinker
+from isobatch.audit.subject import Answers
+
+Seen = tuple[Probe, Outcome]
+Severity = Literal["bug", "drift"]
+
+TRIES, QUICK_TRIES = 80, 24
+PLAIN_COMPANY = " and so on" * 4
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A way to show a fault with a text and its company: two answers to the text."""
+
+    how: tuple[str, str]
+    ask: Callable[[Session, str, str], tuple[Answers, Answers]]
+    in_company: bool = True
+
+
+def find(session: Session, seen: Sequence[Seen]) -> tuple[Finding, ...]:
+    """The findings, bugs first, each by the name that explains most of what was seen."""
+    named = {name: pairs for name in FAULTS if (pairs := _naming(seen, name))}
+    explained = {other for name in named for other in FAULTS[name].explains} & named.keys()
+    findings = []
+    for name in named.keys() - explained:
+        with_it = [each for each in FAULTS[name].explains if each in named]
+        findings.append(_finding(session, name, [named[each] for each in (name, *with_it)]))
+    places = list(FAULTS)
+    return tuple(sorted(findings, key=lambda f: (f.severity != "bug", places.index(f.name))))
+
+
+def _naming(seen: Sequence[Seen], name: str) -> list[Seen]:
+    return [(probe, outcome) for probe, outcome in seen if name in outcome.faults]
+
+
+def _finding(session: Session, name: str, groups: Sequence[Sequence[Seen]]) -> Finding:
+    """As bad as the worst of what it explains; `groups`: what named it, and what it explains."""
+    fault, pairs = FAULTS[name], [pair for group in groups for pair in group]
+    severity: Severity = "drift"
+    if any(outcome.status == "bug" for _, outcome in pairs):
+        severity = "bug"
+    movements = [outcome.movement for _, outcome in pairs if outcome.movement]
+    return Finding(
+        severity=severity,
+        name=name,
+        title=fault.title,
+        cause=fault.cause,
+        cure=fault.cure,
+        probes=tuple(dict.fromkeys(probe.name for probe, _ in pairs)),
+        movement=max(movements, key=_weight, default=None),
+        reproduction=_reproduce(session, name, severity),
+    )
+
+
+def _weight(movement: Movement) -> tuple[int, float]:
+    return movement.broken_rows, largest(movement)
+
+
+def _reproduce(session: Session, name: str, severity: Severity) -> Reproduction | None:
+    """The smallest pair of texts that shows it through the system's own face; None if none does."""
+    show = _SHOWS.get(name, _BESIDE)
+    if name == "batch-fails" or (show.in_company and session.largest_batch < 2):
+        return None
+    least = session.tolerance.absolute if severity == "bug" else 0.0
+
+    def shows(text: str, company: str) -> bool:
+        try:
+            before, after = show.ask(session, text, company)
+        except BatchFailedError:
+            return False
+        return bool(largest_gaps(before, after)[0] > least)
+
+    shrinker = Shrinker(shows, QUICK_TRIES if session.quick else TRIES)
+    found = shrinker.first(_pairs(session, show))
+    if found is None:
+        return None
+    text, company = shrinker.smallest(*found)
+    before, after = show.ask(session, text, company)
+    return Reproduction(
+        text, company, show.how, tuple(before[0].tolist()), tuple(after[0].tolist())
+    )
+
+
+def _pairs(session: Session, show: Show) -> Iterator[tuple[str, str]]:
+    """Short texts beside long ones first: there most pads are."""
+    texts = sorted(session.texts, key=len)
+    if not show.in_company:
+        yield from ((text, "") for text in texts[-3:])
+        return
+    for text in ["", *texts[:4]]:
+        yield from ((text, company) for company in (texts[-1], text + PLAIN_COMPANY, texts[-2]))
+
+
+def _beside(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+    return session.ask([text]), session.ask([text, company])[:1]
+
+
+def _again(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+    return session.ask([text]), session.ask([text])
+
+
+def _in_flight(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+    assert session.subject.in_flight is not None
+    return session.ask([text]), session.subject.in_flight([[text], *[[company]] * 7])[0]
+
+
+def _with_positions(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+    model = session.padded
+    row = model.encode(text)[: model.max_tokens]
+    rectangle = without_pads([row])
+    assert rectangle.attention_mask is not None
+    positions = positions_by_mask(rectangle.attention_mask, model.positions_start or 0)
+    told = replace(rectangle, position_ids=positions)
+    return session.forward(rectangle), session.forward(told)
+
+
+_BESIDE = Show(("alone", "in a batch with the other text"), _beside)
+_SHOWS = {
+    "not-repeatable": Show(("the first time", "the second time"), _again, in_company=False),
+    "requests-mixed": Show(("alone", "with the other text under way"), _in_flight),
+    "padding-id-positions": Show(
+        ("by the model's own positions", "with position_ids from 1 token to the next"),
+        _with_positions,
+        in_company=False,
+    ),
+}

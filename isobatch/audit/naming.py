@@ -1,0 +1,194 @@
+"""Which fault it is where the content of pads matters: told by which pads matter, and how.
+
+Each question asks the model once or twice more. Invariant: a name is given only where the other
+explanations of the same movement were asked for and ruled out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isobatch.audit.padding import Pads, pad, pad_columns, real_columns, without_pads
+from isobatch.audit.session import Session
+from isobatch.audit.subject import Rectangle
+
+NUM_PADS = 6
+ADDITIVE = 1e-3
+"""Share of a movement by which two pads together may miss the sum of both, if they add up."""
+
+SAME = 1e-4
+"""Share of the largest state by which other kernels may move a hidden state."""
+
+View = Callable[[Rectangle], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class PaddedText:
+    """One text with NUM_PADS pads, and two ways to look at what becomes of it."""
+
+    session: Session
+    row: Sequence[int]
+
+    @cached_property
+    def pads(self) -> Pads:
+        """How it is padded: as the system does it."""
+        model = self.session.padded
+        return Pads(len(self.row) + NUM_PADS, model.padding_side, (model.pad_id,))
+
+    @cached_property
+    def rectangle(self) -> Rectangle:
+        """The text, its pads, and its mask."""
+        return pad([self.row], self.pads)
+
+    @property
+    def bare(self) -> Rectangle:
+        """The same without a mask."""
+        return replace(self.rectangle, attention_mask=None)
+
+    @cached_property
+    def columns(self) -> list[int]:
+        """Columns of the pads, the one next to the text first."""
+        return pad_columns(len(self.row), self.pads)
+
+    def token(self, inward: int) -> int:
+        """Column of the text's token that has `inward` others between itself and the pads."""
+        real = real_columns(len(self.row), self.pads)
+        return real.stop - 1 - inward if self.pads.side == "right" else real.start + inward
+
+    def answer(self, rectangle: Rectangle) -> NDArray[np.float64]:
+        """The answer itself."""
+        return self.session.forward(rectangle)[0]
+
+    def far_state(self, rectangle: Rectangle) -> NDArray[np.float64]:
+        """The hidden state of the token farthest from the pads; the answer if none are shown."""
+        hidden = self.session.padded.hidden
+        if hidden is None:
+            return self.answer(rectangle)
+        return np.asarray(hidden(rectangle)[0, self.token(len(self.row) - 1)])
+
+    def states(self, rectangle: Rectangle) -> NDArray[np.float64]:
+        """The hidden states of all the text's own tokens; the answer if none are shown."""
+        hidden = self.session.padded.hidden
+        if hidden is None:
+            return self.answer(rectangle)
+        return np.asarray(hidden(rectangle)[0, real_columns(len(self.row), self.pads)])
+
+    def changed(self, rectangle: Rectangle, columns: Sequence[int]) -> Rectangle:
+        """Other tokens in these columns."""
+        ids = rectangle.input_ids.copy()
+        for column in columns:
+            now = ids[0, column]
+            fillers = self.session.padded.filler_ids
+            ids[:, column] = next(each for each in fillers if each != now)
+        return replace(rectangle, input_ids=ids)
+
+    def matters(self, view: View, rectangle: Rectangle, *columns: int) -> bool:
+        """Whether what stands in these columns moves what `view` sees by any bit."""
+        after = view(self.changed(rectangle, columns))
+        return not np.array_equal(view(rectangle), after)
+
+
+def name_of_content_fault(session: Session, rows: Sequence[Sequence[int]]) -> str:
+    """The name of the fault by which pads count; `rows` are token ids of texts."""
+    text = PaddedText(session, min(rows, key=len))
+    if _mask_is_ignored(text):
+        return "mask-dropped"
+    if _mask_is_inverted(text):
+        return "mask-inverted"
+    if _reads_one_more(text):
+        return "mask-off-by-one"
+    matters = [text.matters(text.answer, text.rectangle, column) for column in text.columns]
+    if text.pads.side == "right" and matters == [False] * (NUM_PADS - 1) + [True]:
+        return "last-column-read"
+    return "pads-pooled" if _head_alone(text) else "pads-leak"
+
+
+def unread_edge(session: Session, rows: Sequence[Sequence[int]]) -> bool:
+    """Whether in each row the one token next to the pads, and not the next, is left unread.
+
+    Unread: its content matters without a mask, and not with it. Parts that cut rows into pieces of
+    several columns leave none or several tokens unread, and so are told apart.
+    """
+    texts = [PaddedText(session, row) for row in rows if len(row) > 2]
+    try:
+        return bool(texts) and all(
+            _reads(text, 0) == (True, False) and _reads(text, 1) == (True, True) for text in texts
+        )
+    except Exception:  # noqa: BLE001  # a model that wants a mask, or its closing token, has no say
+        return False
+
+
+def _reads(text: PaddedText, inward: int) -> tuple[bool, bool]:
+    """Whether others read a token without the mask, and with it."""
+    column = text.token(inward)
+    without, with_mask = (
+        text.matters(text.far_state, rectangle, column) for rectangle in (text.bare, text.rectangle)
+    )
+    return without, with_mask
+
+
+def _mask_is_ignored(text: PaddedText) -> bool:
+    """Whether leaving the mask out changes no bit: of the answer, or of the states of the text."""
+    try:
+        return any(
+            np.array_equal(view(text.rectangle), view(text.bare))
+            for view in (text.answer, text.states)
+        )
+    except Exception:  # noqa: BLE001  # a model that asks for a mask does not ignore it
+        return False
+
+
+def _mask_is_inverted(text: PaddedText) -> bool:
+    """Whether pads are silent, and the text is heard, once 0 and 1 change places."""
+    assert text.rectangle.attention_mask is not None
+    turned = replace(text.rectangle, attention_mask=1 - text.rectangle.attention_mask)
+    silent = not text.matters(text.states, turned, *text.columns)
+    return silent and text.matters(text.states, turned, text.token(len(text.row) // 2))
+
+
+def _reads_one_more(text: PaddedText) -> bool:
+    """Whether attention reads the first pad alone: as text, or in the place of the far token.
+
+    A convolution lets the first pad in as well; but then telling it as text changes the rest.
+    """
+    view, first = text.far_state, text.columns[0]
+    if not text.matters(view, text.rectangle, first):
+        return False
+    if text.matters(view, text.rectangle, *text.columns[1:]):
+        return False
+    ids = [int(each) for each in text.rectangle.input_ids[0]]
+    longer = ids[: first + 1] if text.pads.side == "right" else ids[first:]
+    told = _far_state_alone(text, longer)
+    seen = view(text.rectangle)
+    if np.abs(told - seen).max() <= SAME * max(1.0, np.abs(seen).max()):
+        return True
+    return not text.matters(text.answer, text.rectangle, text.token(len(text.row) - 1))
+
+
+def _far_state_alone(text: PaddedText, row: Sequence[int]) -> NDArray[np.float64]:
+    """The same view of a row without pads, whose far token is that of the text."""
+    rectangle = without_pads([row])
+    if text.session.padded.hidden is None:
+        return text.answer(rectangle)
+    return np.asarray(
+        text.session.padded.hidden(rectangle)[0, 0 if text.pads.side == "right" else -1]
+    )
+
+
+def _head_alone(text: PaddedText) -> bool:
+    """Whether the head lets pads in: by the hidden states, or else by pads that add up."""
+    if text.session.padded.hidden is not None:
+        return not text.matters(text.states, text.rectangle, *text.columns)
+    return _adds_up(text, *text.columns[:2])
+
+
+def _adds_up(text: PaddedText, one: int, other: int) -> bool:
+    """Means and sums over columns move by as much as each pad does, attention does not."""
+    none, first, second, both = (
+        text.answer(text.changed(text.rectangle, columns))
+        for columns in ((), (one,), (other,), (one, other))
+    )
+    return bool(np.abs(both - first - second + none).max() <= ADDITIVE * np.abs(both - none).max())

@@ -1,0 +1,125 @@
+"""AnswerReader: what a system gives back for a batch, as Answers.
+
+It knows shapes and names of labels, and no system. Invariant: a number is kept exactly, a column
+means the same label in every call, and what cannot be read so is an AuditError.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from isobatch.audit.subject import Answers
+from isobatch.errors import AuditError
+
+_READABLE = (
+    "expected one row of numbers a text: an array or tensor [texts, labels], a list of lists, "
+    "or for each text a list of every label and its score, as pipelines give with top_k=None"
+)
+
+
+class AnswerReader:
+    """Reads the answers of one system; the first call settles how many columns there are.
+
+    `labels` are their names, sorted, where the system names them; else None.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.labels: tuple[str, ...] | None = None
+        self._name = name
+        self._num_columns: int | None = None
+
+    def __call__(self, value: Any, num_texts: int) -> Answers:
+        """Answers [num_texts, labels] of whatever was given back for so many texts."""
+        rows = _unwrapped(value)
+        if _is_list(rows) and rows and any(_is_labelled(row) for row in rows):
+            self._check_rows(len(rows), num_texts)
+            rows = [self._row_of_scores(index, row) for index, row in enumerate(rows)]
+        answers = self._array(rows)
+        self._check_rows(len(answers), num_texts)
+        if self._num_columns not in (None, answers.shape[1]):
+            raise self._refusal(
+                f"gave {answers.shape[1]} numbers a text, and {self._num_columns} before"
+            )
+        self._num_columns = answers.shape[1]
+        return answers
+
+    def _array(self, rows: Any) -> Answers:
+        try:
+            array = np.asarray(_numbers(rows))
+        except (TypeError, ValueError, RuntimeError):
+            raise self._refusal(f"gave {_described(rows)}; {_READABLE}") from None
+        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or 0 in array.shape[1:]:
+            raise self._refusal(f"gave {_described(rows)}; {_READABLE}")
+        return array.astype(np.float64).reshape(len(array), -1)
+
+    def _row_of_scores(self, index: int, row: Any) -> list[float]:
+        """The scores of one text in the order of `labels`."""
+        entries = [row] if isinstance(row, Mapping) else row
+        try:
+            scores = {str(entry["label"]): float(_numbers(entry["score"])) for entry in entries}
+        except (KeyError, TypeError, ValueError):
+            raise self._refusal(f"gave for text {index}: {_described(row)}; {_READABLE}") from None
+        if len(scores) != len(entries):
+            raise self._refusal(f"gave a label twice for text {index}: {_described(row)}")
+        if self.labels is None:
+            self.labels = tuple(sorted(scores))
+        if scores.keys() != set(self.labels):
+            raise self._refusal(_other_labels(index, sorted(scores), self.labels))
+        return [scores[label] for label in self.labels]
+
+    def _check_rows(self, num_rows: int, num_texts: int) -> None:
+        if num_rows != num_texts:
+            raise self._refusal(f"gave {num_rows} rows for {num_texts} texts; {_READABLE}")
+
+    def _refusal(self, what: str) -> AuditError:
+        return AuditError(f"{self._name}: {what}")
+
+
+def read_scores(answers: Answers) -> bool:
+    """Whether every row is within [0, 1] and sums to 1, as scores after softmax do."""
+    within = ((answers >= 0) & (answers <= 1)).all()
+    # 1e-3: float16 scores of many labels are rounded so much.
+    return bool(within and np.allclose(answers.sum(axis=1), 1, atol=1e-3))
+
+
+def _other_labels(index: int, found: Sequence[str], known: Sequence[str]) -> str:
+    if len(found) == len(known) == 1:
+        return (
+            f"gave only the best label of each text, {found[0]!r} for text {index} and "
+            f"{known[0]!r} before; ask it for all scores: top_k=None"
+        )
+    return f"gave the labels {list(found)} for text {index}, and {list(known)} before"
+
+
+def _unwrapped(value: Any) -> Any:
+    """The rows within what models and pipelines return around them."""
+    if isinstance(value, Mapping):
+        value = value.get("logits", value)
+    value = getattr(value, "logits", value)
+    return list(value) if isinstance(value, Iterator | tuple) else value
+
+
+def _numbers(value: Any) -> Any:
+    """Plain arrays and lists of tensors, Predictions and their like."""
+    value = getattr(value, "logits", value)
+    if hasattr(value, "detach"):
+        return value.detach().cpu().double().numpy()  # every narrower float is kept exactly
+    return [_numbers(each) for each in value] if _is_list(value) else value
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_labelled(row: Any) -> bool:
+    """{"label", "score"}, or a list that begins with one."""
+    return isinstance(row[0] if _is_list(row) and row else row, Mapping)
+
+
+def _described(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{type(value).__name__} {list(shape)} of {getattr(value, 'dtype', 'no dtype')}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 120 else text[:117] + '...'}"

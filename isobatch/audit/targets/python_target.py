@@ -1,0 +1,109 @@
+"""A Python function from texts to answers, as a Subject; and where to find it by its name.
+
+It knows nothing of what the function computes. Invariant: what the function raises is passed on as
+the cause of an AuditError, and nothing that it answers is guessed at.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from isobatch.audit.subject import Answers, Subject
+from isobatch.audit.targets.answers import AnswerReader, read_scores
+from isobatch.audit.targets.vocabulary import ORDINARY
+from isobatch.errors import AuditError, OptionError
+
+Predict = Callable[[list[str]], Any]
+
+
+def subject_of(predict: Predict, name: str | None = None) -> Subject:
+    """A function, a pipeline or any callable that takes a list of texts and gives their answers.
+
+    It is asked once, with three texts, so that it is known before an audit begins whether it can be
+    read, which labels it has, and whether it gives scores.
+    """
+    called = name or str(getattr(predict, "__qualname__", type(predict).__name__))
+    read = AnswerReader(called)
+
+    def answer(texts: Sequence[str]) -> Answers:
+        try:
+            value = predict(list(texts))
+        except Exception as error:
+            raise AuditError(
+                f"{called}: failed with {len(texts)} texts: {type(error).__name__}: {error}"
+            ) from error
+        return read(value, len(texts))
+
+    first = answer(ORDINARY)
+    return Subject(
+        name=called,
+        kind="python",
+        answer=answer,
+        labels=read.labels,
+        gives_scores=read_scores(first),
+        facts={"function": called, "python": sys.version.partition(" ")[0]},
+    )
+
+
+def open_python(place: str) -> Subject:
+    """`module:function`, the function perhaps dotted; or the name of a Subject."""
+    module_name, _, attribute = place.partition(":")
+    if not module_name or not attribute:
+        raise OptionError(f"python:{place}: expected python:module:function")
+    with _current_folder():
+        found = _attribute(_module(module_name), attribute, place)
+        if isinstance(found, Subject):
+            return found
+        if not callable(found):
+            raise OptionError(
+                f"python:{place}: {attribute} is a {type(found).__name__}; name a function that "
+                "takes a list of texts, or a Subject"
+            )
+
+        def predict(texts: list[str]) -> Any:
+            with _current_folder():  # for what it imports only when it is called
+                return found(texts)
+
+        return subject_of(predict, place)
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            reason = "there is no such module, neither installed nor in the current folder"
+        else:
+            reason = f"it imports {error.name}, which is not installed"
+        raise OptionError(f"python:{name}: {reason}") from error
+    except Exception as error:
+        raise OptionError(
+            f"python:{name}: importing it failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _attribute(module: Any, dotted: str, place: str) -> Any:
+    found = module
+    for part in dotted.split("."):
+        if not hasattr(found, part):
+            named = getattr(found, "__name__", type(found).__name__)
+            public = [each for each in vars(module) if not each.startswith("_")]
+            raise OptionError(
+                f"python:{place}: {named} has no {part!r}; the module has {', '.join(public[:20])}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Modules of the current folder can be imported meanwhile, as in a script that lies there."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

@@ -1,0 +1,237 @@
+"""`isobatch audit`: options go where they belong, answers come out, and the exit code says it."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from test_commands import run
+
+import isobatch.audit
+from isobatch.audit.progress import OnProgress, Progress
+from isobatch.audit.result import AuditReport, Finding, Movement, ProbeResult, Reproduction
+from isobatch.cli import main
+from isobatch.cli.audit_tables import print_report
+from isobatch.errors import AuditError
+
+MOVEMENT = Movement(2, 1, 1, 0.5, 0.1, (0.0, 0.5))
+REPRODUCTION = Reproduction("a\x1b[2J", "b c", ("alone", "together"), (1.0, 2.0), (1.0, 1.5))
+
+
+def report_of(*severities: Any) -> AuditReport:
+    findings = tuple(
+        Finding(each, f"a-{each}", f"The {each}", "why", "what", ("p",), MOVEMENT, REPRODUCTION)
+        for each in severities
+    )
+    status = severities[0] if severities else "exact"
+    probes = (ProbeResult("p", "x", "y", status, "1 of 2 answers move", MOVEMENT),)
+    return AuditReport("a model", "python", {}, 2, probes, findings, 0.1)
+
+
+class Room:
+    """Stands for the audit, and remembers how it was called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.report = report_of()
+        self.target: str | None = None
+        self.options: dict[str, Any] = {}
+        self.texts: Sequence[str] | None = None
+        self.quick = False
+        monkeypatch.setattr(isobatch.audit, "open_subject", self.open_subject)
+        monkeypatch.setattr(isobatch.audit, "audit", self.audit)
+
+    def open_subject(self, target: str | None, **options: Any) -> object:
+        self.target, self.options = target, options
+        return SimpleNamespace()
+
+    def audit(
+        self,
+        subject: object,
+        texts: Sequence[str] | None = None,
+        *,
+        quick: bool = False,
+        on_progress: OnProgress,
+    ) -> AuditReport:
+        self.texts, self.quick = texts, quick
+        on_progress(Progress(0, 1, "p"))
+        on_progress(Progress(1, 1, ""))
+        return self.report
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
+    for name in ("MODEL", "API_KEY", "PRECISION", "DEVICE", "THREADS", "REVISION"):
+        monkeypatch.delenv(f"ISOBATCH_{name}", raising=False)
+    return Room(monkeypatch)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run it in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["isobatch", "audit", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("severities", "arguments", "code"),
+    [
+        ((), (), 0),
+        ((), ("--fail-on", "drift"), 0),
+        (("drift",), (), 0),
+        (("drift",), ("--fail-on", "drift"), 1),
+        (("bug", "drift"), (), 1),
+        (("bug",), ("--fail-on", "drift"), 1),
+        ((), ("--fail-on", "note"), 2),
+    ],
+)
+def test_the_exit_code_says_what_was_found(
+    severities: tuple[str, ...],
+    arguments: tuple[str, ...],
+    code: int,
+    room: Room,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room.report = report_of(*severities)
+    assert command(monkeypatch, *arguments) == code
+
+
+def test_off_a_terminal_it_is_json(
+    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room.report = report_of("bug")
+    assert command(monkeypatch) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["verdict"] == "bug"
+    assert shown.err == ""
+    assert room.target is None
+    assert room.options == {
+        "tokenizer": None,
+        "precision": None,
+        "device": "cpu",
+        "threads": None,
+        "revision": None,
+        "api_key": None,
+        "dialect": None,
+    }
+
+
+def test_options_reach_the_subject_and_texts_the_audit(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_bytes(b"a fine film\r\n\n  spaces stay \nlast")
+    given = "onnx:m.onnx --tokenizer t --precision fp16 --device cuda --threads 3 --revision r"
+    more = ["--dialect", "predict", "--api-key", "k", "--quick", "--texts", str(texts)]
+    assert command(monkeypatch, *given.split(), *more) == 0
+    assert room.target == "onnx:m.onnx"
+    assert room.options == {
+        "tokenizer": "t",
+        "precision": "fp16",
+        "device": "cuda",
+        "threads": 3,
+        "revision": "r",
+        "api_key": "k",
+        "dialect": "predict",
+    }
+    assert room.quick
+    assert room.texts == ["a fine film", "  spaces stay ", "last"]
+
+
+def test_texts_come_from_stdin_too(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin = SimpleNamespace(buffer=io.BytesIO(b"one\ntwo\n"), isatty=lambda: False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert command(monkeypatch, "--texts", "-") == 0
+    assert room.texts == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("target", "key"), [("http://127.0.0.1:1/predict", "s3cret"), ("a-folder", None)]
+)
+def test_the_key_of_the_environment_is_for_servers(
+    target: str, key: str | None, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISOBATCH_API_KEY", "s3cret")
+    command(monkeypatch, target)
+    assert room.options["api_key"] == key
+
+
+def test_files_are_written_for_people_and_machines(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.report = report_of("drift")
+    page, xml = tmp_path / "a.html", tmp_path / "a.xml"
+    arguments = ["--html", str(page), "--junit", str(xml), "--fail-on", "drift"]
+    assert command(monkeypatch, *arguments) == 1
+    assert "Only the last digits move" in page.read_text(encoding="utf-8")
+    assert "<failure" in xml.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+def test_a_file_that_cannot_be_written_loses_no_answer(
+    option: str,
+    room: Room,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, option, "/proc/nowhere/x") == 6
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["verdict"] == "exact"
+    assert "/proc/nowhere/x" in shown.err
+
+
+def test_errors_have_their_exit_code(
+    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(target: str | None, **options: Any) -> object:
+        raise AuditError(f"{target}: gives no rows")
+
+    monkeypatch.setattr(isobatch.audit, "open_subject", refuse)
+    assert command(monkeypatch, "python:a:b") == 8
+    assert capsys.readouterr().err == "isobatch: python:a:b: gives no rows\n"
+    assert command(monkeypatch, "--texts", "/nowhere.txt") == 6
+
+
+def test_the_probes_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "--list") == 0
+    probes = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in probes] == [each.name for each in isobatch.audit.PROBES]
+    assert {*probes[0]} == {"name", "changes", "proves"}
+
+
+@pytest.mark.parametrize("severities", [(), ("drift",), ("bug", "drift")])
+def test_people_get_the_verdict_first_and_no_control_characters(
+    severities: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_report(report_of(*severities))
+    shown = capsys.readouterr().out
+    first = {(): "= Exact", ("drift",): "≈ Only the last"}.get(severities, "✕ Your answers depend")
+    assert shown.startswith(first)
+    assert "\x1b" not in shown
+    assert "1 probes" not in shown
+    if severities:
+        for words in ("why", "what", "1 of 2 (50.0", "a�[2J", "together", "number 2 1.50000"):
+            assert words in shown
+
+
+def test_the_command_itself_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, isobatch.cli.audit as a; sys.exit(bool({'torch', 'jinja2'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_bundled_model_is_exact_as_a_shell_sees_it(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a fine film\na dull one, and long besides\nno\n")
+    ran = run("audit", "--quick", "--quiet", "--texts", str(texts), "--fail-on", "drift")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    report = json.loads(ran.stdout)
+    assert (report["verdict"], report["num_texts"]) == ("exact", 3)

@@ -1,0 +1,104 @@
+"""The live page in a real browser, served by the command as people run it: `isobatch serve`.
+
+What test_page_live.py asks of a tiny server is here asked of the real one, its policy and its
+model included. A complaint of the browser fails the test.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import devtools
+import pytest
+
+from isobatch import Classifier
+from isobatch.page.verdict import float_bits
+
+pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
+
+WIDTHS = (1440, 768, 360)
+
+DONE = "document.getElementById('lesson').getAttribute('aria-busy') === 'false'"
+PACKED = "#logits article:first-of-type tbody:last-child"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    """The address of `isobatch serve` on the bundled model; asked to end, it ends with 0."""
+    command = [sys.executable, "-m", "isobatch", "serve", "--port", "0", "--precision", "fp32"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("isobatch: serving "), line
+            yield line.split()[-1]
+            process.terminate()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def bits(page: devtools.Page, row: str) -> list[str]:
+    """What stands in hexadecimal in a row of the packed half of the first table."""
+    shown = f"document.querySelectorAll('{PACKED} {row} .hex')"
+    return [str(each) for each in page.value(f"[...{shown}].map(each => each.textContent)")]
+
+
+def test_the_mask_is_switched_and_a_sentence_edited(page: devtools.Page, served: str) -> None:
+    page.open(f"{served}/")
+    page.wait_for("document.querySelectorAll('#map .on-pad.box').length > 0")
+    boxes = "[...document.querySelectorAll('#map .on-pad.box')]"
+    opacities = f"{boxes}.map(box => +box.getAttribute('fill-opacity'))"
+    assert min(page.value(opacities)) > 0
+    assert not page.text("#leak").startswith("0 %")
+    page.click("#mask")
+    assert set(page.value(opacities)) == {0}
+    assert page.text("#leak").startswith("0 %")
+    before = bits(page, "tr:last-child")
+    text = "A dull film."
+    page.focus("#sentences textarea")
+    page.value("document.activeElement.select()")
+    page.call("Input.insertText", text=text)
+    page.wait_for(f"document.querySelector('#logits .quoted').textContent === {json.dumps(text)}")
+    after = bits(page, "tr:last-child")
+    assert after != before
+    assert after == bits(page, "tr:nth-child(2)"), "the row of the sentence alone"
+    assert after == [float_bits(each) for each in Classifier.from_pretrained()(text).logits]
+    assert page.text(f"{PACKED} tr:last-child .verdict") == "=same bits as alone"
+    assert page.count("#grid tr:first-child td.pad") == 5
+    assert {*page.requests} == {f"{served}/", f"{served}/lesson"}
+
+
+def test_it_fits_every_width_and_theme(page: devtools.Page, served: str) -> None:
+    page.open(f"{served}/", width=WIDTHS[0])
+    page.wait_for(DONE)
+    assert page.count("#company .point") == 150
+    for width in WIDTHS:
+        page.resize(width)
+        page.wait_for(f"document.querySelector('#company svg').clientWidth <= {width}")
+        assert page.value("document.documentElement.scrollWidth") <= width
+        for picture in ("#map", "#overview"):
+            frame = f"document.querySelector('{picture}')"
+            assert page.value(f"{frame}.scrollWidth - {frame}.clientWidth") == 0
+        for theme in ("light", "dark"):
+            scheme = {"name": "prefers-color-scheme", "value": theme}
+            page.call("Emulation.setEmulatedMedia", features=[scheme])
+            page.picture(devtools.ARTEFACTS / f"served-{width}-{theme}.png")
+
+
+def test_the_description_of_the_api_is_opened_and_tried(page: devtools.Page, served: str) -> None:
+    page.open(f"{served}/docs", width=WIDTHS[0])
+    page.wait_for("document.querySelectorAll('.opblock').length === 10")
+    page.click(".opblock-summary-control")
+    page.wait_for("document.querySelector('.opblock.is-open .execute') !== null")
+    page.click(".opblock.is-open .execute")
+    page.wait_for("document.querySelector('.live-responses-table .microlight') !== null")
+    assert page.text(".live-responses-table .response .response-col_status").startswith("200")
+    assert "POSITIVE" in page.text(".live-responses-table .microlight")
+    page.picture(devtools.ARTEFACTS / "served-docs.png")
+    elsewhere = [each for each in page.requests if not each.startswith((f"{served}/", "data:"))]
+    assert elsewhere == []
