@@ -55,12 +55,13 @@ class PaddedText:
 
     def token(self, inward: int) -> int:
         """Column of the text's token that has `inward` others between itself and the pads."""
-        real = real_columns(len(self.row), self.pads)
-        return real.stop - 1 - inward if self.pads.side == "right" else real.start + inward
+        first, last = min(self.columns), max(self.columns)
+        return first - 1 - inward if self.pads.side == "right" else last + 1 + inward
 
     def answer(self, rectangle: Rectangle) -> NDArray[np.float64]:
         """The answer itself."""
-        return self.session.forward(rectangle)[0]
+        answers = self.session.forward(rectangle)
+        return np.asarray(answers[0])
 
     def far_state(self, rectangle: Rectangle) -> NDArray[np.float64]:
         """The hidden state of the token farthest from the pads; the answer if none are shown."""

@@ -20,6 +20,9 @@ MORE_WORDS = (1, 2, 4, 8, 24)
 
 WORD = " again"
 
+MOST_TOKENS = 40
+"""Of a text that is asked with a dozen neighbours, again and again."""
+
 
 @probe(
     "neighbours",
@@ -81,17 +84,17 @@ def _first(session: Session, rows: Sequence[Sequence[int]]) -> Answers:
 
 @probe(
     "activation-scales",
-    changes="one of twelve neighbours at a time",
+    changes="one of a dozen neighbours at a time",
     proves="that nothing is scaled by the largest, or normalised by the mean, of a whole batch",
 )
 def activation_scales(session: Session) -> Outcome:
     """A maximum stays where most swaps are; a mean moves with every one of them."""
     model, chance = session.padded, session.chance("scales")
-    row = model.encode(max(session.texts[:12], key=len))
+    row = max((row for row in session.rows(12, 0) if len(row) <= MOST_TOKENS), key=len, default=[])
     if len(row) < 3:
-        raise NotTestedError("no text is long enough to be given neighbours")
-    company = _company(model, row, 12, chance.random())
-    swaps = _company(model, row, 6 if session.quick else 12, chance.random())
+        raise NotTestedError("no text is of a length to be given neighbours")
+    company = _company(model, row, 8 if session.quick else 12, chance.random())
+    swaps = _company(model, row, 4 if session.quick else 12, chance.random())
     before = _first(session, [row, *company])
     after = np.concatenate(
         [
@@ -123,7 +126,8 @@ def _scale_fault(model: PaddedModel, moved: int, swaps: int) -> tuple[str, ...]:
 )
 def batch_size(session: Session) -> Outcome:
     """Copies of one text; every row is looked at."""
-    sizes = [size for size in (2, 3, 5, 8, 16, 32) if size <= session.largest_batch]
+    wanted = (2, 3, 8) if session.quick else (2, 3, 5, 8, 16, 32)
+    sizes = [size for size in wanted if size <= session.largest_batch]
     if not sizes:
         raise NotTestedError("the system takes one text a call")
     indices = [index for index in session.some(6) for size in sizes for _ in range(size)]

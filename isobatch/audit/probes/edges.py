@@ -55,8 +55,8 @@ def truncation(session: Session) -> Outcome:
         first, second = session.ask([f"{text} good"]), session.ask([f"{text} bad"])
     except BatchFailedError as error:
         return Outcome("note", f"a text of {words} words ends in an error: {_short(error)}")
-    batch = session.ask([f"{text} good", session.texts[0]] if session.largest_batch > 1 else [text])
-    movement = session.compare(first, batch[:1])
+    company = [session.texts[0]] if session.largest_batch > 1 else []
+    movement = session.compare(first, session.ask([f"{text} good", *company])[:1])
     outcome = judged(session, movement, "padding-counts", "in company")
     cut = np.array_equal(first, second)
     said = "is cut without a word" if cut else "is read to its end"
