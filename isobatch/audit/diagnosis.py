@@ -77,14 +77,15 @@ def _reproduce(session: Session, name: str, severity: Severity) -> Reproduction 
     show = _SHOWS.get(name, _BESIDE)
     if name == "batch-fails" or (show.in_company and session.largest_batch < 2):
         return None
-    least = session.tolerance.absolute if severity == "bug" else 0.0
+    allowed = session.tolerance.absolute
+    least, most = (allowed, float("inf")) if severity == "bug" else (0.0, allowed)
 
     def shows(text: str, company: str) -> bool:
         try:
             before, after = show.ask(session, text, company)
         except BatchFailedError:
             return False
-        return bool(largest_gaps(before, after)[0] > least)
+        return bool(least < largest_gaps(before, after)[0] <= most)
 
     shrinker = Shrinker(shows, QUICK_TRIES if session.quick else TRIES)
     found = shrinker.first(_pairs(session, show))
@@ -98,13 +99,14 @@ def _reproduce(session: Session, name: str, severity: Severity) -> Reproduction 
 
 
 def _pairs(session: Session, show: Show) -> Iterator[tuple[str, str]]:
-    """Short texts beside long ones first: there most pads are."""
+    """Short texts beside long ones first: there most pads are. Beside itself a text has none."""
     texts = sorted(session.texts, key=len)
     if not show.in_company:
         yield from ((text, "") for text in texts[-3:])
         return
-    for text in ["", *texts[:4]]:
-        yield from ((text, company) for company in (texts[-1], text + PLAIN_COMPANY, texts[-2]))
+    for text in [*texts[:4], ""]:
+        others = (texts[-1], text + PLAIN_COMPANY, texts[-2], text)
+        yield from ((text, company) for company in others)
 
 
 def _beside(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
