@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 SOURCES := pyproject.toml constraints.txt $(wildcard isobatch/numerics/compiled/*.h isobatch/numerics/compiled/*.cpp)
 
-.PHONY: demo test check bench bench-files bench-serve docs clean
+.PHONY: demo test check bench bench-audit bench-files bench-serve docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/isobatch classify "Today is a nice day!" "But what about tomorrow? Im not sure."
@@ -23,6 +23,9 @@ check: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
+
+bench-audit: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.audit
 
 bench-files: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.files

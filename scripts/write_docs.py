@@ -16,8 +16,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import files
+from benchmarks.audit.render import render_audits, render_claims
 from benchmarks.serving.render import render as render_serving
 from benchmarks.table import render
+from isobatch.audit import PROBES
+from isobatch.audit.faults import FAULTS
 from isobatch.cli import app
 from isobatch.cli.lesson import lesson_table
 from isobatch.lesson import SENTENCES, replay_lesson
@@ -64,7 +67,7 @@ def main() -> None:
 
 def fresh_documents() -> Iterator[tuple[Path, str]]:
     """Each document with generated parts, and its text with those parts made anew."""
-    for name in ("README.md", "docs/cli.md", "docs/files.md", "docs/serving.md"):
+    for name in ("README.md", "docs/audit.md", "docs/cli.md", "docs/files.md", "docs/serving.md"):
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
         yield (
@@ -104,6 +107,26 @@ def _serving_benchmark() -> str:
     return render_serving(_newest("serving"))
 
 
+def _audit_probes() -> str:
+    rows = [f"| `{each.name}` | {each.changes} | {each.proves} |" for each in PROBES]
+    return "\n".join(["| probe | changes | proves |", "|---|---|---|", *rows])
+
+
+def _audit_faults() -> str:
+    rows = [
+        f"| `{each.name}` | {each.title} | {each.cause} | {each.cure} |" for each in FAULTS.values()
+    ]
+    return "\n".join(["| name | fault | likely cause | cure |", "|---|---|---|---|", *rows])
+
+
+def _audit_architectures() -> str:
+    return render_audits(_newest("audit"))
+
+
+def _audit_claims() -> str:
+    return render_claims(_newest("audit"))
+
+
 def _newest(folder: str) -> dict[str, Any]:
     newest = max((ROOT / "benchmarks/results" / folder).glob("*.json"))
     result: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
@@ -127,7 +150,7 @@ def _other_folders() -> list[str]:
     return [
         "  bundled/       The bundled model, an ordinary Hugging Face folder, with its card",
         "benchmarks/      The benchmark suite and its results; see benchmarks/README.md",
-        "docs/            files, serving, cluster, cli; decisions/ (why), log.md (what was tried)",
+        "docs/            files, serving, audit, cluster, cli; decisions/ (why), log.md (what was tried)",
         "scripts/         How the bundled model and the generated documentation were made",
         "tests/           claims/ holds the promise; the rest follows the rooms",
     ]
@@ -153,6 +176,10 @@ def _fenced(text: str) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "audit_architectures": _audit_architectures,
+    "audit_claims": _audit_claims,
+    "audit_faults": _audit_faults,
+    "audit_probes": _audit_probes,
     "benchmark": _benchmark,
     "files_benchmark": _files_benchmark,
     "help": _help,

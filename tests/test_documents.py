@@ -38,12 +38,13 @@ def test_the_readme_s_snippets_run_and_print_what_it_says() -> None:
     assert failed == 0
 
 
-def test_the_snippets_about_files_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["files.md", "audit.md"])
+def test_the_snippets_of_a_document_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    document = str(ROOT / "docs/files.md")
+    document = str(ROOT / "docs" / name)
     failed, tried = doctest.testfile(document, module_relative=False, optionflags=flags)
     assert tried > 5
     assert failed == 0, capsys.readouterr().out

@@ -1,5 +1,5 @@
-"""Tiny checkpoints of many architectures, and an experiment on them that does not use the audit.
+"""Tiny checkpoints of many architectures, their audits, and an experiment that uses no audit.
 
-`architectures.py` writes the folders, `python -m benchmarks.audit.claims` runs the experiment. The
-audit is held to what the experiment finds; so nothing here imports `isobatch`.
+`architectures.py` writes the folders, `audits.py` audits them, `claims.py` runs the experiment. The
+audit is held to what the experiment finds; so nothing but `audits.py` imports `isobatch`.
 """
