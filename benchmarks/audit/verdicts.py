@@ -60,19 +60,23 @@ def _of_warnings(evidence: Evidence) -> list[Claim]:
     warned = sorted(name for name, one in evidence.measured.items() if one.warnings)
     again = {name: evidence.measured[name].warnings_again for name in warned}
     return [
-        Claim("the warning is called by 32 model files", len(callers) == 32, f"{len(callers)}"),
         Claim(
-            f"not by {', '.join(SILENT)}",
+            "32 model files warn of pads without a mask (" + WARN + ")",
+            len(callers) == 32,
+            f"{len(callers)}",
+        ),
+        Claim(
+            f"the files of {', '.join(SILENT)} do not",
             not callers & {*SILENT} and not any(quiet.values()),
             f"{len(callers & {*SILENT})} call it; of {len(quiet)} that were run, "
             f"{sum(map(bool, quiet.values()))} warned; those that did: {', '.join(warned)}",
         ),
         Claim(
-            "it looks only at the first and last column",
+            "the warning looks only at the first and last column",
             heard.in_last_column == 1 and heard.inside == 0,
             f"records: pad id in the last column {heard.in_last_column}, inside {heard.inside}",
         ),
-        Claim("it fires once per process", not any(again.values()), _second_calls(again)),
+        Claim("the warning comes once per process", not any(again.values()), _second_calls(again)),
     ]
 
 
@@ -150,8 +154,12 @@ def _of_canine(one: Measured) -> list[Claim]:
             hidden > DRIFT,
             f"content of pads, in the hidden state of the last character {hidden:.1e}",
         ),
-        Claim("and so the content of pads reaches the answer", one.content > DRIFT, _mixing(one)),
-        Claim("or their number does", max(one.pads.values()) > DRIFT, _mixing(one)),
+        Claim(
+            "canine: and so the content of pads reaches the answer",
+            one.content > DRIFT,
+            _mixing(one),
+        ),
+        Claim("canine: or their number does", max(one.pads.values()) > DRIFT, _mixing(one)),
     ]
 
 

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from tokenizer_folders import write_wordpiece_folder
 from torch import Tensor, nn
-
-from tests.tokenizer_folders import write_wordpiece_folder
 
 VOCAB, HIDDEN, POSITIONS, HEADS = 400, 32, 256, 4
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import transformers
-
-from isobatch.audit import audit, open_subject
-from isobatch.audit.targets.transformers_target import subject_of_model
-from tests.tiny_checkpoints import FAMILIES, Tiny, random_model, write_checkpoint
-from tests.tokenizer_folders import (
+from tiny_checkpoints import FAMILIES, Tiny, random_model, write_checkpoint
+from tokenizer_folders import (
     write_bpe_folder,
     write_unigram_folder,
     write_wordpiece_folder,
 )
+
+from isobatch.audit import audit, open_subject
+from isobatch.audit.targets.transformers_target import subject_of_model
 
 TEXTS = (
     "Today is a nice day!",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import transformers
+from planted import Closed, Planted, predictor, tokenizer_in
 
 from isobatch.audit import AuditReport, audit, subject_of
 from isobatch.audit.targets.transformers_target import subject_of_model
-from tests.audit.planted import Closed, Planted, predictor, tokenizer_in
 
 
 @pytest.fixture(scope="module")
