@@ -49,6 +49,7 @@ class Waiting:
     num_tokens: int
     future: asyncio.Future[Computed]
     since: float
+    afresh: bool
 
 
 class Batcher:
@@ -63,11 +64,16 @@ class Batcher:
         compute: Compute,
         max_batch_tokens: int,
         *,
+        compute_afresh: Compute | None = None,
         max_wait_seconds: float = 0.0,
         report: Callable[[BatchReport], None] = lambda report: None,
     ) -> None:
-        """`report` is called in the event loop, after each batch."""
+        """`report` is called in the event loop, after each batch.
+
+        compute_afresh: what computes a batch with a request that wants nothing remembered.
+        """
         self._compute = compute
+        self._compute_afresh = compute_afresh or compute
         self._max_batch_tokens = max_batch_tokens
         self._max_wait_seconds = max_wait_seconds
         self._report = report
@@ -77,6 +83,7 @@ class Batcher:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="isobatch-model", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._open: set[asyncio.Future[Computed]] = set()
 
     def start(self) -> None:
         """Start the thread; to be called in the event loop."""
@@ -93,17 +100,29 @@ class Batcher:
         """Requests in line, those included that were cancelled and not yet noticed."""
         return len(self._line)
 
-    def submit(self, encodings: list[Encoding]) -> asyncio.Future[Computed]:
+    def submit(
+        self, encodings: list[Encoding], *, afresh: bool = False
+    ) -> asyncio.Future[Computed]:
         """Put a request in line. To cancel the future is to leave the line."""
         future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
         num_tokens = sum(map(len, encodings))
         with self._changed:
             if self._closed:
                 raise ShuttingDownError("the server is shutting down")
-            self._line.append(Waiting(encodings, num_tokens, future, time.perf_counter()))
+            waiting = Waiting(encodings, num_tokens, future, time.perf_counter(), afresh)
+            self._line.append(waiting)
             self._tokens_in_line += num_tokens
             self._changed.notify()
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
         return future
+
+    def give_up(self) -> int:
+        """In the event loop: whoever still waits gets ShuttingDownError; returns how many."""
+        waiting = [future for future in self._open if not future.done()]
+        for future in waiting:
+            future.set_exception(ShuttingDownError("the server is shutting down; ask another"))
+        return len(waiting)
 
     async def close(self) -> None:
         """Work off the line, then end the thread."""
@@ -142,7 +161,7 @@ class Batcher:
         num_tokens = 0
         while self._line:
             first = self._line[0]
-            left = first.future.cancelled()
+            left = first.future.done()
             if not left and batch and num_tokens + first.num_tokens > self._max_batch_tokens:
                 break
             self._line.popleft()
@@ -174,7 +193,9 @@ class Batcher:
     def _attempt(self, batch: list[Waiting]) -> list[list[Logits]] | None:
         """Logits of each request, or None, with the reason in the log."""
         try:
-            rows = iter(self._compute([each for waiting in batch for each in waiting.encodings]))
+            afresh = any(waiting.afresh for waiting in batch)
+            compute = self._compute_afresh if afresh else self._compute
+            rows = iter(compute([each for waiting in batch for each in waiting.encodings]))
             return [[next(rows) for _ in waiting.encodings] for waiting in batch]
         except BaseException as error:  # a thread that ended here would leave everyone waiting
             reason = f"{type(error).__name__}: {error}"

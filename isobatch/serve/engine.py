@@ -6,6 +6,7 @@ client has gone.
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from isobatch.serve.errors import (
 from isobatch.serve.metrics import Metrics
 from isobatch.serve.settings import Settings
 from isobatch.tokens import Truncation
+
+logger = logging.getLogger("isobatch.serve")
 
 INLINE_CHARACTERS = 4096
 """Up to here tokenization takes less than 2 ms, and a thread would take longer to come in."""
@@ -71,6 +74,7 @@ class Engine:
         self._batcher = Batcher(
             partial(classifier.compute, cache=self._cache),
             settings.max_batch_tokens,
+            compute_afresh=classifier.compute,
             max_wait_seconds=settings.max_wait_ms / 1000,
             report=metrics.add_batch,
         )
@@ -85,6 +89,11 @@ class Engine:
         await self._batcher.close()
         self._tokenizer.shutdown(wait=False, cancel_futures=True)
 
+    def give_up(self) -> None:
+        """Answer whoever still waits with an error: there is no time left."""
+        if number := self._batcher.give_up():
+            logger.warning("%d requests were given up, as the time to shut down is over", number)
+
     @property
     def alive(self) -> bool:
         """Whether the model's thread is there to answer."""
@@ -96,12 +105,14 @@ class Engine:
         *,
         truncate: bool | None,
         single: bool,
+        afresh: bool,
         receive: Receive,
         started: float,
     ) -> Answer:
         """Compute `texts`; `receive` tells when the client leaves, `started` when it came.
 
-        truncate: cut what is too long, or refuse it; None for the classifier's own habit.
+        truncate: cut what is too long, or refuse it; None for the classifier's own habit. afresh:
+        compute every text, whatever is remembered.
         """
         self._check_number(texts)
         method = "single" if single else "batch"
@@ -110,7 +121,7 @@ class Engine:
         begun = time.perf_counter()
         encodings = await self._encode(texts, truncate)
         tokenized = time.perf_counter()
-        computed = await _unless_gone(self._batcher.submit(encodings), receive)
+        computed = await _unless_gone(self._batcher.submit(encodings, afresh=afresh), receive)
         if not all(math.isfinite(value) for row in computed.logits for value in row):
             raise ComputeError(
                 "the model's logits are not finite numbers; is the checkpoint sound?"

@@ -4,12 +4,15 @@ It knows sockets and signals, and nothing of models. Invariant: after the first 
 taken in is answered, whatever comes is refused, and the end is an ordinary return.
 """
 
+import asyncio
 import gc
+import math
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
@@ -65,9 +68,20 @@ def run_server(
         lifespan="on",
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, round(grace_seconds)),
+        # uvicorn would cut whoever still waits; they are answered before, by `give_up`.
+        timeout_graceful_shutdown=math.ceil(grace_seconds) + 1,
     )
-    _Server(config, app.state.door, lambda: on_ready(address_of(bound))).run([bound])
+    shutdown = Shutdown(app.state.door, grace_seconds, app.state.engine.give_up)
+    _Server(config, shutdown, lambda: on_ready(address_of(bound))).run([bound])
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """What the first signal sets off: the door closes, and after `seconds` all are given up."""
+
+    door: Door
+    seconds: float
+    give_up: Callable[[], None]
 
 
 def _spare_the_collector() -> None:
@@ -83,9 +97,11 @@ def _spare_the_collector() -> None:
 class _Server(uvicorn.Server):
     """uvicorn's server, which here ends by returning, and shuts the door at the signal itself."""
 
-    def __init__(self, config: uvicorn.Config, door: Door, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, shutdown: Shutdown, on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._door = door
+        self._shutdown = shutdown
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -93,6 +109,14 @@ class _Server(uvicorn.Server):
         _spare_the_collector()
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._shutdown.seconds, self._shutdown.give_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -107,5 +131,5 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
             os._exit(128 + sig)
-        self._door.closing = True
+        self._shutdown.door.closing = True
         self.should_exit = True

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from served import running, write_tiny
+from serve.served import running, write_tiny
 
 from isobatch import Classifier
 from isobatch.audit import AuditReport, audit, open_subject

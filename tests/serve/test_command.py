@@ -200,6 +200,23 @@ def test_what_does_not_end_in_time_is_given_up(folder: Path) -> None:
         assert process.wait(10) == 0
 
 
+def test_who_still_waits_when_the_time_is_over_is_told_so(folder: Path) -> None:
+    """SLOW takes 4 s for the first request; the second waits in line, and hears of it in JSON."""
+    slow = [sys.executable, "-c", SLOW.replace("0.02", "0.1")]
+    options = (folder, "--port", "0", "--shutdown-seconds", "1")
+    with started(*options, command=slow) as (process, url), ThreadPoolExecutor(2) as pool:
+        asking = [
+            pool.submit(httpx.post, f"{url}/predict", json={"inputs": text}, timeout=30)
+            for text in ("a", "b")
+        ]
+        _until_counted(url, 2)
+        process.send_signal(signal.SIGTERM)
+        answers = [each.result() for each in asking]
+        assert process.wait(20) == 0
+    assert [each.status_code for each in answers] == [503, 503]
+    assert {each.json()["error_type"] for each in answers} == {"Unhealthy"}
+
+
 class TestRefusals:
     """In this process: no server comes up, and its logs stay as the tests have them."""
 

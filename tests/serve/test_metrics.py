@@ -164,3 +164,14 @@ def test_a_json_line_is_one_line_and_a_plain_one_names_the_time() -> None:
     assert "\n" not in line
     assert json.loads(line)["message"] == "two\nlines é"
     assert PlainLines().format(record).partition(" ")[0].endswith("Z")
+
+
+def test_who_wants_nothing_remembered_is_computed_afresh(classifier: Classifier) -> None:
+    with client_of(classifier) as client:
+        answers = [
+            client.post("/predict", json={"inputs": ["a day", "a day"]}, headers=headers).json()
+            for headers in ({}, {"Cache-Control": "no-cache"}, {"cache-control": "no-store"}, {})
+        ]
+        now = readings(client)
+    assert answers == [answers[0]] * 4
+    assert now["isobatch_cache_hits_total"] == 3, "one in the first request, two in the last"

@@ -40,6 +40,7 @@ class Call:
             texts,
             truncate=truncate,
             single=single,
+            afresh=_wants_afresh(self.request),
             receive=self.request.receive,
             started=self.started,
         )
@@ -120,6 +121,12 @@ def _reasons(error: ValidationError) -> str:
     ]
     more = f"; and {len(lines) - MAX_REASONS} more" if len(lines) > MAX_REASONS else ""
     return "; ".join(lines[:MAX_REASONS]) + more
+
+
+def _wants_afresh(request: Request) -> bool:
+    """Whether the client asks for nothing remembered, in HTTP's own words (RFC 9111, 5.2.1)."""
+    wish = request.headers.get("cache-control", "").lower()
+    return "no-cache" in wish or "no-store" in wish
 
 
 def json_response(content: object, call: Call, answer: Answer) -> Response:
