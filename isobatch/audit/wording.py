@@ -13,7 +13,7 @@ from isobatch.drawing.words import percent, shortened
 
 MEANINGS: dict[Status, str] = {
     "bug": "answers change by more than rounding can, or break",
-    "drift": "answers change by what rounding does: their last digits",
+    "drift": "answers change by what rounding does, in the format that is computed in",
     "exact": "every answer kept every bit",
     "note": "worth knowing, but no fault as the system is used",
     "not tested": "the system could not be asked this, so nothing is known of it",
@@ -28,6 +28,9 @@ SYMBOLS: dict[Status, str] = {
     "not tested": "–",
 }
 
+TELLING = 1e-3
+"""A change of a score that shows in a percentage with one digit after the point."""
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -37,7 +40,7 @@ def headline(report: AuditReport) -> str:
         number = sum(finding.severity == "bug" for finding in report.findings)
         return f"Your answers depend on the batch: {counted(number, 'bug')}"
     if report.verdict == "drift":
-        return "Only the last digits move"
+        return _drift_headline(report)
     return (
         "Exact: no answer moved by a single bit"
         if report.with_status("exact")
@@ -56,7 +59,8 @@ def meaning(report: AuditReport) -> str:
         flips = _flips(report, "; even so, ") or "; no label changed"
         return (
             "The same text gets slightly other numbers in another batch, as rounding makes them"
-            f"{flips}. It is no bug, but only the same batch repeats a result to the last digit."
+            f"{flips}. It is no bug, but only the same batch repeats a result to the last digit"
+            f"{_points(report)}."
         )
     asked, missing = len(report.with_status("exact")), len(report.with_status("not tested"))
     if not asked:
@@ -66,6 +70,25 @@ def meaning(report: AuditReport) -> str:
         f"Whatever was asked beside a text, its answer stayed the same to the last bit, in "
         f"{counted(asked, 'probe')}.{left}"
     )
+
+
+def _drift_headline(report: AuditReport) -> str:
+    if _largest_score(report) < TELLING:
+        return "Only the last digits move"
+    return "Scores move with the batch, by as much as this format of numbers rounds"
+
+
+def _largest_score(report: AuditReport) -> float:
+    found = worst(report, lambda movement: movement.max_score)
+    return found.movement.max_score if found else 0.0
+
+
+def _points(report: AuditReport) -> str:
+    """How far a score moved, where a reader would see it in a percentage."""
+    size = _largest_score(report)
+    if size < TELLING:
+        return ""
+    return f"; a score moved by up to {100 * size:.1f} percentage points"
 
 
 def count_statuses(report: AuditReport) -> str:

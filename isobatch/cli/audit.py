@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from isobatch.cli import audit_options, inputs, options, run_options, serve_options
 from isobatch.cli.audit_tables import print_probes, print_report
 from isobatch.cli.display import open_display
-from isobatch.cli.writing import write_file
+from isobatch.cli.writing import check_writable, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +53,14 @@ def audit(
         return
     import isobatch.audit as room
 
+    for path in (html, junit):
+        check_writable(path)
     chosen = None if texts is None else _read_texts(texts)
-    with open_display(quiet=quiet, beginning="opening") as display:
+    # What a system under audit prints would be taken for the answer.
+    with (
+        redirect_stdout(sys.stderr),
+        open_display(quiet=quiet, beginning="opening") as display,
+    ):
         subject = room.open_subject(
             target,
             tokenizer=tokenizer,
@@ -69,6 +76,8 @@ def audit(
         )
     if shown_as_json:
         sys.stdout.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+        if not quiet:
+            _tell(report)
     else:
         print_report(report)
     _write_files(report, html, junit, fail_on)
@@ -102,6 +111,15 @@ def _show(display: "Display", progress: "Progress") -> None:
     display.draw(progress.done, progress.total, words)
 
 
+def _tell(report: "AuditReport") -> None:
+    """The verdict in a few lines, for whoever reads a log beside the JSON."""
+    from isobatch.audit.wording import headline
+
+    typer.echo(f"isobatch: {headline(report)}", err=True)
+    for finding in report.findings:
+        typer.echo(f"isobatch: {finding.severity}: {finding.title} ({finding.name})", err=True)
+
+
 def _write_files(
     report: "AuditReport",
     html: "Path | None",
@@ -109,14 +127,16 @@ def _write_files(
     fail_on: audit_options.FailOn,
 ) -> None:
     """After the answer is out: a file that cannot be written loses nothing else."""
-    if html:
-        from isobatch.audit.report import render_page
+    try:
+        if html:
+            from isobatch.audit.report import render_page
 
-        write_file(html, render_page(report), "page")
-    if junit:
-        from isobatch.audit.junit import junit_xml
+            write_file(html, render_page(report), "page")
+    finally:
+        if junit:
+            from isobatch.audit.junit import junit_xml
 
-        write_file(junit, junit_xml(report, fail_on), "test report")
+            write_file(junit, junit_xml(report, fail_on), "test report")
 
 
 def _list_probes(*, as_json: bool) -> None:

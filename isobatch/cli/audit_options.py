@@ -43,7 +43,9 @@ AuditPrecision = Annotated[
 ]
 Dialect = Annotated[
     str | None,
-    typer.Option(help="How a server is asked, e.g. predict; found out by trying if absent."),
+    typer.Option(
+        help="How a server is asked: tei, vllm or hf; found out by its path, or by trying."
+    ),
 ]
 SentApiKey = Annotated[
     str | None,

@@ -90,7 +90,7 @@ def test_it_says_the_numbers_the_cause_the_cure_and_the_texts() -> None:
     for expected in (
         "3 labels of 64 flipped in the worst probe",
         "Answers that moved 81.2 % 52 of 64, probe company",
-        "Labels that flipped 469 of 10,000",
+        "Labels that flipped 3 of 64 as 469 of 10,000; ",
         "Largest change of a score 0.431",
         "Largest change of a logit 1.02",
         "8 probes: 3 bug, 1 drift, 2 exact, 1 note, 1 not tested.",

@@ -108,7 +108,10 @@ def test_off_a_terminal_it_is_json(
     assert command(monkeypatch) == 1
     shown = capsys.readouterr()
     assert json.loads(shown.out)["verdict"] == "bug"
-    assert shown.err == ""
+    verdict, *findings = shown.err.splitlines()
+    assert verdict == "isobatch: Your answers depend on the batch: 1 bug"
+    assert len(findings) == 1
+    assert findings[0].startswith("isobatch: bug: ")
     assert room.target is None
     assert room.options == {
         "tokenizer": None,
@@ -168,7 +171,7 @@ def test_files_are_written_for_people_and_machines(
     page, xml = tmp_path / "a.html", tmp_path / "a.xml"
     arguments = ["--html", str(page), "--junit", str(xml), "--fail-on", "drift"]
     assert command(monkeypatch, *arguments) == 1
-    assert "Only the last digits move" in page.read_text(encoding="utf-8")
+    assert "Scores move with the batch" in page.read_text(encoding="utf-8")
     assert "<failure" in xml.read_text(encoding="utf-8")
 
 
@@ -179,10 +182,39 @@ def test_a_file_that_cannot_be_written_loses_no_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert command(monkeypatch, option, "/proc/nowhere/x") == 6
+    assert command(monkeypatch, option, "/dev/full") == 6
     shown = capsys.readouterr()
     assert json.loads(shown.out)["verdict"] == "exact"
-    assert "/proc/nowhere/x" in shown.err
+    assert "/dev/full" in shown.err
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+@pytest.mark.parametrize("place", ["/nowhere/x", "/"])
+def test_a_place_where_nothing_can_be_written_shows_before_anything_is_asked(
+    option: str,
+    place: str,
+    room: Room,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, option, place) == 6
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert place in shown.err
+
+
+def test_what_the_audited_system_prints_is_no_answer(
+    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def noisy(target: str | None, **options: Any) -> object:
+        print("loading")
+        return SimpleNamespace()
+
+    monkeypatch.setattr(isobatch.audit, "open_subject", noisy)
+    assert command(monkeypatch) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["verdict"] == "exact"
+    assert "loading" in shown.err
 
 
 def test_errors_have_their_exit_code(
@@ -212,7 +244,7 @@ def test_people_get_the_verdict_first_and_no_control_characters(
 ) -> None:
     print_report(report_of(*severities))
     shown = capsys.readouterr().out
-    first = {(): "= Exact", ("drift",): "≈ Only the last"}.get(severities, "✕ Your answers depend")
+    first = {(): "= Exact", ("drift",): "≈ Scores move"}.get(severities, "✕ Your answers depend")
     assert shown.startswith(first)
     assert "\x1b" not in shown
     assert "1 probes" not in shown
