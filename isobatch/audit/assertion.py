@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from isobatch.audit.movement import largest_gaps
-from isobatch.audit.session import SEED, Session
+from isobatch.audit.session import SEED, BatchFailedError, Session
 from isobatch.audit.shrinking import Shrinker
+from isobatch.audit.subject import Answers
 from isobatch.audit.targets import subject_of
 from isobatch.audit.texts import DEFAULT_TEXTS
 from isobatch.errors import InputError
@@ -29,6 +30,8 @@ def assert_batch_invariant(
     largest change of one number that passes; 0 asks for the same bits. Batches: all texts together,
     in three orders, and in twos and threes. The message has the smallest pair of texts that fails.
     """
+    if isinstance(texts, str):
+        raise InputError("assert_batch_invariant takes a list of texts, not one text")
     chosen = tuple(DEFAULT_TEXTS if texts is None else texts)
     if len(chosen) < 2 or not all(isinstance(text, str) for text in chosen):
         raise InputError("assert_batch_invariant needs at least two texts")
@@ -38,7 +41,12 @@ def assert_batch_invariant(
     worst: tuple[float, int, tuple[int, ...]] | None = None
     moved = asked = 0
     for batch in _batches(len(chosen)):
-        gaps = _gaps(session, batch)
+        try:
+            gaps = _gaps(session, batch)
+        except BatchFailedError as error:
+            raise AssertionError(
+                f"a batch of {len(batch)} texts fails, each of which is answered alone: {error}"
+            ) from error.__cause__
         asked, moved = asked + len(batch), moved + int((~(gaps <= atol)).sum())
         place = int(gaps.argmax())
         if not gaps[place] <= atol and (worst is None or gaps[place] > worst[0]):
@@ -57,9 +65,13 @@ def _batches(number: int) -> Iterator[tuple[int, ...]]:
 
 
 def _gaps(session: Session, batch: Sequence[int]) -> Any:
-    """Largest change of each row; two NaN are no answer, and count as a change without end."""
-    before = session.alone[list(batch)]
+    """Largest change of each row of a batch against its text alone."""
     after = session.ask([session.texts[index] for index in batch])
+    return _changes(session.alone[list(batch)], after)
+
+
+def _changes(before: Answers, after: Answers) -> Any:
+    """The largest change of each row; without end where one of both is no number."""
     broken = ~(np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1))
     return np.where(broken, np.inf, largest_gaps(before, after))
 
@@ -92,8 +104,11 @@ def _smallest(
     session: Session, index: int, batch: Sequence[int], atol: float
 ) -> tuple[str, str] | None:
     def shows(text: str, company: str) -> bool:
-        gap = largest_gaps(session.ask([text]), session.ask([text, company])[:1])[0]
-        return not gap <= atol
+        try:
+            before, after = session.ask([text]), session.ask([text, company])[:1]
+        except BatchFailedError:
+            return False
+        return not _changes(before, after)[0] <= atol
 
     text = session.texts[index]
     shrinker = Shrinker(shows, TRIES)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from isobatch.audit.faults import FAULTS
 from isobatch.audit.movement import largest_gaps
 from isobatch.audit.padding import positions_by_mask, without_pads
@@ -26,11 +28,14 @@ PLAIN_COMPANY = " and so on" * 4
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """A way to show a fault with a text and its company: two answers to the text."""
+    """A way to show a fault with a text and its company: two answers to the text.
+
+    in_company: how many texts it asks together; 0 where the text has no company.
+    """
 
     how: tuple[str, str]
     ask: Callable[[Session, str, str], tuple[Answers, Answers]]
-    in_company: bool = True
+    in_company: int = 2
 
 
 def find(session: Session, seen: Sequence[Seen]) -> tuple[Finding, ...]:
@@ -74,8 +79,14 @@ def _weight(movement: Movement) -> tuple[int, float]:
 
 def _reproduce(session: Session, name: str, severity: Severity) -> Reproduction | None:
     """The smallest pair of texts that shows it through the system's own face; None if none does."""
-    show = _SHOWS.get(name, _BESIDE)
-    if name == "batch-fails" or (show.in_company and session.largest_batch < 2):
+    if name in ("batch-fails", "answers-lost"):
+        return None
+    tried = (_shown(session, show, severity) for show in _SHOWS.get(name, _IN_BATCHES))
+    return next((found for found in tried if found), None)
+
+
+def _shown(session: Session, show: Show, severity: Severity) -> Reproduction | None:
+    if show.in_company and session.largest_batch < show.in_company:
         return None
     allowed = session.tolerance.absolute
     least, most = (allowed, float("inf")) if severity == "bug" else (0.0, allowed)
@@ -85,6 +96,8 @@ def _reproduce(session: Session, name: str, severity: Severity) -> Reproduction 
             before, after = show.ask(session, text, company)
         except BatchFailedError:
             return False
+        if not np.isfinite([before, after]).all():
+            return severity == "bug"
         return bool(least < largest_gaps(before, after)[0] <= most)
 
     shrinker = Shrinker(shows, QUICK_TRIES if session.quick else TRIES)
@@ -107,10 +120,21 @@ def _pairs(session: Session, show: Show) -> Iterator[tuple[str, str]]:
     for text in [*texts[:4], ""]:
         others = (texts[-1], text + PLAIN_COMPANY, texts[-2], text)
         yield from ((text, company) for company in others)
+        yield texts[-1], text
+    yield f"{texts[-1]} good", f"{texts[-1]} bad"
+    yield f"good {texts[-1]}", f"bad {texts[-1]}"
 
 
 def _beside(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
     return session.ask([text]), session.ask([text, company])[:1]
+
+
+def _behind(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+    return session.ask([text]), session.ask([company, text])[1:]
+
+
+def _among(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+    return session.ask([text]), session.ask([text, *[company] * 7])[:1]
 
 
 def _again(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
@@ -132,13 +156,20 @@ def _with_positions(session: Session, text: str, company: str) -> tuple[Answers,
     return session.forward(rectangle), session.forward(told)
 
 
-_BESIDE = Show(("alone", "in a batch with the other text"), _beside)
+_IN_BATCHES = (
+    Show(("alone", "in a batch with the other text"), _beside),
+    Show(("alone", "in a batch behind the other text"), _behind),
+    Show(("alone", "in a batch with the other text seven times"), _among, in_company=8),
+)
 _SHOWS = {
-    "not-repeatable": Show(("the first time", "the second time"), _again, in_company=False),
-    "requests-mixed": Show(("alone", "with the other text under way"), _in_flight),
-    "padding-id-positions": Show(
-        ("by the model's own positions", "with position_ids from 1 token to the next"),
-        _with_positions,
-        in_company=False,
+    "not-repeatable": (Show(("the first time", "the second time"), _again, in_company=0),),
+    "requests-mixed": (Show(("alone", "with the other text under way"), _in_flight),),
+    "padding-id-positions": (
+        Show(
+            ("by the model's own positions", "with position_ids from 1 token to the next"),
+            _with_positions,
+            in_company=0,
+        ),
     ),
+    "texts-confused": _IN_BATCHES[:2],
 }

@@ -28,7 +28,14 @@ _CATALOGUE = (
         "Answers come back in another order than the texts",
         "the texts are sorted, or gathered from workers, and the answers are not put back",
         "keep the order that the texts were sorted by, and put the answers back by its inverse",
-        _ROWS_MIX | {"batch-statistics", "tensor-wide-scales", "rounding", "mask-off-by-one"},
+        _ROWS_MIX
+        | {
+            "rounding",
+            "batch-statistics",
+            "tensor-wide-scales",
+            "mask-off-by-one",
+            "texts-confused",
+        },
     ),
     Fault(
         "not-repeatable",
@@ -43,6 +50,8 @@ _CATALOGUE = (
             "tensor-wide-scales",
             "mask-off-by-one",
             "last-column-read",
+            "first-column-read",
+            "texts-confused",
             "pads-pooled",
             "left-padding-shifts-positions",
             "padding-id-positions",
@@ -53,6 +62,18 @@ _CATALOGUE = (
         "A batch is refused although each of its texts is answered alone",
         "texts cannot be padded to one length: no padding token, or a part that takes one row",
         "give the tokenizer a padding token, and the model its id (config.pad_token_id)",
+    ),
+    Fault(
+        "answers-lost",
+        "A batch has more or fewer answers than texts",
+        "equal texts are answered once, texts are left out, or an axis of length 1 is squeezed",
+        "give one answer for each text, in the order of the texts",
+    ),
+    Fault(
+        "texts-confused",
+        "A text gets the answer of another text of its batch that begins or ends as it does",
+        "a cache, or what leaves out equal texts, takes a part of the text for its key",
+        "make the key of the whole text, unchanged, and of every option that the answer depends on",
     ),
     Fault(
         "batch-statistics",
@@ -88,7 +109,8 @@ _CATALOGUE = (
         "the mask is not passed on to the attention, or the architecture has none (FNet)",
         "pass the tokenizer's whole output, model(**inputs); where the architecture has no mask, "
         "ask texts of equal length together, or one at a time",
-        _CONTENT | {"pads-pooled", "last-column-read", "left-padding-shifts-positions"},
+        _CONTENT
+        | {"pads-pooled", "last-column-read", "first-column-read", "left-padding-shifts-positions"},
     ),
     Fault(
         "mask-inverted",
@@ -112,6 +134,13 @@ _CATALOGUE = (
         "hidden[:, -1] in the place of the last token that is not a pad",
         "read hidden[row, attention_mask[row].sum() - 1], or pad on the left with position_ids",
         _CONTENT,
+    ),
+    Fault(
+        "first-column-read",
+        "The head reads the first column, which is a pad in every text but the longest",
+        "the tokenizer pads on the left, and the head reads the first token ([CLS]) in column 0",
+        'pad on the right, where the model was trained so: tokenizer.padding_side = "right"',
+        _CONTENT | {"left-padding-shifts-positions"},
     ),
     Fault(
         "pads-pooled",
@@ -159,9 +188,9 @@ _CATALOGUE = (
     ),
     Fault(
         "padding-counts",
-        "A text's answer depends on how long the longest text of its batch is",
+        "A text's answer depends on how long the other texts of its batch are",
         "pads are read: the attention mask is forgotten or wrong, pads are pooled, or padding on "
-        "the left shifts the positions",
+        "the left shifts the positions; or a batch is cut to its shortest text",
         "pass the attention_mask; audit the model itself (transformers:… or onnx:…) to see which "
         "part it is",
         frozenset({"requests-mixed"}),
@@ -171,6 +200,13 @@ _CATALOGUE = (
         "In half precision a row without a token breaks its neighbours",
         "a mask of the lowest number overflows, and NaN spreads over the batch",
         "add the mask in float32, or use boolean masks",
+    ),
+    Fault(
+        "not-finite",
+        "A text is answered with NaN or infinity, alone as in a batch",
+        "numbers overflow, as in float16; or a softmax or mean over no token at all",
+        "compute in float32 or bfloat16; see which layer is the first to give no finite number",
+        frozenset({"empty-texts-break"}),
     ),
     Fault(
         "empty-texts-break",

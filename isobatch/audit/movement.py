@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.audit.formats import FLOAT32, STATED, decimal_step, unit_of
 from isobatch.audit.result import Movement, Verdict
 from isobatch.audit.subject import Answers
 
@@ -23,6 +24,15 @@ NOISE_MARGIN = 10.0
 
 MOST_TOLERANCE = 0.1
 """Of the answers' size; more is never put down to rounding."""
+
+MOST_NOISE = 0.02
+"""Of the answers' size: copies of one text that move by more do not move by rounding."""
+
+LEAST_SIZE = 0.05
+"""Answers that are all smaller are judged as if they were of this size."""
+
+STEPS = 1.5
+"""Of a decimal place: a number that is rounded moves by one step or none."""
 
 
 def compare(before: Answers, after: Answers, *, gives_scores: bool) -> Movement:
@@ -89,22 +99,23 @@ class Tolerance:
         return max(movement.points, default=0.0) > self.absolute
 
 
-def tolerance_of(answers: Answers, noise: float) -> Tolerance:
-    """By the answers' size and the coarsest format that holds them all, and by the noise seen."""
-    size = float(np.abs(answers[np.isfinite(answers)]).max(initial=1.0))
-    relative = max(LEAST_TOLERANCE, ROUNDINGS * unit_of(answers))
-    return Tolerance(min(max(relative * size, NOISE_MARGIN * noise), MOST_TOLERANCE * size))
+def tolerance_of(
+    answers: Answers, noise: float, *, gives_scores: bool = False, stated: str | None = None
+) -> Tolerance:
+    """By the answers' size, by the coarsest format that they show or that is `stated`, by noise.
 
-
-def unit_of(answers: Answers) -> float:
-    """Relative rounding unit of the coarsest float format in which every answer can be written.
-
-    Answers of a half-precision model stay in its few bits, whatever they are stored in.
+    noise: the largest change that rounding was seen to make. More than MOST_NOISE is none.
     """
-    values = answers[np.isfinite(answers) & (answers != 0)]
-    mantissas, _ = np.frexp(values)
-    for bits in (8, 11):
-        scaled = mantissas * 2.0**bits
-        if len(values) and bool((scaled == np.round(scaled)).all()):
-            return float(2.0**-bits)
-    return 2.0**-24
+    size = float(np.abs(answers[np.isfinite(answers)]).max(initial=LEAST_SIZE))
+    unit = max(unit_of(answers), STATED.get(stated or "", 0.0))
+    relative = max(LEAST_TOLERANCE, ROUNDINGS * unit)
+    # A score moves by at most half of what the logits move, each its own way.
+    reach = max(size, _size_of_logits(answers) / 2) if gives_scores and unit > FLOAT32 else size
+    seen = NOISE_MARGIN * noise if noise <= MOST_NOISE * size or unit > FLOAT32 else 0.0
+    allowed = min(max(relative * reach, seen), MOST_TOLERANCE * size)
+    return Tolerance(max(allowed, STEPS * decimal_step(answers)))
+
+
+def _size_of_logits(scores: Answers) -> float:
+    inner = scores[np.isfinite(scores) & (scores > 0)]
+    return float(-np.log(inner).min(initial=0.0))

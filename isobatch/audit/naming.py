@@ -11,16 +11,29 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from isobatch.audit.padding import Pads, pad, pad_columns, real_columns, without_pads
+from isobatch.audit.padding import (
+    Pads,
+    pad,
+    pad_columns,
+    positions_by_mask,
+    real_columns,
+    without_pads,
+)
 from isobatch.audit.session import Session
 from isobatch.audit.subject import Rectangle
 
 NUM_PADS = 6
+
+COPIES = 8
+"""Of the text in a batch: some mistakes are made in batches only, or in larger ones."""
+
 ADDITIVE = 1e-3
 """Share of a movement by which two pads together may miss the sum of both, if they add up."""
 
 SAME = 1e-4
 """Share of the largest state by which other kernels may move a hidden state."""
+
+_FIRST_PAD_ONLY = [True] + [False] * (NUM_PADS - 1)
 
 View = Callable[[Rectangle], NDArray[np.float64]]
 
@@ -40,8 +53,14 @@ class PaddedText:
 
     @cached_property
     def rectangle(self) -> Rectangle:
-        """The text, its pads, and its mask."""
-        return pad([self.row], self.pads)
+        """Copies of the text, each with its pads and its mask; the first is looked at."""
+        rectangle, model = pad([self.row] * COPIES, self.pads), self.session.padded
+        if self.pads.side == "right" or not model.counts_pad_ids or model.positions_start is None:
+            return rectangle
+        # Other ids in front would count as text, and shift its positions.
+        assert rectangle.attention_mask is not None
+        positions = positions_by_mask(rectangle.attention_mask, model.positions_start)
+        return replace(rectangle, position_ids=positions)
 
     @property
     def bare(self) -> Rectangle:
@@ -102,9 +121,12 @@ def name_of_content_fault(session: Session, rows: Sequence[Sequence[int]]) -> st
     if _reads_one_more(text):
         return "mask-off-by-one"
     matters = [text.matters(text.answer, text.rectangle, column) for column in text.columns]
-    if text.pads.side == "right" and matters == [False] * (NUM_PADS - 1) + [True]:
-        return "last-column-read"
-    return "pads-pooled" if _head_alone(text) else "pads-leak"
+    if matters == [False] * (NUM_PADS - 1) + [True]:
+        return "last-column-read" if text.pads.side == "right" else "first-column-read"
+    if not _head_alone(text):
+        return "pads-leak"
+    seen = session.padded.hidden is not None
+    return "mask-off-by-one" if seen and matters == _FIRST_PAD_ONLY else "pads-pooled"
 
 
 def unread_edge(session: Session, rows: Sequence[Sequence[int]]) -> bool:
@@ -132,10 +154,14 @@ def _reads(text: PaddedText, inward: int) -> tuple[bool, bool]:
 
 
 def _mask_is_ignored(text: PaddedText) -> bool:
-    """Whether leaving the mask out changes no bit: of the answer, or of the states of the text."""
+    """Whether leaving the mask out changes no bit: of the answer, or of the states of the text.
+
+    States say so only where pads reach them: in a decoder those on the right do not, mask or none.
+    """
     try:
         return any(
             np.array_equal(view(text.rectangle), view(text.bare))
+            and text.matters(view, text.bare, *text.columns)
             for view in (text.answer, text.states)
         )
     except Exception:  # noqa: BLE001  # a model that asks for a mask does not ignore it
@@ -145,6 +171,8 @@ def _mask_is_ignored(text: PaddedText) -> bool:
 def _mask_is_inverted(text: PaddedText) -> bool:
     """Whether pads are silent, and the text is heard, once 0 and 1 change places."""
     assert text.rectangle.attention_mask is not None
+    if not text.matters(text.states, text.rectangle, *text.columns):
+        return False
     turned = replace(text.rectangle, attention_mask=1 - text.rectangle.attention_mask)
     silent = not text.matters(text.states, turned, *text.columns)
     return silent and text.matters(text.states, turned, text.token(len(text.row) // 2))

@@ -41,6 +41,8 @@ def probe(
 def judged(session: Session, movement: Movement, fault: str, what: str) -> Outcome:
     """The Outcome of a movement that should not be: `fault` beyond rounding, else mere drift."""
     status = session.tolerance.judge(movement)
+    if fault != "empty-texts-break" and movement.broken_rows:
+        fault = fault if session.tolerance.exceeded(movement) else "not-finite"
     faults: dict[Verdict, tuple[str, ...]] = {"bug": (fault,), "drift": ("rounding",), "exact": ()}
     return Outcome(status, describe(movement, what), movement, faults[status])
 

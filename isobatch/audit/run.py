@@ -5,7 +5,7 @@ only what keeps the subject from answering at all ends the audit with an error.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +16,7 @@ from isobatch.audit.probing import Outcome, Probe
 from isobatch.audit.progress import OnProgress, Progress
 from isobatch.audit.result import AuditReport, ProbeResult
 from isobatch.audit.session import BatchFailedError, NotTestedError, Session
-from isobatch.audit.subject import Subject
+from isobatch.audit.subject import AnswerError, RowCountError, Subject
 from isobatch.audit.targets import subject_of
 from isobatch.audit.texts import DEFAULT_TEXTS, NUM_QUICK
 from isobatch.errors import AuditError, InputError
@@ -58,10 +58,11 @@ def audit(
     )
 
 
-def _choose(texts: Sequence[str], most: int) -> tuple[str, ...]:
+def _choose(texts: Iterable[str], most: int) -> tuple[str, ...]:
     """At least two different texts, at most `most` of them, evenly spread."""
     if isinstance(texts, str):
         raise InputError("audit() takes a list of texts, not one text")
+    texts = list(texts)
     for index, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"expected a text with a word in it, got {text!r}", index)
@@ -84,10 +85,12 @@ def _outcome(session: Session, probe: Probe) -> Outcome:
     except NotTestedError as error:
         return Outcome("not tested", str(error))
     except BatchFailedError as error:
-        texts = f"{len(error.texts)} texts together"
-        return Outcome(
-            "bug", f"{texts} are refused: {_in_one_line(error)}", faults=("batch-fails",)
-        )
+        what, name = ("lose", "answers-lost") if error.lost_rows else ("are refused", "batch-fails")
+        texts = f"{len(error.texts)} texts together {what}"
+        return Outcome("bug", f"{texts}: {_in_one_line(error)}", faults=(name,))
+    except AnswerError as error:
+        name = "answers-lost" if isinstance(error, RowCountError) else "batch-fails"
+        return Outcome("bug", _in_one_line(error), faults=(name,))
     except AuditError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever a foreign model raises is its answer

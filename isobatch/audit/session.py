@@ -14,7 +14,14 @@ import numpy as np
 from isobatch.audit.movement import Tolerance, compare, largest_gaps, tolerance_of
 from isobatch.audit.padding import without_pads
 from isobatch.audit.result import Movement
-from isobatch.audit.subject import Answers, PaddedModel, Rectangle, Subject
+from isobatch.audit.subject import (
+    AnswerError,
+    Answers,
+    PaddedModel,
+    Rectangle,
+    RowCountError,
+    Subject,
+)
 from isobatch.errors import AuditError
 
 SEED = 7
@@ -29,8 +36,10 @@ class BatchFailedError(Exception):
     """A batch was refused, though each of its texts is answered alone."""
 
     def __init__(self, texts: Sequence[str], error: Exception) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+        known = isinstance(error, AnswerError)
+        super().__init__(str(error) if known else f"{type(error).__name__}: {error}")
         self.texts = tuple(texts)
+        self.lost_rows = isinstance(error, RowCountError)
 
 
 @dataclass
@@ -59,13 +68,13 @@ class Session:
         sizes = [size for size in (2, 3, 8) if size <= self.largest_batch]
         alone = self._asked_alone(text)
         if not np.array_equal(alone, self._asked_alone(text)):
-            return tolerance_of(self.alone, 0.0)
+            return self._tolerance(0.0)
         try:
             rows = [self.ask([text] * size) for size in sizes]
         except BatchFailedError:
             rows = []
         gaps = [largest_gaps(alone.repeat(len(each), axis=0), each).max() for each in rows]
-        return tolerance_of(self.alone, max(filter(np.isfinite, gaps), default=0.0))
+        return self._tolerance(max(filter(np.isfinite, gaps), default=0.0))
 
     @property
     def largest_batch(self) -> int:
@@ -99,15 +108,15 @@ class Session:
         """The answers to one batch; BatchFailedError if it is refused."""
         try:
             return self.checked(self.subject.answer(list(texts)), len(texts))
-        except AuditError:
-            raise
         except Exception as error:
+            if isinstance(error, AuditError) and not isinstance(error, AnswerError):
+                raise
             raise BatchFailedError(texts, error) from error
 
     def checked(self, answers: Answers, rows: int) -> Answers:
         """`answers`, which must have so many rows."""
         if answers.ndim != 2 or len(answers) != rows:
-            raise AuditError(
+            raise RowCountError(
                 f"{self.subject.name}: {rows} texts were asked, and the answer has the shape "
                 f"{list(answers.shape)}; one row for each text is needed"
             )
@@ -125,13 +134,18 @@ class Session:
         """Random numbers of a probe's own, the same in every run."""
         return random.Random(f"{SEED} {probe}")
 
+    def _tolerance(self, noise: float) -> Tolerance:
+        scores, stated = self.subject.gives_scores, self.subject.facts.get("dtype")
+        return tolerance_of(self.alone, noise, gives_scores=scores, stated=stated)
+
     def _asked_alone(self, text: str) -> Answers:
         try:
             return self.checked(self.subject.answer([text]), 1)
-        except AuditError:
-            raise
         except Exception as error:
+            if isinstance(error, AuditError) and not isinstance(error, AnswerError):
+                raise
+            failed = BatchFailedError([text], error)
             raise AuditError(
-                f"{self.subject.name}: the text {text!r}, asked alone, failed with "
-                f"{type(error).__name__}: {error}"
+                f"{self.subject.name}: the text {text!r} has no answer alone, to which the others "
+                f"could be compared: {failed}"
             ) from error

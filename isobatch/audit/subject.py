@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.errors import AuditError
+
 Answers = NDArray[np.float64]
 """[texts, labels]: logits where the system gives them, else scores; float32 is kept exactly."""
 
@@ -20,6 +22,17 @@ Ids = NDArray[np.int64]
 
 Side = Literal["right", "left"]
 Kind = Literal["isobatch", "transformers", "onnx", "http", "python"]
+
+
+class AnswerError(AuditError):
+    """The system answers, but refuses these texts, or answers them in a way that nobody can read.
+
+    It is a result of the audit; any other AuditError, as of a server that is down, ends it.
+    """
+
+
+class RowCountError(AnswerError):
+    """There are more or fewer answers than texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,8 @@ class PaddedModel:
 class Subject:
     """One system under audit.
 
-    answer: texts, at least one, to Answers, in one batch. padded: the same model by token ids.
+    answer: texts, at least one, to Answers, in one batch; whatever it raises is a refusal of these
+    texts, but for an AuditError that is no AnswerError. padded: the same model by token ids.
     with_threads: a context in which the model computes with so many threads. lowered: the model in
     "float16" or "bfloat16". in_flight: several calls of `answer` under way at once, as a server
     has them. max_texts: the most texts that one call takes. gives_scores: the answers are scores

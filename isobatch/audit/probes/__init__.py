@@ -12,6 +12,7 @@ from isobatch.audit.probes.company import (
     requests_in_flight,
 )
 from isobatch.audit.probes.edges import short_texts, truncation
+from isobatch.audit.probes.look_alikes import look_alikes
 from isobatch.audit.probes.machine import half_precision, repeated_runs, thread_count
 from isobatch.audit.probes.pads import (
     head_pooling,
@@ -35,6 +36,7 @@ PROBES: tuple[Probe, ...] = (
     position_offsets,
     pad_id_inside,
     company_length,
+    look_alikes,
     requests_in_flight,
     batch_size,
     thread_count,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isobatch.audit.movement import largest_gaps
 from isobatch.audit.padding import without_pads
@@ -19,6 +20,12 @@ MORE_WORDS = (1, 2, 4, 8, 24)
 """Words by which the neighbour is longer than the text."""
 
 WORD = " again"
+
+LEAST_WORDS = 4
+"""Of a text that is said in another order."""
+
+MOSTLY = 0.75
+"""Share of a batch's answers that are found again where they only changed places."""
 
 MOST_TOKENS = 40
 """Of a text that is asked with a dozen neighbours, again and again."""
@@ -48,9 +55,11 @@ def _columns(pairs: Iterator[tuple[Answers, Answers]]) -> tuple[Answers, Answers
 
 def _pairs_by_words(session: Session) -> Iterator[tuple[Answers, Answers]]:
     chance = session.chance("neighbours")
+    words = max(session.texts, key=lambda each: len(set(each.split()))).split()
+    if len(set(words)) < LEAST_WORDS:
+        raise NotTestedError("no text has enough words to be said in another order")
     for index in session.some(12):
         text = session.texts[index]
-        words = max(session.texts, key=lambda each: len(set(each.split()))).split()
         shuffled = [words[0], *chance.sample(words[1:], len(words) - 1)]
         first = session.ask([text, " ".join(words)])[:1]
         yield first, session.ask([text, " ".join(shuffled)])[:1]
@@ -146,28 +155,39 @@ def order(session: Session) -> Outcome:
     size = min(session.largest_batch, len(session.texts))
     if size < 2:
         raise NotTestedError("the system takes one text a call")
-    chance, indices, answers = session.chance("order"), [], []
+    chance, indices, answers, misplaced = session.chance("order"), [], [], 0
     for turn in range(2 if session.quick else 4):
         places = list(range(size)) if turn == 0 else chance.sample(range(len(session.texts)), size)
         indices += places
         answers.append(session.ask([session.texts[place] for place in places]))
+        misplaced += count_misplaced(session, places, answers[-1])
     rows = np.concatenate(answers)
     movement = session.compare(session.alone[indices], rows)
-    if misplaced := count_misplaced(session, indices, rows):
+    if misplaced:
         summary = f"{misplaced} of {len(rows)} answers are those of another text of the batch"
         return Outcome("bug", summary, movement, ("order-not-restored",))
     return judged(session, movement, "padding-counts", "with place and company")
 
 
-def count_misplaced(session: Session, indices: Sequence[int], rows: Answers) -> int:
-    """Rows that are the answer of another text, and clearly not of their own."""
-    allowed = session.tolerance.absolute
-    count = 0
-    for index, row in zip(indices, rows, strict=True):
-        gaps = largest_gaps(session.alone, row[None].repeat(len(session.alone), axis=0))
-        own = gaps[index]
-        count += bool(own > 10 * allowed and gaps.min() <= allowed)
-    return count
+def count_misplaced(session: Session, places: Sequence[int], rows: Answers) -> int:
+    """Rows of a batch that are the answer of another text of it, and clearly not of their own.
+
+    Answers of one number may come upon another's by chance; only those that were put in another
+    order are still all there, each of them once.
+    """
+    allowed, own = session.tolerance.absolute, session.alone[list(places)]
+    gaps, usual = _all_gaps(own, rows), _all_gaps(own, own)
+    found = gaps.min(axis=1) <= allowed
+    if found.mean() < MOSTLY:
+        return 0
+    if len(set(gaps.argmin(axis=1))) < MOSTLY * len(set(usual.argmin(axis=1))):
+        return 0
+    return int((found & (gaps.diagonal() > 2 * allowed)).sum())
+
+
+def _all_gaps(answers: Answers, rows: Answers) -> NDArray[np.float64]:
+    """[rows, answers]: how far each row is from each answer."""
+    return np.stack([largest_gaps(answers, row[None].repeat(len(answers), axis=0)) for row in rows])
 
 
 @probe(

@@ -29,6 +29,8 @@ def short_texts(session: Session) -> Outcome:
         try:
             before.append(session.ask([text]))
         except BatchFailedError as error:
+            if error.lost_rows:
+                raise
             refused.append(f"{text!r} is refused ({error})")
             continue
         rows = session.ask([text, long_text] if session.largest_batch > 1 else [text])

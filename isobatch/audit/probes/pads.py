@@ -15,6 +15,8 @@ from isobatch.audit.session import NotTestedError, Session
 from isobatch.audit.subject import Answers, Side
 
 FEW_PADS = 6
+MANY_ROWS = 8
+"""Some mistakes are made in larger batches only."""
 AMOUNTS = (1, 2, 7, 31)
 
 
@@ -27,6 +29,7 @@ def mask_honoured(session: Session) -> Outcome:
     """Pads of the padding id against pads of two ordinary ids."""
     model = session.padded
     rows = session.rows(9, FEW_PADS)
+    rows = [rows[place % len(rows)] for place in range(max(MANY_ROWS, len(rows)))]
     usual = Pads(max(map(len, rows)) + FEW_PADS, model.padding_side, (model.pad_id,))
     others = [replace(usual, content=content) for content in _contents(model.filler_ids)]
     before = session.forward(pad(rows, usual))

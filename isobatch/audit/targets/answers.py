@@ -1,7 +1,7 @@
 """AnswerReader: what a system gives back for a batch, as Answers.
 
 It knows shapes and names of labels, and no system. Invariant: a number is kept exactly, a column
-means the same label in every call, and what cannot be read so is an AuditError.
+means the same label in every call, and what cannot be read so is an AnswerError.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isobatch.audit.subject import Answers
-from isobatch.errors import AuditError
+from isobatch.audit.subject import AnswerError, Answers, RowCountError
 
 _READABLE = (
     "expected one row of numbers a text: an array or tensor [texts, labels], a list of lists, "
@@ -51,7 +50,7 @@ class AnswerReader:
             raise self._refusal(f"gave {_described(rows)}; {_READABLE}") from None
         if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or 0 in array.shape[1:]:
             raise self._refusal(f"gave {_described(rows)}; {_READABLE}")
-        return array.astype(np.float64).reshape(len(array), -1)
+        return np.atleast_2d(array.astype(np.float64).T).T  # a row of one number each
 
     def _row_of_scores(self, index: int, row: Any) -> list[float]:
         """The scores of one text in the order of `labels`."""
@@ -70,10 +69,12 @@ class AnswerReader:
 
     def _check_rows(self, num_rows: int, num_texts: int) -> None:
         if num_rows != num_texts:
-            raise self._refusal(f"gave {num_rows} rows for {num_texts} texts; {_READABLE}")
+            raise RowCountError(
+                f"{self._name}: gave {num_rows} rows for {num_texts} texts; {_READABLE}"
+            )
 
-    def _refusal(self, what: str) -> AuditError:
-        return AuditError(f"{self._name}: {what}")
+    def _refusal(self, what: str) -> AnswerError:
+        return AnswerError(f"{self._name}: {what}")
 
 
 def read_scores(answers: Answers) -> bool:

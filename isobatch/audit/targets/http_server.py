@@ -7,16 +7,19 @@ and no connection stays open between requests.
 import json
 from typing import Any
 
+from isobatch.audit.subject import AnswerError
 from isobatch.audit.targets.libraries import audit_library
 from isobatch.errors import AuditError, OptionError
 
 TIMEOUT_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0
+_BUSY = (429, 502, 503, 504)
+"""Statuses that say nothing of the texts."""
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
-class RefusedError(AuditError):
-    """The server answered with another status than 200."""
+class RefusedError(AnswerError):
+    """The server answered with another status than 200, and not because it is busy."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -40,7 +43,9 @@ class HttpServer:
         self.path = address.path.rstrip("/")
         self.url = str(address.copy_with(path="", query=None, fragment=None, userinfo=b""))
         self.url = self.url.rstrip("/")
-        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = {"cache-control": "no-cache"}  # what a server remembers would hide what it does
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
         self._client = self._httpx.Client(
             base_url=address.copy_with(path="/", query=None, fragment=None),
             headers=headers,
@@ -51,7 +56,7 @@ class HttpServer:
         )
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """The answer to a request; RefusedError for every status but 200."""
+        """The answer to a request; RefusedError for a status but 200, AuditError if it is busy."""
         response = self._send("POST", path, json=body)
         if response.status_code in (401, 403):
             raise OptionError(
@@ -59,10 +64,10 @@ class HttpServer:
                 f"{_reason(response)}); give the right one with --api-key"
             )
         if response.status_code != 200:
-            raise RefusedError(
-                f"{self.url}{path}: status {response.status_code}: {_reason(response)}",
-                response.status_code,
-            )
+            message = f"{self.url}{path}: status {response.status_code}: {_reason(response)}"
+            if response.status_code in _BUSY:
+                raise AuditError(message)
+            raise RefusedError(message, response.status_code)
         return self._json(path, response)
 
     def info(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A Python function from texts to answers, as a Subject; and where to find it by its name.
 
 It knows nothing of what the function computes. Invariant: what the function raises is passed on as
-the cause of an AuditError, and nothing that it answers is guessed at.
+the cause of an AnswerError, and nothing that it answers is guessed at.
 """
 
 import importlib
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isobatch.audit.subject import Answers, Subject
+from isobatch.audit.subject import AnswerError, Answers, Subject
 from isobatch.audit.targets.answers import AnswerReader, read_scores
 from isobatch.audit.targets.vocabulary import ORDINARY
-from isobatch.errors import AuditError, OptionError
+from isobatch.errors import OptionError
 
 Predict = Callable[[list[str]], Any]
 
@@ -25,6 +25,10 @@ def subject_of(predict: Predict, name: str | None = None) -> Subject:
     It is asked once, with three texts, so that it is known before an audit begins whether it can be
     read, which labels it has, and whether it gives scores.
     """
+    if not callable(predict):
+        raise OptionError(
+            f"{predict!r} cannot be called with texts; give a function, or use open_subject()"
+        )
     called = name or str(getattr(predict, "__qualname__", type(predict).__name__))
     read = AnswerReader(called)
 
@@ -32,12 +36,15 @@ def subject_of(predict: Predict, name: str | None = None) -> Subject:
         try:
             value = predict(list(texts))
         except Exception as error:
-            raise AuditError(
+            raise AnswerError(
                 f"{called}: failed with {len(texts)} texts: {type(error).__name__}: {error}"
             ) from error
         return read(value, len(texts))
 
-    first = answer(ORDINARY)
+    try:
+        first = answer(ORDINARY)
+    except AnswerError:
+        first = answer(ORDINARY[:1])  # what fails in a batch alone is for the audit to tell
     return Subject(
         name=called,
         kind="python",

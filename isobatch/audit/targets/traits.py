@@ -52,6 +52,7 @@ def read_counting(model: TorchModel, ids: Sequence[int], pad_id: int) -> Countin
     if not model.names("position_ids"):
         return unasked
     try:
+        ids = [each for each in ids if each != padding_idx]  # or its shift hides the start
         if _distance(model, ids, None, None) > _SAME:
             return Counting(known, known, padding_idx is not None)
         start = min({0, known, pad_id + 1}, key=lambda each: _distance(model, ids, None, each))

@@ -1,0 +1,94 @@
+"""How far answers moved, and what rounding may do: formats are told by their numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isobatch.audit.formats import FLOAT32, decimal_step, unit_of
+from isobatch.audit.movement import Tolerance, compare, largest_gaps, scores_of, tolerance_of
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(24, 3)) * 2
+
+
+def in_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Rounded to so many bits of mantissa."""
+    mantissas, exponents = np.frexp(values)
+    return np.ldexp(np.round(mantissas * 2.0**bits) / 2.0**bits, exponents)
+
+
+def in_float32(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32).astype(np.float64)
+
+
+def test_equal_bits_do_not_move_and_one_bit_does() -> None:
+    after = LOGITS.copy()
+    after[3, 1] = np.nextafter(after[3, 1], 9)
+    assert compare(LOGITS, LOGITS, gives_scores=False).moved_rows == 0
+    movement = compare(LOGITS, after, gives_scores=False)
+    assert (movement.moved_rows, movement.broken_rows, movement.flips) == (1, 0, 0)
+    assert tolerance_of(LOGITS, 0.0).judge(movement) == "drift"
+
+
+def test_numbers_that_break_are_a_bug_on_either_side() -> None:
+    broken = LOGITS.copy()
+    broken[0, 0] = np.nan
+    for before, after in ((LOGITS, broken), (broken, LOGITS), (broken, broken)):
+        movement = compare(before, after, gives_scores=False)
+        assert movement.broken_rows == 1
+        assert np.isfinite(movement.max_logit or 0.0)
+        assert Tolerance(1.0).judge(movement) == "bug"
+    assert largest_gaps(broken, broken).max() == 0
+    assert largest_gaps(LOGITS, broken)[0] == np.inf
+
+
+@given(st.floats(1e-3, 1e4), st.floats(1e-9, 1e3))
+def test_a_tolerance_is_above_nothing_and_at_most_a_tenth(size: float, noise: float) -> None:
+    answers = LOGITS / np.abs(LOGITS).max() * size
+    allowed = tolerance_of(answers, noise).absolute
+    assert 0 < allowed <= 0.1 * max(size, 0.05) * 1.001
+
+
+def test_noise_is_heeded_up_to_where_it_is_no_rounding() -> None:
+    size = np.abs(LOGITS).max()
+    assert tolerance_of(LOGITS, 1e-3 * size).absolute == pytest.approx(1e-2 * size)
+    assert tolerance_of(LOGITS, 0.05 * size).absolute == pytest.approx(1e-4 * size)
+
+
+@pytest.mark.parametrize("bits", [8, 11])
+def test_sixteen_bits_show_in_logits_and_behind_scores(bits: int) -> None:
+    logits = in_bits(LOGITS, bits)
+    assert unit_of(logits) == 2.0**-bits
+    assert unit_of(in_float32(scores_of(logits))) >= 2.0**-bits
+    assert unit_of(in_float32(1 / (1 + np.exp(-logits)))) >= 2.0**-bits
+    assert unit_of(in_float32(scores_of(logits[:, :1]))) >= 2.0**-bits
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_full_precision_is_not_taken_for_less(seed: int) -> None:
+    logits = in_float32(np.random.default_rng(seed).normal(size=(8, 2)) * 3)
+    for answers in (logits, in_float32(scores_of(logits)), in_float32(scores_of(logits[:, :1]))):
+        assert unit_of(answers) == FLOAT32
+        assert decimal_step(answers) == 0
+
+
+def test_numbers_that_show_nothing_count_as_full_precision() -> None:
+    for answers in (np.zeros((9, 2)), np.full((9, 2), 0.5), np.eye(9), np.full((9, 2), np.nan)):
+        assert unit_of(answers) == FLOAT32
+        assert decimal_step(answers) == 0
+
+
+def test_a_stated_format_counts() -> None:
+    assert tolerance_of(LOGITS, 0, stated="bfloat16").absolute > tolerance_of(LOGITS, 0).absolute
+    assert tolerance_of(LOGITS, 0, stated="of its own") == tolerance_of(LOGITS, 0)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3, 4])
+def test_one_step_of_a_rounded_score_is_drift_and_more_are_a_bug(digits: int) -> None:
+    scores = np.round(scores_of(LOGITS), digits)
+    for before in (scores, in_float32(scores)):
+        allowed = tolerance_of(before, 0.0, gives_scores=True)
+        one, four = before + 10.0**-digits, before + 4 * 10.0**-digits
+        assert allowed.judge(compare(before, one, gives_scores=True)) == "drift"
+        assert allowed.judge(compare(before, four, gives_scores=True)) == "bug"
