@@ -59,7 +59,7 @@ def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
         precision_reason=classifier.precision_reason,
         device=_device_name(classifier.device),
         threads=torch.get_num_threads(),
-        processor=_processor(),
+        processor=processor_name(),
         instruction_set=torch.backends.cpu.get_cpu_capability(),
         versions=_versions(),
         choices=classifier.choices,
@@ -77,7 +77,7 @@ def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name; Linux keeps it in /proc, elsewhere the platform knows what it knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -30,6 +30,7 @@ def assert_batch_invariant(
     largest change of one number that passes; 0 asks for the same bits. Batches: all texts together,
     in three orders, and in twos and threes. The message has the smallest pair of texts that fails.
     """
+    __tracebackhide__ = True  # pytest then shows the caller's line and the message
     if isinstance(texts, str):
         raise InputError("assert_batch_invariant takes a list of texts, not one text")
     chosen = tuple(DEFAULT_TEXTS if texts is None else texts)

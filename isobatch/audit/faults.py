@@ -217,8 +217,7 @@ _CATALOGUE = (
     Fault(
         "rounding",
         "The last digits move with the shape of the batch",
-        "kernels are chosen by the shape of a batch, and add up in another order; the mask itself "
-        "is sound",
+        "kernels are chosen by the shape of a batch, and add up in another order",
         "for answers that are the same bits in every batch, run the checkpoint with Isobatch; else "
         "keep thresholds and caches apart from the last digits",
     ),

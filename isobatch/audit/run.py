@@ -6,6 +6,7 @@ only what keeps the subject from answering at all ends the audit with an error.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ from isobatch.audit.subject import AnswerError, RowCountError, Subject
 from isobatch.audit.targets import subject_of
 from isobatch.audit.texts import DEFAULT_TEXTS, NUM_QUICK
 from isobatch.errors import AuditError, InputError
+from isobatch.scope import processor_name
 
 MOST_TEXTS = 48
 """Of more texts so many are taken, evenly spread; other texts find the same faults."""
@@ -48,7 +50,7 @@ def audit(
     return AuditReport(
         target=subject.name,
         kind=subject.kind,
-        facts=subject.facts,
+        facts={**subject.facts, "processor": processor_name(), "date": _now()},
         labels=subject.labels,
         num_texts=len(chosen),
         probes=tuple(_result(*each) for each in seen),
@@ -56,6 +58,10 @@ def audit(
         seconds=time.perf_counter() - began,
         versions={"isobatch": __version__, "numpy": version("numpy")},
     )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="minutes")
 
 
 def _choose(texts: Iterable[str], most: int) -> tuple[str, ...]:

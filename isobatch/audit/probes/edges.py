@@ -61,7 +61,7 @@ def truncation(session: Session) -> Outcome:
     movement = session.compare(first, session.ask([f"{text} good", *company])[:1])
     outcome = judged(session, movement, "padding-counts", "in company")
     cut = np.array_equal(first, second)
-    said = "is cut without a word" if cut else "is read to its end"
+    said = "is cut, and its answer does not say so" if cut else "is read to its end"
     summary = f"a text of {words} words {said}; {outcome.summary}"
     status = "note" if cut and outcome.status == "exact" else outcome.status
     return Outcome(status, summary, movement, outcome.faults)

@@ -37,6 +37,8 @@ def look_alikes(session: Session) -> Outcome:
         summary = describe(movement, "beside a text that begins or ends alike, to its answer")
         return Outcome("bug", summary, movement, ("texts-confused",))
     outcome = judged(session, movement, "padding-counts", "beside texts that are nearly equal")
+    if outcome.status == "exact" and _are_one(np.concatenate([session.alone, *alone])):
+        return Outcome("note", "every text has the same answer, so that nothing can show in it")
     if outcome.status == "exact" and all(map(_are_one, alone[::2])) and not _are_one(alone[1]):
         summary = "texts that begin alike have the same bits, though they end otherwise: a cache "
         return Outcome("note", f"{summary}by the beginning of a text, or a text that is cut early")

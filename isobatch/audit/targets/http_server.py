@@ -5,6 +5,7 @@ and no connection stays open between requests.
 """
 
 import json
+import time
 from typing import Any
 
 from isobatch.audit.subject import AnswerError
@@ -15,6 +16,8 @@ TIMEOUT_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0
 _BUSY = (429, 502, 503, 504)
 """Statuses that say nothing of the texts."""
+_PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between tries where it is busy: it lets in only so many requests at a time."""
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -56,8 +59,13 @@ class HttpServer:
         )
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """The answer to a request; RefusedError for a status but 200, AuditError if it is busy."""
+        """The answer to a request; RefusedError for any status but 200, AuditError if too busy."""
         response = self._send("POST", path, json=body)
+        for seconds in _PAUSES:
+            if response.status_code not in _BUSY:
+                break
+            time.sleep(seconds)
+            response = self._send("POST", path, json=body)
         if response.status_code in (401, 403):
             raise OptionError(
                 f"{self.url}{path}: refuses the key (status {response.status_code}: "

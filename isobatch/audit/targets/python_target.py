@@ -35,7 +35,7 @@ def subject_of(predict: Predict, name: str | None = None) -> Subject:
     def answer(texts: Sequence[str]) -> Answers:
         try:
             value = predict(list(texts))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # one that ends the process would end the audit
             raise AnswerError(
                 f"{called}: failed with {len(texts)} texts: {type(error).__name__}: {error}"
             ) from error
@@ -97,7 +97,8 @@ def _attribute(module: Any, dotted: str, place: str) -> Any:
     for part in dotted.split("."):
         if not hasattr(found, part):
             named = getattr(found, "__name__", type(found).__name__)
-            public = [each for each in vars(module) if not each.startswith("_")]
+            called = [name for name, value in vars(module).items() if callable(value)]
+            public = [each for each in called if not each.startswith("_")]
             raise OptionError(
                 f"python:{place}: {named} has no {part!r}; the module has {', '.join(public[:20])}"
             )
