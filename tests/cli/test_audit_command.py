@@ -207,7 +207,7 @@ def test_what_the_audited_system_prints_is_no_answer(
     room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def noisy(target: str | None, **options: Any) -> object:
-        print("loading")  # noqa: T201
+        sys.stdout.write("loading\n")
         return SimpleNamespace()
 
     monkeypatch.setattr(isobatch.audit, "open_subject", noisy)
