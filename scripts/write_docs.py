@@ -150,7 +150,7 @@ def _other_folders() -> list[str]:
     return [
         "  bundled/       The bundled model, an ordinary Hugging Face folder, with its card",
         "benchmarks/      The benchmark suite and its results; see benchmarks/README.md",
-        "docs/            files, serving, audit, cluster, cli; decisions/ (why), log.md (what was tried)",
+        "docs/            files, serving, audit, cluster, cli; decisions/ (why), log.md",
         "scripts/         How the bundled model and the generated documentation were made",
         "tests/           claims/ holds the promise; the rest follows the rooms",
     ]
