@@ -130,3 +130,23 @@ def test_dropout_that_is_left_on_is_named(folder: Path) -> None:
     model = transformers.BertForSequenceClassification(config).train()
     report = audit(subject_of_model(model, tokenizer_in(folder)), quick=True)
     assert bugs(report) == ["not-repeatable"]
+
+
+def test_a_tokenizer_without_a_limit_is_told(tmp_path: Path) -> None:
+    tokenizer = tokenizer_in(tmp_path / "unlimited")
+    tokenizer.model_max_length = int(1e30)
+    config = transformers.BertConfig(
+        vocab_size=400,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=128,
+    )
+    model = transformers.BertForSequenceClassification(config).eval()
+    report = audit(subject_of_model(model, tokenizer), ["A fine film.", "Dull."], quick=True)
+    (found,) = (each for each in report.probes if each.probe == "truncation")
+    assert found.status == "note"
+    assert "ends in an error" in found.summary
+    assert found.summary.endswith("no limit of its own, the model one of 128 tokens")
+    assert report.verdict != "bug"

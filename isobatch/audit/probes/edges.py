@@ -56,13 +56,14 @@ def truncation(session: Session) -> Outcome:
     try:
         first, second = session.ask([f"{text} good"]), session.ask([f"{text} bad"])
     except BatchFailedError as error:
-        return Outcome("note", f"a text of {words} words ends in an error: {_short(error)}")
+        summary = f"a text of {words} words ends in an error: {_short(error)}"
+        return Outcome("note", summary + _without_limit(session))
     company = [session.texts[0]] if session.largest_batch > 1 else []
     movement = session.compare(first, session.ask([f"{text} good", *company])[:1])
     outcome = judged(session, movement, "padding-counts", "in company")
     cut = np.array_equal(first, second)
     said = "is cut, and its answer does not say so" if cut else "is read to its end"
-    summary = f"a text of {words} words {said}; {outcome.summary}"
+    summary = f"a text of {words} words {said}; {outcome.summary}{_without_limit(session)}"
     status = "note" if cut and outcome.status == "exact" else outcome.status
     return Outcome(status, summary, movement, outcome.faults)
 
@@ -76,6 +77,14 @@ def _num_words(session: Session) -> int:
     if limit > MOST_WORDS:
         raise NotTestedError(f"the model reads {limit} tokens: too long to be tried here")
     return limit + 8
+
+
+def _without_limit(session: Session) -> str:
+    """Where truncation=True does nothing, as the tokenizer names no length to cut at."""
+    model = session.subject.padded
+    if model is None or model.tokenizer_limit is not None or model.max_tokens is None:
+        return ""
+    return f"; the tokenizer has no limit of its own, the model one of {model.max_tokens} tokens"
 
 
 def _short(error: Exception) -> str:
