@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from isobatch.audit import assert_batch_invariant
     from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
     from isobatch.core import Prediction
     from isobatch.errors import IsobatchError, MissingAttentionMaskWarning
@@ -23,6 +24,7 @@ __all__ = [
     "MissingAttentionMaskWarning",
     "Prediction",
     "__version__",
+    "assert_batch_invariant",
 ]
 
 _ROOMS = {
@@ -32,6 +34,7 @@ _ROOMS = {
     "IsobatchError": "isobatch.errors",
     "MissingAttentionMaskWarning": "isobatch.errors",
     "Prediction": "isobatch.core",
+    "assert_batch_invariant": "isobatch.audit",
 }
 
 

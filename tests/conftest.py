@@ -5,11 +5,12 @@ import os
 # Before torch is loaded: beside a busy process, threads that spin make the tests ten times as slow.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 import transformers
 from tiny_checkpoints import Tiny, write_checkpoint
 
@@ -21,6 +22,16 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 TinyFolder = Callable[[Tiny], Path]
+
+
+@pytest.fixture(autouse=True)
+def _audits_in_one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tiny models only: two threads that wait for each other are many times slower."""
+    threads = torch.get_num_threads()
+    if request.path.parent.name == "audit":
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
