@@ -43,8 +43,11 @@ OURS = re.compile(
 )
 """What the command says on stderr; anything else is Ray's."""
 
-LONG = 20_480
-"""Rows of a shard that takes some seconds, of five chunks."""
+LONG = 36_000
+"""Rows of a shard, nine chunks: so many that work is left when the second driver comes.
+
+With five, the first one's workers had sometimes done nearly all before they were gone.
+"""
 
 
 @pytest.fixture(scope="module")
