@@ -63,3 +63,8 @@ def describe(movement: Movement, what: str) -> str:
 def largest(movement: Movement) -> float:
     """The largest change, of logits where there are any."""
     return movement.max_score if movement.max_logit is None else movement.max_logit
+
+
+def in_one_line(error: object, most: int = 200) -> str:
+    """What an error says, without its line breaks, and no more characters than fit a table."""
+    return " ".join(str(error).split())[:most]

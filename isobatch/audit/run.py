@@ -13,7 +13,7 @@ from typing import Any
 from isobatch import __version__
 from isobatch.audit.diagnosis import find
 from isobatch.audit.probes import PROBES
-from isobatch.audit.probing import Outcome, Probe
+from isobatch.audit.probing import Outcome, Probe, in_one_line
 from isobatch.audit.progress import OnProgress, Progress
 from isobatch.audit.result import AuditReport, ProbeResult
 from isobatch.audit.session import BatchFailedError, NotTestedError, Session
@@ -93,20 +93,16 @@ def _outcome(session: Session, probe: Probe) -> Outcome:
     except BatchFailedError as error:
         what, name = ("lose", "answers-lost") if error.lost_rows else ("are refused", "batch-fails")
         texts = f"{len(error.texts)} texts together {what}"
-        return Outcome("bug", f"{texts}: {_in_one_line(error)}", faults=(name,))
+        return Outcome("bug", f"{texts}: {in_one_line(error, 300)}", faults=(name,))
     except AnswerError as error:
         name = "answers-lost" if isinstance(error, RowCountError) else "batch-fails"
-        return Outcome("bug", _in_one_line(error), faults=(name,))
+        return Outcome("bug", in_one_line(error, 300), faults=(name,))
     except AuditError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever a foreign model raises is its answer
         return Outcome(
-            "not tested", f"the model refuses: {type(error).__name__}: {_in_one_line(error)}"
+            "not tested", f"the model refuses: {type(error).__name__}: {in_one_line(error, 300)}"
         )
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _result(probe: Probe, outcome: Outcome, seconds: float) -> ProbeResult:

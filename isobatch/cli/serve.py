@@ -1,7 +1,5 @@
 """`isobatch serve`: a model over HTTP, in the dialects that clients know already."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -10,7 +8,7 @@ import typer
 
 from isobatch.cache import CACHED_ENCODINGS
 from isobatch.cli import options, serve_options
-from isobatch.errors import OptionError
+from isobatch.extras import needs_extra
 from isobatch.plan import MAX_BATCH_TOKENS
 from isobatch.serve import settings as server
 
@@ -60,7 +58,7 @@ def serve(
         cors_allow_origins=tuple(cors_allow_origin or ()),
         access_log=access_log,
     )
-    with _serve_extra():
+    with needs_extra("serve", "serving"):
         from isobatch.serve.app import create_app
         from isobatch.serve.lesson import lesson_router
         from isobatch.serve.logs import configure_logging
@@ -110,15 +108,3 @@ def _name_of(model: str | None) -> str:
 
     folder = bundled_folder() if model is None else Path(model)
     return folder.resolve().name if folder.is_dir() else str(model)
-
-
-@contextmanager
-def _serve_extra() -> Iterator[None]:
-    """Surround the imports of the extra; OptionError if one of them fails."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"the library {error.name!r} is not installed, which serving needs: "
-            "pip install isobatch[serve]"
-        ) from error

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from isobatch.errors import OptionError
+from isobatch.extras import needs_extra
 from isobatch.lesson import SENTENCES
 from isobatch.page.data import LessonData
 from isobatch.page.lesson_page import MAX_SENTENCES
@@ -72,14 +73,9 @@ def content_security_policy(html: str) -> str:
 def _fill(
     template: str, style: str, scripts: Sequence[str], payload: dict[str, object], *, live: bool
 ) -> str:
-    try:
+    with needs_extra("serve", "the page"):
         import jinja2
         import markupsafe
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"the library {error.name!r} is not installed, which the page needs: "
-            "pip install isobatch[serve]"
-        ) from error
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

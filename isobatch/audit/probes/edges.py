@@ -5,7 +5,7 @@ Invariant: a refusal is told as one, and never taken for an answer.
 
 import numpy as np
 
-from isobatch.audit.probing import Outcome, judged, probe
+from isobatch.audit.probing import Outcome, in_one_line, judged, probe
 from isobatch.audit.session import BatchFailedError, NotTestedError, Session
 
 SHORT = ("", "a", ".")
@@ -56,7 +56,7 @@ def truncation(session: Session) -> Outcome:
     try:
         first, second = session.ask([f"{text} good"]), session.ask([f"{text} bad"])
     except BatchFailedError as error:
-        summary = f"a text of {words} words ends in an error: {_short(error)}"
+        summary = f"a text of {words} words ends in an error: {in_one_line(error)}"
         return Outcome("note", summary + _without_limit(session))
     company = [session.texts[0]] if session.largest_batch > 1 else []
     movement = session.compare(first, session.ask([f"{text} good", *company])[:1])
@@ -85,7 +85,3 @@ def _without_limit(session: Session) -> str:
     if model is None or model.tokenizer_limit is not None or model.max_tokens is None:
         return ""
     return f"; the tokenizer has no limit of its own, the model one of {model.max_tokens} tokens"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

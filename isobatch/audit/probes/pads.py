@@ -10,7 +10,7 @@ import numpy as np
 
 from isobatch.audit.naming import PaddedText, name_of_content_fault, unread_edge
 from isobatch.audit.padding import Pads, pad, positions_by_mask
-from isobatch.audit.probing import Outcome, describe, judged, largest, probe
+from isobatch.audit.probing import Outcome, describe, in_one_line, judged, largest, probe
 from isobatch.audit.session import NotTestedError, Session
 from isobatch.audit.subject import Answers, Side
 
@@ -64,15 +64,12 @@ def mask_forgotten(session: Session) -> Outcome:
     try:
         after = session.forward(replace(pad(rows, pads), attention_mask=None))
     except Exception as error:  # noqa: BLE001  # a refusal is what is told
-        return Outcome("note", f"a batch without a mask is refused: {_in_one_line(error)}")
+        refusal = in_one_line(f"{type(error).__name__}: {error}")
+        return Outcome("note", f"a batch without a mask is refused: {refusal}")
     movement = session.compare(session.forward_alone(rows), after)
     words = f"would move {movement.moved_rows} of {movement.rows} answers by up to"
     flips = f" and flip {movement.flips} labels" if movement.flips else ""
     return Outcome("note", f"{words} {largest(movement):.2g}{flips}", movement)
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 @probe(
