@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from isobatch.audit import assert_batch_invariant
     from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
-    from isobatch.core import Prediction
     from isobatch.errors import IsobatchError, MissingAttentionMaskWarning
-    from isobatch.predictor import Classifier
+    from isobatch.tasks import Classifier, Prediction
 
 __version__ = "0.1.0"
 
@@ -30,10 +29,10 @@ __all__ = [
 _ROOMS = {
     "AutoModelForSequenceClassification": "isobatch.compat",
     "AutoTokenizer": "isobatch.compat",
-    "Classifier": "isobatch.predictor",
+    "Classifier": "isobatch.tasks",
     "IsobatchError": "isobatch.errors",
     "MissingAttentionMaskWarning": "isobatch.errors",
-    "Prediction": "isobatch.core",
+    "Prediction": "isobatch.types",
     "assert_batch_invariant": "isobatch.audit",
 }
 

@@ -19,19 +19,19 @@ from torch import Tensor
 from isobatch.checkpoint import (
     TOKENIZER_FILES,
     ModelConfig,
-    QuantisedTensor,
+    QuantizedTensor,
     hub_name,
     locate_checkpoint,
     quantization_config,
     read_config,
+    read_json,
     read_tensors,
     weight_files,
     write_tensors,
 )
 from isobatch.errors import CheckpointError, OptionError
-from isobatch.files import read_json
+from isobatch.kernels import Linear, quantize_weight
 from isobatch.model import SequenceClassifier, empty_model, int8_weights, parameter_shapes
-from isobatch.numerics import Linear, quantise_weight
 
 _FOR_OTHERS = (
     "added_tokens.json",
@@ -85,11 +85,11 @@ def quantize_checkpoint(source: str | Path | None, out: str | Path) -> QuantizeR
     folder, out = locate_checkpoint(source), Path(out).expanduser().resolve()
     _require_free(out, folder)
     config = read_config(folder)
-    if config.quantised:
-        raise CheckpointError(f"{folder}: is quantised already; name the checkpoint before that")
+    if config.quantized:
+        raise CheckpointError(f"{folder}: is quantized already; name the checkpoint before that")
     model = empty_model(config)
     shapes = parameter_shapes(model)
-    tensors, rounding = _quantise(folder, config, model)
+    tensors, rounding = _quantize(folder, config, model)
     with _whole_or_nothing(out) as partial:
         write_tensors(partial, config.family, tensors)
         _write_config(folder, partial, _kept_linears(model))
@@ -109,18 +109,17 @@ def _require_free(out: Path, folder: Path) -> None:
         raise OptionError(f"{out}: is not empty; name a new folder, or empty this one first")
 
 
-def _quantise(
+def _quantize(
     folder: Path, config: ModelConfig, model: SequenceClassifier
-) -> tuple[dict[str, Tensor | QuantisedTensor], tuple[RoundingError, ...]]:
+) -> tuple[dict[str, Tensor | QuantizedTensor], tuple[RoundingError, ...]]:
     """Every tensor as it is to be written, and how well the rounded ones were met."""
     narrow = int8_weights(model)
-    tensors: dict[str, Tensor | QuantisedTensor] = {}
+    tensors: dict[str, Tensor | QuantizedTensor] = {}
     errors: dict[str, list[float]] = defaultdict(list)
     for name, tensor in read_tensors(folder, config, parameter_shapes(model)):
         if name in narrow:
-            rounded = quantise_weight(tensor)
-            tensors[name] = QuantisedTensor(rounded.values, rounded.scale)
-            errors[_kind(name)].append(_relative_error(tensor, rounded.dequantised()))
+            tensors[name] = rounded = quantize_weight(tensor)
+            errors[_kind(name)].append(_relative_error(tensor, rounded.dequantize()))
         else:
             tensors[name] = tensor.clone()
     return tensors, tuple(

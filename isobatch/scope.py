@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from isobatch import __version__
-from isobatch.numerics import Choice
-from isobatch.predictor import Classifier
+from isobatch.kernels import KernelChoice
+from isobatch.tasks import Classifier
 
 PROMISE = (
     "A text's logits are the same bits alone and in every batch: any neighbours, order, batch "
@@ -40,7 +40,7 @@ class Scope:
     processor: str
     instruction_set: str
     versions: dict[str, str]
-    choices: tuple[Choice, ...]
+    choices: tuple[KernelChoice, ...]
     promise: str = PROMISE
 
     def as_dict(self) -> dict[str, object]:

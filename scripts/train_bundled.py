@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from isobatch.batching.packed import pack
+from isobatch.batching.plan import plan_batches
 from isobatch.checkpoint import write_tensors
-from isobatch.core import Encoding
-from isobatch.model import SequenceClassifier, read_model, settle_plain
-from isobatch.packed import pack
-from isobatch.plan import plan_batches
-from isobatch.tokens import TextEncoder
+from isobatch.checkpoint.tokenizer import TextEncoder
+from isobatch.model import SequenceClassifier, read_model, select_kernels
+from isobatch.types import Encoding
 from scripts.minilm import write_base
 
 Example = tuple[str, int]
@@ -141,7 +141,7 @@ def proper_spans(text: str) -> Iterator[str]:
 
 def load(folder: Path) -> tuple[SequenceClassifier, TextEncoder]:
     model = read_model(folder)
-    settle_plain(model)
+    select_kernels(model)
     return model, TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
 
 
@@ -202,7 +202,9 @@ def train_step(
 ) -> float:
     model.train()
     with torch.autocast("cpu", torch.bfloat16):  # 1.4 times as fast, and training needs no bits
-        loss = F.cross_entropy(model(pack(encodings)), torch.tensor(labels))
+        loss = F.cross_entropy(
+            model(pack(encodings, model.config.encoder.positions)), torch.tensor(labels)
+        )
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
 
@@ -219,7 +221,7 @@ def accuracy(model: SequenceClassifier, encoder: TextEncoder, examples: Sequence
     encodings = encoder.encode([text for text, _ in examples])
     right = 0
     for batch in plan_batches([len(encoding) for encoding in encodings], 4096):
-        logits = model(pack([encodings[index] for index in batch]))
+        logits = model(pack([encodings[index] for index in batch], model.config.encoder.positions))
         labels = torch.tensor([examples[index][1] for index in batch])
         right += int((logits.argmax(dim=1) == labels).sum())
     return right / len(examples)

@@ -1,19 +1,26 @@
-"""Blocks with random weights, sequences to put through them, and the formula in float64.
+"""Layers with random weights, sequences to compute with them, and the formula in float64.
 
-For the tests of whole-block kernels, which know nothing of models and checkpoints.
+For the tests of block kernels, which need no model and no checkpoint.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isobatch.core import Run
-from isobatch.numerics import BlockKernel, BlockLayers, Linear, PackedAttention, activation_named
-from isobatch.numerics.activations import IDENTITY, Activation
+from isobatch.batching.packed import PackedBatch, pack
+from isobatch.kernels import (
+    BlockKernel,
+    BlockWeights,
+    LinearWeights,
+    NormWeights,
+    block_weights,
+)
+from isobatch.kernels.activations import IDENTITY, Activation
+from isobatch.specification import BlockSpec, PositionRule
+from isobatch.types import Encoding, Rows
 
 
 @contextmanager
@@ -35,96 +42,111 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.view(torch.int32), other.view(torch.int32))
 
 
-@torch.no_grad()
 def random_linear(
     num_in: int, num_out: int, activation: Activation = IDENTITY, seed: int = 0
-) -> Linear:
-    layer = Linear(num_in, num_out, activation).eval()
-    layer.weight.copy_(normal(num_out, num_in, seed=2 * seed + 1) / num_in**0.5)
-    layer.bias.copy_(normal(num_out, seed=2 * seed + 2))
-    return layer
+) -> LinearWeights:
+    weight = normal(num_out, num_in, seed=2 * seed + 1) / num_in**0.5
+    bias = normal(num_out, seed=2 * seed + 2)
+    return LinearWeights(nn.Parameter(weight), nn.Parameter(bias), activation)
 
 
-@torch.no_grad()
+def random_weights(spec: BlockSpec) -> BlockWeights:
+    """Every parameter is random, so that none can be left out or swapped unnoticed."""
+    hidden, wide = spec.hidden_size, spec.intermediate_size
+    sizes = {name: (hidden, hidden) for name in ("query", "key", "value", "output")}
+    sizes |= {"up": (hidden, wide), "down": (wide, hidden), "gate": (hidden, wide)}
+    tensors: dict[str, Tensor] = {}
+    for number, (name, (num_in, num_out)) in enumerate(sizes.items()):
+        layer = random_linear(num_in, num_out, seed=number)
+        assert isinstance(layer.weight, Tensor)
+        assert layer.bias is not None
+        tensors[f"{name}.weight"] = layer.weight
+        if spec.biases:
+            tensors[f"{name}.bias"] = layer.bias
+    for number, name in enumerate(("attention_norm", "norm")):
+        tensors[f"{name}.weight"] = nn.Parameter(1 + 0.2 * normal(hidden, seed=20 + number))
+        tensors[f"{name}.bias"] = nn.Parameter(0.2 * normal(hidden, seed=30 + number))
+    return block_weights(spec, tensors)
+
+
 def random_block(
     hidden: int, wide: int, heads: int, activation: str = "gelu", eps: float = 1e-12
-) -> BlockLayers:
-    """Every parameter is random, so that none can be left out or swapped unnoticed."""
-    norms = [nn.LayerNorm(hidden, eps=eps) for _ in range(2)]
-    for number, norm in enumerate(norms):
-        norm.weight.copy_(1 + 0.2 * normal(hidden, seed=20 + number))
-        norm.bias.copy_(0.2 * normal(hidden, seed=30 + number))
-    query, key, value, output = (random_linear(hidden, hidden, seed=seed) for seed in range(4))
-    return BlockLayers(
-        query,
-        key,
-        value,
-        PackedAttention(heads, hidden // heads).eval(),
-        output,
-        norms[0],
-        random_linear(hidden, wide, activation_named(activation), seed=4),
-        random_linear(wide, hidden, seed=5),
-        norms[1],
-    )
+) -> BlockWeights:
+    return random_weights(BlockSpec(hidden, heads, wide, activation, eps))
 
 
-def runs_of(lengths: Sequence[int]) -> list[Run]:
-    """As `isobatch.packed` makes them."""
-    runs, sequence, token = [], 0, 0
-    for length, same in groupby(lengths):
-        count = len(list(same))
-        runs.append(Run(sequence, token, count, length))
-        sequence, token = sequence + count, token + count * length
-    return runs
+def parameters_of(weights: BlockWeights) -> list[nn.Parameter]:
+    """Every weight and bias itself, not a copy."""
+    return [each for each in weights.tensors.values() if isinstance(each, nn.Parameter)]
 
 
-def borders_of(lengths: Sequence[int]) -> Tensor:
-    return torch.tensor([0, *lengths]).cumsum(0)
+def batch_of(lengths: Sequence[int]) -> PackedBatch:
+    return pack([Encoding([0] * length, [0] * length) for length in lengths], PositionRule())
 
 
 def compute(
-    kernel: BlockKernel, hidden: Tensor, lengths: Sequence[int], *, first_only: bool = False
+    kernel: BlockKernel, hidden: Tensor, lengths: Sequence[int], rows: Rows = Rows.ALL
 ) -> Tensor:
-    return kernel(hidden, borders_of(lengths), runs_of(lengths), first_only=first_only)
+    return kernel(hidden, batch_of(lengths), rows)
 
 
 def alone(
-    kernel: BlockKernel, hidden: Tensor, lengths: Sequence[int], *, first_only: bool = False
+    kernel: BlockKernel, hidden: Tensor, lengths: Sequence[int], rows: Rows = Rows.ALL
 ) -> Tensor:
     """Each sequence in a call of its own."""
     parts = torch.split(hidden, list(lengths))
-    return torch.cat([compute(kernel, part, (len(part),), first_only=first_only) for part in parts])
+    return torch.cat([compute(kernel, part, (len(part),), rows) for part in parts])
 
 
 def formula(
-    layers: BlockLayers, hidden: Tensor, lengths: Sequence[int], *, first_only: bool = False
+    weights: BlockWeights, hidden: Tensor, lengths: Sequence[int], rows: Rows = Rows.ALL
 ) -> Tensor:
-    """The block in float64, by torch's own operations."""
-    rows = [_sequence(layers, part.double()) for part in torch.split(hidden, list(lengths))]
-    return torch.cat([part[:1] if first_only else part for part in rows])
+    """The layer in float64, by torch's own operations, written without the package's formula."""
+    wanted = {Rows.ALL: slice(None), Rows.FIRST: slice(0, 1), Rows.LAST: slice(-1, None)}[rows]
+    parts = torch.split(hidden, list(lengths))
+    return torch.cat([_sequence(weights, part.double())[wanted] for part in parts])
 
 
-def _sequence(layers: BlockLayers, hidden: Tensor) -> Tensor:
-    query, key, value = (_linear(layer, hidden) for layer in layers[:3])
-    mixed = attention(query, key, value, layers.attend.num_heads)
-    attended = _norm(layers.attention_norm, _linear(layers.output, mixed) + hidden)
-    wide = layers.up.activation.function(_linear(layers.up, attended))
-    return _norm(layers.norm, _linear(layers.down, wide) + attended)
+def _sequence(weights: BlockWeights, hidden: Tensor) -> Tensor:
+    spec = weights.spec
+    pre = spec.norm == "pre"
+    source = _norm(weights.attention_norm, hidden) if pre else hidden
+    query, key, value = (
+        _linear(layer, source) for layer in (weights.query, weights.key, weights.value)
+    )
+    mixed = attention(query, key, value, spec.num_heads, spec.window)
+    attended = _linear(weights.output, mixed) + hidden
+    attended = attended if pre else _norm(weights.attention_norm, attended)
+    source = _norm(weights.norm, attended) if pre else attended
+    wide = _activated(weights.up, source)
+    if weights.gate is not None:
+        wide = wide * _activated(weights.gate, source)
+    result = _linear(weights.down, wide) + attended
+    return result if pre else _norm(weights.norm, result)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, num_heads: int, window: int | None = None
+) -> Tensor:
     """One sequence, [length, hidden], in the dtype of its arguments."""
     q, k, v = (
         tensor.view(len(tensor), num_heads, -1).transpose(0, 1) for tensor in (query, key, value)
     )
-    mixed = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
-    return mixed.transpose(0, 1).reshape(query.shape)
+    scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+    if window is not None:
+        places = torch.arange(len(key))
+        scores = scores.masked_fill((places[:, None] - places).abs() > window, -torch.inf)
+    return (scores.softmax(-1) @ v).transpose(0, 1).reshape(query.shape)
 
 
-def _linear(layer: Linear, x: Tensor) -> Tensor:
-    return F.linear(x, layer.weight.double(), layer.bias.double())
+def _activated(layer: LinearWeights, x: Tensor) -> Tensor:
+    return layer.activation.function(_linear(layer, x))
 
 
-def _norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    size = norm.normalized_shape
-    return F.layer_norm(x, size, norm.weight.double(), norm.bias.double(), norm.eps)
+def _linear(layer: LinearWeights, x: Tensor) -> Tensor:
+    bias = None if layer.bias is None else layer.bias.double()
+    return F.linear(x, layer.float_weight().double(), bias)
+
+
+def _norm(norm: NormWeights, x: Tensor) -> Tensor:
+    return F.layer_norm(x, norm.weight.shape, norm.weight.double(), norm.bias.double(), norm.eps)

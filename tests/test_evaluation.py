@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from isobatch.core import Prediction, TextInput
 from isobatch.errors import InputError, OptionError
 from isobatch.evaluation import (
     Evaluation,
@@ -35,6 +34,8 @@ from isobatch.evaluation import (
 from isobatch.evaluation.calibration import EDGES, NUM_BINS, Calibration, bin_of
 from isobatch.evaluation.pictures import MAX_DRAWN, confusion_picture, drawn_labels
 from isobatch.evaluation.report import calibration_gap, percent
+from isobatch.tasks import Prediction
+from isobatch.types import TextInput
 
 PAIR = ("NEGATIVE", "POSITIVE")
 ROOT = Path(__file__).parent.parent

@@ -1,6 +1,6 @@
 """int8: rounding with a scale for each row, exact products, and the block in plain torch.
 
-What the compiled block does in C++ is done here by torch; tests/test_compiled.py compares the two.
+tests/test_compiled.py compares it with the compiled block.
 """
 
 import pytest
@@ -10,32 +10,41 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from random_blocks import (
     alone,
-    borders_of,
     compute,
     formula,
     normal,
     random_block,
     random_linear,
-    runs_of,
     same_bits,
     threads,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
-from isobatch.numerics import Int8Embedding, has_exact_int8, quantise_weight
-from isobatch.numerics.block_proof import _product_fault, exact_product
-from isobatch.numerics.int8 import Int8Block, Int8Product
-from isobatch.numerics.kernels import OneDnnKernel
-from isobatch.numerics.rows import (
+from isobatch.kernels import (
+    BlockWeights,
+    Int8Embedding,
+    LinearWeights,
+    NormWeights,
+    PackedAttention,
+    block_weights,
+    has_exact_int8,
+    quantize_weight,
+)
+from isobatch.kernels.int8 import (
     ZERO_POINT,
-    QuantisedWeight,
+    Int8Block,
+    Int8Product,
     StoredRows,
+    exact_product,
     gelu,
-    normalise,
-    quantise_rows,
-    quantised_weight,
+    int8_weight,
+    normalize,
+    quantize_rows,
     sum_columns,
 )
+from isobatch.kernels.invariance import product_difference
+from isobatch.kernels.linear_kernels import OneDnnKernel
+from isobatch.types import Rows
 
 LENGTHS = (70, 17, 17, 5, 1)
 BITS = (8, 7) if has_exact_int8() else (7,)
@@ -62,14 +71,14 @@ def test_weights_are_rounded_to_the_nearest_step_of_their_own_row(
 ) -> None:
     weight = normal(rows, columns, seed=seed) * magnitude
     for bits, largest in ((8, 127), (7, 63)):
-        quantised = quantise_weight(weight, bits)
-        assert quantised.values.dtype == torch.int8
-        assert quantised.values.abs().max() <= largest
-        assert quantised.scale.shape == (rows,)
-        error = (quantised.dequantised().double() - weight.double()).abs()
-        assert (error <= 0.5001 * quantised.scale[:, None]).all()
+        quantized = quantize_weight(weight, bits)
+        assert quantized.values.dtype == torch.int8
+        assert quantized.values.abs().max() <= largest
+        assert quantized.scale.shape == (rows,)
+        error = (quantized.dequantize().double() - weight.double()).abs()
+        assert (error <= 0.5001 * quantized.scale[:, None]).all()
         if magnitude > 1e-25:
-            assert (quantised.values.abs().amax(dim=1) == largest).all()
+            assert (quantized.values.abs().amax(dim=1) == largest).all()
 
 
 @given(rows=st.integers(1, 40), columns=sizes, magnitude=magnitudes, seed=seeds)
@@ -78,7 +87,7 @@ def test_rows_are_rounded_to_the_nearest_step_of_their_own_row(
     rows: int, columns: int, magnitude: float, seed: int
 ) -> None:
     x = normal(rows, columns, seed=seed) * magnitude
-    stored = quantise_rows(x)
+    stored = quantize_rows(x)
     assert stored.values.dtype == torch.uint8
     integers = stored.values.double() - ZERO_POINT
     assert integers.abs().max() <= 127
@@ -89,18 +98,18 @@ def test_rows_are_rounded_to_the_nearest_step_of_their_own_row(
 @settings(max_examples=20)
 def test_a_row_is_rounded_as_it_is_alone(rows: int, columns: int, seed: int) -> None:
     x = normal(rows, columns, seed=seed) * torch.logspace(-20, 20, rows)[:, None]
-    together = quantise_rows(x)
+    together = quantize_rows(x)
     for index in range(rows):
-        single = quantise_rows(x[index : index + 1])
+        single = quantize_rows(x[index : index + 1])
         assert torch.equal(single.values, together.values[index : index + 1])
         assert same_bits(single.scale, together.scale[index : index + 1])
 
 
 def test_rows_of_zeros_stay_zeros() -> None:
     zeros = torch.tensor([[0.0, -0.0, 0.0]])
-    assert (quantise_rows(zeros).values == ZERO_POINT).all()
-    assert (quantise_weight(zeros).dequantised() == 0).all()
-    assert quantise_rows(zeros).scale.isfinite().all()
+    assert (quantize_rows(zeros).values == ZERO_POINT).all()
+    assert (quantize_weight(zeros).dequantize() == 0).all()
+    assert quantize_rows(zeros).scale.isfinite().all()
 
 
 @given(rows=st.integers(1, 20), columns=sizes, magnitude=magnitudes, seed=seeds)
@@ -109,27 +118,27 @@ def test_what_was_rounded_is_rounded_to_itself(
     rows: int, columns: int, magnitude: float, seed: int
 ) -> None:
     for bits in (8, 7):
-        once = quantise_weight(normal(rows, columns, seed=seed) * magnitude, bits)
-        again = quantise_weight(once.dequantised(), bits)
+        once = quantize_weight(normal(rows, columns, seed=seed) * magnitude, bits)
+        again = quantize_weight(once.dequantize(), bits)
         assert torch.equal(again.values, once.values)
 
 
-def test_stored_weights_are_taken_as_they_are_or_rounded_once_more() -> None:
-    plain = nn.Parameter(normal(6, 40))
-    stored = quantise_weight(normal(6, 40, seed=1))
-    assert quantised_weight(plain, stored, 8) is stored
-    seven = quantised_weight(plain, stored, 7)
+def test_int8_weights_are_taken_as_they_are_or_rounded_once_more() -> None:
+    plain = normal(6, 40, seed=1)
+    stored = quantize_weight(plain)
+    assert int8_weight(stored, 8) is stored
+    seven = int8_weight(stored, 7)
     assert seven.bits == 7
     assert seven.values.abs().max() == 63
-    assert (seven.dequantised() - stored.dequantised()).abs().max() <= 0.5001 * seven.scale.max()
-    assert quantised_weight(plain, seven, 8) is seven
-    assert torch.equal(quantised_weight(plain, None, 8).values, quantise_weight(plain.data).values)
+    assert (seven.dequantize() - stored.dequantize()).abs().max() <= 0.5001 * seven.scale.max()
+    assert int8_weight(seven, 8) is seven
+    assert torch.equal(int8_weight(plain, 7).values, seven.values)
 
 
 def test_an_embedding_is_a_rounded_row_times_its_scale() -> None:
     table = normal(50, 24) * torch.logspace(-3, 3, 50)[:, None]
     ids = torch.tensor([0, 49, 7, 7, 31])
-    embedded = Int8Embedding(quantise_weight(table))(ids)
+    embedded = Int8Embedding(quantize_weight(table))(ids)
     assert embedded.dtype == torch.float32
     assert ((embedded - table[ids]).abs() <= 0.51 * table[ids].abs().amax(1, True) / 127).all()
 
@@ -149,14 +158,13 @@ def test_gelu_is_gelu() -> None:
 @pytest.mark.parametrize("eps", [1e-12, 1e-5])
 def test_a_norm_is_a_layer_norm(columns: int, eps: float) -> None:
     x = normal(20, columns) * torch.logspace(-1, 2, 20)[:, None] + 0.1 * normal(20, 1, seed=9)
-    norm = nn.LayerNorm(columns, eps=eps).eval()
-    norm.weight.data, norm.bias.data = normal(columns, seed=1), normal(columns, seed=2)
+    norm = NormWeights(normal(columns, seed=1), normal(columns, seed=2), eps)
     expected = F.layer_norm(x.double(), (columns,), norm.weight.double(), norm.bias.double(), eps)
     if columns > 1:  # a single column is its own mean, and the rest of it is rounding
         close = {"rtol": 1e-5, "atol": 1e-5}
-        torch.testing.assert_close(normalise(x, norm).double(), expected, **close)
-    together = normalise(x, norm)
-    singles = [normalise(row[None], norm) for row in x]
+        torch.testing.assert_close(normalize(x, norm).double(), expected, **close)
+    together = normalize(x, norm)
+    singles = [normalize(row[None], norm) for row in x]
     assert same_bits(together, torch.cat(singles))
 
 
@@ -170,11 +178,11 @@ def test_a_sum_of_columns_is_their_sum(rows: int, columns: int, seed: int) -> No
 
 
 def test_nothing_here_follows_torch_s_default_dtype() -> None:
-    x, norm = normal(3, 100), nn.LayerNorm(100)
-    expected = normalise(x, norm), quantise_rows(x).scale, quantise_weight(x).scale
+    x, norm = normal(3, 100), NormWeights(torch.ones(100), torch.zeros(100), 1e-5)
+    expected = normalize(x, norm), quantize_rows(x).scale, quantize_weight(x).scale
     torch.set_default_dtype(torch.float64)
     try:
-        found = normalise(x, norm), quantise_rows(x).scale, quantise_weight(x).scale
+        found = normalize(x, norm), quantize_rows(x).scale, quantize_weight(x).scale
     finally:
         torch.set_default_dtype(torch.float32)
     assert all(map(torch.equal, found, expected))
@@ -193,8 +201,8 @@ def test_a_product_is_that_of_exact_integers(
     bits: int, rows: int, num_in: int, num_out: int, seed: int
 ) -> None:
     layer, x = random_linear(num_in, num_out, seed=seed), normal(rows, num_in, seed=seed)
-    weight = quantise_weight(layer.weight.detach(), bits)
-    product = Int8Product(weight, layer.bias.detach())(quantise_rows(x))
+    weight = quantize_weight(layer.weight.detach(), bits)
+    product = Int8Product(weight, layer.bias.detach())(quantize_rows(x))
     assert same_bits(product, exact_product(weight, layer.bias.detach(), x))
 
 
@@ -204,9 +212,9 @@ def test_a_product_is_that_of_exact_integers(
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_sums_are_exact(bits: int, num_in: int, sign: int) -> None:
     """255 × 127 twice is more than 16 bits hold: where a processor saturates, here it shows."""
-    weight = quantise_weight(normal(48, num_in).sign(), bits)
+    weight = quantize_weight(normal(48, num_in).sign(), bits)
     x = sign * torch.cat([weight.values[:20].sign().float(), torch.ones(1, num_in)])
-    product = Int8Product(weight, torch.zeros(48))(quantise_rows(x))
+    product = Int8Product(weight, torch.zeros(48))(quantize_rows(x))
     assert same_bits(product, exact_product(weight, torch.zeros(48), x))
     own_rows = product[:20, :20].diagonal().abs()
     torch.testing.assert_close(own_rows, torch.full((20,), float(num_in)), rtol=1e-6, atol=0)
@@ -216,46 +224,50 @@ def test_the_largest_sums_are_exact(bits: int, num_in: int, sign: int) -> None:
 def test_a_product_that_is_off_by_one_is_noticed(wrong: int) -> None:
     layer = random_linear(64, 40)
 
-    def multiply(_layer: nn.Module, x: Tensor) -> Tensor:
-        weight, stored = quantise_weight(layer.weight.detach()), quantise_rows(x)
+    def multiply(_layer: LinearWeights, x: Tensor) -> Tensor:
+        weight, stored = quantize_weight(layer.weight.detach()), quantize_rows(x)
         sums = (stored.values.double() - ZERO_POINT) @ weight.values.double().T
         sums[3, 5] += wrong
         return sums.float() * weight.scale * stored.scale + layer.bias.detach()
 
-    fault = _product_fault(layer, multiply, 8)
-    assert fault is not None
-    assert fault.startswith("product 64→40 is not exact")
+    difference = product_difference(layer, multiply, 8)
+    assert difference is not None
+    assert difference.startswith("product 64→40 is not exact")
 
 
 def test_a_product_in_sixteen_bits_is_noticed() -> None:
-    """What vpmaddubsw does: two neighbours are added, and what 16 bits cannot hold is cut."""
+    """As vpmaddubsw does: two adjacent products are added and saturate at 16 bits."""
     layer = random_linear(64, 40)
 
-    def multiply(_layer: nn.Module, x: Tensor) -> Tensor:
-        weight, stored = quantise_weight(layer.weight.detach()), quantise_rows(x)
+    def multiply(_layer: LinearWeights, x: Tensor) -> Tensor:
+        weight, stored = quantize_weight(layer.weight.detach()), quantize_rows(x)
         single = stored.values.double()[:, None] * weight.values.double()
         pairs = single.unflatten(2, (-1, 2)).sum(3).clamp(-(2**15), 2**15 - 1)
         sums = pairs.sum(2) - ZERO_POINT * weight.values.double().sum(1)
         return sums.float() * weight.scale * stored.scale + layer.bias.detach()
 
-    fault = _product_fault(layer, multiply, 8)
-    assert fault is not None
-    assert fault.endswith("it saturates")
+    difference = product_difference(layer, multiply, 8)
+    assert difference is not None
+    assert difference.endswith("it saturates")
 
 
 # ---------------------------------------------------------------------------------- whole blocks
 
 
+def int8_block(weights: BlockWeights, bits: int) -> Int8Block:
+    return Int8Block(weights, PackedAttention(weights.spec), bits)
+
+
 @with_onednn
 @each_bits
-@pytest.mark.parametrize("first_only", [False, True], ids=("full", "first"))
+@pytest.mark.parametrize("rows", Rows, ids=lambda rows: rows.name)
 @pytest.mark.parametrize("activation", ["gelu", "relu", "silu", "gelu_new"])
-def test_a_block_is_near_the_formula(bits: int, activation: str, first_only: bool) -> None:
+def test_a_block_is_near_the_formula(bits: int, activation: str, rows: Rows) -> None:
     """A block's numbers are of size 1 and more: 2 % is what rounding to 8 bits costs here."""
     layers, x = random_block(72, 40, 3, activation), normal(sum(LENGTHS), 72)
     with torch.no_grad():
-        found = compute(Int8Block(layers, bits), x, LENGTHS, first_only=first_only)
-        expected = formula(layers, x, LENGTHS, first_only=first_only)
+        found = compute(int8_block(layers, bits), x, LENGTHS, rows=rows)
+        expected = formula(layers, x, LENGTHS, rows=rows)
     error = (found - expected).square().mean().sqrt()
     assert error < (0.03 if bits == 8 else 0.05)
     assert found.dtype == torch.float32
@@ -263,19 +275,19 @@ def test_a_block_is_near_the_formula(bits: int, activation: str, first_only: boo
 
 @with_onednn
 @each_bits
-@pytest.mark.parametrize("first_only", [False, True], ids=("full", "first"))
+@pytest.mark.parametrize("rows", Rows, ids=lambda rows: rows.name)
 @pytest.mark.parametrize("shape", [(64, 128, 4), (40, 33, 5), (21, 33, 3), (64, 20, 1)])
-def test_a_sequence_has_the_same_bits_alone_and_in_company(
-    bits: int, shape: tuple[int, int, int], first_only: bool
+def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
+    bits: int, shape: tuple[int, int, int], rows: Rows
 ) -> None:
-    kernel, x = Int8Block(random_block(*shape), bits), normal(sum(LENGTHS), shape[0])
+    kernel, x = int8_block(random_block(*shape), bits), normal(sum(LENGTHS), shape[0])
     with torch.no_grad():
-        together = compute(kernel, x, LENGTHS, first_only=first_only)
+        together = compute(kernel, x, LENGTHS, rows=rows)
         for count in (1, 2):
             with threads(count):
-                again = compute(kernel, x, LENGTHS, first_only=first_only)
+                again = compute(kernel, x, LENGTHS, rows=rows)
                 assert same_bits(again, together)
-                assert same_bits(alone(kernel, x, LENGTHS, first_only=first_only), together)
+                assert same_bits(alone(kernel, x, LENGTHS, rows=rows), together)
 
 
 def one_scale_for_all(x: Tensor) -> StoredRows:
@@ -288,23 +300,20 @@ def one_scale_for_all(x: Tensor) -> StoredRows:
 @with_onednn
 def test_one_scale_for_a_whole_batch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The inverse of the test above."""
-    monkeypatch.setattr("isobatch.numerics.int8.quantise_rows", one_scale_for_all)
-    kernel, x = Int8Block(random_block(64, 128, 4), BITS[0]), normal(sum(LENGTHS), 64)
+    monkeypatch.setattr("isobatch.kernels.int8.quantize_rows", one_scale_for_all)
+    kernel, x = int8_block(random_block(64, 128, 4), BITS[0]), normal(sum(LENGTHS), 64)
     with torch.no_grad():
         assert not same_bits(compute(kernel, x, LENGTHS), alone(kernel, x, LENGTHS))
 
 
 @with_onednn
-def test_weights_that_a_checkpoint_holds_in_int8_are_multiplied_as_they_are() -> None:
-    layers = random_block(64, 128, 4)
-    x, borders, runs = normal(9, 64), borders_of((9,)), runs_of((9,))
+def test_int8_weights_of_a_checkpoint_give_the_bits_of_rounding_at_load() -> None:
+    layers, x = random_block(64, 128, 4), normal(9, 64)
+    tensors = layers.tensors | {
+        f"{name}.weight": quantize_weight(layer.weight) for name, layer in layers.linears.items()
+    }
+    stored = block_weights(layers.spec, tensors)
     with torch.no_grad():
-        expected = Int8Block(layers, BITS[0])(x, borders, runs, first_only=False)
-        for layer in layers.linears:
-            weight = quantise_weight(layer.weight)
-            layer.quantised = QuantisedWeight(weight.values, weight.scale)
-            layer.weight.fill_(torch.nan)
-        found = Int8Block(layers, BITS[0])(x, borders, runs, first_only=False)
-    if BITS[0] == 8:
-        assert same_bits(found, expected)
-    assert found.isfinite().all()
+        expected = compute(int8_block(layers, BITS[0]), x, (9,))
+        assert same_bits(compute(int8_block(stored, BITS[0]), x, (9,)), expected)
+    assert expected.isfinite().all()

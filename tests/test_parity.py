@@ -23,13 +23,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
+from isobatch.batching.packed import pack, unpad
 from isobatch.checkpoint import hub_name
-from isobatch.core import Encoding
-from isobatch.model import SequenceClassifier, read_model, read_packed_model, settle_plain
-from isobatch.numerics import activation_named
-from isobatch.numerics.activations import _BY_NAME
-from isobatch.numerics.compiled import PlainBlock, why_not
-from isobatch.packed import pack, unpad
+from isobatch.kernels import activation_named
+from isobatch.kernels.activations import _BY_NAME
+from isobatch.kernels.compiled import PlainBlock, unavailable
+from isobatch.model import SequenceClassifier, read_model, read_packed_model, select_kernels
+from isobatch.types import Encoding
 
 LENGTHS = (2, 3, 5, 5, 8, 17, 17, 64, 129, 300, 511, 512)
 COMPILED = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
@@ -57,7 +57,7 @@ def models_of(tiny_folder: TinyFolder) -> ModelsOf:
     def both(tiny: Tiny) -> Models:
         if tiny not in made:
             ours = read_model(tiny_folder(tiny))
-            settle_plain(ours)
+            select_kernels(ours)
             made[tiny] = ours, reference_model(tiny_folder(tiny))
         return made[tiny]
 
@@ -108,7 +108,7 @@ def test_packed_texts_have_the_logits_of_transformers(
     torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
 
 
-@pytest.mark.skipif(why_not("fp32") is not None, reason=f"compiled: {why_not('fp32')}")
+@pytest.mark.skipif(unavailable("fp32") is not None, reason=f"compiled: {unavailable('fp32')}")
 def test_one_of_the_shapes_is_computed_by_compiled_blocks(models_of: ModelsOf) -> None:
     """The control: without it the tests here would compare nothing compiled."""
     kernels = [models_of(Tiny("bert", **shape))[0].blocks[0].kernel for shape in SHAPES]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobatch.core import Batch
+from isobatch.batching.plan import plan_batches
 from isobatch.errors import OptionError
-from isobatch.plan import plan_batches
+from isobatch.types import Batch
 
 lengths_lists = st.lists(st.integers(1, 600), max_size=80)
 budgets = st.integers(1, 2000)

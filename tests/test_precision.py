@@ -9,17 +9,24 @@ import pytest
 import torch
 
 from isobatch import Classifier, agreement, precision
-from isobatch.agreement import compare_precisions, save_agreements
-from isobatch.checkpoint import Agreement, bundled_folder, read_agreements, write_agreements
-from isobatch.checkpoint.accuracy import RECORD
-from isobatch.core import Precision
+from isobatch.checkpoint import bundled_folder
 from isobatch.errors import CheckpointError, InputError, OptionError
-from isobatch.numerics import block_proof
-from isobatch.precision import MIN_TEXTS, choose_precision
+from isobatch.kernels import compiled, selection
+from isobatch.precision import (
+    MIN_TEXTS,
+    RECORD,
+    PrecisionAgreement,
+    choose_precision,
+    compare_precisions,
+    read_agreements,
+    save_agreements,
+    write_agreements,
+)
+from isobatch.types import Precision
 
 CPU = torch.device("cpu")
-GOOD = Agreement(num_texts=500, label_agreement=0.995, largest_logit_difference=0.1)
-POOR = Agreement(num_texts=500, label_agreement=0.98, largest_logit_difference=0.9)
+GOOD = PrecisionAgreement(num_texts=500, label_agreement=0.995, largest_logit_difference=0.1)
+POOR = PrecisionAgreement(num_texts=500, label_agreement=0.98, largest_logit_difference=0.9)
 TEXTS = ["Today is a nice day!", "But what about tomorrow? Im not sure.", "dull", ""]
 
 
@@ -34,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def all_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Choosing is tested as on a machine that computes every precision."""
-    monkeypatch.setattr(precision, "offered_precisions", lambda _device: ("fp32", "bf16", "int8"))
+    monkeypatch.setattr(precision, "supported_precisions", lambda _device: ("fp32", "bf16", "int8"))
     monkeypatch.setattr(precision, "has_exact_int8", lambda: True)
 
 
@@ -76,7 +83,7 @@ def test_auto_leaves_out_what_came_out_poor(folder: Path) -> None:
 
 
 def test_auto_leaves_out_what_was_shown_on_few_texts(folder: Path) -> None:
-    few = Agreement(MIN_TEXTS - 1, 1.0, 0.0)
+    few = PrecisionAgreement(MIN_TEXTS - 1, 1.0, 0.0)
     write_agreements(folder, {"int8": few})
     name, reason = chosen(folder)
     assert name == "fp32"
@@ -98,7 +105,7 @@ def test_a_record_of_other_weights_counts_as_none(folder: Path) -> None:
 def test_auto_leaves_out_what_the_machine_cannot_compute(
     folder: Path, offered: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "offered_precisions", lambda _device: offered)
+    monkeypatch.setattr(precision, "supported_precisions", lambda _device: offered)
     write_agreements(folder, {"bf16": GOOD, "int8": GOOD})
     name, reason = chosen(folder)
     assert name == offered[-1]
@@ -116,15 +123,15 @@ def test_auto_leaves_out_int8_where_it_would_need_other_weights(
 
 
 def test_exactness_is_found_out_and_not_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_proof.compiled, "why_not", lambda _precision: "planted")
-    honest = block_proof._multiply_torch
+    monkeypatch.setattr(compiled, "unavailable", lambda _precision: "planted")
+    honest = selection.multiply
 
     def saturating(*arguments: object, **options: int) -> torch.Tensor:
         product = honest(*arguments, **options)  # type: ignore[arg-type]
         return product.clamp(max=float(product.max()) * 0.9)
 
-    monkeypatch.setattr(block_proof, "_multiply_torch", saturating)
-    assert not block_proof.has_exact_int8()
+    monkeypatch.setattr(selection, "multiply", saturating)
+    assert not selection.has_exact_int8()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +171,7 @@ def test_the_bundled_model_has_a_record_and_auto_goes_by_it() -> None:
 def test_precisions_are_compared_with_fp32_on_the_same_texts() -> None:
     results = compare_precisions(None, TEXTS)
     assert results[0].precision == "fp32"
-    assert results[0].agreement == Agreement(len(TEXTS), 1.0, 0.0)
+    assert results[0].agreement == PrecisionAgreement(len(TEXTS), 1.0, 0.0)
     fp32 = Classifier.from_pretrained().logits(TEXTS)
     for result in results[1:]:
         logits = Classifier.from_pretrained(precision=result.precision).logits(TEXTS)

@@ -16,8 +16,9 @@ from tokenizer_folders import write_wordpiece_folder
 
 from isobatch import Classifier, Prediction, predictor
 from isobatch.checkpoint import bundled_folder
-from isobatch.core import Encoding, predict
 from isobatch.errors import InputError, IsobatchError, OptionError, TooLongError
+from isobatch.tasks.classification import make_prediction
+from isobatch.types import Encoding
 
 NICE = "Today is a nice day!"
 
@@ -71,7 +72,7 @@ def test_lists_and_other_iterables_are_answered_in_order(classifier: Classifier)
     expected = [classifier(text) for text in texts]
     assert classifier(texts) == expected
     assert classifier(iter(texts)) == expected
-    assert list(classifier.stream(iter(texts))) == expected
+    assert list(classifier.predict_stream(iter(texts))) == expected
     assert [p.logits for p in expected] == [tuple(row) for row in classifier.logits(texts).tolist()]
 
 
@@ -86,7 +87,7 @@ def test_pairs_are_tuples(classifier: Classifier) -> None:
 
 def test_nothing_asked_is_nothing_answered(classifier: Classifier) -> None:
     assert classifier([]) == []
-    assert list(classifier.stream([])) == []
+    assert list(classifier.predict_stream([])) == []
     assert classifier.logits([]).shape == (0, 2)
     assert classifier.logits([]).dtype == np.float32
 
@@ -156,7 +157,7 @@ def test_stream_reads_a_window_ahead_and_no_further(
     monkeypatch.setattr(predictor, "WINDOW_TEXTS", 8)
     asked = itertools.count()
     endless: Iterator[str] = (f"text {next(asked)}" for _ in itertools.repeat(None))
-    answers = list(itertools.islice(classifier.stream(endless), 20))
+    answers = list(itertools.islice(classifier.predict_stream(endless), 20))
     assert next(asked) == 24
     assert answers == classifier([f"text {number}" for number in range(20)])
 
@@ -165,7 +166,7 @@ def test_stream_names_the_index_in_the_whole_stream(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
-    answers = classifier.stream(["a"] * 9 + [None])  # type: ignore[list-item]
+    answers = classifier.predict_stream(["a"] * 9 + [None])  # type: ignore[list-item]
     assert len(list(itertools.islice(answers, 8))) == 8
     with pytest.raises(InputError, match=r"^text 9: "):
         next(answers)
@@ -238,7 +239,7 @@ def test_scores_follow_the_problem_type(
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_scores_never_overflow(activation: str) -> None:
-    answer = predict([-1e30, 1e30, 0.0], ["a", "b", "c"], activation, Encoding([1], [0]))  # type: ignore[arg-type]
+    answer = make_prediction([-1e30, 1e30, 0.0], ["a", "b", "c"], activation, Encoding([1], [0]))  # type: ignore[arg-type]
     assert answer.label == "b"
     assert all(0.0 <= score <= 1.0 for score in answer.scores.values())
 

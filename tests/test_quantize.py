@@ -15,8 +15,8 @@ from tokenizer_folders import write_bpe_folder, write_wordpiece_folder
 from torch import Tensor
 
 from isobatch import AutoModelForSequenceClassification, Classifier, quantize
+from isobatch.batching.packed import pack
 from isobatch.checkpoint import bundled_folder, parse_config, read_config
-from isobatch.core import Encoding, Precision
 from isobatch.errors import (
     CheckpointError,
     IsobatchError,
@@ -24,10 +24,10 @@ from isobatch.errors import (
     TensorMismatchError,
     UnsupportedModelError,
 )
+from isobatch.kernels import compiled, quantize_weight, supported_precisions
 from isobatch.model import SequenceClassifier, read_model, read_packed_model
-from isobatch.numerics import compiled, offered_precisions, quantise_weight
-from isobatch.packed import pack
 from isobatch.quantize import quantize_checkpoint
+from isobatch.types import Encoding, Precision
 
 CPU = torch.device("cpu")
 LENGTHS = (2, 3, 5, 5, 17, 64, 129, 300)
@@ -134,7 +134,7 @@ def test_values_and_scales_are_those_of_int8_and_the_rest_is_as_it_was(
     assert after.keys() == before.keys() | {f"{name}_scale" for name in narrow}
     for name, tensor in before.items():
         if name in narrow:
-            expected = quantise_weight(tensor)
+            expected = quantize_weight(tensor)
             assert torch.equal(after[name], expected.values), name
             assert torch.equal(after[f"{name}_scale"], expected.scale[:, None]), name
         else:
@@ -254,7 +254,7 @@ def test_every_other_way_of_reading_gets_values_times_scale(
     ids, mask = pad_right(rows, tiny.pad_token_id)
     expected = model(ids, mask).logits
     assert torch.equal(logits_of(model_of(out, "fp32"), rows, tiny), expected)
-    if "bf16" in offered_precisions(CPU):
+    if "bf16" in supported_precisions(CPU):
         narrow = logits_of(model_of(out, "bf16"), rows, tiny)
         torch.testing.assert_close(narrow, expected, rtol=0, atol=0.3)
 
@@ -263,7 +263,7 @@ def test_a_widened_model_is_saved_as_a_plain_checkpoint(quantised: Path, tmp_pat
     widened = AutoModelForSequenceClassification.from_pretrained(quantised)
     assert not hasattr(widened.config, "quantization_config")
     widened.save_pretrained(tmp_path / "plain")
-    assert not read_config(tmp_path / "plain").quantised
+    assert not read_config(tmp_path / "plain").quantized
     saved = dict(
         AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").named_parameters()
     )
@@ -314,7 +314,7 @@ def test_int8_is_read_wherever_another_tool_puts_it(quantised: Path) -> None:
 
     def change(tensors: Tensors) -> None:
         for name in ("classifier.weight", "bert.pooler.dense.weight"):
-            rounded = quantise_weight(tensors[name])
+            rounded = quantize_weight(tensors[name])
             tensors[name], tensors[f"{name}_scale"] = rounded.values, rounded.scale[:, None]
         tensors[OUTPUT] = tensors[OUTPUT].float() * tensors.pop(f"{OUTPUT}_scale")
 
@@ -377,7 +377,7 @@ def test_an_empty_folder_and_missing_parents_are_fine(
     (tmp_path / "empty").mkdir()
     for out in (tmp_path / "empty", tmp_path / "new/one"):
         quantize_checkpoint(tiny_folder(Tiny("bert")), out)
-        assert read_config(out).quantised
+        assert read_config(out).quantized
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
 
 
@@ -568,7 +568,7 @@ AS_THE_LIBRARY_WRITES_IT = {
 
 def announced(section: object) -> bool:
     config = {"model_type": "bert", "quantization_config": section}
-    return parse_config(config).quantised
+    return parse_config(config).quantized
 
 
 def changed(path: Iterable[str], value: object) -> dict[str, Any]:

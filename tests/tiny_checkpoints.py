@@ -52,7 +52,7 @@ class Tiny:
 
     @property
     def padding_idx(self) -> int | None:
-        """As `isobatch.packed` takes it."""
+        """As `isobatch.batching.packed` takes it."""
         return self.pad_token_id if self.model_type in COUNTED_FROM_PADDING else None
 
     @property

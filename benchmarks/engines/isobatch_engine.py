@@ -29,7 +29,7 @@ class IsobatchEngine:
 
     def stream(self, texts: Iterable[str]) -> Iterator[int]:
         """Classify texts as they come; yield the number of tokens of each."""
-        return (prediction.num_tokens for prediction in self._classifier.stream(texts))
+        return (prediction.num_tokens for prediction in self._classifier.predict_stream(texts))
 
 
 def load(setup: Setup) -> IsobatchEngine:

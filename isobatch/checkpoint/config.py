@@ -1,7 +1,7 @@
-"""ModelConfig: what config.json says, in our own words; the only place that reads its keys.
+"""ModelConfig: what config.json says of the model, under one set of names for all families.
 
-It knows no tensors and no tokenizer. Invariant: a setting that would change the answer and is not
-implemented is refused here, never ignored.
+Invariant: a setting that would change the answer and is not implemented is rejected here, never
+ignored.
 """
 
 import math
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal, cast
 
 from isobatch.checkpoint.families import Family, family_of
-from isobatch.checkpoint.quantised import announces_int8
-from isobatch.core import Activation
+from isobatch.checkpoint.json_files import read_json
+from isobatch.checkpoint.quantized import announces_int8
 from isobatch.errors import CheckpointError, UnsupportedModelError
-from isobatch.files import read_json
+from isobatch.specification import BlockSpec, PositionRule
+from isobatch.types import ScoreActivation
 
 ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -22,7 +23,7 @@ PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_class
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """Sizes and kinds of the encoder; `num_positions` are rows of its position table."""
+    """Sizes and kinds of the encoder; `num_positions` counts the rows of its position table."""
 
     vocab_size: int
     embedding_size: int
@@ -35,17 +36,28 @@ class EncoderConfig:
     num_positions: int
     type_vocab_size: int
     pad_token_id: int | None
-    padding_idx: int | None
+    positions: PositionRule
 
     @property
     def max_tokens(self) -> int:
-        """Longest sequence: RoBERTa's family loses the positions up to its padding_idx."""
-        return self.num_positions - (0 if self.padding_idx is None else self.padding_idx + 1)
+        """Longest sequence: RoBERTa models reserve the first padding_idx + 1 positions."""
+        return self.num_positions - self.positions.first
+
+    @property
+    def block(self) -> BlockSpec:
+        """The specification of each of its layers."""
+        return BlockSpec(
+            hidden_size=self.hidden_size,
+            num_heads=self.num_heads,
+            intermediate_size=self.intermediate_size,
+            activation=self.hidden_act,
+            norm_eps=self.layer_norm_eps,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """The classification head: its hidden activation, its labels, and how scores are made."""
+    """The classification head: its hidden activation, its labels, and how scores are computed."""
 
     activation: str
     labels: tuple[str, ...]
@@ -56,8 +68,8 @@ class HeadConfig:
         return len(self.labels)
 
     @property
-    def score_activation(self) -> Activation:
-        """As transformers' text-classification pipeline chooses it."""
+    def score_activation(self) -> ScoreActivation:
+        """The activation that transformers' text-classification pipeline chooses."""
         if self.problem_type == "regression":
             return "none"
         if self.problem_type == "multi_label_classification" or self.num_labels == 1:
@@ -67,7 +79,7 @@ class HeadConfig:
 
 @dataclass(frozen=True, slots=True)
 class Dropouts:
-    """Probabilities in training; none of them has a part in inference."""
+    """Dropout probabilities, used in training only."""
 
     hidden: float
     attention: float
@@ -79,43 +91,43 @@ class Dropouts:
 class ModelConfig:
     """Everything that is needed to build the model of one checkpoint.
 
-    quantised: its file holds int8 weights, each with its scale.
+    quantized: its file holds int8 weights, each with its scale.
     """
 
     family: Family
     encoder: EncoderConfig
     head: HeadConfig
     dropout: Dropouts
-    quantised: bool = False
+    quantized: bool = False
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """Read config.json in `folder`. CheckpointError if it is missing, torn or not implemented."""
+    """Read config.json in `folder`. Raises CheckpointError if it is missing or not supported."""
     return parse_config(read_json(folder / "config.json"))
 
 
 def parse_config(raw: Mapping[str, object]) -> ModelConfig:
     """Translate the content of a config.json."""
     family = family_of(raw.get("model_type"))
-    _refuse_unimplemented(raw)
+    _reject_unsupported(raw)
     return ModelConfig(
         family,
         _encoder(family, raw),
         _head(family, raw),
         _dropouts(family, raw),
-        quantised=announces_int8(raw.get("quantization_config")),
+        quantized=announces_int8(raw.get("quantization_config")),
     )
 
 
-def _refuse_unimplemented(raw: Mapping[str, object]) -> None:
+def _reject_unsupported(raw: Mapping[str, object]) -> None:
     if raw.get("is_decoder"):
         raise UnsupportedModelError(
-            "config.json: is_decoder is true; only encoders are implemented"
+            "config.json: is_decoder is true, but only encoders are supported"
         )
     kind = raw.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise UnsupportedModelError(
-            f"config.json: position_embedding_type {kind!r} is not implemented, only 'absolute'"
+            f"config.json: position_embedding_type {kind!r} is not supported, only 'absolute'"
         )
 
 
@@ -126,14 +138,14 @@ def _encoder(family: Family, raw: Mapping[str, object]) -> EncoderConfig:
         raise CheckpointError(
             f"config.json: hidden_size {hidden_size} is not a multiple of the {num_heads} heads"
         )
-    factorised = "embedding_size" in family.config_keys
-    typed = "type_vocab_size" in family.config_keys
     pad_token_id = _value(family, raw, "pad_token_id")
     if family.positions_from_padding and not isinstance(pad_token_id, int):
-        raise CheckpointError("config.json: pad_token_id is missing; positions are counted from it")
+        raise CheckpointError(
+            "config.json: pad_token_id is missing, and positions are counted from it"
+        )
     return EncoderConfig(
         vocab_size=_integer(family, raw, "vocab_size"),
-        embedding_size=_integer(family, raw, "embedding_size") if factorised else hidden_size,
+        embedding_size=_integer(family, raw, "embedding_size"),
         hidden_size=hidden_size,
         num_layers=_integer(family, raw, "num_layers"),
         num_heads=num_heads,
@@ -141,9 +153,11 @@ def _encoder(family: Family, raw: Mapping[str, object]) -> EncoderConfig:
         hidden_act=str(_value(family, raw, "hidden_act")),
         layer_norm_eps=_layer_norm_eps(family, raw),
         num_positions=_integer(family, raw, "num_positions"),
-        type_vocab_size=_integer(family, raw, "type_vocab_size") if typed else 0,
+        type_vocab_size=_integer(family, raw, "type_vocab_size"),
         pad_token_id=cast("int | None", pad_token_id),
-        padding_idx=cast("int", pad_token_id) if family.positions_from_padding else None,
+        positions=PositionRule(
+            cast("int", pad_token_id) if family.positions_from_padding else None
+        ),
     )
 
 
@@ -169,7 +183,7 @@ def _labels(raw: Mapping[str, object]) -> tuple[str, ...]:
         by_id = {int(key): str(label) for key, label in id2label.items()}
     except ValueError as error:
         raise CheckpointError(
-            f"config.json: id2label has a key that is no number: {error}"
+            f"config.json: id2label has a key that is not a number: {error}"
         ) from None
     if sorted(by_id) != list(range(len(by_id))):
         raise CheckpointError(
@@ -188,35 +202,37 @@ def _num_labels(raw: Mapping[str, object]) -> int:
 
 
 def _dropouts(family: Family, raw: Mapping[str, object]) -> Dropouts:
-    hidden = _probability(family, raw, "hidden", 0.0)
+    hidden = _probability(family, raw, "dropout.hidden", 0.0)
     return Dropouts(
         hidden=hidden,
-        attention=_probability(family, raw, "attention", 0.0),
-        attention_output=_probability(family, raw, "attention_output", 0.0),
-        classifier=_probability(family, raw, "classifier", hidden),
+        attention=_probability(family, raw, "dropout.attention", 0.0),
+        attention_output=_probability(family, raw, "dropout.attention_output", 0.0),
+        classifier=_probability(family, raw, "dropout.classifier", hidden),
     )
 
 
-def _probability(family: Family, raw: Mapping[str, object], name: str, otherwise: float) -> float:
-    """A dropout; `otherwise` where the family has none of that name or the file says null."""
-    if f"dropout.{name}" not in family.config_keys:
-        return otherwise
-    value = _value(family, raw, f"dropout.{name}")
+def _probability(family: Family, raw: Mapping[str, object], name: str, default: float) -> float:
+    """Read a dropout; `default` where the file says null."""
+    value = _value(family, raw, name)
     if value is None:
-        return otherwise
+        return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        key = family.config_keys[f"dropout.{name}"][0]
+        key = family.config_keys[name][0]
         raise CheckpointError(f"config.json: {key} must be between 0 and 1, got {value!r}")
     return float(value)
 
 
 def _value(family: Family, raw: Mapping[str, object], name: str) -> object:
+    if name in family.fixed:
+        return family.fixed[name]
     key, default = family.config_keys[name]
     return raw.get(key, default)
 
 
 def _integer(family: Family, raw: Mapping[str, object], name: str) -> int:
     value = _value(family, raw, name)
+    if name in family.fixed:
+        return cast("int", value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         key = family.config_keys[name][0]
         raise CheckpointError(f"config.json: {key} must be a positive integer, got {value!r}")
@@ -224,9 +240,6 @@ def _integer(family: Family, raw: Mapping[str, object], name: str) -> int:
 
 
 def _layer_norm_eps(family: Family, raw: Mapping[str, object]) -> float:
-    """DistilBERT has no such key: transformers writes 1e-12 into its layers."""
-    if "layer_norm_eps" not in family.config_keys:
-        return 1e-12
     value = _value(family, raw, "layer_norm_eps")
     if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise CheckpointError(f"config.json: layer_norm_eps must be a small number, got {value!r}")

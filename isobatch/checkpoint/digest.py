@@ -1,6 +1,6 @@
-"""Digests of a checkpoint's files: of its weights, and of all that an answer can depend on.
+"""Digests of a checkpoint's files: of its weights, and of all that a prediction can depend on.
 
-It knows files and not what they mean. Invariant: equal digests, equal answers on one machine.
+Invariant: equal digests mean equal predictions on one machine.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from isobatch.checkpoint.weights import weight_files
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over the files that the weights in `folder` are read from, in their order."""
+    """Compute SHA-256 over the files that the weights in `folder` are read from, in their order."""
     return _digest(weight_files(folder))
 
 
 def checkpoint_digest(folder: Path) -> str:
-    """SHA-256 over configuration, tokenizer and weights of the checkpoint in `folder`."""
+    """Compute SHA-256 over configuration, tokenizer and weights of the checkpoint in `folder`."""
     others = [folder / name for name in ("config.json", *TOKENIZER_FILES)]
     return _digest([*(path for path in others if path.is_file()), *weight_files(folder)])
 

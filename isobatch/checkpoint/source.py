@@ -1,7 +1,6 @@
-"""From what a user names (nothing, a folder, a hub id) to a folder on disk.
+"""Locate a checkpoint: the bundled model, a folder, or a hub id, which is downloaded.
 
-It knows the hub's client, and nothing of what the files hold. Invariant: only the files that a
-checkpoint needs are asked for, and never a pickle.
+Invariant: only the files that a checkpoint needs are downloaded, and never a pickle.
 """
 
 from pathlib import Path
@@ -16,7 +15,7 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
-"""Everything that a tokenizer is read from; no checkpoint has all of them."""
+"""All files that a tokenizer is read from; no checkpoint has all of them."""
 
 _WANTED = (
     "config.json",
@@ -28,18 +27,18 @@ _WANTED = (
 """None begins with *, which would match in sub-folders too."""
 
 _HUB_SECONDS = 5.0
-"""How long the hub may take to answer at all; a download may take as long as it takes."""
+"""Timeout for the metadata request; downloads have none."""
 
 
 def bundled_folder() -> Path:
-    """The checkpoint that comes with the package: sentiment of English sentences."""
+    """Return the folder of the bundled checkpoint: sentiment of English sentences."""
     return Path(__file__).parent.parent / "bundled" / "sst2-minilm"
 
 
 def locate_checkpoint(path: str | Path | None = None, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: the bundled one for None, a folder, or a hub id's snapshot.
+    """Return a checkpoint's folder: the bundled one for None, a folder, or a hub id's snapshot.
 
-    An existing folder wins over a hub id of the same name. CheckpointError says what was tried.
+    An existing folder takes precedence over a hub id of the same name. Raises CheckpointError.
     """
     if path is None:
         return bundled_folder()
@@ -47,7 +46,7 @@ def locate_checkpoint(path: str | Path | None = None, revision: str | None = Non
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise CheckpointError(f"{path}: is a file; name the folder that holds it")
+        raise CheckpointError(f"{path}: is a file. Name the folder that contains it")
     return _from_hub(str(path), revision)
 
 
@@ -57,19 +56,21 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        # snapshot_download itself would wait without end for a hub that is silent.
+        # snapshot_download itself has no timeout for a hub that does not respond.
         HfApi().model_info(name, revision=revision or "main", timeout=_HUB_SECONDS)
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
     except HFValidationError:
         raise CheckpointError(f"{name}: no such folder, and not the id of a hub model") from None
     except HfHubHTTPError as error:
-        raise CheckpointError(f"{name}: no such folder, and the hub refused it: {error}") from error
+        raise CheckpointError(
+            f"{name}: no such folder, and the hub rejected it: {error}"
+        ) from error
     except Exception as error:  # noqa: BLE001 - the errors of whichever HTTP library the client uses
         return _from_cache(name, revision, error)
 
 
 def _from_cache(name: str, revision: str | None, cause: Exception) -> Path:
-    """What was downloaded before, where the hub is out of reach."""
+    """Fall back to an earlier download where the hub is unreachable."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -81,6 +82,6 @@ def _from_cache(name: str, revision: str | None, cause: Exception) -> Path:
         )
     except LocalEntryNotFoundError:
         raise CheckpointError(
-            f"{name}: no such folder, and the hub is out of reach "
-            f"({type(cause).__name__}: {cause}); give the path of a downloaded folder instead"
+            f"{name}: no such folder, and the hub is unreachable "
+            f"({type(cause).__name__}: {cause}). Pass the path of a downloaded folder instead"
         ) from cause

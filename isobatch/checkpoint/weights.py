@@ -1,7 +1,7 @@
 """The tensors of a checkpoint folder under our names, checked strictly in both directions.
 
-Safetensors only: a pickle can run code while it is loaded. It knows names and files, not modules.
-Invariant: what is yielded is exactly what was expected, in float32 or in int8 with its scale.
+Safetensors only: a pickle can run code while it is loaded. Invariant: the tensors that are read are
+exactly the expected ones, in float32 or in int8 with a scale.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from isobatch.checkpoint.config import ModelConfig
 from isobatch.checkpoint.families import Family
-from isobatch.checkpoint.quantised import (
-    QuantisedTensor,
+from isobatch.checkpoint.json_files import read_json
+from isobatch.checkpoint.quantized import (
+    QuantizedTensor,
     check_announcement,
     join_scale,
     scale_name,
 )
 from isobatch.errors import CheckpointError, MissingHeadError, TensorMismatchError
-from isobatch.files import read_json
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "tf_model.h5")
@@ -31,7 +31,7 @@ _SHOWN = 12
 
 
 def hub_name(family: Family, name: str) -> str:
-    """Hugging Face's name of our tensor `name`, e.g. "blocks.3.up.weight"."""
+    """Translate our tensor `name`, e.g. "blocks.3.up.weight", into Hugging Face's."""
     prefix, _, kind = name.rpartition(".")
     parts = prefix.split(".")
     layer = parts[1] if parts[0] == "blocks" else ""
@@ -45,25 +45,25 @@ def hub_name(family: Family, name: str) -> str:
 def read_tensors(
     folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
 ) -> Iterator[tuple[str, Tensor]]:
-    """As `read_stored_tensors`, but float32 throughout: what is int8 in the file is widened."""
+    """As `read_stored_tensors`, but float32 throughout: int8 tensors are widened."""
     for name, tensor in read_stored_tensors(folder, config, shapes):
-        yield name, tensor.dequantised() if isinstance(tensor, QuantisedTensor) else tensor
+        yield name, tensor.dequantize() if isinstance(tensor, QuantizedTensor) else tensor
 
 
 def read_stored_tensors(
     folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
-) -> Iterator[tuple[str, Tensor | QuantisedTensor]]:
+) -> Iterator[tuple[str, Tensor | QuantizedTensor]]:
     """Read the tensors named in `shapes` (our names) from `folder`, one by one.
 
     As float32, or as int8 where the file has that. A tensor may be a view of the file, which stays
-    mapped as long as the tensor lives: copy what is to be kept.
-    MissingHeadError if only the classification head is absent, TensorMismatchError for any other
-    missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
+    mapped as long as the tensor lives: copy it to keep it.
+    Raises MissingHeadError if only the classification head is missing, TensorMismatchError for any
+    other missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
     """
     located = _locate_tensors(folder)
     wanted = {hub_name(config.family, name): name for name in shapes}
     scales = {scale_name(theirs) for theirs in wanted} & located.keys()
-    check_announcement(folder, announced=config.quantised, scales=scales)
+    check_announcement(folder, announced=config.quantized, scales=scales)
     _compare_names(folder, config.family, set(wanted), located.keys() - scales)
     for theirs, ours in wanted.items():
         yield ours, _read_tensor(*located[theirs], shapes[ours], located.get(scale_name(theirs)))
@@ -72,17 +72,17 @@ def read_stored_tensors(
 def write_tensors(
     folder: Path,
     family: Family,
-    tensors: Mapping[str, Tensor | QuantisedTensor],
+    tensors: Mapping[str, Tensor | QuantizedTensor],
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write `tensors` (our names) to model.safetensors in `folder`, under Hugging Face's names.
 
-    Plain ones as `dtype`. CheckpointError if the file cannot be written.
+    Float tensors as `dtype`. Raises CheckpointError if the file cannot be written.
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         theirs = hub_name(family, name)
-        if isinstance(tensor, QuantisedTensor):
+        if isinstance(tensor, QuantizedTensor):
             renamed[theirs] = tensor.values.contiguous()
             renamed[scale_name(theirs)] = tensor.scale[:, None].contiguous()
         else:
@@ -97,22 +97,21 @@ def write_tensors(
     except (SafetensorError, OSError) as error:
         partial.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{folder / _SINGLE}: cannot be written: {error}; is there room on the disk, and may "
-            "you write there?"
+            f"{folder / _SINGLE}: cannot be written: {error}. Check disk space and permissions"
         ) from error
 
 
 def _locate_tensors(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Every tensor's name in today's spelling; the file that holds it, and its name there."""
+    """Map every tensor's name, in today's spelling, to its file and its name there."""
     files = weight_files(folder)
     located = {_modern(name): (path, name) for path in files for name in _names_in(path)}
     if not located:
-        raise CheckpointError(f"{folder}: its safetensors hold no tensor")
+        raise CheckpointError(f"{folder}: its safetensors files contain no tensors")
     return located
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of `folder`: one file, or the shards of its index."""
+    """List the safetensors files of `folder`: one file, or the shards of its index."""
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
     if (folder / _INDEX).is_file():
@@ -120,11 +119,11 @@ def weight_files(folder: Path) -> list[Path]:
     pickles = [name for name in _PICKLES if (folder / name).exists()]
     if pickles:
         raise CheckpointError(
-            f"{folder}: has only {pickles[0]}, and a pickle is never loaded; convert it once with "
+            f"{folder}: has only {pickles[0]}, and pickles are never loaded. Convert it once with "
             "transformers: AutoModelForSequenceClassification.from_pretrained(folder)"
             ".save_pretrained(new_folder)"
         )
-    raise CheckpointError(f"{folder}: holds neither {_SINGLE} nor {_INDEX}")
+    raise CheckpointError(f"{folder}: contains neither {_SINGLE} nor {_INDEX}")
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -134,12 +133,12 @@ def _shards(folder: Path) -> list[Path]:
     shards = sorted({folder / str(name) for name in weight_map.values()})
     if missing := [path.name for path in shards if not path.is_file()]:
         raise CheckpointError(
-            f"{folder}: {_INDEX} names shards that are not there: {_list(missing)}"
+            f"{folder}: {_INDEX} names shards that do not exist: {_list(missing)}"
         )
     held = {name for path in shards for name in _names_in(path)}
     if lost := sorted(set(weight_map) - held):
         raise TensorMismatchError(
-            f"{folder}: no shard holds these tensors of {_INDEX}: {_list(lost)}"
+            f"{folder}: no shard contains these tensors of {_INDEX}: {_list(lost)}"
         )
     return shards
 
@@ -150,12 +149,12 @@ def _names_in(path: Path) -> list[str]:
             return list(file.keys())
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({error}); copy or download it again"
+            f"{path}: truncated or not a safetensors file ({error}). Copy or download it again"
         ) from error
 
 
 def _modern(name: str) -> str:
-    """TensorFlow's names of a layer norm, which old BERT files still carry."""
+    """Translate TensorFlow's names of a layer norm, which old BERT files still have."""
     if name.endswith("LayerNorm.gamma"):
         return name.removesuffix("gamma") + "weight"
     if name.endswith("LayerNorm.beta"):
@@ -174,8 +173,8 @@ def _compare_names(folder: Path, family: Family, wanted: set[str], found: set[st
     if head and missing and head <= missing:
         raise MissingHeadError(
             f"{folder}: no sequence-classification head for model_type {family.model_type!r}: "
-            f"{_list(sorted(head))} are missing. It is an encoder without a task, or with another "
-            "one; fine-tune it, or name a checkpoint saved by a ...ForSequenceClassification class"
+            f"missing {_list(sorted(head))}. It is an encoder without a task, or with another one. "
+            "Fine-tune it, or name a checkpoint saved by a ...ForSequenceClassification class"
         )
     if missing or unexpected:
         complaints = [f"{folder}: the tensors are not those of a {family.model_type} classifier"]
@@ -185,17 +184,17 @@ def _compare_names(folder: Path, family: Family, wanted: set[str], found: set[st
 
 
 def _head_prefixes(family: Family) -> tuple[str, ...]:
-    """Prefixes of the head proper; BERT's pooler belongs to its pre-trained encoder."""
+    """List the prefixes of the head itself; BERT's pooler belongs to its pre-trained encoder."""
     return tuple(f"{name}." for name in family.head.values() if not name.startswith(family.prefix))
 
 
 def _read_tensor(
     path: Path, name: str, shape: torch.Size, scale: tuple[Path, str] | None
-) -> Tensor | QuantisedTensor:
+) -> Tensor | QuantizedTensor:
     tensor = _load(path, name)
     if tensor.shape != shape:
         raise TensorMismatchError(
-            f"{path}: {name} has shape {list(tensor.shape)}, but config.json asks for {list(shape)}"
+            f"{path}: {name} has shape {list(tensor.shape)}, but config.json implies {list(shape)}"
         )
     if scale is not None:
         return join_scale(f"{path}: {name}", tensor, _load(*scale))
@@ -203,7 +202,7 @@ def _read_tensor(
 
 
 def _load(path: Path, name: str) -> Tensor:
-    """One tensor, from a mapping of its own.
+    """Read one tensor from a mapping of its own.
 
     A mapping that stays open keeps every page that was read in memory, next to the packed weights:
     for a DistilBERT in fp32 that was 260 MB more at the peak.
@@ -216,13 +215,13 @@ def _load(path: Path, name: str) -> Tensor:
 def _as_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
     if tensor.dtype not in _FLOATS:
         raise TensorMismatchError(
-            f"{path}: {name} is {tensor.dtype}; what is read is float of 16 to 64 bits, and int8 "
-            f"with its scale, which would be {scale_name(name)}"
+            f"{path}: {name} has dtype {tensor.dtype}, expected a float of 16 to 64 bits, or int8 "
+            f"with its scale, {scale_name(name)}"
         )
     if not tensor.isfinite().all():
         raise CheckpointError(
-            f"{path}: {name} holds NaN or infinity, so every logit would; the file or the training "
-            "that made it is at fault"
+            f"{path}: {name} contains NaN or infinity, so every logit would be NaN. Restore the "
+            "file from before the training that produced it"
         )
     return tensor.to(torch.float32)
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 
 import typer
 
+from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import options
 from isobatch.errors import InputError, OptionError
-from isobatch.plan import MAX_BATCH_TOKENS
 
 if TYPE_CHECKING:
-    from isobatch.core import Prediction
+    from isobatch.tasks import Prediction
 
 
 def classify(
@@ -35,7 +35,7 @@ def classify(
     """
     if not texts and sys.stdin.isatty():
         raise OptionError("no text: give texts as arguments, or as lines on stdin")
-    from isobatch.predictor import Classifier  # torch takes seconds; --help need not wait for it
+    from isobatch.tasks import Classifier  # torch takes seconds; --help need not wait for it
 
     classifier = Classifier.from_pretrained(
         model,
@@ -46,7 +46,7 @@ def classify(
         truncation=cast("Literal['cut', 'error']", truncation),
     )
     asked, shown = tee(texts or read_lines(sys.stdin.buffer))
-    answers = zip(shown, classifier.stream(asked), strict=True)
+    answers = zip(shown, classifier.predict_stream(asked), strict=True)
     show = print_json_lines if as_json or not sys.stdout.isatty() else print_table
     num_texts, num_truncated = show(answers)
     if num_truncated:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import inputs, options, run_options
 from isobatch.cli.progress import shown_progress
 from isobatch.cli.writing import write_file
-from isobatch.plan import MAX_BATCH_TOKENS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from isobatch.evaluation import Evaluation
-    from isobatch.predictor import Classifier
+    from isobatch.tasks import Classifier
 
 MAX_LABELS_SHOWN = 12
 """A confusion matrix of more does not fit a terminal; the page shows what is confused most."""

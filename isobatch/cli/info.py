@@ -18,8 +18,8 @@ def info(
     as_json: options.AsJson = False,
 ) -> None:
     """Show the kernels chosen for a model and why, the versions, and the scope of the promise."""
-    from isobatch.predictor import Classifier
     from isobatch.scope import describe_scope
+    from isobatch.tasks import Classifier
 
     classifier = Classifier.from_pretrained(
         model, precision=precision, device=device, threads=threads

@@ -13,7 +13,8 @@ from isobatch.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isobatch.agreement import PrecisionResult
+    from isobatch.precision import PrecisionResult
+    from isobatch.types import Precision
 
 
 def precisions(
@@ -27,9 +28,13 @@ def precisions(
     """Compare precisions on the lines of stdin: speed here, and how often fp32's label is kept."""
     if sys.stdin.isatty():
         raise OptionError("no texts: give them as lines on stdin, e.g. < texts.txt")
-    from isobatch.agreement import compare_precisions, save_agreements
+    from isobatch.precision import compare_precisions, save_agreements
+    from isobatch.tasks import Classifier
 
-    results = compare_precisions(model, list(read_lines(sys.stdin.buffer)), threads=threads)
+    def load(precision: "Precision") -> Classifier:
+        return Classifier.from_pretrained(model, precision=precision, threads=threads)
+
+    results = compare_precisions(load, list(read_lines(sys.stdin.buffer)))
     if as_json or not sys.stdout.isatty():
         for result in results:
             sys.stdout.write(json.dumps(result.as_dict()) + "\n")

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import inputs, options, run_options
 from isobatch.cli.progress import ProgressDisplay, shown_progress, summarise
 from isobatch.cli.writing import write_file
 from isobatch.errors import JobError, OptionError
-from isobatch.plan import MAX_BATCH_TOKENS
 
 if TYPE_CHECKING:
     from isobatch.jobs import AnswerOptions, ModelOptions, Outcome, RayOptions

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
-from isobatch.cache import CACHED_ENCODINGS
+from isobatch.batching.cache import CACHED_ENCODINGS
+from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import options, serve_options
 from isobatch.extras import needs_extra
-from isobatch.plan import MAX_BATCH_TOKENS
 from isobatch.serve import settings as server
 
 if TYPE_CHECKING:
-    from isobatch.predictor import Classifier
+    from isobatch.tasks import Classifier
 
 
 def serve(
@@ -89,7 +89,7 @@ def _load(
     truncation: str,
     revision: str | None,
 ) -> "Classifier":
-    from isobatch.predictor import Classifier
+    from isobatch.tasks import Classifier
 
     return Classifier.from_pretrained(
         model,

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isobatch.checkpoint import hub_name, locate_checkpoint, write_tensors
+from isobatch.batching.packed import PackedBatch, concatenate, unpad
+from isobatch.batching.plan import plan_batches
+from isobatch.checkpoint import hub_name, locate_checkpoint, read_json, write_tensors
 from isobatch.compat.loss import classification_loss
 from isobatch.compat.output import SequenceClassifierOutput
-from isobatch.core import Batch
 from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
-from isobatch.files import read_json
-from isobatch.model import SequenceClassifier, read_model, settle_plain
-from isobatch.numerics import Choice
-from isobatch.packed import PackedBatch, unpad
+from isobatch.kernels import KernelChoice
+from isobatch.model import SequenceClassifier, read_model, select_kernels
+from isobatch.types import Batch
 
 
 class AutoModelForSequenceClassification:
@@ -50,7 +50,7 @@ class PaddedClassifier(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.config = _public_config(classifier, raw_config)
-        self._settled: tuple[torch.device, tuple[Choice, ...]] | None = None
+        self._settled: tuple[torch.device, tuple[KernelChoice, ...]] | None = None
         self.register_state_dict_post_hook(_to_hub_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_from_hub_names)  # type: ignore[no-untyped-call]
         self._settle()
@@ -73,8 +73,11 @@ class PaddedClassifier(nn.Module):
         if attention_mask is None:
             self._warn_of_pads(input_ids)
             attention_mask = torch.ones_like(input_ids)
-        padding_idx = self.classifier.config.encoder.padding_idx
-        batch, order = unpad(input_ids, attention_mask, token_type_ids, padding_idx)
+        positions = self.classifier.config.encoder.positions
+        sequences = unpad(input_ids, attention_mask, token_type_ids, positions)
+        lengths = [len(sequence) for sequence in sequences]
+        (order,) = plan_batches(lengths, sum(lengths))  # one batch, the longest first
+        batch = concatenate([sequences[index] for index in order])
         self._check_positions(batch, order)
         restored = torch.tensor(order, device=self._device).argsort()
         logits = self.classifier(batch.to(self._device))[restored]
@@ -93,7 +96,7 @@ class PaddedClassifier(nn.Module):
                 f"the model was cast to {weight.dtype}; only float32 is computed here"
             )
         if self._settled is None or self._settled[0] != weight.device:
-            self._settled = (weight.device, settle_plain(self.classifier))
+            self._settled = (weight.device, select_kernels(self.classifier))
 
     def _check(
         self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None

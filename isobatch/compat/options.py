@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from isobatch.checkpoint.tokenizer import NO_LIMIT
 from isobatch.errors import IsobatchWarning, OptionError
-from isobatch.tokens import NO_LIMIT
 
 Side = Literal["right", "left"]
 Strategy = Literal["longest_first", "only_first", "only_second"]

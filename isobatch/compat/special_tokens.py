@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tokenizers
 
-from isobatch.files import read_json
-from isobatch.tokens import tokenizer_config
+from isobatch.checkpoint import read_json
+from isobatch.checkpoint.tokenizer import tokenizer_config
 
 USUAL_TOKENS = {
     "bos_token": ("<s>",),

@@ -11,10 +11,10 @@ from typing import cast
 
 import tokenizers
 
+from isobatch.checkpoint.tokenizer import check_texts
 from isobatch.compat.options import Side, Truncation
-from isobatch.core import TextInput
 from isobatch.errors import InputError, OptionError
-from isobatch.tokens import check_texts
+from isobatch.types import TextInput
 
 TextBatch = Sequence[str] | Sequence[Sequence[str]]
 

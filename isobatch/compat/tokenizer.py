@@ -14,6 +14,12 @@ from typing import Any, cast
 import tokenizers
 
 from isobatch.checkpoint import locate_checkpoint
+from isobatch.checkpoint.tokenizer import (
+    NO_LIMIT,
+    model_max_length,
+    read_tokenizer,
+    tokenizer_config,
+)
 from isobatch.compat.batch_encoding import BatchEncoding, TensorKind, collect_columns, to_tensors
 from isobatch.compat.options import (
     Padding,
@@ -28,7 +34,6 @@ from isobatch.compat.special_tokens import read_input_names, read_special_tokens
 from isobatch.compat.texts import SharedTokenizer, TextBatch, read_texts
 from isobatch.compat.vocabulary import Vocabulary
 from isobatch.errors import InputError, IsobatchWarning, OptionError
-from isobatch.tokens import NO_LIMIT, model_max_length, read_tokenizer, tokenizer_config
 
 _UNLIMITED = int(1e30)
 """What transformers answers for model_max_length where a tokenizer states none."""

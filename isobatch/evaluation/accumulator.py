@@ -8,7 +8,6 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from isobatch.core import Activation
 from isobatch.errors import InputError, OptionError
 from isobatch.evaluation.calibration import Calibration
 from isobatch.evaluation.metrics import (
@@ -18,12 +17,13 @@ from isobatch.evaluation.metrics import (
     macro_f1,
 )
 from isobatch.evaluation.result import Evaluation, Example, Mistake, RowError
+from isobatch.types import ScoreActivation
 
 NUM_MISTAKES = 10
 NUM_ERRORS = 10
 
 
-def check_task(activation: Activation) -> None:
+def check_task(activation: ScoreActivation) -> None:
     """Refuse checkpoints whose answer is not one label of several; OptionError.
 
     activation: how the checkpoint makes its scores.

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from isobatch.cache import LogitsCache
-from isobatch.core import TextInput
+from isobatch.batching.cache import OutputCache
 from isobatch.errors import InputError
 from isobatch.evaluation.accumulator import NUM_MISTAKES, Evaluator, check_task
 from isobatch.evaluation.labels import match_labels
@@ -27,9 +26,9 @@ from isobatch.jobs import (
     cut_chunks,
     read_texts,
 )
-from isobatch.predictor import Classifier
 from isobatch.tables import MISSING, Rows, Table, TableFile, open_table, scan_all
-from isobatch.tokens import Truncation
+from isobatch.tasks import Classifier
+from isobatch.types import TextInput, Truncation
 
 LabelKey = tuple[type, str]
 """A label as it stands in a file: 1, "1" and True are three."""
@@ -69,7 +68,7 @@ def evaluate_files(
     )
     index_of = _match_labels(tables, read, files.label_column, classifier.labels)
     evaluator = Evaluator(classifier.labels, num_mistakes=num_mistakes)
-    began, done, cache = time.monotonic(), Counts(), LogitsCache()
+    began, done, cache = time.monotonic(), Counts(), OutputCache()
     for chunk in cut_chunks(tables, read):
         answers = answer_rows(chunk.rows, read, classifier, files.truncation, cache)
         keys = [_key(cell) for cell in chunk.rows.cells(files.label_column)]

@@ -4,12 +4,12 @@ It knows no files: whoever calls writes the text, as UTF-8. Invariant: what come
 (texts, labels, places, facts) is escaped, and the same evaluation gives the same bytes.
 """
 
-from isobatch.core import TextInput
 from isobatch.drawing.sheet import render_sheet
 from isobatch.drawing.words import percent, shortened
 from isobatch.evaluation.extra import evaluate_extra
 from isobatch.evaluation.pictures import FEW, confusion_picture, drawn_labels, reliability_picture
 from isobatch.evaluation.result import ClassMetrics, Evaluation
+from isobatch.types import TextInput
 
 MAX_CONFUSIONS = 10
 MAX_OPEN_CLASSES = 15

@@ -6,7 +6,8 @@ Evaluation holds plain values only, so that it goes into JSON as it is, without 
 
 from dataclasses import asdict, dataclass
 
-from isobatch.core import Prediction, TextInput
+from isobatch.tasks import Prediction
+from isobatch.types import TextInput
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,14 @@ It knows rows and the classifier, no files. Invariant: as many answers as rows, 
 from collections import Counter
 from collections.abc import Sequence
 
-from isobatch.cache import LogitsCache
-from isobatch.core import Prediction
+from isobatch.batching.cache import OutputCache
+from isobatch.batching.plan import count_padding
 from isobatch.errors import InputError
 from isobatch.jobs.layout import Layout, ReadColumns
 from isobatch.jobs.summary import Counts
-from isobatch.plan import count_padding
-from isobatch.predictor import Classifier
 from isobatch.tables import MISSING, Rows, Unreadable
-from isobatch.tokens import Truncation
+from isobatch.tasks import Classifier, Prediction
+from isobatch.types import Truncation
 
 Answer = Prediction | InputError
 
@@ -24,12 +23,12 @@ def answer_rows(
     columns: ReadColumns,
     classifier: Classifier,
     truncation: Truncation,
-    cache: LogitsCache,
+    cache: OutputCache,
 ) -> list[Answer]:
     """One answer or error for each row."""
     texts = read_texts(rows, columns)
     asked = [text for text in texts if not isinstance(text, InputError)]
-    answers = iter(classifier.attempt(asked, truncation=truncation, cache=cache))
+    answers = iter(classifier.predict_or_errors(asked, truncation=truncation, cache=cache))
     return [text if isinstance(text, InputError) else next(answers) for text in texts]
 
 

@@ -14,10 +14,10 @@ from isobatch.checkpoint import checkpoint_digest
 from isobatch.jobs.chunks import MAX_CHUNK_CHARACTERS, MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
 from isobatch.jobs.durable import Written
 from isobatch.jobs.layout import Layout
-from isobatch.predictor import Classifier
 from isobatch.scope import describe_scope
 from isobatch.tables import TableFile
-from isobatch.tokens import Truncation
+from isobatch.tasks import Classifier
+from isobatch.types import Truncation
 
 MANIFEST_FORMAT = 1
 

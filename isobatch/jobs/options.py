@@ -7,11 +7,11 @@ same options, files and checkpoint gets the same bytes.
 from dataclasses import dataclass
 from typing import Literal
 
-from isobatch.core import Precision
+from isobatch.batching.plan import MAX_BATCH_TOKENS
+from isobatch.checkpoint.tokenizer import check_truncation
 from isobatch.errors import OptionError
-from isobatch.plan import MAX_BATCH_TOKENS
-from isobatch.predictor import Classifier
-from isobatch.tokens import Truncation, check_truncation
+from isobatch.tasks import Classifier
+from isobatch.types import Precision, Truncation
 
 OnError = Literal["row", "stop"]
 ON_ERROR: tuple[OnError, ...] = ("row", "stop")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isobatch.cache import LogitsCache
+from isobatch.batching.cache import OutputCache
 from isobatch.errors import InputError, JobError, OptionError, TableError
 from isobatch.jobs.answers import Answer, added_values, answer_rows, count_answers
 from isobatch.jobs.chunks import Chunk, cut_chunks
@@ -18,7 +18,6 @@ from isobatch.jobs.layout import Layout, lay_out
 from isobatch.jobs.manifest import Manifest, Provenance, write_manifest
 from isobatch.jobs.options import AnswerOptions
 from isobatch.jobs.summary import Counts
-from isobatch.predictor import Classifier
 from isobatch.tables import (
     Scan,
     Table,
@@ -28,6 +27,7 @@ from isobatch.tables import (
     open_table,
     scan_all,
 )
+from isobatch.tasks import Classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class PreparedJob:
         return cut_chunks(self.tables, self.layout.read)
 
     def answer(
-        self, chunk: Chunk, classifier: Classifier, cache: LogitsCache
+        self, chunk: Chunk, classifier: Classifier, cache: OutputCache
     ) -> tuple[list[Answer], Counts]:
         """An answer for each row, and the counts of all. InputError under on_error="stop"."""
         options, hits = self.job.options, cache.hits

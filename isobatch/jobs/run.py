@@ -13,7 +13,7 @@ from itertools import islice
 from operator import add
 from typing import BinaryIO
 
-from isobatch.cache import LogitsCache
+from isobatch.batching.cache import OutputCache
 from isobatch.jobs.answers import Answer
 from isobatch.jobs.chunks import Chunk
 from isobatch.jobs.folder import JobFolder
@@ -21,7 +21,7 @@ from isobatch.jobs.manifest import Provenance, describe_provenance
 from isobatch.jobs.options import ModelOptions
 from isobatch.jobs.prepare import FileJob, PreparedJob, prepare_job
 from isobatch.jobs.summary import Counts, Progress
-from isobatch.predictor import Classifier
+from isobatch.tasks import Classifier
 
 OnProgress = Callable[[Progress], None]
 Keep = Callable[[int, bytes, Counts], object]
@@ -62,7 +62,7 @@ def run_files(
     classifier = model.load()
     provenance = describe_provenance(classifier)
     prepared = [prepare_job(job, classifier.labels, provenance) for job in jobs]
-    cache = LogitsCache()
+    cache = OutputCache()
     everything = Progress(sum(each.num_rows for each in prepared), Counts(), Counts(), 0.0)
     for each in prepared:
 
@@ -90,7 +90,7 @@ def run_stream(
     steps = _answer_chunks(
         prepared,
         classifier,
-        LogitsCache(),
+        OutputCache(),
         prepared.chunks(),
         lambda index, content, counts: stream.write(content),
     )
@@ -105,7 +105,7 @@ def run_job(
     classifier: Classifier,
     *,
     restart: bool = False,
-    cache: LogitsCache | None = None,
+    cache: OutputCache | None = None,
     on_progress: OnProgress = lambda progress: None,
 ) -> Progress:
     """Do what is not done yet, and write the output; `on_progress` is told of every chunk.
@@ -115,7 +115,7 @@ def run_job(
     call goes on from the last chunk that was kept.
     """
     folder = JobFolder(prepared.job.output.path)
-    cache = LogitsCache() if cache is None else cache
+    cache = OutputCache() if cache is None else cache
     with folder.locked():
         if restart:
             folder.forget()
@@ -149,7 +149,7 @@ def _follow(
 def _answer_chunks(
     prepared: PreparedJob,
     classifier: Classifier,
-    cache: LogitsCache,
+    cache: OutputCache,
     chunks: Iterator[Chunk],
     keep: Keep,
 ) -> Iterator[Counts]:

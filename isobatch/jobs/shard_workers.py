@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from isobatch.cache import LogitsCache
+from isobatch.batching.cache import OutputCache
 from isobatch.errors import IsobatchError, JobError
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.ledgers import LedgerWatch
@@ -22,7 +22,7 @@ from isobatch.jobs.options import ModelOptions
 from isobatch.jobs.prepare import FileJob, PreparedJob, prepare_job
 from isobatch.jobs.run import run_job
 from isobatch.jobs.summary import Counts
-from isobatch.predictor import Classifier
+from isobatch.tasks import Classifier
 
 ShardRow = dict[str, Any]
 
@@ -80,7 +80,7 @@ class ShardWorker:
         self._reference = reference
         self._run_name = run
         self._classifier: Classifier | None = None
-        self._cache = LogitsCache()
+        self._cache = OutputCache()
 
     def __call__(self, row: ShardRow) -> ShardRow:
         """Run a job that was checked; its result is the counts of all its rows."""

@@ -8,7 +8,7 @@ from isobatch.model.loading import (
     parameter_shapes,
     read_model,
     read_packed_model,
-    settle_plain,
+    select_kernels,
 )
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "parameter_shapes",
     "read_model",
     "read_packed_model",
-    "settle_plain",
+    "select_kernels",
 ]

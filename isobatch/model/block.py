@@ -1,71 +1,108 @@
-"""Block: one Transformer layer with the norm after the residual, as BERT has it.
+"""Block: one trainable Transformer layer, and PackedBlock, one for inference only."""
 
-The last block of a classifier computes only each sequence's first row, the one that the head reads:
-of 12 parts of a layer's products 10 fall away. Every family's blocks are this one.
-"""
+from functools import partial
 
 from torch import Tensor, nn
 
-from isobatch.checkpoint import Dropouts, EncoderConfig
-from isobatch.numerics import (
+from isobatch.batching.packed import PackedBatch
+from isobatch.checkpoint import Dropouts
+from isobatch.kernels import (
     BlockKernel,
-    BlockLayers,
+    BlockOperations,
+    BlockWeights,
+    KernelSelector,
     Linear,
     PackedAttention,
     activation_named,
-    compute_by_layers,
+    block_weights,
+    compute_block,
+    compute_trainable,
 )
-from isobatch.packed import PackedBatch
+from isobatch.specification import BlockSpec
+from isobatch.types import Rows
 
 
 class Attention(nn.Module):
-    """The linears of multi-head self-attention and of its output, and what joins them."""
+    """The linears of multi-head self-attention and of its output."""
 
-    def __init__(self, config: EncoderConfig, dropout: Dropouts) -> None:
+    def __init__(self, spec: BlockSpec, dropout: Dropouts) -> None:
         super().__init__()
-        size = config.hidden_size
-        self.query = Linear(size, size)
-        self.key = Linear(size, size)
-        self.value = Linear(size, size)
-        self.attend = PackedAttention(config.num_heads, size // config.num_heads, dropout.attention)
-        self.output = Linear(size, size, dropout=dropout.attention_output)
+        size, biases = spec.hidden_size, spec.biases
+        self.query = Linear(size, size, bias=biases)
+        self.key = Linear(size, size, bias=biases)
+        self.value = Linear(size, size, bias=biases)
+        self.output = Linear(size, size, dropout=dropout.attention_output, bias=biases)
 
 
 class Block(nn.Module):
     """Attention and feed-forward; [tokens, hidden] → [tokens, hidden] or [sequences, hidden].
 
-    `kernel` computes the whole block in inference where one was found for this machine; without
-    one, and in training, the layers compute it one after another.
+    In eval mode the compiled kernel computes the layer where `select_kernels` chose it; otherwise,
+    and in training, the layers are computed one after another.
     """
 
-    def __init__(self, config: EncoderConfig, dropout: Dropouts, *, first_only: bool) -> None:
+    def __init__(self, spec: BlockSpec, dropout: Dropouts) -> None:
         super().__init__()
-        size, eps = config.hidden_size, config.layer_norm_eps
-        self.first_only = first_only
-        self.kernel: BlockKernel | None = None
-        self.attention = Attention(config, dropout)
-        self.attention_norm = nn.LayerNorm(size, eps=eps)
-        self.up = Linear(size, config.intermediate_size, activation_named(config.hidden_act))
-        self.down = Linear(config.intermediate_size, size, dropout=dropout.hidden)
-        self.norm = nn.LayerNorm(size, eps=eps)
+        size, wide, biases = spec.hidden_size, spec.intermediate_size, spec.biases
+        activation = activation_named(spec.activation)
+        self.spec = spec
+        self.attention = Attention(spec, dropout)
+        self.attention_norm = nn.LayerNorm(size, eps=spec.norm_eps)
+        if spec.gated:
+            self.up = Linear(size, wide, bias=biases)
+            self.gate = Linear(size, wide, activation, bias=biases)
+        else:
+            self.up = Linear(size, wide, activation, bias=biases)
+        self.down = Linear(wide, size, dropout=dropout.hidden, bias=biases)
+        self.norm = nn.LayerNorm(size, eps=spec.norm_eps)
+        self.attention_dropout = dropout.attention
+        self.attend = PackedAttention(spec)
+        self.is_compiled = False
 
     @property
-    def layers(self) -> BlockLayers:
-        attention = self.attention
-        return BlockLayers(
-            attention.query,
-            attention.key,
-            attention.value,
-            attention.attend,
-            attention.output,
-            self.attention_norm,
-            self.up,
-            self.down,
-            self.norm,
-        )
+    def linears(self) -> dict[str, Linear]:
+        """The linear layers, by their names in BlockWeights."""
+        modules = [*self.attention.named_children(), *self.named_children()]
+        return {name: module for name, module in modules if isinstance(module, Linear)}
 
-    def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
-        place = (batch.cu_seqlens, batch.runs)
-        if self.kernel is None or self.training:
-            return compute_by_layers(self.layers, hidden, *place, first_only=self.first_only)
-        return self.kernel(hidden, *place, first_only=self.first_only)
+    @property
+    def weights(self) -> BlockWeights:
+        """The present weights; the tensors are the parameters themselves."""
+        return block_weights(self.spec, {unscoped(name): p for name, p in self.named_parameters()})
+
+    def select_kernels(self, selector: KernelSelector) -> None:
+        """Select kernels that read the parameters at each call."""
+        weights = self.weights
+        self.is_compiled = selector.select_trainable_block(weights)
+        if self.is_compiled:
+            return
+        self.attend = selector.select_attention(self.spec)
+        for name, module in self.linears.items():
+            module.kernel = selector.select_linear(weights.linears[name])
+        for norm in weights.norms.values():
+            selector.select_norm(norm)
+
+    def forward(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
+        if self.is_compiled and not self.training:
+            return compute_trainable(self.weights, hidden, batch, rows)
+        dropout = self.attention_dropout if self.training else 0.0
+        attend = partial(self.attend, batch=batch, rows=rows, dropout=dropout)
+        norms = {"attention_norm": self.attention_norm, "norm": self.norm}
+        operations = BlockOperations(self.spec, self.linears, norms)
+        return compute_block(operations, hidden, attend, partial(batch.select, rows=rows))
+
+
+class PackedBlock(nn.Module):
+    """A layer for inference only, whose kernel holds the weights in its own layout."""
+
+    def __init__(self, kernel: BlockKernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
+        return self.kernel(hidden, batch, rows)
+
+
+def unscoped(name: str) -> str:
+    """Turn a parameter's name into BlockWeights': "attention.query.weight" → "query.weight"."""
+    return name.removeprefix("attention.")

@@ -1,21 +1,24 @@
 """SequenceClassifier: embeddings, blocks, head: the one forward of inference and training.
 
-PackedBatch in, logits out. It knows neither text nor files. Invariant: module names are the left
-sides of the tables in `isobatch.checkpoint.families`.
+PackedBatch in, logits out. Invariant: module names are the left sides of the tables of names in
+`isobatch.checkpoint.families`.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint import ModelConfig
+from isobatch.kernels import Linear, activation_named
 from isobatch.model.block import Block
 from isobatch.model.embeddings import Embeddings
-from isobatch.numerics import Linear, activation_named
-from isobatch.packed import PackedBatch
+from isobatch.types import Rows
 
 
-class Head(nn.Module):
-    """First rows [sequences, hidden] → logits [sequences, num_labels]."""
+class ClassificationHead(nn.Module):
+    """`rows` of each sequence [sequences, hidden] → logits [sequences, num_labels]."""
+
+    rows = Rows.FIRST
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -25,15 +28,19 @@ class Head(nn.Module):
         self.dropout = config.dropout.classifier
         self.drops_input = config.family.head_drops_input
 
-    def forward(self, first: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         if self.drops_input:
-            first = F.dropout(first, self.dropout, self.training)
-        features = F.dropout(self.dense(first), self.dropout, self.training)
+            hidden = F.dropout(hidden, self.dropout, self.training)
+        features = F.dropout(self.dense(hidden), self.dropout, self.training)
         return self.output(features)  # type: ignore[no-any-return]
 
 
 class SequenceClassifier(nn.Module):
-    """An encoder classifier over packed sequences; batch → logits [sequences, num_labels]."""
+    """An encoder classifier over packed sequences; batch → logits [sequences, num_labels].
+
+    The last block computes only the rows that the head reads: of 12 parts of a layer's products 10
+    are not needed for one row of each sequence.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,13 +48,13 @@ class SequenceClassifier(nn.Module):
         encoder, dropout = config.encoder, config.dropout
         self.embeddings = Embeddings(encoder, dropout.hidden)
         self.blocks = nn.ModuleList(
-            Block(encoder, dropout, first_only=index == encoder.num_layers - 1)
-            for index in range(encoder.num_layers)
+            Block(encoder.block, dropout) for _ in range(encoder.num_layers)
         )
-        self.head = Head(config)
+        self.head = ClassificationHead(config)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         hidden = self.embeddings(batch)
-        for block in self.blocks:
-            hidden = block(hidden, batch)
-        return self.head(hidden)  # type: ignore[no-any-return]
+        *blocks, last = self.blocks
+        for block in blocks:
+            hidden = block(hidden, batch, Rows.ALL)
+        return self.head(last(hidden, batch, self.head.rows))  # type: ignore[no-any-return]

@@ -1,15 +1,12 @@
-"""Embeddings: the sum of word, position and token-type rows, normed; ELECTRA also projects it.
-
-Knows nothing of text or padding: positions come with the batch.
-"""
+"""Embeddings: the normalized sum of word, position and token-type rows; ELECTRA projects it."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint import EncoderConfig
-from isobatch.numerics import Int8Embedding, Linear
-from isobatch.packed import PackedBatch
+from isobatch.kernels import Int8Embedding, Linear, PackedLinear
 
 
 class Embeddings(nn.Module):
@@ -22,7 +19,10 @@ class Embeddings(nn.Module):
         self.position = _table(config.num_positions, size)
         self.token_type = _table(config.type_vocab_size, size) if config.type_vocab_size else None
         self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.project = Linear(size, config.hidden_size) if size != config.hidden_size else None
+        projects = size != config.hidden_size
+        self.project: Linear | PackedLinear | None = (
+            Linear(size, config.hidden_size) if projects else None
+        )
         self.dropout = dropout
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -34,7 +34,7 @@ class Embeddings(nn.Module):
         return embedded if self.project is None else self.project(embedded)
 
     def _types(self, table: nn.Embedding, token_type_ids: Tensor) -> Tensor:
-        """A family with one type has it for every token, whatever its tokenizer calls them."""
+        """A model with one token type has it for every token, whatever its tokenizer says."""
         if table.num_embeddings == 1:
             return table.weight[0]
         types: Tensor = table(token_type_ids)
@@ -42,5 +42,5 @@ class Embeddings(nn.Module):
 
 
 def _table(num_rows: int, size: int) -> nn.Embedding:
-    """A table whose memory is only reserved: torch would draw numbers for all of it."""
+    """Create an uninitialized embedding table, without torch's random initialization."""
     return nn.Embedding(num_rows, size, _weight=torch.empty(num_rows, size))

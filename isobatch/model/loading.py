@@ -1,10 +1,10 @@
-"""From a checkpoint folder to a model: plain to be trained, or packed to be asked.
+"""Loading a checkpoint folder: a trainable model, or one packed for inference.
 
-It knows no text. Invariant: a packed model never holds a weight twice; each layer is proved and
-packed as its tensors arrive, before the next one is read.
+Invariant: a packed model never holds a weight twice; the kernel of each unit is selected and its
+weights are packed as soon as its tensors are read, before the next unit.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,32 +13,37 @@ from torch import Tensor, nn
 
 from isobatch.checkpoint import (
     ModelConfig,
-    QuantisedTensor,
+    QuantizedTensor,
     read_config,
     read_stored_tensors,
     read_tensors,
 )
-from isobatch.core import Precision
-from isobatch.model.block import Block
-from isobatch.model.classifier import SequenceClassifier
-from isobatch.numerics import (
-    Choice,
+from isobatch.kernels import (
     Int8Embedding,
-    KernelSettler,
+    KernelChoice,
+    KernelSelector,
     Linear,
-    QuantisedWeight,
+    LinearWeights,
+    NormWeights,
+    PackedLinear,
+    block_weights,
     check_precision,
-    quantise_weight,
+    int8_weight,
 )
+from isobatch.model.block import Block, PackedBlock, unscoped
+from isobatch.model.classifier import SequenceClassifier
+from isobatch.types import Precision
 
 _WORDS = "embeddings.word.weight"
 
+Tensors = dict[str, Tensor | QuantizedTensor]
+
 
 def empty_model(config: ModelConfig) -> SequenceClassifier:
-    """The model with parameters that nothing has been written to; in eval mode.
+    """Build the model with uninitialized parameters, in eval mode.
 
-    Such memory is only reserved. torch's "meta" device would say the same, but its first use
-    imports 800 modules: 70 MB and 0.6 s.
+    Such memory is only reserved. torch's "meta" device would do the same, but its first use imports
+    800 modules: 70 MB and 0.6 s.
     """
     return SequenceClassifier(config).eval()
 
@@ -46,7 +51,7 @@ def empty_model(config: ModelConfig) -> SequenceClassifier:
 def load_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> SequenceClassifier:
     """Build the model around `tensors` (our names), in eval mode.
 
-    The tensors become the parameters themselves: nothing is initialised or copied.
+    The tensors become the parameters themselves: nothing is initialized or copied.
     """
     model = empty_model(config)
     model.load_state_dict(tensors, assign=True)
@@ -54,64 +59,66 @@ def load_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> SequenceCl
 
 
 def read_model(folder: Path) -> SequenceClassifier:
-    """Read the checkpoint in `folder`; errors as in `read_config` and `read_tensors`."""
+    """Read the checkpoint in `folder`; raises as `read_config` and `read_tensors` do."""
     config = read_config(folder)
     tensors = read_tensors(folder, config, parameter_shapes(empty_model(config)))
     return load_model(config, {name: tensor.clone() for name, tensor in tensors})
 
 
-def settle_plain(model: SequenceClassifier) -> tuple[Choice, ...]:
-    """Choose kernels that read the model's own parameters at each call; the model stays trainable.
+def select_kernels(model: SequenceClassifier) -> tuple[KernelChoice, ...]:
+    """Select kernels that read the model's own parameters at each call; it stays trainable.
 
-    NotInvariantError if a kernel cannot be found.
+    Raises NotInvariantError if no kernel passes its invariance check.
     """
-    settler = KernelSettler(next(model.parameters()).device)
-    for unit in _units(model):
-        _settle(model.get_submodule(unit), settler, packed=False)
-    return settler.choices
+    selector = KernelSelector(next(model.parameters()).device)
+    for name in _units(model):
+        unit = model.get_submodule(name)
+        if isinstance(unit, Block):
+            unit.select_kernels(selector)
+        elif isinstance(unit, Linear):
+            unit.kernel = selector.select_linear(unit.weights)
+        elif isinstance(unit, nn.LayerNorm):
+            selector.select_norm(NormWeights(unit.weight, unit.bias, unit.eps))
+    return selector.choices
 
 
 def read_packed_model(
     folder: Path, device: torch.device, precision: Precision = "fp32"
-) -> tuple[SequenceClassifier, tuple[Choice, ...]]:
-    """Read the checkpoint for inference only: kernels settled, every linear packed.
+) -> tuple[SequenceClassifier, tuple[KernelChoice, ...]]:
+    """Read the checkpoint for inference only: kernels selected, every linear packed.
 
-    Errors as in `read_model`, PrecisionError if this machine cannot compute `precision`, and
-    NotInvariantError if a kernel cannot be found.
+    Raises as `read_model` does, PrecisionError if this machine does not support `precision`, and
+    NotInvariantError if no kernel passes its invariance check.
     """
     check_precision(precision, device)
     config = read_config(folder)
     model = empty_model(config)
-    settler = KernelSettler(device, precision)
-    awaited = _units(model)
-    narrow = int8_weights(model) if precision == "int8" else ()
+    selector = KernelSelector(device, precision)
+    missing = _units(model)
+    read: defaultdict[str, Tensors] = defaultdict(dict)
     for name, tensor in read_stored_tensors(folder, config, parameter_shapes(model)):
-        if name in narrow:
-            _assign_narrow(model, name, tensor, device)
-        else:
-            widened = tensor if isinstance(tensor, Tensor) else tensor.dequantised()
-            _assign(model, name, widened, device)
         unit = _unit_of(name)
-        awaited[unit] -= 1
-        if not awaited[unit]:
-            _settle(model.get_submodule(unit), settler, packed=True)
-    return model, settler.choices
+        read[unit][name.removeprefix(f"{unit}.")] = _held(name, tensor, model, device, precision)
+        missing[unit] -= 1
+        if not missing[unit]:
+            _pack_unit(model, unit, read.pop(unit), selector)
+    return model, selector.choices
 
 
 def int8_weights(model: SequenceClassifier) -> tuple[str, ...]:
-    """Names of what precision "int8" holds in int8: the word table and the blocks' linears."""
+    """Name what precision "int8" holds in int8: the word table and the blocks' linears."""
     modules = model.blocks.named_modules(prefix="blocks")
     linears = (f"{name}.weight" for name, module in modules if isinstance(module, Linear))
     return (_WORDS, *linears)
 
 
 def parameter_shapes(model: SequenceClassifier) -> dict[str, torch.Size]:
-    """The shape of each parameter, by our names: what a checkpoint must hold."""
+    """Return the shape of each parameter, by our names: what a checkpoint must contain."""
     return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def _units(model: SequenceClassifier) -> Counter[str]:
-    """What is settled as one, blocks whole and other modules singly, and its number of tensors."""
+    """What is packed as one, blocks whole and other modules singly, and its number of tensors."""
     return Counter(_unit_of(name) for name, _ in model.named_parameters())
 
 
@@ -120,45 +127,50 @@ def _unit_of(name: str) -> str:
     return f"{first}.{others[0]}" if first == "blocks" else name.rpartition(".")[0]
 
 
-def _assign(model: SequenceClassifier, name: str, tensor: Tensor, device: torch.device) -> None:
-    """Give a module its tensor; a weight that is packed soon may stay a view of the file."""
+def _held(
+    name: str,
+    tensor: Tensor | QuantizedTensor,
+    model: SequenceClassifier,
+    device: torch.device,
+    precision: Precision,
+) -> Tensor | QuantizedTensor:
+    """Bring one tensor to where and how it is held until its unit is packed.
+
+    A linear's weight may stay a view of the file, because packing copies it.
+    """
     owner, _, attribute = name.rpartition(".")
-    module = model.get_submodule(owner)
-    to_be_packed = isinstance(module, Linear) and attribute == "weight"
-    kept = tensor.to(device, copy=not to_be_packed)
-    setattr(module, attribute, nn.Parameter(kept, requires_grad=False))
+    is_packed_soon = attribute == "weight" and isinstance(model.get_submodule(owner), Linear)
+    if precision == "int8" and (name == _WORDS or (name.startswith("blocks.") and is_packed_soon)):
+        quantized = int8_weight(tensor)
+        return quantized if isinstance(tensor, Tensor) or is_packed_soon else quantized.clone()
+    widened = tensor if isinstance(tensor, Tensor) else tensor.dequantize()
+    return widened.to(device, copy=not is_packed_soon)
 
 
-def _assign_narrow(
-    model: SequenceClassifier, name: str, tensor: Tensor | QuantisedTensor, device: torch.device
+def _pack_unit(
+    model: SequenceClassifier, name: str, tensors: Tensors, selector: KernelSelector
 ) -> None:
-    """The same for one of `int8_weights`: rounded already, or rounded here or by its kernel."""
-    if name == _WORDS:
-        model.embeddings.word = Int8Embedding(_in_int8(tensor))
-    elif isinstance(tensor, Tensor):
-        _assign(model, name, tensor, device)
+    """Replace one unit of the model by its form for inference."""
+    owner, _, attribute = name.rpartition(".")
+    parent, unit = model.get_submodule(owner), model.get_submodule(name)
+    if isinstance(unit, Block):
+        named = {unscoped(each): tensor for each, tensor in tensors.items()}
+        kernel = selector.select_packed_block(block_weights(unit.spec, named))
+        setattr(parent, attribute, PackedBlock(kernel))
+        return
+    weight = tensors["weight"]
+    if isinstance(weight, QuantizedTensor):
+        setattr(parent, attribute, Int8Embedding(weight))
+    elif isinstance(unit, Linear):
+        layer = LinearWeights(weight, _plain(tensors["bias"]), unit.activation)
+        setattr(parent, attribute, PackedLinear(layer, selector.select_linear(layer)))
     else:
-        module = model.get_submodule(name.rpartition(".")[0])
-        assert isinstance(module, Linear)
-        module.quantised = _in_int8(tensor)
+        for each, tensor in tensors.items():
+            setattr(unit, each, nn.Parameter(_plain(tensor), requires_grad=False))
+        if isinstance(unit, nn.LayerNorm):
+            selector.select_norm(NormWeights(unit.weight, unit.bias, unit.eps))
 
 
-def _in_int8(tensor: Tensor | QuantisedTensor) -> QuantisedWeight:
-    """In memory of its own, not the file's."""
-    if isinstance(tensor, Tensor):
-        return quantise_weight(tensor)
-    return QuantisedWeight(tensor.values.clone(), tensor.scale.clone())
-
-
-def _settle(module: nn.Module, settler: KernelSettler, *, packed: bool) -> None:
-    """Choose the kernels of a block or of a single layer, and pack its weights if so asked."""
-    if isinstance(module, Block):
-        module.kernel = settler.settle_block(module.layers, packed=packed)
-        linears, computed_whole = module.layers.linears, module.kernel is not None
-    else:
-        settler.settle(module)
-        linears = (module,) if isinstance(module, Linear) else ()
-        computed_whole = False
-    if packed:
-        for linear in linears:
-            linear.forget_weight() if computed_whole else linear.prepack()
+def _plain(tensor: Tensor | QuantizedTensor) -> Tensor:
+    assert isinstance(tensor, Tensor)
+    return tensor

@@ -14,7 +14,7 @@ from torch import Tensor
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.compat.tokenizer import Tokenizer
-from isobatch.page.padded import PaddedEngine
+from isobatch.page.padded import PaddedModel
 
 Row = tuple[float, ...]
 
@@ -41,7 +41,7 @@ class Checkpoint:
         self.config = model.classifier.config
         self.pad_token = str(tokenizer.pad_token)
         self.max_tokens = min(self.config.encoder.max_tokens, tokenizer.model_max_length)
-        self.padded = PaddedEngine(model.classifier)
+        self.padded = PaddedModel(model.classifier)
         self._model = model
         self._tokenizer = tokenizer
 

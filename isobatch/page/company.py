@@ -19,7 +19,7 @@ def describe_company(
     batches = [checkpoint.pad(company.batch(text), max_tokens) for company in drawn]
     places = [company.place for company in drawn]
     alone = checkpoint.pad([text], max_tokens)
-    padded_alone = rows_of(checkpoint.padded.answer(alone.input_ids).logits)[0]
+    padded_alone = rows_of(checkpoint.padded.forward(alone.input_ids).logits)[0]
     packed_alone = checkpoint.packed(alone)[0]
     pairs = list(zip(batches, places, strict=True))
     forgotten = [_padded(checkpoint, *pair, masked=False) for pair in pairs]
@@ -42,7 +42,7 @@ def describe_company(
 
 def _padded(checkpoint: Checkpoint, batch: PaddedBatch, place: int, *, masked: bool) -> Row:
     mask = batch.attention_mask if masked else None
-    return rows_of(checkpoint.padded.answer(batch.input_ids, mask).logits)[place]
+    return rows_of(checkpoint.padded.forward(batch.input_ids, mask).logits)[place]
 
 
 def _draw(neighbours: tuple[int, ...], place: int, batch: PaddedBatch) -> Draw:

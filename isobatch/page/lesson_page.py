@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from isobatch import __version__
-from isobatch.core import activate
+from isobatch.checkpoint.tokenizer import check_texts
 from isobatch.errors import InputError, OptionError
 from isobatch.page.attention import describe_attention
 from isobatch.page.checkpoint import Checkpoint, PaddedBatch, Row, rows_of
 from isobatch.page.company import describe_company
 from isobatch.page.data import Facts, LessonData, Limits, Outcome, Sentence
 from isobatch.page.verdict import compare, float_bits
-from isobatch.tokens import check_texts
+from isobatch.tasks import score_logits
 
 MAX_SENTENCES = 8
 MAX_TOKENS = 64
@@ -100,9 +100,9 @@ class _Batch:
         singles = [checkpoint.pad([text], max_tokens) for text in texts]
         engine = checkpoint.padded
         self.cut = _cut(checkpoint, texts, max_tokens)
-        self.unmasked = engine.answer(batch.input_ids, keep_attention=True)
-        self.masked = engine.answer(batch.input_ids, batch.attention_mask, keep_attention=True)
-        alone = [rows_of(engine.answer(single.input_ids).logits)[0] for single in singles]
+        self.unmasked = engine.forward(batch.input_ids, keep_attention=True)
+        self.masked = engine.forward(batch.input_ids, batch.attention_mask, keep_attention=True)
+        alone = [rows_of(engine.forward(single.input_ids).logits)[0] for single in singles]
         packed_alone = [checkpoint.packed(single)[0] for single in singles]
         self.ways: tuple[tuple[str, list[Row], list[Row]], ...] = (
             ("alone", alone, alone),
@@ -137,7 +137,7 @@ class _Batch:
         )
 
     def _outcome(self, way: str, logits: Row, alone: Row, shown: Sequence[int]) -> Outcome:
-        scores = activate(logits, self.head.score_activation)
+        scores = score_logits(logits, self.head.score_activation)
         best = max(range(len(scores)), key=scores.__getitem__)
         return Outcome(
             way=way,

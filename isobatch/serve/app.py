@@ -19,7 +19,6 @@ from starlette.routing import Route
 
 from isobatch import __version__
 from isobatch.errors import IsobatchError
-from isobatch.predictor import Classifier
 from isobatch.serve import documents
 from isobatch.serve.dialects import DIALECTS, status
 from isobatch.serve.dialects.words import TIMING_HEADERS
@@ -35,6 +34,7 @@ from isobatch.serve.limits import ApiKeyGate, BodyGate, ConcurrencyGate, Door, S
 from isobatch.serve.logs import AccessLog
 from isobatch.serve.metrics import Metrics
 from isobatch.serve.settings import Settings
+from isobatch.tasks import Classifier
 
 logger = logging.getLogger("isobatch.serve")
 

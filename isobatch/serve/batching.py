@@ -13,21 +13,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from isobatch.cache import Logits
-from isobatch.core import Encoding
-from isobatch.plan import count_padding
+from isobatch.batching.cache import Output
+from isobatch.batching.plan import count_padding
 from isobatch.serve.errors import ComputeError, ShuttingDownError
+from isobatch.types import Encoding
 
 logger = logging.getLogger("isobatch.serve")
 
-Compute = Callable[[list[Encoding]], Sequence[Logits]]
+Compute = Callable[[list[Encoding]], Sequence[Output]]
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
     """Logits of one request, and the seconds it waited and the model took."""
 
-    logits: list[Logits]
+    logits: list[Output]
     queue_seconds: float
     inference_seconds: float
 
@@ -190,7 +190,7 @@ class Batcher:
             failed = ComputeError("the model failed; the server's log says why")
             self._deliver(self._settle, batch, [failed])
 
-    def _attempt(self, batch: list[Waiting]) -> list[list[Logits]] | None:
+    def _attempt(self, batch: list[Waiting]) -> list[list[Output]] | None:
         """Logits of each request, or None, with the reason in the log."""
         try:
             afresh = any(waiting.afresh for waiting in batch)

@@ -16,10 +16,8 @@ from functools import partial
 
 from starlette.types import Receive
 
-from isobatch.cache import Logits, LogitsCache
-from isobatch.core import Encoding, TextInput
+from isobatch.batching.cache import Output, OutputCache
 from isobatch.errors import InputError
-from isobatch.predictor import Classifier
 from isobatch.serve.batching import Batcher, Computed
 from isobatch.serve.errors import (
     ClientGoneError,
@@ -29,7 +27,8 @@ from isobatch.serve.errors import (
 )
 from isobatch.serve.metrics import Metrics
 from isobatch.serve.settings import Settings
-from isobatch.tokens import Truncation
+from isobatch.tasks import Classifier
+from isobatch.types import Encoding, TextInput, Truncation
 
 logger = logging.getLogger("isobatch.serve")
 
@@ -54,7 +53,7 @@ class Timings:
 class Answer:
     """Logits of each text of a request, in order, and what they took."""
 
-    logits: list[Logits]
+    logits: list[Output]
     num_tokens: int
     num_characters: int
     num_truncated: int
@@ -69,12 +68,12 @@ class Engine:
         self.settings = settings
         self.metrics = metrics
         self.created = int(time.time())
-        self._cache = LogitsCache(settings.cached_answers) if settings.cached_answers else None
+        self._cache = OutputCache(settings.cached_answers) if settings.cached_answers else None
         self._tokenizer = ThreadPoolExecutor(1, "isobatch-tokenizer")
         self._batcher = Batcher(
-            partial(classifier.compute, cache=self._cache),
+            partial(classifier.forward, cache=self._cache),
             settings.max_batch_tokens,
-            compute_afresh=classifier.compute,
+            compute_afresh=classifier.forward,
             max_wait_seconds=settings.max_wait_ms / 1000,
             report=metrics.add_batch,
         )
@@ -152,7 +151,7 @@ class Engine:
 
     async def _encode(self, texts: Sequence[TextInput], truncate: bool | None) -> list[Encoding]:
         truncation: Truncation | None = None if truncate is None else _TRUNCATIONS[truncate]
-        encode = partial(self.classifier.encode, texts, truncation=truncation)
+        encode = partial(self.classifier.tokenize, texts, truncation=truncation)
         if sum(map(_num_characters, texts)) <= INLINE_CHARACTERS:
             results = encode()
         else:

@@ -6,9 +6,9 @@ as it is.
 
 from dataclasses import dataclass, field
 
-from isobatch.cache import CACHED_ENCODINGS
+from isobatch.batching.cache import CACHED_ENCODINGS
+from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.errors import OptionError
-from isobatch.plan import MAX_BATCH_TOKENS
 
 MAX_CONCURRENT_REQUESTS = 512
 MAX_CLIENT_BATCH_SIZE = 32

@@ -28,14 +28,14 @@ from claims.promise import (
 
 from isobatch import AutoModelForSequenceClassification, AutoTokenizer, Classifier
 from isobatch.checkpoint import bundled_folder
-from isobatch.core import Precision
-from isobatch.numerics import offered_precisions
+from isobatch.kernels import supported_precisions
+from isobatch.types import Precision
 
 NEEDLE = "Today is a nice day!"
 SEED = 20260101
 
 
-@pytest.fixture(scope="module", params=offered_precisions(torch.device("cpu")))
+@pytest.fixture(scope="module", params=supported_precisions(torch.device("cpu")))
 def precision(request: pytest.FixtureRequest) -> Precision:
     asked: Precision = request.param
     return asked
@@ -127,7 +127,7 @@ def test_the_token_budget_changes_no_bit(
 
 def test_stream_and_call_give_the_bits_of_logits(classifier: Classifier, texts: list[str]) -> None:
     expected = [tuple(row) for row in alone(classifier.logits, texts).tolist()]
-    assert [answer.logits for answer in classifier.stream(iter(texts))] == expected
+    assert [answer.logits for answer in classifier.predict_stream(iter(texts))] == expected
     assert [answer.logits for answer in classifier(texts)] == expected
     assert [classifier(text).logits for text in texts] == expected
 

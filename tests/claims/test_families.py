@@ -16,18 +16,18 @@ from conftest import TinyFolder
 from tiny_checkpoints import FAMILIES, Tiny, pad_right, random_ids, reference_model
 from torch import Tensor
 
-from isobatch.core import Encoding, Precision
-from isobatch.model import SequenceClassifier, read_model, read_packed_model, settle_plain
-from isobatch.numerics import Choice, offered_precisions
-from isobatch.packed import pack
-from isobatch.plan import plan_batches
+from isobatch.batching.packed import pack
+from isobatch.batching.plan import plan_batches
+from isobatch.kernels import KernelChoice, supported_precisions
+from isobatch.model import SequenceClassifier, read_model, read_packed_model, select_kernels
+from isobatch.types import Encoding, Precision
 
 LENGTHS = [1, 2, 3, 5, 5, 5, 8, 13, 15, 15, 16, 17, 17, 31, 33, 33, 64, 100, 191, 257, 512]
 CPU = torch.device("cpu")
 SHAPES = [(4, 8, 48), (2, 32, 48), (1, 16, 48), (1, 64, 48), (4, 16, 128), (2, 32, 64)]
 """Heads, their size, and the intermediate size."""
 
-WAYS = ["plain", *offered_precisions(CPU)]
+WAYS = ["plain", *supported_precisions(CPU)]
 """From plain parameters, or packed in each precision."""
 
 CASES = [(shape, way) for shape in SHAPES for way in WAYS if way in ("plain", "fp32")]
@@ -62,11 +62,11 @@ def model(
     return model_of(tiny_folder(tiny), case[1])[0]
 
 
-def model_of(folder: Path, way: str) -> tuple[SequenceClassifier, tuple[Choice, ...]]:
+def model_of(folder: Path, way: str) -> tuple[SequenceClassifier, tuple[KernelChoice, ...]]:
     if way != "plain":
         return read_packed_model(folder, CPU, cast("Precision", way))
     model = read_model(folder)
-    return model, settle_plain(model)
+    return model, select_kernels(model)
 
 
 @torch.inference_mode()
@@ -89,7 +89,7 @@ def test_without_the_compiled_kernels_too(
     way: str, tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing was compiled every precision is still to be had, and keeps the promise."""
-    monkeypatch.setattr("isobatch.numerics.compiled._kernels", None)
+    monkeypatch.setattr("isobatch.kernels.compiled._kernels", None)
     tiny = tiny_of("bert", SHAPES[4])
     model, choices = model_of(tiny_folder(tiny), way)
     assert "not built" in choices[0].reason

@@ -20,12 +20,12 @@ from serve.served import running, write_tiny
 from tiny_checkpoints import Tiny, pad_right, reference_model
 
 from isobatch import Classifier
-from isobatch.cache import Logits as Row
-from isobatch.cache import LogitsCache
+from isobatch.batching.cache import Output as Row
+from isobatch.batching.cache import OutputCache
 from isobatch.checkpoint import bundled_folder
-from isobatch.core import Encoding
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
+from isobatch.types import Encoding
 
 SEED = 20260611
 NUM_CLIENTS = 32
@@ -91,8 +91,8 @@ async def changed_under_load(
     """
 
     def system(batch: list[str]) -> Logits:
-        encodings = [each for each in classifier.encode(batch) if isinstance(each, Encoding)]
-        return np.array(classifier.compute(encodings), dtype=np.float32)
+        encodings = [each for each in classifier.tokenize(batch) if isinstance(each, Encoding)]
+        return np.array(classifier.forward(encodings), dtype=np.float32)
 
     expected = dict(zip(texts, alone(system, texts), strict=True))
     chooser = random.Random(seed)
@@ -150,7 +150,7 @@ class PaddingClassifier(Classifier):
     """What the promise is not true of: rows padded to the longest, and the mask forgotten."""
 
     @torch.no_grad()
-    def compute(self, encodings: Sequence[Encoding], cache: LogitsCache | None = None) -> list[Row]:
+    def compute(self, encodings: Sequence[Encoding], cache: OutputCache | None = None) -> list[Row]:
         self.reference = getattr(self, "reference", None) or reference_model(self.folder)
         ids, _ = pad_right([list(encoding.input_ids) for encoding in encodings], 0)
         return [tuple(row) for row in self.reference(ids).logits.tolist()]

@@ -1,4 +1,4 @@
-"""The promise where the fast kernels fail, and on lesser instruction sets than this machine's."""
+"""The promise where the fast kernels fail, and with older instruction sets than this machine's."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from claims.promise import changed_by_threads, changed_in_random_batches, random
 from torch import Tensor
 
 from isobatch import Classifier
-from isobatch.numerics import compiled, proof
-from isobatch.numerics.activations import Activation
-from isobatch.numerics.kernels import Kernel, OneDnnKernel, TileKernel
+from isobatch.kernels import compiled, selection
+from isobatch.kernels.activations import Activation
+from isobatch.kernels.linear_kernels import LinearKernel, OneDnnKernel, TileKernel
 
 WORDS = ("good", "bad", "a", "the", "film", "plot", "of", "and", "dull", "bright", "never", "very")
 
@@ -36,13 +36,13 @@ class ShapeDependent(OneDnnKernel):
         return product if len(x) > 9 else product * (1 + 2**-23)
 
 
-def with_candidates(monkeypatch: pytest.MonkeyPatch, *kernels: Kernel) -> None:
+def with_candidates(monkeypatch: pytest.MonkeyPatch, *kernels: LinearKernel) -> None:
     """Blocks layer by layer, and each linear by one of these."""
     monkeypatch.setattr(compiled, "_kernels", None)
-    monkeypatch.setattr(proof, "candidate_kernels", lambda _device, _precision: kernels)
+    monkeypatch.setattr(selection, "candidate_kernels", lambda _device, _precision: kernels)
 
 
-def test_tiles_keep_the_promise_where_the_check_refuses_the_fast_kernel(
+def test_tiles_keep_the_promise_where_the_check_rejects_the_fast_kernel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     texts = random_texts(WORDS, 40, 3)
@@ -51,16 +51,16 @@ def test_tiles_keep_the_promise_where_the_check_refuses_the_fast_kernel(
     slow = Classifier.from_pretrained()
     linears = [choice for choice in slow.choices if choice.operation.startswith("linear")]
     assert {choice.kernel for choice in linears} == {"tiles"}
-    assert all("planted refused" in choice.reason for choice in linears)
+    assert all("planted rejected" in choice.reason for choice in linears)
     assert changed_in_random_batches(slow.logits, texts, 3, rounds=2) == []
     assert changed_by_threads(slow.logits, texts[:15]) == []
     assert abs(slow.logits(texts) - fast).max() < 1e-4
 
 
-def test_the_kernel_that_the_check_refused_does_break_the_promise(
+def test_the_kernel_that_the_check_rejected_does_break_the_promise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(proof, "_linear_fault", lambda _layer, _kernel: None)
+    monkeypatch.setattr(selection, "linear_difference", lambda _layer, _kernel: None)
     with_candidates(monkeypatch, ShapeDependent())
     trusting = Classifier.from_pretrained()
     texts = random_texts(WORDS, 40, 3)
@@ -73,18 +73,16 @@ from functools import partial
 import torch
 from claims.promise import changed_by_threads, changed_in_random_batches, random_texts
 from isobatch import Classifier
-from isobatch.numerics import Linear, has_exact_int8, offered_precisions
-from isobatch.numerics.block_proof import _multiply_torch, exact_product
-from isobatch.numerics.rows import quantise_weight
+from isobatch.kernels import LinearWeights, has_exact_int8, supported_precisions
+from isobatch.kernels.int8 import exact_product, int8_weight, multiply
 
 def is_exact(bits):
-    layer, x = Linear(768, 64), torch.ones(3, 768)
-    torch.nn.init.ones_(layer.weight), torch.nn.init.zeros_(layer.bias)
-    exact = exact_product(quantise_weight(layer.weight.detach(), bits), layer.bias.detach(), x)
-    return torch.equal(_multiply_torch(layer, x, bits), exact)
+    layer, x = LinearWeights(torch.ones(64, 768), torch.zeros(64)), torch.ones(3, 768)
+    exact = exact_product(int8_weight(layer.weight, bits), layer.bias, x)
+    return torch.equal(multiply(layer, x, bits), exact)
 
 texts, report, logits = random_texts(sys.argv[1].split(), 20, 5), {}, {}
-for precision in offered_precisions(torch.device("cpu")):
+for precision in supported_precisions(torch.device("cpu")):
     classifier = Classifier.from_pretrained(precision=precision)
     changed = changed_in_random_batches(classifier.logits, texts, 5, rounds=2)
     changed += changed_by_threads(classifier.logits, texts[:10])
@@ -130,7 +128,7 @@ def test_the_promise_holds_with_fewer_instructions(instructions: dict[str, str])
         assert found["changed"] == [], precision
         assert found["error"] <= ERRORS[precision], precision
     assert report["int8"]["kernel"] == "torch int8, weights of 7 bits"
-    assert "weights of 8 bits refused (product 384→384 is not exact" in report["int8"]["reason"]
+    assert "weights of 8 bits rejected (product 384→384 is not exact" in report["int8"]["reason"]
     assert "it saturates" in report["int8"]["reason"]
     assert exact == {"8": False, "7": True}, "the inverse: trusted, 8 bits would be wrong"
     assert not has_exact_int8

@@ -1,11 +1,13 @@
 """Precisions: how near each is to fp32, many callers at once, and faults that break the promise.
 
-That each keeps the promise is in the other files here. A planted fault must be refused at load, and
+That each keeps the promise is in the other files here. A planted fault must be rejected at load, and
 must break the claim where it is trusted: otherwise neither the check nor the claim says anything.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import cast
 
 import numpy as np
 import pytest
@@ -20,17 +22,26 @@ from claims.promise import (
 from torch import Tensor
 
 from isobatch import Classifier
-from isobatch.core import Precision, Run
+from isobatch.batching.packed import PackedBatch
 from isobatch.errors import NotInvariantError
-from isobatch.numerics import BlockLayers, block_proof, compiled, int8, offered_precisions, proof
-from isobatch.numerics.activations import Activation
-from isobatch.numerics.block_proof import Candidate, candidate_blocks
-from isobatch.numerics.compiled import PackedBlock
-from isobatch.numerics.kernels import Bf16Kernel, OneDnnKernel
-from isobatch.numerics.rows import ZERO_POINT, StoredRows
+from isobatch.kernels import (
+    BlockKernel,
+    BlockWeights,
+    KernelSelector,
+    compiled,
+    int8,
+    selection,
+    supported_precisions,
+)
+from isobatch.kernels.activations import Activation
+from isobatch.kernels.compiled import PackedBlock
+from isobatch.kernels.int8 import ZERO_POINT, StoredRows
+from isobatch.kernels.linear_kernels import Bf16Kernel, OneDnnKernel
+from isobatch.kernels.selection import BlockCandidate
+from isobatch.types import Precision, Rows
 
 CPU = torch.device("cpu")
-OFFERED = offered_precisions(CPU)
+SUPPORTED = supported_precisions(CPU)
 WORDS = ("good", "bad", "a", "the", "film", "plot", "of", "and", "dull", "bright", "never", "very")
 TEXTS = random_texts(WORDS, 40, 3)
 
@@ -38,7 +49,7 @@ ERRORS = {"bf16": 0.02, "int8": 0.15}
 """How far a precision may be from fp32 in the mean, of logits of size 3."""
 
 
-@pytest.mark.parametrize("precision", OFFERED[1:])
+@pytest.mark.parametrize("precision", SUPPORTED[1:])
 def test_a_precision_is_near_fp32_and_is_not_fp32(precision: Precision) -> None:
     fast, exact = Classifier.from_pretrained(precision=precision), Classifier.from_pretrained()
     moved = abs(fast.logits(TEXTS) - exact.logits(TEXTS)).mean()
@@ -47,7 +58,7 @@ def test_a_precision_is_near_fp32_and_is_not_fp32(precision: Precision) -> None:
     assert [a.label for a in fast(words)] == [a.label for a in exact(words)]
 
 
-@pytest.mark.parametrize("precision", OFFERED)
+@pytest.mark.parametrize("precision", SUPPORTED)
 def test_callers_at_once_get_the_bits_of_one_alone(precision: Precision) -> None:
     classifier = Classifier.from_pretrained(precision=precision)
     texts = TEXTS[:12]
@@ -71,6 +82,11 @@ def test_callers_at_once_get_the_bits_of_one_alone(precision: Precision) -> None
 # ------------------------------------------------------------------------------- planted faults
 
 
+def trust(weights: BlockWeights, candidate: BlockCandidate) -> tuple[None, BlockKernel]:
+    """A check that lets everything pass."""
+    return None, candidate.make(weights)
+
+
 def one_scale_for_all(x: Tensor) -> StoredRows:
     """As most libraries do it: one scale for the whole batch."""
     amax = x.abs().amax().clamp_min(1e-30)
@@ -81,7 +97,7 @@ def one_scale_for_all(x: Tensor) -> StoredRows:
 @pytest.fixture
 def one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_kernels", None)
-    monkeypatch.setattr(int8, "quantise_rows", one_scale_for_all)
+    monkeypatch.setattr(int8, "quantize_rows", one_scale_for_all)
 
 
 with_onednn = pytest.mark.skipif(not OneDnnKernel.is_available(CPU), reason="torch has no oneDNN")
@@ -89,15 +105,15 @@ with_onednn = pytest.mark.skipif(not OneDnnKernel.is_available(CPU), reason="tor
 
 @with_onednn
 @pytest.mark.usefixtures("one_scale")
-def test_one_scale_for_a_whole_batch_is_refused_at_load() -> None:
-    with pytest.raises(NotInvariantError, match=r"7 bits refused \(a sequence's bits are others"):
+def test_one_scale_for_a_whole_batch_is_rejected_at_load() -> None:
+    with pytest.raises(NotInvariantError, match=r"7 bits rejected \(the bits of a sequence differ"):
         Classifier.from_pretrained(precision="int8")
 
 
 @with_onednn
 @pytest.mark.usefixtures("one_scale")
 def test_one_scale_for_a_whole_batch_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_proof, "_fault", lambda _layers, _candidate: None)
+    monkeypatch.setattr(selection, "_check_block", trust)
     trusting = Classifier.from_pretrained(precision="int8")
     assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []
 
@@ -122,7 +138,8 @@ class ShapeDependent(Bf16Kernel):
 @pytest.fixture
 def few_rows_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_kernels", None)
-    monkeypatch.setattr(proof, "candidate_kernels", with_planted(proof.candidate_kernels))
+    planted = with_planted(selection.candidate_kernels)
+    monkeypatch.setattr(selection, "candidate_kernels", planted)
 
 
 def with_planted(candidates: Callable[..., Sequence[object]]) -> Callable[..., Sequence[object]]:
@@ -136,8 +153,8 @@ with_bf16 = pytest.mark.skipif(not Bf16Kernel.is_available(CPU), reason="oneDNN 
 
 @with_bf16
 @pytest.mark.usefixtures("few_rows_differ")
-def test_a_bf16_kernel_that_looks_at_the_shape_is_refused_at_load() -> None:
-    with pytest.raises(NotInvariantError, match=r"384→384 linear bf16: .*planted refused"):
+def test_a_bf16_kernel_that_looks_at_the_shape_is_rejected_at_load() -> None:
+    with pytest.raises(NotInvariantError, match=r"384→384 linear bf16: .*planted rejected"):
         Classifier.from_pretrained(precision="bf16")
 
 
@@ -146,47 +163,46 @@ def test_a_bf16_kernel_that_looks_at_the_shape_is_refused_at_load() -> None:
 def test_a_bf16_kernel_that_looks_at_the_shape_breaks_the_promise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(proof, "_linear_fault", lambda _layer, _kernel: None)
+    monkeypatch.setattr(selection, "linear_difference", lambda _layer, _kernel: None)
     trusting = Classifier.from_pretrained(precision="bf16")
     assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []
 
 
-class CompanyBlock(PackedBlock):
-    """Sequences in company come out a little higher than alone."""
+class BatchDependent(PackedBlock):
+    """Several sequences come out a little higher than each alone."""
 
-    def __call__(
-        self, hidden: Tensor, cu_seqlens: Tensor, runs: Sequence[Run], *, first_only: bool
-    ) -> Tensor:
-        y = super().__call__(hidden, cu_seqlens, runs, first_only=first_only)
-        return y if len(cu_seqlens) == 2 else y * (1 + 2**-20)
+    def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
+        y = super().__call__(hidden, batch, rows)
+        return y if len(batch.cu_seqlens) == 2 else y * (1 + 2**-20)
 
 
 @pytest.fixture
 def planted_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    def candidates(
-        layers: BlockLayers, precision: Precision, *, packed: bool
-    ) -> Sequence[Candidate]:
-        def make(layers: BlockLayers) -> CompanyBlock:
-            return CompanyBlock(layers, precision)
+    honest = KernelSelector.packed_candidates
 
-        first, *others = candidate_blocks(layers, precision, packed=packed)
-        return [first._replace(name="planted", make=make), *others]
+    def candidates(selector: KernelSelector, weights: BlockWeights) -> Iterator[BlockCandidate]:
+        first, *others = honest(selector, weights)
+        precision = cast("Precision", first.name.removeprefix("compiled "))
+        yield first._replace(name="planted", make=partial(BatchDependent, precision=precision))
+        yield from others
 
-    monkeypatch.setattr(block_proof, "candidate_blocks", candidates)
+    monkeypatch.setattr(KernelSelector, "packed_candidates", candidates)
 
 
 each_compiled = pytest.mark.parametrize(
-    "precision", [name for name in OFFERED if compiled.why_not(name) is None]
+    "precision", [name for name in SUPPORTED if compiled.unavailable(name) is None]
 )
 
 
 @each_compiled
 @pytest.mark.usefixtures("planted_first")
-def test_a_compiled_block_with_a_fault_is_refused_and_the_next_way_keeps_the_promise(
+def test_a_compiled_block_with_a_fault_is_rejected_and_the_next_way_keeps_the_promise(
     precision: Precision,
 ) -> None:
     slow = Classifier.from_pretrained(precision=precision)
-    assert slow.choices[0].reason.startswith("planted refused (a sequence's bits are others alone")
+    assert slow.choices[0].reason.startswith(
+        "planted rejected (the bits of a sequence differ alone"
+    )
     assert slow.choices[0].kernel != "planted"
     assert changed_in_random_batches(slow.logits, TEXTS, 3, rounds=1) == []
     assert changed_by_threads(slow.logits, TEXTS[:10]) == []
@@ -197,7 +213,7 @@ def test_a_compiled_block_with_a_fault_is_refused_and_the_next_way_keeps_the_pro
 def test_a_compiled_block_with_a_fault_breaks_the_promise(
     precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block_proof, "_fault", lambda _layers, _candidate: None)
+    monkeypatch.setattr(selection, "_check_block", trust)
     trusting = Classifier.from_pretrained(precision=precision)
     assert trusting.choices[0].kernel == "planted"
     assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []

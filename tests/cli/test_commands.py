@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from isobatch.cli import classify
+from isobatch.kernels import supported_precisions
 from isobatch.lesson import SENTENCES
-from isobatch.numerics import offered_precisions
 
 ISOBATCH = [sys.executable, "-m", "isobatch"]
 
@@ -167,7 +167,7 @@ def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
     assert "instruction set" in report["promise"]
 
 
-@pytest.mark.parametrize("precision", offered_precisions(torch.device("cpu")))
+@pytest.mark.parametrize("precision", supported_precisions(torch.device("cpu")))
 def test_every_precision_gives_a_line_its_own_bits_in_any_company(precision: str) -> None:
     arguments = ("classify", "--precision", precision)
     together = run(*arguments, stdin="\n".join(["bad", *SENTENCES, "good " * 40]).encode())

@@ -21,7 +21,6 @@ import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401
 
 from isobatch import cache
-from isobatch.core import Encoding
 from isobatch.errors import JobError
 from isobatch.jobs import chunks, durable, folder
 from isobatch.jobs.manifest import Provenance, describe_provenance
@@ -29,8 +28,9 @@ from isobatch.jobs.options import AnswerOptions, ModelOptions
 from isobatch.jobs.prepare import FileJob, prepare_job
 from isobatch.jobs.run import run_job
 from isobatch.jobs.summary import Counts
-from isobatch.predictor import Classifier
 from isobatch.tables import TableFile, recognise
+from isobatch.tasks import Classifier
+from isobatch.types import Encoding
 
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 ROWS_OF_A_CHUNK = 3
@@ -256,10 +256,10 @@ def commit_before_writing() -> None:
 
 def answer_from_memory() -> None:
     """What was computed before comes back with another last bit."""
-    recall = cache.LogitsCache.recall
+    recall = cache.OutputCache.recall
 
     def inexact(
-        self: cache.LogitsCache,
+        self: cache.OutputCache,
         encodings: Sequence[Encoding],
         compute: Callable[[list[Encoding]], Sequence[Sequence[float]]],
     ) -> list[cache.Logits]:
@@ -270,7 +270,7 @@ def answer_from_memory() -> None:
             for row, hit in zip(rows, known, strict=True)
         ]
 
-    cache.LogitsCache.recall = inexact  # type: ignore[method-assign]
+    cache.OutputCache.recall = inexact  # type: ignore[method-assign]
 
 
 ALL = (

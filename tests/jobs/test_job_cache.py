@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from jobs.small_jobs import TEXTS, command, read_rows, small_checkpoint, write_rows
 
 from isobatch import Classifier, predictor
-from isobatch.cache import LogitsCache, encoding_key
-from isobatch.core import Encoding, Prediction
+from isobatch.batching.cache import OutputCache, encoding_key
 from isobatch.errors import InputError, OptionError
 from isobatch.jobs import chunks
+from isobatch.tasks import Prediction
+from isobatch.types import Encoding
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def encodings(*numbers: int) -> list[Encoding]:
     return [Encoding([number], [0]) for number in numbers]
 
 
-def recalled(cache: LogitsCache, computer: Computer, *numbers: int) -> list[tuple[int, ...]]:
+def recalled(cache: OutputCache, computer: Computer, *numbers: int) -> list[tuple[int, ...]]:
     """Ask for these, check what comes, and say which were computed."""
     computer.asked.clear()
     rows = cache.recall(encodings(*numbers), computer)
@@ -67,7 +68,7 @@ def recalled(cache: LogitsCache, computer: Computer, *numbers: int) -> list[tupl
 
 
 def test_equal_encodings_of_one_call_are_computed_once() -> None:
-    cache, computer = LogitsCache(), Computer()
+    cache, computer = OutputCache(), Computer()
     assert recalled(cache, computer, 1, 2, 1, 1) == [(1,), (2,)]
     assert (cache.hits, len(cache)) == (2, 2)
     assert recalled(cache, computer, 2, 3) == [(3,)]
@@ -75,7 +76,7 @@ def test_equal_encodings_of_one_call_are_computed_once() -> None:
 
 
 def test_what_was_used_least_lately_makes_room() -> None:
-    cache, computer = LogitsCache(3), Computer()
+    cache, computer = OutputCache(3), Computer()
     recalled(cache, computer, 1, 2, 3)
     recalled(cache, computer, 1)
     recalled(cache, computer, 4)
@@ -88,7 +89,7 @@ def test_what_was_used_least_lately_makes_room() -> None:
 
 @pytest.mark.parametrize("bound", [0, 1, 5])
 def test_the_bound_holds_also_after_a_call_beyond_it(bound: int) -> None:
-    cache, computer = LogitsCache(bound), Computer()
+    cache, computer = OutputCache(bound), Computer()
     assert recalled(cache, computer, *range(20), *range(20)) == [(number,) for number in range(20)]
     assert len(cache) == bound
     assert cache.hits == 20
@@ -97,18 +98,18 @@ def test_the_bound_holds_also_after_a_call_beyond_it(bound: int) -> None:
 
 
 def test_nothing_to_ask_is_nothing_computed() -> None:
-    cache = LogitsCache()
+    cache = OutputCache()
     assert recalled(cache, Computer()) == []
     assert cache.recall([], lambda _: pytest.fail("asked for nothing")) == []
 
 
 def test_a_bound_below_zero_is_refused() -> None:
     with pytest.raises(OptionError, match="-1"):
-        LogitsCache(-1)
+        OutputCache(-1)
 
 
 def test_a_failure_keeps_nothing() -> None:
-    cache = LogitsCache()
+    cache = OutputCache()
 
     def fail(_: Sequence[Encoding]) -> list[tuple[float, ...]]:
         raise MemoryError
@@ -140,12 +141,12 @@ def test_encodings_that_the_model_reads_differently_have_keys_of_their_own() -> 
 def test_with_any_cache_every_text_has_the_answer_it_has_alone(
     classifier: Classifier, texts: list[object], bound: int, cuts: list[int]
 ) -> None:
-    cache = LogitsCache(bound)
+    cache = OutputCache(bound)
     answers: list[Prediction | InputError] = []
     while len(answers) < len(texts):
         size = cuts[len(answers)]
         part = texts[len(answers) : len(answers) + size]
-        answers += classifier.attempt(part, cache=cache)
+        answers += classifier.predict_or_errors(part, cache=cache)
     for text, answer in zip(texts, answers, strict=True):
         if isinstance(text, str) and text != "\ud800":
             assert answer == classifier(text)
@@ -157,9 +158,9 @@ def test_with_any_cache_every_text_has_the_answer_it_has_alone(
 def test_logits_from_the_cache_are_the_same_bits(
     classifier: Classifier, computed: list[tuple[int, ...]]
 ) -> None:
-    cache = LogitsCache()
-    first = classifier.attempt(TEXTS, cache=cache)
-    again = classifier.attempt(TEXTS[::-1], cache=cache)[::-1]
+    cache = OutputCache()
+    first = classifier.predict_or_errors(TEXTS, cache=cache)
+    again = classifier.predict_or_errors(TEXTS[::-1], cache=cache)[::-1]
     assert len(computed) == len(TEXTS)
     kept = np.array([each.logits for each in again if isinstance(each, Prediction)], np.float32)
     assert kept.tobytes() == classifier.logits(TEXTS).tobytes()
@@ -171,7 +172,7 @@ def test_a_stream_computes_equal_texts_once_across_its_windows(
 ) -> None:
     monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
     texts = [*TEXTS, *TEXTS[::-1], "nice", "NICE"]
-    answers = list(classifier.stream(texts))
+    answers = list(classifier.predict_stream(texts))
     assert len(computed) == len(set(computed)) == len(TEXTS)
     assert answers == [classifier(text) for text in texts]
 

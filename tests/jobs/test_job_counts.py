@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isobatch.batching.plan import count_padding
 from isobatch.jobs import Counts, Progress
-from isobatch.plan import count_padding
 
 numbers = st.integers(min_value=0, max_value=10**12)
 labels = st.dictionaries(st.sampled_from("abc"), st.integers(min_value=1, max_value=10**9))

@@ -20,8 +20,8 @@ from isobatch.jobs.shard_workers import (
     pack,
     unpack,
 )
-from isobatch.predictor import Classifier
 from isobatch.tables import TableFile
+from isobatch.tasks import Classifier
 
 
 class Counted(ModelOptions):

@@ -14,10 +14,10 @@ from tiny_checkpoints import Tiny, write_checkpoint
 from tokenizer_folders import write_wordpiece_folder
 
 from isobatch import Classifier
-from isobatch.cache import Logits, LogitsCache
-from isobatch.core import Encoding
+from isobatch.batching.cache import Output, OutputCache
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
+from isobatch.types import Encoding
 
 THREE_LABELS = Tiny("bert", num_labels=3)
 MAX_TOKENS = 48
@@ -45,8 +45,8 @@ class HeldClassifier(Classifier):
         return self
 
     def compute(
-        self, encodings: Sequence[Encoding], cache: LogitsCache | None = None
-    ) -> list[Logits]:
+        self, encodings: Sequence[Encoding], cache: OutputCache | None = None
+    ) -> list[Output]:
         if cache is not None:
             return super().compute(encodings, cache)  # which comes back for what is unknown
         self.entered.set()

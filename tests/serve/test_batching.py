@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from isobatch.cache import Logits
-from isobatch.core import Encoding
+from isobatch.batching.cache import Output
 from isobatch.serve.batching import Batcher, BatchReport
 from isobatch.serve.errors import ComputeError, ShuttingDownError
+from isobatch.types import Encoding
 
 
 def encoding(number: int, length: int = 1) -> Encoding:
@@ -26,7 +26,7 @@ class Model:
         if opened:
             self.gate.set()
 
-    def __call__(self, encodings: list[Encoding]) -> list[Logits]:
+    def __call__(self, encodings: list[Encoding]) -> list[Output]:
         self.entered.set()
         assert self.gate.wait(10)
         self.batches.append([each.input_ids[0] for each in encodings])
@@ -36,7 +36,7 @@ class Model:
 
 
 def drive(
-    model: Callable[[list[Encoding]], list[Logits]],
+    model: Callable[[list[Encoding]], list[Output]],
     scenario: Callable[[Batcher], Awaitable[None]],
     max_batch_tokens: int = 100,
     max_wait_seconds: float = 0.0,
@@ -179,7 +179,7 @@ def test_a_failure_reaches_its_cause_alone_and_the_next_batch_is_computed(
 
 @pytest.mark.parametrize("kind", [MemoryError, SystemExit])
 def test_a_failure_of_everything_answers_everyone(kind: type[BaseException]) -> None:
-    def broken(encodings: list[Encoding]) -> list[Logits]:
+    def broken(encodings: list[Encoding]) -> list[Output]:
         raise kind
 
     async def scenario(batcher: Batcher) -> None:

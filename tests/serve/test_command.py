@@ -105,7 +105,7 @@ def test_every_option_is_also_an_environment_variable(folder: Path) -> None:
 SLOW = f"""
 import sys, time
 from isobatch.cli import main
-from isobatch.predictor import Classifier
+from isobatch.tasks import Classifier
 
 compute = Classifier.compute
 

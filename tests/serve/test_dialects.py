@@ -11,9 +11,10 @@ from serve.served import MAX_TOKENS, THREE_LABELS, client_of, running, write_tin
 from tiny_checkpoints import Tiny
 
 from isobatch import Classifier, Prediction
-from isobatch.core import TextInput, activate
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
+from isobatch.tasks import score_logits
+from isobatch.types import TextInput
 
 NICE = "Today is a nice day!"
 WHAT = "But what about tomorrow? Im not sure."
@@ -273,7 +274,7 @@ class TestInference:
         self, client: httpx.Client, classifier: Classifier, function: str
     ) -> None:
         answer = asked(client, "/", inputs=NICE, parameters={"function_to_apply": function})
-        scores = activate(classifier(NICE).logits, function)
+        scores = score_logits(classifier(NICE).logits, function)
         expected = sorted(zip(classifier.labels, scores, strict=True), key=lambda each: -each[1])
         assert answer == [[{"label": label, "score": score} for label, score in expected]]
 

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from serve.served import JSON, HeldClassifier, client_of, connected, running, write_tiny
 
 from isobatch import Classifier
-from isobatch.core import Encoding
 from isobatch.errors import OptionError
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
+from isobatch.types import Encoding
 
 NICE = {"inputs": "Today is a nice day!"}
 RIGHT = {"authorization": "Bearer sésame".encode()}
@@ -258,7 +258,7 @@ class TestFailureAndLeaving:
         self, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         threads: dict[int, str] = {}
-        encode = classifier.encode
+        encode = classifier.tokenize
 
         def note(texts: list[str], **options: object) -> list[Encoding]:
             threads[len(texts[0])] = threading.current_thread().name

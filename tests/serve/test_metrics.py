@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serve.served import JSON, client_of, write_tiny
 
 from isobatch import Classifier
-from isobatch.plan import count_padding
+from isobatch.batching.plan import count_padding
 from isobatch.serve.logs import JsonLines, PlainLines
 from isobatch.serve.metrics import Histogram, LabelledCount
 from isobatch.serve.settings import Settings

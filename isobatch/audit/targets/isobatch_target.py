@@ -23,7 +23,7 @@ from isobatch.audit.targets.vocabulary import (
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
-from isobatch.predictor import Classifier
+from isobatch.tasks import Classifier
 
 
 def open_isobatch(
@@ -76,7 +76,7 @@ def _padded(classifier: Classifier) -> PaddedModel | None:
         max_tokens=encoder.max_tokens,
         tokenizer_limit=tokenizer_limit(tokenizer),
         pad_is_also=names_with_id_of_pad(tokenizer),
-        counts_pad_ids=encoder.padding_idx is not None,
+        counts_pad_ids=encoder.positions.padding_idx is not None,
     )
 
 

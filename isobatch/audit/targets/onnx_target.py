@@ -21,9 +21,8 @@ from isobatch.audit.targets.vocabulary import (
     settle_pad,
     tokenizer_limit,
 )
-from isobatch.checkpoint import TOKENIZER_FILES
+from isobatch.checkpoint import TOKENIZER_FILES, read_json
 from isobatch.errors import CheckpointError
-from isobatch.files import read_json
 
 _FROM_PADDING = (
     "camembert",

@@ -11,9 +11,9 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from isobatch.core import activate
 from isobatch.serve.dialects.route import Dialect, call_of, json_response
 from isobatch.serve.dialects.words import Strict, Texts, Whole, answers, refusals
+from isobatch.tasks import score_logits
 
 dialect = Dialect("vLLM and SGLang")
 
@@ -96,7 +96,7 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     activation = "none" if body.use_activation is False else head.score_activation
     data = []
     for index, logits in enumerate(answer.logits):
-        probs = activate(logits, activation)
+        probs = score_logits(logits, activation)
         label = head.labels[max(range(len(probs)), key=probs.__getitem__)]
         data.append({"index": index, "label": label, "probs": probs, "num_classes": len(probs)})
     content = {

@@ -10,7 +10,6 @@ from fastapi import Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from isobatch.core import Activation
 from isobatch.serve.dialects.route import Dialect, call_of, json_response
 from isobatch.serve.dialects.words import (
     Inputs,
@@ -21,6 +20,7 @@ from isobatch.serve.dialects.words import (
     label_scores,
     refusals,
 )
+from isobatch.types import ScoreActivation
 
 dialect = Dialect("Hugging Face Inference")
 
@@ -28,7 +28,7 @@ dialect = Dialect("Hugging Face Inference")
 class Parameters(Strict):
     """How scores are made, and how many are wanted."""
 
-    function_to_apply: Activation | None = Field(
+    function_to_apply: ScoreActivation | None = Field(
         default=None,
         description="As the model says, if absent: softmax, or sigmoid for several labels.",
     )

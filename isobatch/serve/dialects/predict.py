@@ -7,7 +7,6 @@ from fastapi import Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from isobatch.core import activate
 from isobatch.serve.dialects.route import Dialect, call_of, json_response
 from isobatch.serve.dialects.words import (
     Inputs,
@@ -21,6 +20,7 @@ from isobatch.serve.dialects.words import (
     refusals,
 )
 from isobatch.serve.errors import WrongTaskError
+from isobatch.tasks import score_logits
 
 dialect = Dialect("text-embeddings-inference")
 
@@ -105,7 +105,7 @@ async def rerank(body: RerankRequest, request: Request) -> Response:
     pairs = [(body.query, text) for text in body.texts]
     answer = await call.answer(pairs, truncate=body.truncate, single=False)
     activation = "none" if body.raw_scores else head.score_activation
-    scores = [activate(row, activation)[0] for row in answer.logits]
+    scores = [score_logits(row, activation)[0] for row in answer.logits]
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [
         {"index": index, "score": scores[index]}

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from isobatch.core import TextInput
 from isobatch.serve.engine import Answer, Engine
 from isobatch.serve.errors import MalformedError, MediaTypeError, UnknownModelError
+from isobatch.types import TextInput
 
 MAX_REASONS = 3
 """Reasons that a refusal names: more would hide the first."""

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import PlainTextResponse, Response
 
 from isobatch import __version__
-from isobatch.core import Precision
 from isobatch.serve.dialects.words import Refusal
 from isobatch.serve.engine import Engine
 from isobatch.serve.errors import UnhealthyError
 from isobatch.serve.limits import Door
+from isobatch.types import Precision
 
 router = APIRouter(tags=["status"])
 

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from isobatch.core import Activation, TextInput, activate
+from isobatch.batching.cache import Output
 from isobatch.serve.errors import FAULTS, UNFORESEEN, ErrorType
+from isobatch.tasks import score_logits
+from isobatch.types import ScoreActivation, TextInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +121,11 @@ class Refusal(BaseModel):
 
 
 def label_scores(
-    logits: tuple[float, ...], labels: tuple[str, ...], activation: Activation
+    logits: Output, labels: tuple[str, ...], activation: ScoreActivation
 ) -> list[dict[str, Any]]:
     """Every label with its score, the highest first; equal scores in the checkpoint's order."""
     scored = sorted(
-        zip(activate(logits, activation), labels, strict=True), key=lambda each: -each[0]
+        zip(score_logits(logits, activation), labels, strict=True), key=lambda each: -each[0]
     )
     return [{"label": label, "score": score} for score, label in scored]
 

@@ -1,0 +1,24 @@
+"""RoBERTa: "roberta", "xlm-roberta" and "camembert", which count positions from the padding id."""
+
+from isobatch.checkpoint.families.bert import BERT_KEYS, BERT_NAMES
+from isobatch.checkpoint.families.family import BUFFERS, TWO_STEP_HEAD, Family
+
+
+def _roberta(model_type: str, vocab_size: int = 30522) -> Family:
+    return Family(
+        model_type=model_type,
+        config_keys=BERT_KEYS
+        | {"vocab_size": ("vocab_size", vocab_size), "pad_token_id": ("pad_token_id", 1)},
+        prefix="roberta.",
+        names=BERT_NAMES,
+        head=TWO_STEP_HEAD,
+        head_activation="tanh",
+        ignored=(*BUFFERS, "lm_head.*", "roberta.pooler.*"),
+        head_drops_input=True,
+        positions_from_padding=True,
+    )
+
+
+ROBERTA = _roberta("roberta", vocab_size=50265)
+XLM_ROBERTA = _roberta("xlm-roberta")
+CAMEMBERT = _roberta("camembert")

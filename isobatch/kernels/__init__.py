@@ -1,0 +1,52 @@
+"""Kernels: layers whose rows do not depend on batch neighbours, and the checks that show it.
+
+A kernel is an object of one model, never a mode of the process: no patched operators, no autocast,
+no global switch.
+"""
+
+from isobatch.kernels.activations import activation_named
+from isobatch.kernels.attention import PackedAttention
+from isobatch.kernels.block import (
+    BlockKernel,
+    BlockOperations,
+    BlockWeights,
+    LinearWeights,
+    NormWeights,
+    block_weights,
+    compute_block,
+    reference_operations,
+)
+from isobatch.kernels.compiled import compute_trainable
+from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
+from isobatch.kernels.layers import Linear, PackedLinear
+from isobatch.kernels.selection import (
+    KernelChoice,
+    KernelSelector,
+    check_precision,
+    has_exact_int8,
+    supported_precisions,
+)
+
+__all__ = [
+    "BlockKernel",
+    "BlockOperations",
+    "BlockWeights",
+    "Int8Embedding",
+    "KernelChoice",
+    "KernelSelector",
+    "Linear",
+    "LinearWeights",
+    "NormWeights",
+    "PackedAttention",
+    "PackedLinear",
+    "activation_named",
+    "block_weights",
+    "check_precision",
+    "compute_block",
+    "compute_trainable",
+    "has_exact_int8",
+    "int8_weight",
+    "quantize_weight",
+    "reference_operations",
+    "supported_precisions",
+]

@@ -1,0 +1,95 @@
+"""Attention within each packed sequence: softmax(q kᵀ / √d) v, without padding.
+
+A segment of equal-length sequences is viewed as [sequences, heads, length, head_dim] and computed
+in one call. Invariant: a sequence's result depends only on its own queries, keys and values.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from isobatch.batching.packed import PackedBatch
+from isobatch.specification import BlockSpec
+from isobatch.types import Rows, Segment
+
+QUERY_ROWS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PackedAttention:
+    """Multi-head attention over a packed batch.
+
+    by_sequence computes each sequence in a call of its own, where this machine's kernel gives other
+    bits for several (`isobatch.kernels.selection` finds out).
+    """
+
+    spec: BlockSpec
+    by_sequence: bool = False
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        batch: PackedBatch,
+        rows: Rows,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """Mix `value`; key and value are [tokens, hidden].
+
+        query and result are the same, or [sequences, hidden] for one row of each sequence.
+        """
+        segments = batch.segments
+        if self.by_sequence:
+            segments = tuple(single for segment in segments for single in segment.split())
+        parts = []
+        for segment in segments:
+            queries = segment.tokens if rows is Rows.ALL else segment.sequences
+            tensors = query[queries], key[segment.tokens], value[segment.tokens]
+            parts.append(self._attend(*tensors, segment, rows, dropout))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        segment: Segment,
+        rows: Rows,
+        dropout: float,
+    ) -> Tensor:
+        """Compute one segment; the number of query rows is rounded up to a multiple of QUERY_ROWS.
+
+        The CPU kernel gives each thread a scratch buffer whose size follows the number of query
+        rows, and MKL's bits follow the alignment of that buffer. With 1, 2, 3, 5, 15, 17 … rows
+        some head sizes came out differently on the second thread; with multiples of four none
+        did, at any length. The added rows are dropped, and no other row reads them.
+        """
+        q, k, v = (self._by_head(tensor, segment.num_sequences) for tensor in (query, key, value))
+        num_rows = q.shape[2]
+        if spare := -num_rows % QUERY_ROWS:
+            q = F.pad(q, (0, 0, 0, spare))
+        if self.spec.num_heads == segment.num_sequences == 1:
+            # A single head of a single sequence is a single task: torch then leaves the threads to
+            # MKL, whose product has other bits for it. Twice the same is two tasks.
+            q, k, v = (tensor.expand(2, -1, -1, -1) for tensor in (q, k, v))
+        mask = self._mask(segment.length, rows, q)
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)
+        mixed = mixed[: segment.num_sequences, :, :num_rows]
+        return mixed.transpose(1, 2).reshape(query.shape)
+
+    def _mask(self, length: int, rows: Rows, query: Tensor) -> Tensor | None:
+        """True within the window, [query rows, length]; added query rows see every key."""
+        if self.spec.window is None:
+            return None
+        keys = torch.arange(length, device=query.device)
+        queries = keys if rows is Rows.ALL else keys[:1] if rows is Rows.FIRST else keys[-1:]
+        mask = (queries[:, None] - keys).abs() <= self.spec.window
+        return F.pad(mask, (0, 0, 0, query.shape[2] - len(queries)), value=True)
+
+    def _by_head(self, tensor: Tensor, num_sequences: int) -> Tensor:
+        """View [rows, hidden] as [sequences, heads, rows per sequence, head_dim]."""
+        heads, head_dim = self.spec.num_heads, self.spec.head_dim
+        return tensor.view(num_sequences, -1, heads, head_dim).transpose(1, 2)

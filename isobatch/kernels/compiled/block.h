@@ -1,0 +1,276 @@
+// One Transformer block over packed sequences, by all threads of one parallel region.
+//
+// Few rows: the columns of each product are divided among the threads. Many rows: each thread takes
+// rows of its own through a whole stage, in tiles whose intermediate results stay in its cache, and
+// no thread waits for another in between. The bits are the same either way: no sum is ever divided.
+#pragma once
+#include <omp.h>
+
+#include <cstdlib>
+
+#include "attention.h"
+
+namespace isobatch {
+
+constexpr int64_t TILE = 8 * ROWS;
+constexpr int64_t FEW_ROWS = 4 * ROWS;  // for each thread
+// An unpacked weight is transposed once for so many rows.
+constexpr int64_t UNPACKED_CHUNK = 512;
+
+enum Activation : int64_t { GELU = 0, RELU = 1 };
+
+// Which rows of each sequence are computed; the values of isobatch.types.Rows.
+enum class Rows : int { FIRST = 0, LAST = 1, ALL = 2 };
+
+struct Block {
+  Product query, key, value, output, up, down;
+  Norm attention_norm, norm;
+  int64_t heads;
+  int64_t activation;
+};
+
+// Memory that a thread keeps between calls; it grows to the largest size requested.
+struct Scratch {
+  uint8_t* memory = nullptr;
+  int64_t size = 0;
+  ~Scratch() { std::free(memory); }
+  template <class T>
+  T* reserve(int64_t count) {
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+    if (bytes > size) {
+      std::free(memory);
+      size = (bytes + 4095) / 4096 * 4096;
+      memory = static_cast<uint8_t*>(std::aligned_alloc(4096, size));
+      if (!memory) std::abort();
+    }
+    return reinterpret_cast<T*>(memory);
+  }
+};
+// The memory of one call, held by the calling thread; and that of each thread of its region.
+static thread_local Scratch call_scratch, thread_scratch;
+
+// Consecutive pieces of one allocation, each aligned to a cache line.
+struct Pieces {
+  uint8_t* next;
+  template <class T>
+  T* take(int64_t count) {
+    T* piece = reinterpret_cast<T*>(next);
+    next += (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
+    return piece;
+  }
+};
+
+// Execution policies for row loops: sequential, or work-shared across threads.
+struct Sequential {
+  template <class F>
+  void each(int64_t count, F&& f) const {
+    for (int64_t i = 0; i < count; i++) f(i);
+  }
+  void wait() const {}
+};
+
+struct Shared {
+  // Returns without waiting for the others: call wait() before reading the results.
+  template <class F>
+  void each(int64_t count, F&& f) const {
+#pragma omp for schedule(dynamic) nowait
+    for (int64_t i = 0; i < count; i++) f(i);
+  }
+  void wait() const {
+#pragma omp barrier
+  }
+};
+
+// Rows in the form that a product reads.
+struct Stored {
+  uint8_t* rows;
+  float* scale;
+};
+
+template <class Kind, class Team>
+void store_rows(Team team, const float* x, Stored stored, int64_t rows, int64_t size) {
+  team.each(rows, [=](int64_t r) {
+    Kind::store(x + r * size, stored.rows + r * size * Kind::BYTES, stored.scale + r, size);
+  });
+  team.wait();
+}
+
+template <class Kind, class Team, class Emit>
+void multiply(Team team, const Product& product, Stored x, int64_t rows, Emit emit) {
+  const int64_t panel_bytes = product.in * COLUMNS * Kind::BYTES;
+  team.each(product.out / COLUMNS, [&, x, rows](int64_t i) {
+    const uint8_t* panel = product.weight + i * panel_bytes;
+    if (!product.packed) {
+      float* transposed = thread_scratch.reserve<float>(product.in * COLUMNS);
+      transpose_panel(reinterpret_cast<const float*>(panel), product.in, COLUMNS, product.in,
+                      transposed);
+      panel = reinterpret_cast<const uint8_t*>(transposed);
+    }
+    multiply_panel<Kind>(product, panel, i * COLUMNS, x.rows, x.scale, rows, emit);
+  });
+}
+
+INLINE __m512 activate(int64_t activation, __m512 x) {
+  return activation == GELU ? gelu(x) : _mm512_max_ps(x, _mm512_setzero_ps());
+}
+
+template <class Kind, class Team>
+void project(Team team, const Product& product, Stored x, float* y, int64_t rows) {
+  multiply<Kind>(team, product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
+    _mm512_storeu_ps(y + r * product.out + column, v);
+  });
+}
+
+template <class Kind, class Team>
+void project_onto(Team team, const Product& product, Stored x, const float* residual, float* y,
+                  int64_t rows) {
+  multiply<Kind>(team, product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
+    const int64_t at = r * product.out + column;
+    _mm512_storeu_ps(y + at, _mm512_add_ps(v, _mm512_loadu_ps(residual + at)));
+  });
+}
+
+INLINE void attend_all(const Block& block, const float* query, const float* key,
+                       const float* value, float* mixed, const int64_t* cu_seqlens,
+                       int64_t sequences, Rows rows) {
+  const int64_t hidden = block.up.in, size = hidden / block.heads;
+#pragma omp for schedule(dynamic, 4)
+  for (int64_t task = 0; task < sequences * block.heads; task++) {
+    const int64_t sequence = task / block.heads, column = task % block.heads * size;
+    const int64_t row = cu_seqlens[sequence], keys = cu_seqlens[sequence + 1] - row;
+    const bool all = rows == Rows::ALL;
+    const int64_t queries = (all ? row : sequence) * hidden + column;
+    const Head head{query + queries, key + row * hidden + column, value + row * hidden + column,
+                    mixed + queries, all ? keys : 1, keys, hidden, size};
+    attend(head, thread_scratch.reserve<float>(attention_floats(keys, size)));
+  }
+}
+
+// Intermediate results of some rows, in a memory of bytes(block, rows).
+template <class Kind>
+struct Workspace {
+  Stored stored;
+  float *attended, *between;
+
+  static int64_t bytes(const Block& block, int64_t rows) {
+    const int64_t wide = std::max(block.up.in, block.up.out);
+    return rows * (wide * Kind::BYTES + 4 * (block.up.in + wide + 1)) + 4 * 64;
+  }
+  Workspace(uint8_t* memory, const Block& block, int64_t rows) {
+    const int64_t wide = std::max(block.up.in, block.up.out);
+    Pieces pieces{memory};
+    stored.rows = pieces.take<uint8_t>(rows * wide * Kind::BYTES);
+    stored.scale = pieces.take<float>(rows);
+    attended = pieces.take<float>(rows * block.up.in);
+    between = pieces.take<float>(rows * wide);
+  }
+};
+
+// Everything of a block that follows its attention.
+template <class Kind, class Team>
+void finish(Team team, const Block& block, const Workspace<Kind>& workspace, const float* mixed,
+            const float* residual, float* y, int64_t rows) {
+  const int64_t size = block.up.in, wide = block.up.out;
+  const Stored stored = workspace.stored;
+  float *between = workspace.between, *attended = workspace.attended;
+  store_rows<Kind>(team, mixed, stored, rows, size);
+  project_onto<Kind>(team, block.output, stored, residual, between, rows);
+  team.wait();
+  team.each(rows, [=, &block](int64_t r) {
+    normalize(block.attention_norm, between + r * size, attended + r * size);
+    Kind::store(attended + r * size, stored.rows + r * size * Kind::BYTES, stored.scale + r, size);
+  });
+  team.wait();
+  multiply<Kind>(team, block.up, stored, rows,
+                 [=, &block](int64_t r, int64_t column, __m512 v) UNROLLED {
+                   _mm512_storeu_ps(between + r * wide + column, activate(block.activation, v));
+                 });
+  team.wait();
+  store_rows<Kind>(team, between, stored, rows, wide);
+  project_onto<Kind>(team, block.down, stored, attended, between, rows);
+  team.wait();
+  team.each(rows, [=, &block](int64_t r) {
+    normalize(block.norm, between + r * size, y + r * size);
+  });
+  team.wait();
+}
+
+// Calls stage(team, workspace, first row, number of rows) until all rows are done, in every thread of the
+// region; ends when all threads are done.
+template <class Kind, class Stage>
+void over_rows(const Block& block, int64_t rows, uint8_t* shared, Stage&& stage) {
+  const int64_t threads = omp_get_num_threads();
+  if (!block.query.packed || rows < FEW_ROWS * threads) {
+    for (int64_t row = 0; row < rows; row += UNPACKED_CHUNK) {
+      const int64_t count = std::min(UNPACKED_CHUNK, rows - row);
+      stage(Shared{}, Workspace<Kind>(shared, block, count), row, count);
+    }
+    return;
+  }
+  const int64_t rounds = (rows + TILE * threads - 1) / (TILE * threads);
+  const int64_t size = (rows + rounds * threads - 1) / (rounds * threads);
+#pragma omp for schedule(dynamic)
+  for (int64_t row = 0; row < rows; row += size) {
+    uint8_t* own = thread_scratch.reserve<uint8_t>(Workspace<Kind>::bytes(block, size));
+    stage(Sequential{}, Workspace<Kind>(own, block, size), row, std::min(size, rows - row));
+  }
+}
+
+// x [tokens, hidden] to y: [tokens, hidden], or [sequences, hidden] for one row of each sequence.
+template <class Kind>
+void forward(const Block& block, const float* x, float* y, const int64_t* cu_seqlens,
+             int64_t sequences, Rows wanted, int threads) {
+  const int64_t size = block.up.in, tokens = cu_seqlens[sequences];
+  const bool all = wanted == Rows::ALL;
+  const int64_t rows = all ? tokens : sequences;
+  const int64_t shared_bytes = Workspace<Kind>::bytes(block, std::min(tokens, UNPACKED_CHUNK));
+  Pieces pieces{
+      call_scratch.reserve<uint8_t>(4 * size * (2 * tokens + 3 * rows) + 5 * 64 + shared_bytes)};
+  float *key = pieces.take<float>(tokens * size), *value = pieces.take<float>(tokens * size);
+  float *query = pieces.take<float>(rows * size), *mixed = pieces.take<float>(rows * size);
+  float* selected = pieces.take<float>(rows * size);
+  uint8_t* shared = pieces.next;
+  for (int64_t s = 0; !all && s < sequences; s++) {
+    const int64_t row = wanted == Rows::FIRST ? cu_seqlens[s] : cu_seqlens[s + 1] - 1;
+    std::memcpy(selected + s * size, x + row * size, 4 * size);
+  }
+  const float* residual = all ? x : selected;
+#pragma omp parallel num_threads(threads)
+  {
+    over_rows<Kind>(block, tokens, shared, [&](auto team, auto workspace, int64_t row, int64_t count) {
+      const int64_t at = row * size;
+      store_rows<Kind>(team, x + at, workspace.stored, count, size);
+      project<Kind>(team, block.key, workspace.stored, key + at, count);
+      project<Kind>(team, block.value, workspace.stored, value + at, count);
+      if (all) project<Kind>(team, block.query, workspace.stored, query + at, count);
+      team.wait();
+    });
+    if (!all)
+      over_rows<Kind>(block, rows, shared, [&](auto team, auto workspace, int64_t row, int64_t count) {
+        const int64_t at = row * size;
+        store_rows<Kind>(team, residual + at, workspace.stored, count, size);
+        project<Kind>(team, block.query, workspace.stored, query + at, count);
+        team.wait();
+      });
+    attend_all(block, query, key, value, mixed, cu_seqlens, sequences, wanted);
+    over_rows<Kind>(block, rows, shared, [&](auto team, auto workspace, int64_t row, int64_t count) {
+      const int64_t at = row * size;
+      finish<Kind>(team, block, workspace, mixed + at, residual + at, y + at, count);
+    });
+  }
+}
+
+// One product, x [rows, in] to y [rows, out].
+template <class Kind>
+void forward_product(const Product& product, const float* x, float* y, int64_t rows, int threads) {
+  Pieces pieces{call_scratch.reserve<uint8_t>(rows * (product.in * Kind::BYTES + 4) + 2 * 64)};
+  uint8_t* stored_rows = pieces.take<uint8_t>(rows * product.in * Kind::BYTES);
+  const Stored stored{stored_rows, pieces.take<float>(rows)};
+#pragma omp parallel num_threads(threads)
+  {
+    store_rows<Kind>(Shared{}, x, stored, rows, product.in);
+    project<Kind>(Shared{}, product, stored, y, rows);
+  }
+}
+
+}  // namespace isobatch

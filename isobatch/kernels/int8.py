@@ -1,0 +1,214 @@
+"""int8: weights with a scale for each channel, activations with one for each token, exact sums.
+
+A row's scale follows from that row alone, and integers are added exactly in any order, so that
+neither batch neighbours nor shapes change a bit. The operations on rows are the reference
+implementation of `compiled/rows.h`: each multiplication, addition and division is rounded
+separately and sums have a fixed order, so that C++ gives the same bits. Invariant: apart from
+attention, `Int8Block` is bit-identical to the compiled int8 block.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isobatch.batching.packed import PackedBatch
+from isobatch.checkpoint.quantized import QuantizedTensor
+from isobatch.kernels.activations import IDENTITY, Activation
+from isobatch.kernels.attention import PackedAttention
+from isobatch.kernels.block import (
+    BlockOperations,
+    BlockWeights,
+    LinearWeights,
+    NormWeights,
+    compute_block,
+)
+from isobatch.types import Rows
+
+ZERO_POINT = 128
+_LARGEST = {8: 127, 7: 63}
+_TINY = 1e-30
+_ROWS_AT_A_TIME = 2048
+_CHUNK_ROWS = 64
+_COLUMNS = 64
+
+# x Φ(x) with Φ - 1/2 = c P(c²) / Q(c²), c = x within ±5.5: a minimax fit of degrees 5 and 5, whose
+# largest error is 7e-9, and in float32 1.1e-6 of the result, as torch's own gelu.
+_GELU_LIMIT = 5.5
+_GELU_P = (
+    0.398942232131958,
+    0.033852770924568176,
+    0.004677268676459789,
+    0.00016882698400877416,
+    6.352131549647311e-06,
+    2.2749340189420764e-08,
+)
+_GELU_Q = (
+    1.0,
+    0.2515222132205963,
+    0.028645943850278854,
+    0.0018844521837309003,
+    7.36479414626956e-05,
+    1.197504161609686e-06,
+)
+
+
+class StoredRows(NamedTuple):
+    """Activations: values uint8 [rows, in] around ZERO_POINT; scale float32 [rows, 1]."""
+
+    values: Tensor
+    scale: Tensor
+
+
+class Int8Product(nn.Module):
+    """act(x Wᵀ + b) + residual by oneDNN's integer product; x as StoredRows."""
+
+    def __init__(
+        self, weight: QuantizedTensor, bias: Tensor, activation: Activation = IDENTITY
+    ) -> None:
+        super().__init__()
+        self.scale = weight.scale
+        self.bias = bias
+        self.activation = activation
+        self.packed = torch.ops.onednn.qlinear_prepack(weight.values.contiguous(), None)
+        self._zeros = torch.zeros(len(bias), dtype=torch.int32)
+
+    def forward(self, x: StoredRows, residual: Tensor | None = None) -> Tensor:
+        """Return float(sum) × channel's scale × token's scale + bias, rounded after each step."""
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            x.values, 1.0, ZERO_POINT, self.packed, self.scale, self._zeros,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        product = product.mul_(x.scale).add_(self.bias)
+        if self.activation is not IDENTITY:
+            by_row = gelu if self.activation.name == "gelu" else self.activation.by_row
+            product = by_row(product)
+        return product if residual is None else product + residual
+
+
+class Int8Block:
+    """A layer in plain torch, bit-identical to the compiled one except for its attention."""
+
+    def __init__(self, weights: BlockWeights, attention: PackedAttention, bits: int = 8) -> None:
+        self.attention = attention
+        self._operations = BlockOperations(
+            weights.spec,
+            {name: int8_product(layer, bits) for name, layer in weights.linears.items()},
+            {name: partial(normalize, norm=norm) for name, norm in weights.norms.items()},
+            read=quantize_rows,
+            chunk_rows=_CHUNK_ROWS,  # their intermediate results stay in the cache
+        )
+
+    def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
+        attend = partial(self.attention, batch=batch, rows=rows)
+        return compute_block(self._operations, hidden, attend, partial(batch.select, rows=rows))
+
+
+class Int8Embedding(nn.Module):
+    """A table of rows in int8, each with its own scale; ids → float32 [ids, columns]."""
+
+    def __init__(self, table: QuantizedTensor) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.table.values[ids].to(torch.float32) * self.table.scale[ids, None]
+
+
+def int8_product(layer: LinearWeights, bits: int = 8) -> Int8Product:
+    """Prepare one linear layer, with weights of 8 or 7 bits."""
+    weight = int8_weight(layer.weight, bits)
+    bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
+    return Int8Product(weight, bias, layer.activation)
+
+
+def multiply(layer: LinearWeights, x: Tensor, bits: int = 8) -> Tensor:
+    """Compute x Wᵀ + b in int8, float32 [rows, in] → [rows, out]: for the check of a product."""
+    product: Tensor = int8_product(layer._replace(activation=IDENTITY), bits)(quantize_rows(x))
+    return product
+
+
+def int8_weight(weight: Tensor | QuantizedTensor, bits: int = 8) -> QuantizedTensor:
+    """Bring a weight [out, in] to int8 of `bits` bits; float32 is rounded to 8 bits first.
+
+    Where the machine needs 7, a checkpoint and its quantized form then have the same bits there,
+    too.
+    """
+    eight = weight if isinstance(weight, QuantizedTensor) else quantize_weight(weight.detach())
+    return eight if eight.bits <= bits else quantize_weight(eight.dequantize(), bits)
+
+
+def quantize_weight(weight: Tensor, bits: int = 8) -> QuantizedTensor:
+    """Round float32 [out, in] to int8, symmetric, each row by its own largest value.
+
+    Some rows at a time: a word table would need three times its own memory at once.
+    """
+    values, scales = torch.empty(weight.shape, dtype=torch.int8), weight.new_empty(len(weight))
+    for first in range(0, len(weight), _ROWS_AT_A_TIME):
+        rows = slice(first, first + _ROWS_AT_A_TIME)
+        scale, inverse = _scales(weight[rows], _LARGEST[bits])
+        values[rows] = torch.round(weight[rows] * inverse)
+        scales[rows] = scale.flatten()
+    return QuantizedTensor(values, scales, bits)
+
+
+def quantize_rows(x: Tensor) -> StoredRows:
+    """Round float32 [rows, in] to int8 by each row's own largest value."""
+    scale, inverse = _scales(x, _LARGEST[8])
+    return StoredRows((torch.round(x * inverse) + ZERO_POINT).to(torch.uint8), scale)
+
+
+def exact_product(weight: QuantizedTensor, bias: Tensor, x: Tensor) -> Tensor:
+    """Compute an int8 product in float64, in which all its integers are exact: the reference."""
+    stored = quantize_rows(x)
+    sums = (stored.values.double() - ZERO_POINT) @ weight.values.double().T
+    return sums.to(torch.float32) * weight.scale * stored.scale + bias
+
+
+def _scales(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
+    """Return amax / largest and largest / amax of each row, [rows, 1].
+
+    Divided by a tensor: torch divides a number by a tensor through the reciprocal, which rounds
+    twice.
+    """
+    amax = x.abs().amax(dim=1, keepdim=True).clamp_min(_TINY)
+    limit = torch.full_like(amax, largest)
+    return amax / limit, limit / amax
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Compute x Φ(x) by multiplications, additions and one division."""
+    c = x.clamp(-_GELU_LIMIT, _GELU_LIMIT)
+    square = c * c
+    p, q = torch.full_like(x, _GELU_P[-1]), torch.full_like(x, _GELU_Q[-1])
+    for p_factor, q_factor in zip(_GELU_P[-2::-1], _GELU_Q[-2::-1], strict=True):
+        p.mul_(square).add_(p_factor)
+        q.mul_(square).add_(q_factor)
+    return c.mul_(p).div_(q).add_(0.5).mul_(x)
+
+
+def normalize(x: Tensor, norm: NormWeights) -> Tensor:
+    """Compute the layer norm of each row, its sums in the order of `sum_columns`.
+
+    The root is taken in float64: in float32 torch has MKL take it, which misrounds one in five.
+    """
+    size = torch.full((len(x), 1), x.shape[1], dtype=x.dtype)
+    distance = x - sum_columns(x) / size
+    variance = sum_columns(distance * distance) / size
+    deviation = torch.sqrt((variance + norm.eps).double()).to(x.dtype)
+    inverse = torch.ones_like(size) / deviation
+    return distance.mul_(inverse).mul_(norm.weight.detach()).add_(norm.bias.detach())
+
+
+def sum_columns(x: Tensor) -> Tensor:
+    """Sum each row, [rows, 1], in a fixed order: every 64th column, then halves of the 64."""
+    filled = F.pad(x, (0, -x.shape[1] % _COLUMNS)).view(len(x), -1, _COLUMNS)
+    sums = x.new_zeros(len(x), _COLUMNS)
+    for part in filled.unbind(1):
+        sums = sums + part
+    while sums.shape[1] > 1:
+        half = sums.shape[1] // 2
+        sums = sums[:, :half] + sums[:, half:]
+    return sums

@@ -1,0 +1,165 @@
+"""The invariance checks at load: does a kernel give each row, or sequence, the same bits always?
+
+A check computes the same random rows in batches of several sizes, at several positions, with one
+thread, two and all, and compares bits. It returns None, or what differed. torch's global random
+generator and its number of threads are as before afterwards.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from isobatch.batching.packed import PackedBatch, pack
+from isobatch.kernels.activations import IDENTITY
+from isobatch.kernels.attention import PackedAttention
+from isobatch.kernels.block import BlockKernel, LinearWeights, NormWeights
+from isobatch.kernels.int8 import exact_product, int8_weight
+from isobatch.kernels.linear_kernels import LinearKernel
+from isobatch.specification import PositionRule
+from isobatch.types import Encoding, Rows
+
+_SEED = 20260101
+_ALL_ROWS = 257
+NUM_ROWS = (1, 2, 5, 17, 40, _ALL_ROWS)
+_ATTENTION_LENGTHS = (1, 2, 5, 15, 17, 33, 130)
+_NUM_SEQUENCES = 3
+_BLOCK_LENGTHS = (130, 40, 17, 5, 5, 5, 2, 1)
+"""More rows than the compiled kernels take at a time, and equal lengths."""
+
+Multiply = Callable[[LinearWeights, Tensor], Tensor]
+
+
+@contextmanager
+def threads(num_threads: int) -> Iterator[None]:
+    """Run with `num_threads` torch threads."""
+    before = torch.get_num_threads()
+    if num_threads == before:
+        yield
+        return
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def thread_counts(device: torch.device) -> tuple[int, ...]:
+    """Return one, two and all, so that the choice does not depend on the number of threads."""
+    if device.type != "cpu":
+        return (torch.get_num_threads(),)
+    return tuple(sorted({1, 2, torch.get_num_threads()}))
+
+
+def random_rows(num_rows: int, num_columns: int, device: torch.device, part: int = 0) -> Tensor:
+    """Draw rows of a seeded normal distribution, without torch's global generator."""
+    generator = torch.Generator().manual_seed(_SEED + part)
+    rows = torch.randn(num_rows, num_columns, generator=generator, dtype=torch.float32)
+    return rows.to(device)
+
+
+def batch_of(lengths: Sequence[int]) -> PackedBatch:
+    """Pack sequences of these lengths whose ids are all zero."""
+    return pack([Encoding([0] * length, [0] * length) for length in lengths], PositionRule())
+
+
+def linear_difference(layer: LinearWeights, kernel: LinearKernel) -> str | None:
+    """Check one linear layer with its own weight, packed and plain."""
+    x = random_rows(_ALL_ROWS, layer.in_features, layer.device)
+    residual = random_rows(_ALL_ROWS, layer.out_features, layer.device)
+    plain = layer.float_weight().detach()
+    weights = {"packed": kernel.prepack(plain), "plain": plain}
+    for added in (None, residual) if layer.activation is IDENTITY else (None,):
+
+        def compute(rows: slice, weight: Tensor, added: Tensor | None = added) -> Tensor:
+            part = None if added is None else added[rows]
+            return kernel.linear(x[rows], weight, layer.bias, layer.activation, part)
+
+        expected = compute(slice(None), weights["packed"])
+        for num_threads, (kind, weight) in product(thread_counts(x.device), weights.items()):
+            counts = NUM_ROWS if kind == "packed" else (2, _ALL_ROWS)
+            with threads(num_threads):
+                found = _row_difference(lambda rows, w=weight: compute(rows, w), expected, counts)  # type: ignore[misc]
+            if found:
+                return f"{found}, {kind} weight, threads: {num_threads}"
+    return None
+
+
+def norm_difference(norm: NormWeights) -> str | None:
+    """Check torch's layer norm with these weights."""
+    x = random_rows(_ALL_ROWS, norm.weight.shape[0], norm.weight.device)
+    expected = norm(x)
+    for num_threads in thread_counts(x.device):
+        with threads(num_threads):
+            if found := _row_difference(lambda rows: norm(x[rows]), expected, NUM_ROWS):
+                return found
+    return None
+
+
+def _row_difference(
+    compute: Callable[[slice], Tensor], expected: Tensor, counts: Sequence[int]
+) -> str | None:
+    """Compute some rows of `expected` again, fewer at a time."""
+    for position, count in enumerate(counts):
+        first = min(7 * position, len(expected) - count)
+        rows = slice(first, first + count)
+        if not torch.equal(compute(rows), expected[rows]):
+            return f"the bits of a row differ between {count} and {len(expected)} rows"
+    return None
+
+
+def attention_difference(attention: PackedAttention, device: torch.device) -> str | None:
+    """Check sequences of equal length, together and alone."""
+    size = attention.spec.hidden_size
+    for length, rows in product(_ATTENTION_LENGTHS, Rows):
+        together = batch_of([length] * _NUM_SEQUENCES)
+        query, key, value = (
+            random_rows(_NUM_SEQUENCES * length, size, device, part) for part in range(3)
+        )
+        query = together.select(query, rows)
+        expected = attention(query, key, value, together, rows)
+        (whole,) = together.segments
+        for num_threads, segment in product(thread_counts(device), (whole, *whole.split())):
+            queries = segment.tokens if rows is Rows.ALL else segment.sequences
+            parts = query[queries], key[segment.tokens], value[segment.tokens]
+            with threads(num_threads):
+                found = attention(*parts, batch_of([length] * segment.num_sequences), rows)
+            if not torch.equal(found, expected[queries]):
+                return (
+                    f"bits differ at length {length}, {segment.num_sequences} of {_NUM_SEQUENCES} "
+                    f"sequences, threads: {num_threads}"
+                )
+    return None
+
+
+def block_difference(kernel: BlockKernel, hidden_size: int) -> str | None:
+    """Check a whole layer: sequences of several lengths, together and alone, for all `rows`."""
+    hidden = random_rows(sum(_BLOCK_LENGTHS), hidden_size, torch.device("cpu"))
+    batch, parts = batch_of(_BLOCK_LENGTHS), torch.split(hidden, list(_BLOCK_LENGTHS))
+    for rows in Rows:
+        together = kernel(hidden, batch, rows)
+        for num_threads in thread_counts(hidden.device):
+            with threads(num_threads):
+                if not torch.equal(kernel(hidden, batch, rows), together):
+                    return f"bits differ with {num_threads} threads"
+                alone = [kernel(part, batch_of([len(part)]), rows) for part in parts]
+                if not torch.equal(torch.cat(alone), together):
+                    return f"the bits of a sequence differ alone, threads: {num_threads}"
+    return None
+
+
+def product_difference(layer: LinearWeights, multiply: Multiply, bits: int) -> str | None:
+    """Compare an int8 product with exact integers, also on rows that give the largest sums."""
+    weight = int8_weight(layer.weight, bits)
+    largest_sums = weight.values[:8].sign().to(torch.float32)
+    x = torch.cat([random_rows(8, layer.in_features, largest_sums.device), largest_sums])
+    bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
+    exact = exact_product(weight, bias, x)
+    found = multiply(layer, x)
+    if torch.equal(found, exact):
+        return None
+    worst = (found - exact).abs().max() / exact.abs().max()
+    sizes = f"{layer.in_features}→{layer.out_features}"
+    return f"product {sizes} is not exact, off by up to {worst:.1%} of the largest: it saturates"

@@ -1,0 +1,109 @@
+"""Layers as modules: `Linear` is trainable; `PackedLinear` and `LayerwiseBlock` are for inference.
+
+In eval mode all call kernels that passed the invariance check at load, whether or not a gradient is
+requested, so that it never changes a bit.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isobatch.batching.packed import PackedBatch
+from isobatch.kernels.activations import IDENTITY, Activation
+from isobatch.kernels.attention import PackedAttention
+from isobatch.kernels.block import BlockOperations, LinearWeights, NormWeights, compute_block
+from isobatch.kernels.gradients import with_reference_gradient
+from isobatch.kernels.linear_kernels import LinearKernel
+from isobatch.specification import BlockSpec
+from isobatch.types import Rows
+
+
+class Linear(nn.Module):
+    """dropout(act(x Wᵀ + b)) + residual; x [rows, in], residual and result [rows, out].
+
+    `weight` is [out, in], float32. In training the layer is computed by plain torch operations.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: Activation = IDENTITY,
+        dropout: float = 0.0,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.activation = activation
+        self.dropout = dropout
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+        self.kernel: LinearKernel | None = None
+
+    def extra_repr(self) -> str:
+        """Describe the layer in print(model)."""
+        return f"{self.in_features}, {self.out_features}, {self.activation.name}"
+
+    @property
+    def weights(self) -> LinearWeights:
+        return LinearWeights(self.weight, self.bias, self.activation)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if self.training:
+            dropped = F.dropout(self.weights(x), self.dropout)
+            return dropped if residual is None else dropped + residual
+        if self.kernel is None:
+            raise RuntimeError("Linear: no kernel was selected. Call select_kernels(model) first")
+        kernel, activation = self.kernel, self.activation
+
+        def compute(
+            x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None
+        ) -> Tensor:
+            return kernel.linear(x, weight, bias, activation, residual)
+
+        def reference(
+            x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None
+        ) -> Tensor:
+            return LinearWeights(weight, bias, activation)(x, residual)
+
+        return with_reference_gradient(compute, reference, x, self.weight, self.bias, residual)
+
+
+class PackedLinear(nn.Module):
+    """act(x Wᵀ + b) + residual from the kernel's own layout of the weight; for inference only."""
+
+    def __init__(self, weights: LinearWeights, kernel: LinearKernel) -> None:
+        super().__init__()
+        self.in_features, self.out_features = weights.in_features, weights.out_features
+        self.activation = weights.activation
+        self.kernel = kernel
+        self.packed = kernel.prepack(weights.float_weight())
+        self.bias = None if weights.bias is None else weights.bias.detach()
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self.kernel.linear(x, self.packed, self.bias, self.activation, residual)
+
+
+class LayerwiseBlock(nn.Module):
+    """A layer for inference, computed one linear, norm and attention after the other."""
+
+    def __init__(
+        self,
+        spec: BlockSpec,
+        linears: Mapping[str, PackedLinear],
+        norms: Mapping[str, NormWeights],
+        attention: PackedAttention,
+    ) -> None:
+        super().__init__()
+        self.linears = nn.ModuleDict(linears)
+        self.attention = attention
+        self._operations = BlockOperations(spec, linears, norms)
+
+    def forward(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
+        attend = partial(self.attention, batch=batch, rows=rows)
+        return compute_block(self._operations, hidden, attend, partial(batch.select, rows=rows))

@@ -1,0 +1,287 @@
+"""Kernel selection at load: for each operation, the first kernel that passes its invariance check.
+
+Candidates are tried on the model's own weights, the fastest first; each kind of operation is
+checked once. If none passes, loading fails: a promise that cannot be kept is not made.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from isobatch.errors import NotInvariantError, PrecisionError
+from isobatch.kernels import compiled
+from isobatch.kernels.attention import PackedAttention
+from isobatch.kernels.block import BlockKernel, BlockWeights, LinearWeights, NormWeights
+from isobatch.kernels.int8 import Int8Block, multiply
+from isobatch.kernels.invariance import (
+    NUM_ROWS,
+    Multiply,
+    attention_difference,
+    block_difference,
+    linear_difference,
+    norm_difference,
+    product_difference,
+    thread_counts,
+)
+from isobatch.kernels.layers import LayerwiseBlock, PackedLinear
+from isobatch.kernels.linear_kernels import (
+    Bf16Kernel,
+    LinearKernel,
+    OneDnnKernel,
+    candidate_kernels,
+)
+from isobatch.specification import BlockSpec
+from isobatch.types import PRECISIONS, Precision
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelChoice:
+    """The kernel that computes one operation on this machine, and why."""
+
+    operation: str
+    kernel: str
+    reason: str
+
+
+class BlockCandidate(NamedTuple):
+    """A way to compute a layer. `multiply` is one of its int8 products, to be checked."""
+
+    name: str
+    unavailable: str | None
+    make: Callable[[BlockWeights], BlockKernel]
+    multiply: Multiply | None = None
+    bits: int = 8
+
+
+def supported_precisions(device: torch.device) -> tuple[Precision, ...]:
+    """List what this machine can compute; whether it is batch-invariant is checked at load."""
+    supported: list[Precision] = ["fp32"]
+    if device.type == "cpu":
+        if compiled.unavailable("bf16") is None or Bf16Kernel.is_available(device):
+            supported.append("bf16")
+        if compiled.unavailable("int8") is None or OneDnnKernel.is_available(device):
+            supported.append("int8")
+    return tuple(supported)
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Raise PrecisionError, with the supported ones, if this machine cannot compute `precision`."""
+    supported = supported_precisions(device)
+    if precision in supported:
+        return
+    needs = {"bf16": "a CPU with AVX512_BF16 or AMX", "int8": "a torch build with oneDNN"}
+    if precision not in PRECISIONS:
+        reason = "unknown name"
+    elif device.type != "cpu":
+        reason = "implemented for CPUs only"
+    else:
+        reason = f"it needs {needs[precision]}"
+    raise PrecisionError(
+        f"precision {precision!r} is not supported on {device}: {reason}. "
+        f"Use {' or '.join(supported)}"
+    )
+
+
+def has_exact_int8() -> bool:
+    """Whether 8-bit int8 products are exact on this CPU; otherwise 7-bit weights are used."""
+    if compiled.unavailable("int8") is None:
+        return True
+    if not OneDnnKernel.is_available(_CPU):
+        return False
+    layer = LinearWeights(torch.ones(8, 256), torch.zeros(8))
+    return product_difference(layer, partial(multiply, bits=8), 8) is None
+
+
+class KernelSelector:
+    """Selects the kernels of one model and keeps the choices."""
+
+    def __init__(self, device: torch.device, precision: Precision = "fp32") -> None:
+        self._device = device
+        self._precision = precision
+        self._blocks: dict[str, tuple[BlockCandidate | None, KernelChoice]] = {}
+        self._linears: dict[str, tuple[LinearKernel, KernelChoice]] = {}
+        self._attention: dict[str, PackedAttention] = {}
+        self._others: dict[str, KernelChoice] = {}
+
+    @property
+    def choices(self) -> tuple[KernelChoice, ...]:
+        """What was selected so far, and why."""
+        selected = (*self._blocks.values(), *self._linears.values())
+        return (*(choice for _, choice in selected), *self._others.values())
+
+    @torch.no_grad()
+    def select_packed_block(self, weights: BlockWeights) -> BlockKernel:
+        """Pack a layer for inference, by a kernel for all of it or layer by layer.
+
+        Raises NotInvariantError if no kernel passes.
+        """
+        operation = weights.spec.name
+        if operation not in self._blocks:
+            candidates = self.packed_candidates(weights)
+            candidate, kernel, choice = _first_invariant(
+                operation, weights, candidates, fallback=self._precision != "int8"
+            )
+            self._blocks[operation] = candidate, choice
+            if kernel is not None:
+                return kernel
+        candidate, _ = self._blocks[operation]
+        return self._by_layers(weights) if candidate is None else candidate.make(weights)
+
+    @torch.no_grad()
+    def select_trainable_block(self, weights: BlockWeights) -> bool:
+        """Whether the compiled kernel computes this layer from its own parameters at each call."""
+        operation = weights.spec.name
+        if operation not in self._blocks:
+            reason = compiled.unavailable("fp32") or compiled.unsupported(weights)
+            candidate = BlockCandidate(
+                "compiled", reason, lambda weights: partial(compiled.compute_trainable, weights)
+            )
+            found, _, choice = _first_invariant(operation, weights, [candidate], fallback=True)
+            self._blocks[operation] = found, choice
+        return self._blocks[operation][0] is not None
+
+    def packed_candidates(self, weights: BlockWeights) -> Iterator[BlockCandidate]:
+        """Ways to compute a whole layer, the fastest first."""
+        precision = self._precision
+        unavailable = compiled.unavailable(precision) or compiled.unsupported(weights)
+        pack = partial(compiled.PackedBlock, precision=precision)
+        if precision != "int8":
+            yield BlockCandidate(f"compiled {precision}", unavailable, pack)
+            return
+        yield BlockCandidate("compiled int8", unavailable, pack, compiled.multiply_int8)
+        available = OneDnnKernel.is_available(_CPU)
+        unavailable = None if available else "this torch build has no oneDNN"
+        attention = self.select_attention(weights.spec)
+        for bits in (8, 7):
+            make = partial(Int8Block, attention=attention, bits=bits)
+            name = f"torch int8, weights of {bits} bits"
+            yield BlockCandidate(name, unavailable, make, partial(multiply, bits=bits), bits)
+
+    def _by_layers(self, weights: BlockWeights) -> LayerwiseBlock:
+        linears = {
+            name: PackedLinear(layer, self.select_linear(layer, self._precision))
+            for name, layer in weights.linears.items()
+        }
+        attention = self.select_attention(weights.spec)
+        for norm in weights.norms.values():
+            self.select_norm(norm)
+        return LayerwiseBlock(weights.spec, linears, weights.norms, attention)
+
+    @torch.no_grad()
+    def select_linear(self, layer: LinearWeights, precision: Precision = "fp32") -> LinearKernel:
+        """Select the kernel of one linear layer. Raises NotInvariantError if none passes."""
+        kind = "" if precision == "fp32" else f" {precision}"
+        sizes = f"{layer.in_features}→{layer.out_features}"
+        operation = f"linear {sizes} {layer.activation.name}{kind}"
+        if operation not in self._linears:
+            self._linears[operation] = _first_invariant_linear(operation, layer, precision)
+        return self._linears[operation][0]
+
+    @torch.no_grad()
+    def select_attention(self, spec: BlockSpec) -> PackedAttention:
+        """Select how segments are computed. Raises NotInvariantError if neither way passes."""
+        operation = f"attention {spec.num_heads}×{spec.head_dim}"
+        operation += "" if spec.window is None else f" window {spec.window}"
+        if operation not in self._attention:
+            attention, choice = _first_invariant_attention(operation, spec, self._device)
+            self._attention[operation], self._others[operation] = attention, choice
+        return self._attention[operation]
+
+    @torch.no_grad()
+    def select_norm(self, norm: NormWeights) -> None:
+        """Check torch's layer norm. Raises NotInvariantError if it does not pass."""
+        operation = f"layer norm {norm.weight.shape[0]}"
+        if operation not in self._others:
+            if difference := norm_difference(norm):
+                raise _not_invariant(operation, [f"torch rejected ({difference})"])
+            passed = f"same bits in {_listed(NUM_ROWS)} rows"
+            self._others[operation] = KernelChoice(operation, "torch", passed)
+
+
+def _first_invariant(
+    operation: str,
+    weights: BlockWeights,
+    candidates: Iterator[BlockCandidate] | Sequence[BlockCandidate],
+    *,
+    fallback: bool,
+) -> tuple[BlockCandidate | None, BlockKernel | None, KernelChoice]:
+    """Return the first candidate that passes, with its kernel; None for layer by layer.
+
+    Raises NotInvariantError if none passes and there is no fallback.
+    """
+    rejected: list[str] = []
+    for candidate in candidates:
+        difference, kernel = candidate.unavailable, None
+        if difference is None:
+            difference, kernel = _check_block(weights, candidate)
+        if difference is None:
+            exact = "int8 products exact; " if candidate.multiply is not None else ""
+            passed = f"{exact}same bits alone and in a batch, {_tried(weights.query.device)}"
+            choice = KernelChoice(operation, candidate.name, "; ".join([*rejected, passed]))
+            return candidate, kernel, choice
+        rejected.append(f"{candidate.name} rejected ({difference})")
+    if not fallback:
+        raise _not_invariant(operation, rejected)
+    return None, None, KernelChoice(operation, "layer by layer", "; ".join(rejected))
+
+
+def _check_block(
+    weights: BlockWeights, candidate: BlockCandidate
+) -> tuple[str | None, BlockKernel | None]:
+    if candidate.multiply is not None:
+        for layer in weights.linears.values():
+            if difference := product_difference(layer, candidate.multiply, candidate.bits):
+                return difference, None
+    kernel = candidate.make(weights)
+    return block_difference(kernel, weights.spec.hidden_size), kernel
+
+
+def _first_invariant_linear(
+    operation: str, layer: LinearWeights, precision: Precision
+) -> tuple[LinearKernel, KernelChoice]:
+    rejected: list[str] = []
+    for kernel in candidate_kernels(layer.device, precision):
+        difference = linear_difference(layer, kernel)
+        if difference is None:
+            passed = f"same bits in {_listed(NUM_ROWS)} rows, {_tried(layer.device)}"
+            choice = KernelChoice(operation, kernel.name, "; ".join([*rejected, passed]))
+            return kernel, choice
+        rejected.append(f"{kernel.name} rejected ({difference})")
+    raise _not_invariant(operation, rejected)
+
+
+def _first_invariant_attention(
+    operation: str, spec: BlockSpec, device: torch.device
+) -> tuple[PackedAttention, KernelChoice]:
+    rejected: list[str] = []
+    for by_sequence, name in ((False, "segments of equal length"), (True, "sequence by sequence")):
+        attention = PackedAttention(spec, by_sequence)
+        difference = attention_difference(attention, device)
+        if difference is None:
+            passed = f"same bits alone and in a batch, {_tried(device)}"
+            return attention, KernelChoice(operation, name, "; ".join([*rejected, passed]))
+        rejected.append(f"{name} rejected ({difference})")
+    raise _not_invariant(operation, rejected)
+
+
+def _tried(device: torch.device) -> str:
+    if device.type != "cpu":
+        return f"on {device}"
+    return f"{_listed(thread_counts(device))} threads"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _not_invariant(operation: str, rejected: Sequence[str]) -> NotInvariantError:
+    return NotInvariantError(
+        f"{operation}: no kernel on this machine gives the same bits in every batch: "
+        + "; ".join(rejected)
+        + ". Please report this with the output of `isobatch info`"
+    )

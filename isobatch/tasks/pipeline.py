@@ -1,0 +1,259 @@
+"""Pipeline: texts → encodings → batch plan → packed batch → model → predictions, for every task.
+
+A task is a subclass that defines how an output of the model becomes a prediction and which columns
+a file job adds for it. Invariant: the prediction for a text is a function of the text, the
+checkpoint and the machine alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, Literal, Self, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from isobatch.batching.cache import Output, OutputCache
+from isobatch.batching.packed import pack
+from isobatch.batching.plan import MAX_BATCH_TOKENS, plan_batches
+from isobatch.checkpoint import ModelConfig, locate_checkpoint
+from isobatch.checkpoint.tokenizer import TextEncoder, check_truncation
+from isobatch.errors import InputError, OptionError
+from isobatch.kernels import KernelChoice
+from isobatch.model import SequenceClassifier, read_packed_model
+from isobatch.precision import ChosenPrecision, choose_precision
+from isobatch.types import Encoding, Precision, TextInput, Truncation
+
+DEVICES = ("cpu", "cuda")
+
+WINDOW_TEXTS = 1024
+"""How far `predict_stream` reads ahead: enough to fill batches with texts of one length."""
+
+PredictionT = TypeVar("PredictionT")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that a file job adds: its name, and the kind of its values."""
+
+    name: str
+    kind: Literal["text", "number", "numbers", "flag"]
+
+
+class Pipeline(ABC, Generic[PredictionT]):
+    """Predicts one thing for each text, bit-identical in every batch. See `from_pretrained`."""
+
+    def __init__(
+        self,
+        model: SequenceClassifier,
+        encoder: TextEncoder,
+        choices: tuple[KernelChoice, ...],
+        *,
+        folder: Path,
+        precision: ChosenPrecision,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        truncation: Truncation = "cut",
+    ) -> None:
+        """Take `model` and `choices` as `read_packed_model` returned them for `folder`."""
+        check_truncation(truncation)
+        self.folder = folder
+        self.choices = choices
+        self.precision = precision.precision
+        self.precision_reason = precision.reason
+        self.max_batch_tokens = max_batch_tokens
+        self.truncation = truncation
+        self._model = model
+        self._encoder = encoder
+        self._device = next(model.parameters()).device
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        *,
+        precision: Precision | Literal["auto"] | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        truncation: Truncation = "cut",
+        revision: str | None = None,
+    ) -> Self:
+        """Load a checkpoint: the bundled model (None), a folder, or a hub id.
+
+        precision: how the products of the blocks are computed. "fp32", which is the default; "bf16"
+        or "int8"; "auto" for the fastest that was verified to agree with fp32 for these weights
+        (`isobatch precisions --save`). A quantized checkpoint is int8 by default.
+        threads: sets torch's number of threads for the whole process; None leaves it.
+        max_batch_tokens: tokens that are computed together; changes speed and memory, never bits.
+        truncation: "cut" truncates a text to the model's length and marks it, "error" rejects it.
+        Raises CheckpointError, OptionError, PrecisionError if this machine does not support the
+        precision, and NotInvariantError if no kernel is batch-invariant on it.
+        """
+        _check_options(device, threads, max_batch_tokens)
+        check_truncation(truncation)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        folder = locate_checkpoint(path, revision)
+        chosen = choose_precision(folder, precision, torch.device(device))
+        model, choices = read_packed_model(folder, torch.device(device), chosen.precision)
+        encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
+        return cls(
+            model,
+            encoder,
+            choices,
+            folder=folder,
+            precision=chosen,
+            max_batch_tokens=max_batch_tokens,
+            truncation=truncation,
+        )
+
+    @abstractmethod
+    def decode(self, output: Output, encoding: Encoding) -> PredictionT:
+        """Turn the model's output for one encoded text into its prediction."""
+
+    @abstractmethod
+    def columns(self, *, raw: bool = False, all_scores: bool = False) -> tuple[Column, ...]:
+        """List the columns that a file job adds, in the order of `values`.
+
+        raw: also the model's own outputs. all_scores: also a score for every label.
+        """
+
+    @abstractmethod
+    def values(
+        self, prediction: PredictionT, *, raw: bool = False, all_scores: bool = False
+    ) -> list[object]:
+        """Return the values of one prediction for `columns` with the same options."""
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._model.config
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text in tokens, special tokens included; longer texts are truncated."""
+        return self._encoder.max_tokens
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable of str
+        self, texts: TextInput, *, truncation: Truncation | None = None
+    ) -> PredictionT: ...
+    @overload
+    def __call__(
+        self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
+    ) -> list[PredictionT]: ...
+    def __call__(
+        self, texts: TextInput | Iterable[TextInput], *, truncation: Truncation | None = None
+    ) -> PredictionT | list[PredictionT]:
+        """Predict for one text, one (text, text_pair) tuple, or a list of either, in order.
+
+        Raises InputError with the index of the first non-text item, before computing anything.
+        """
+        if isinstance(texts, str | tuple):
+            return self._predict(self._encode([texts], truncation))[0]
+        return self.predict(texts, truncation=truncation)
+
+    def predict(
+        self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
+    ) -> list[PredictionT]:
+        """Predict for a list of texts, in order; raises as a call does."""
+        return self._predict(self._encode(listed(texts), truncation))
+
+    def predict_stream(
+        self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
+    ) -> Iterator[PredictionT]:
+        """Predict for texts as they arrive, in order, reading at most WINDOW_TEXTS ahead.
+
+        Equal texts are computed once, as long as they are in an OutputCache. Memory is bounded by
+        the window and the cache. An InputError has the index in the whole stream and is raised
+        after the predictions of earlier windows.
+        """
+        remaining = iter(texts)
+        first_index = 0
+        cache = OutputCache()
+        while window := list(islice(remaining, WINDOW_TEXTS)):
+            encodings = self._encode(window, truncation, first_index)
+            yield from self._predict(encodings, cache)
+            first_index += len(window)
+
+    def predict_or_errors(
+        self,
+        texts: Iterable[object],
+        *,
+        truncation: Truncation | None = None,
+        cache: OutputCache | None = None,
+    ) -> list[PredictionT | InputError]:
+        """Return for each text, in order, its prediction, or the error that it causes.
+
+        Reads from and fills `cache`, if given.
+        """
+        results = self.tokenize(texts, truncation=truncation)
+        encodings = [result for result in results if isinstance(result, Encoding)]
+        predictions = iter(self._predict(encodings, cache))
+        return [next(predictions) if isinstance(result, Encoding) else result for result in results]
+
+    def tokenize(
+        self, texts: Iterable[object], *, truncation: Truncation | None = None
+    ) -> list[Encoding | InputError]:
+        """Return for each text, in order, its encoding, or the error that it causes."""
+        return self._encoder.encode_or_errors(list(texts), truncation or self.truncation)
+
+    def forward(
+        self, encodings: Sequence[Encoding], cache: OutputCache | None = None
+    ) -> list[Output]:
+        """Return the model's output for each encoding, float32, in order."""
+        if cache is None:
+            return list(self._outputs(encodings))
+        return cache.get_or_compute(encodings, self._outputs)
+
+    def _predict(
+        self, encodings: Sequence[Encoding], cache: OutputCache | None = None
+    ) -> list[PredictionT]:
+        outputs = self.forward(encodings, cache)
+        return [self.decode(*pair) for pair in zip(outputs, encodings, strict=True)]
+
+    def _encode(
+        self, texts: Sequence[TextInput], truncation: Truncation | None, first_index: int = 0
+    ) -> list[Encoding]:
+        return self._encoder.encode(texts, truncation or self.truncation, first_index)
+
+    @torch.inference_mode()
+    def _outputs(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
+        """Compute all encodings, float32 [encodings, outputs]."""
+        outputs = np.empty((len(encodings), self.config.head.num_labels), dtype=np.float32)
+        lengths = [len(encoding) for encoding in encodings]
+        positions = self.config.encoder.positions
+        for batch in plan_batches(lengths, self.max_batch_tokens):
+            packed = pack([encodings[index] for index in batch], positions)
+            outputs[list(batch)] = self._model(packed.to(self._device)).cpu().numpy()
+        return outputs
+
+
+def listed(texts: object) -> list[Any]:
+    """Collect an iterable of texts; raises InputError for a single text and for other types."""
+    if isinstance(texts, str | tuple):
+        raise InputError("expected a list of texts, got a single one. Put it into a list")
+    if isinstance(texts, Mapping | bytes) or not isinstance(texts, Iterable):
+        raise InputError(
+            "expected a text, a (text, text_pair) tuple or a list of them, "
+            f"got {type(texts).__name__}"
+        )
+    return list(texts)
+
+
+def _check_options(device: str, threads: int | None, max_batch_tokens: int) -> None:
+    kind = device.partition(":")[0]
+    if kind not in DEVICES:
+        raise OptionError(f"device {device!r} is not supported. Use {' or '.join(DEVICES)}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f"device {device!r}: torch finds no CUDA device. Use device='cpu'")
+    if threads is not None and threads < 1:
+        raise OptionError(f"threads must be at least 1, got {threads}")
+    if max_batch_tokens < 1:
+        raise OptionError(f"max_batch_tokens must be at least 1, got {max_batch_tokens}")
