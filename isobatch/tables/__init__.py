@@ -5,44 +5,50 @@ Invariant: every row comes out, in order and cell by cell as it stood, or a Tabl
 and why not.
 """
 
-from isobatch.tables.added import AddedField, AddedKind
+from isobatch.tables.added import AddedField
+from isobatch.tables.compression import FileDigest
 from isobatch.tables.formats import (
-    COMPRESSIONS,
-    FORMATS,
     Compression,
-    Dialect,
+    CsvDialect,
     Format,
     TableFile,
-    recognise,
+    detect_format,
     stem,
 )
 from isobatch.tables.inputs import expand_inputs
 from isobatch.tables.opening import open_table
-from isobatch.tables.rows import MISSING, Missing, Rows, Table, Unreadable
-from isobatch.tables.scan import Scan, scan, scan_all
+from isobatch.tables.rows import MISSING, Table, TableChunk, Unreadable
+from isobatch.tables.scan import TableScan, scan_tables
 from isobatch.tables.writers import TableWriter, make_writer
 
+Dialect = CsvDialect
+Rows = TableChunk
+Scan = TableScan
+scan_all = scan_tables
+recognise = detect_format
+
 __all__ = [
-    "COMPRESSIONS",
-    "FORMATS",
     "MISSING",
     "AddedField",
-    "AddedKind",
     "Compression",
+    "CsvDialect",
     "Dialect",
+    "FileDigest",
     "Format",
-    "Missing",
     "Rows",
     "Scan",
     "Table",
+    "TableChunk",
     "TableFile",
+    "TableScan",
     "TableWriter",
     "Unreadable",
+    "detect_format",
     "expand_inputs",
     "make_writer",
     "open_table",
     "recognise",
-    "scan",
     "scan_all",
+    "scan_tables",
     "stem",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from isobatch.errors import OptionError, TableError
 from isobatch.tables.libraries import library
-from isobatch.tables.rows import Rows
+from isobatch.tables.rows import TableChunk
 from isobatch.tables.values import encoder, number_text, numbers_text
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class AddedField:
         return (number_text(value) if self.kind == "number" else self._text(value)).encode()
 
 
-def check_added(rows: Rows, fields: Sequence[AddedField], added: Added) -> None:
+def check_added(rows: TableChunk, fields: Sequence[AddedField], added: Added) -> None:
     """OptionError unless `added` holds a value for each row and field: no row may get lost."""
     sizes = [len(values) for values in added]
     if sizes != [len(rows)] * len(fields):
@@ -73,7 +73,7 @@ def check_added(rows: Rows, fields: Sequence[AddedField], added: Added) -> None:
 
 
 def not_unicode(
-    rows: Rows, fields: Sequence[AddedField], added: Added, error: UnicodeEncodeError
+    rows: TableChunk, fields: Sequence[AddedField], added: Added, error: UnicodeEncodeError
 ) -> TableError:
     """The TableError for an added text that is not Unicode; it is looked for only now."""
     for field, values in zip(fields, added, strict=True):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from isobatch.errors import TableError
+from isobatch.tables.compression import FileHasher
 from isobatch.tables.formats import TableFile
 from isobatch.tables.libraries import library
 from isobatch.tables.lines import read_texts
@@ -27,7 +28,7 @@ MAX_CELL_CHARACTERS = 1 << 28
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
-class TextRows:
+class TextChunk:
     """Rows of which every cell is a string."""
 
     def __init__(self, name: str, columns: tuple[str, ...], records: list[Record]) -> None:
@@ -38,9 +39,9 @@ class TextRows:
     def __len__(self) -> int:
         return len(self._records)
 
-    def part(self, start: int, stop: int) -> "TextRows":
-        """Rows `start` to `stop`, the latter not included."""
-        return TextRows(self.name, self.columns, self._records[start:stop])
+    def part(self, start: int, stop: int) -> "TextChunk":
+        """TableChunk `start` to `stop`, the latter not included."""
+        return TextChunk(self.name, self.columns, self._records[start:stop])
 
     def place(self, index: int) -> str:
         """File name and the line where row `index` begins."""
@@ -89,15 +90,17 @@ class LinesTable:
     def __init__(self, file: TableFile) -> None:
         self.file = file
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[TextRows]:
+    def rows(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None = None
+    ) -> Iterator[TextChunk]:
         """All lines, blank ones too, without their line ends. Errors as in `Table.rows`."""
         check_limits(max_rows, max_characters)
-        sized = (((number, [text]), len(text)) for number, text in self._texts())
+        sized = (((number, [text]), len(text)) for number, text in self._texts(hasher))
         for block in blocks(sized, max_rows, max_characters):
-            yield TextRows(self.file.path.name, self.columns, block)
+            yield TextChunk(self.file.path.name, self.columns, block)
 
-    def _texts(self) -> Iterator[tuple[int, str]]:
-        for number, line in enumerate(read_texts(self.file), 1):
+    def _texts(self, hasher: FileHasher | None) -> Iterator[tuple[int, str]]:
+        for number, line in enumerate(read_texts(self.file, hasher), 1):
             yield number, line.removesuffix("\n").removesuffix("\r") if line[-1] == "\n" else line
 
 
@@ -111,16 +114,18 @@ class DelimitedTable:
         self.file = file
         self.columns = self._read_columns()
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[TextRows]:
+    def rows(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None = None
+    ) -> Iterator[TextChunk]:
         """All rows. Errors as in `Table.rows`."""
         check_limits(max_rows, max_characters)
-        sized = ((record, sum(map(len, record[1]))) for record in self._rows_of_data())
+        sized = ((record, sum(map(len, record[1]))) for record in self._rows_of_data(hasher))
         for block in blocks(sized, max_rows, max_characters):
-            yield TextRows(self.file.path.name, self.columns, block)
+            yield TextChunk(self.file.path.name, self.columns, block)
 
-    def _rows_of_data(self) -> Iterator[Record]:
+    def _rows_of_data(self, hasher: FileHasher | None) -> Iterator[Record]:
         width, header_due = len(self.columns), self.file.dialect.header
-        for number, cells in self._records():
+        for number, cells in self._records(hasher):
             if not cells and (header_due or width != 1):
                 continue
             if header_due:
@@ -131,12 +136,12 @@ class DelimitedTable:
                 raise self._ragged(number, len(row))
             yield number, row
 
-    def _records(self) -> Iterator[Record]:
+    def _records(self, hasher: FileHasher | None = None) -> Iterator[Record]:
         """Every record, blank lines too, which have no cells."""
         if csv.field_size_limit() < MAX_CELL_CHARACTERS:
             csv.field_size_limit(MAX_CELL_CHARACTERS)
         reader = csv.reader(
-            read_texts(self.file),
+            read_texts(self.file, hasher),
             delimiter=DELIMITERS[self.file.format],
             quoting=csv.QUOTE_MINIMAL if self.file.dialect.quotes else csv.QUOTE_NONE,
             strict=True,

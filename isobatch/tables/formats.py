@@ -31,7 +31,7 @@ COMPRESSED_ENDINGS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".z
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class CsvDialect:
     """How a csv or tsv file is written; the other formats have no dialects.
 
     Without a header the columns are named column_1, column_2, ... and the first line is a row.
@@ -49,10 +49,10 @@ class TableFile:
     path: Path
     format: Format
     compression: Compression
-    dialect: Dialect = Dialect()
+    dialect: CsvDialect = CsvDialect()
 
 
-def recognise(name: str, format: Format | None = None) -> tuple[Format, Compression]:
+def detect_format(name: str, format: Format | None = None) -> tuple[Format, Compression]:
     """Format and compression by the endings of `name`; `format`, where given, overrides the first.
 
     OptionError for an ending that tells nothing, a .json file, or a compressed Parquet file.
@@ -71,12 +71,12 @@ def recognise(name: str, format: Format | None = None) -> tuple[Format, Compress
 
 
 def is_known(name: str) -> bool:
-    """Whether `recognise` can tell the format of `name` without help."""
+    """Whether `detect_format` can tell the format of `name` without help."""
     return Path(_split_compression(name)[0]).suffix.lower() in ENDINGS
 
 
 def stem(name: str) -> str:
-    """`name` without the endings that `recognise` knows."""
+    """`name` without the endings that `detect_format` knows."""
     bare = _split_compression(name)[0]
     ending = Path(bare).suffix
     return bare.removesuffix(ending) if ending.lower() in ENDINGS else bare

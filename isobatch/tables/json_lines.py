@@ -12,6 +12,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from isobatch.errors import TableError
+from isobatch.tables.compression import FileHasher
 from isobatch.tables.formats import TableFile
 from isobatch.tables.json_objects import refuse_object, split_object
 from isobatch.tables.libraries import in_one_line, library
@@ -29,7 +30,7 @@ Record = tuple[int, Members]
 """Number of its line, and the row."""
 
 
-class JsonRows:
+class JsonChunk:
     """Rows of which each is a JSON object."""
 
     def __init__(self, name: str, records: list[Record]) -> None:
@@ -48,9 +49,9 @@ class JsonRows:
     def __len__(self) -> int:
         return len(self._records)
 
-    def part(self, start: int, stop: int) -> "JsonRows":
-        """Rows `start` to `stop`, the latter not included."""
-        return JsonRows(self.name, self._records[start:stop])
+    def part(self, start: int, stop: int) -> "JsonChunk":
+        """TableChunk `start` to `stop`, the latter not included."""
+        return JsonChunk(self.name, self._records[start:stop])
 
     def place(self, index: int) -> str:
         """File name and line of row `index`."""
@@ -119,15 +120,17 @@ class JsonTable:
     def __init__(self, file: TableFile) -> None:
         self.file = file
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[JsonRows]:
+    def rows(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None = None
+    ) -> Iterator[JsonChunk]:
         """All rows. Errors as in `Table.rows`."""
         check_limits(max_rows, max_characters)
-        for block in blocks(self._rows_of_data(), max_rows, max_characters):
-            yield JsonRows(self.file.path.name, block)
+        for block in blocks(self._rows_of_data(hasher), max_rows, max_characters):
+            yield JsonChunk(self.file.path.name, block)
 
-    def _rows_of_data(self) -> Iterator[tuple[Record, int]]:
+    def _rows_of_data(self, hasher: FileHasher | None) -> Iterator[tuple[Record, int]]:
         path, decode = self.file.path, object_decoder()
-        for number, line in enumerate(read_lines(self.file), 1):
+        for number, line in enumerate(read_lines(self.file, hasher), 1):
             if not line.isspace():
                 yield (number, read_object(path, number, line, decode)), len(line)
 

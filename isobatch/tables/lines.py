@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from isobatch.errors import TableError
-from isobatch.tables.compression import damage_errors, open_stream
+from isobatch.tables.compression import FileHasher, damage_errors, open_stream
 from isobatch.tables.formats import TableFile
 from isobatch.tables.inputs import unreadable
 
@@ -20,7 +20,7 @@ UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_lines(file: TableFile) -> Iterator[bytes]:
+def read_lines(file: TableFile, hasher: FileHasher | None = None) -> Iterator[bytes]:
     """Each line with its line end; the first without its byte order mark.
 
     TableError for a file that cannot be opened, decompressed or read to its end, for UTF-16, and
@@ -29,7 +29,7 @@ def read_lines(file: TableFile) -> Iterator[bytes]:
     number = 0
     damage = damage_errors(file.compression)
     try:
-        with open_stream(file.path, file.compression) as stream:
+        with open_stream(file.path, file.compression, hasher) as stream:
             read = partial(stream.readline, MAX_LINE_BYTES + 1)
             for number, line in enumerate(iter(read, b""), 1):
                 if len(line) > MAX_LINE_BYTES:
@@ -46,9 +46,9 @@ def read_lines(file: TableFile) -> Iterator[bytes]:
         raise unreadable(file.path, error) from error
 
 
-def read_texts(file: TableFile) -> Iterator[str]:
+def read_texts(file: TableFile, hasher: FileHasher | None = None) -> Iterator[str]:
     """The lines of `read_lines` as strings. TableError for a line that is not UTF-8, besides."""
-    for number, line in enumerate(read_lines(file), 1):
+    for number, line in enumerate(read_lines(file, hasher), 1):
         try:
             text = str(line, "utf-8")
         except UnicodeDecodeError as error:

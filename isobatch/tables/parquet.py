@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from isobatch.errors import TableError
 from isobatch.tables.arrow_values import plain_values, python_values
+from isobatch.tables.compression import FileHasher
 from isobatch.tables.formats import TableFile
 from isobatch.tables.inputs import unreadable
 from isobatch.tables.libraries import in_one_line, library
@@ -27,7 +28,7 @@ PIECE_ROWS = 1024
 """Rows are read and measured in pieces, and gathered to blocks of whole pieces or parts of them."""
 
 
-class ArrowRows:
+class ArrowChunk:
     """Rows of an Arrow table."""
 
     def __init__(self, name: str, first: int, table: "pa.Table") -> None:
@@ -43,11 +44,11 @@ class ArrowRows:
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
-    def part(self, start: int, stop: int) -> "ArrowRows":
-        """Rows `start` to `stop`, the latter not included."""
+    def part(self, start: int, stop: int) -> "ArrowChunk":
+        """TableChunk `start` to `stop`, the latter not included."""
         start, stop, _ = slice(start, stop).indices(len(self))
         part = self._table.slice(start, max(stop - start, 0))
-        return ArrowRows(self.name, self._first + start, part)
+        return ArrowChunk(self.name, self._first + start, part)
 
     def place(self, index: int) -> str:
         """File name and the row, counted from one."""
@@ -113,7 +114,9 @@ class ArrowTable:
                 f"{file.path}: has two columns of the name {twice!r}; rename one of them"
             )
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[ArrowRows]:
+    def rows(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None = None
+    ) -> Iterator[ArrowChunk]:
         """All rows. Errors as in `Table.rows`."""
         check_limits(max_rows, max_characters)
         pa = library("pyarrow")
@@ -122,8 +125,16 @@ class ArrowTable:
             sized = self._pieces(parquet, max_rows, max_characters)
             for block in _gathered(sized, max_rows, max_characters):
                 table = pa.Table.from_batches(block, self.schema)
-                yield ArrowRows(self.file.path.name, first, table)
+                yield ArrowChunk(self.file.path.name, first, table)
                 first += table.num_rows
+            if hasher is not None:
+                self._hash(hasher)
+
+    def _hash(self, hasher: FileHasher) -> None:
+        """In a pass of its own, as pyarrow reads the file out of order."""
+        with self.file.path.open("rb") as source:
+            while piece := source.read(READ_BYTES):
+                hasher.update(piece)
 
     @contextmanager
     def _opened(self) -> "Iterator[pq.ParquetFile]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from isobatch.errors import OptionError, TableError
 from isobatch.tables.added import Added, AddedField, check_added, not_unicode
 from isobatch.tables.libraries import in_one_line, library
-from isobatch.tables.rows import Rows
+from isobatch.tables.rows import TableChunk
 from isobatch.tables.text_writers import unwritten
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ParquetWriter:
         """Nothing."""
         return b""
 
-    def encode(self, rows: Rows, added: Added) -> bytes:
+    def encode(self, rows: TableChunk, added: Added) -> bytes:
         """One chunk, an Arrow stream. TableError for a cell that does not fit its column's type."""
         pa = library("pyarrow")
         check_added(rows, self._fields, added)

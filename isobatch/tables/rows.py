@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from isobatch.errors import OptionError
+from isobatch.tables.compression import FileHasher
 from isobatch.tables.formats import TableFile
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Unreadable:
     reason: str
 
 
-class Rows(Protocol):
+class TableChunk(Protocol):
     """Neighbouring rows of one file, in the file's own representation."""
 
     @property
@@ -43,8 +44,8 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def part(self, start: int, stop: int) -> "Rows":
-        """Rows `start` to `stop`, the latter not included."""
+    def part(self, start: int, stop: int) -> "TableChunk":
+        """TableChunk `start` to `stop`, the latter not included."""
 
     def place(self, index: int) -> str:
         """Where row `index` stands: "reviews.csv:17", or "reviews.parquet, row 17"."""
@@ -74,10 +75,13 @@ class Table(Protocol):
     @property
     def columns(self) -> tuple[str, ...] | None: ...
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[Rows]:
+    def rows(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None = None
+    ) -> Iterator[TableChunk]:
         """All rows in order, in blocks of at most `max_rows` rows and `max_characters` characters.
 
         A row of more characters is a block of its own. Of Parquet files bytes are counted instead.
+        `hasher` gets the file's bytes on the disk; it has them all behind the last row.
         TableError names the row that cannot be read; OptionError for a limit below one.
         """
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isobatch.errors import TableError
+from isobatch.tables.compression import FileDigest, FileHasher
 from isobatch.tables.json_kinds import Kind, MixedKindsError, arrow_type, kind_of, merged
 from isobatch.tables.libraries import library
 from isobatch.tables.parquet import ArrowTable
-from isobatch.tables.rows import MISSING, Rows, Table, Unreadable
+from isobatch.tables.rows import MISSING, Table, TableChunk, Unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -21,23 +22,20 @@ SCAN_ROWS, SCAN_CHARACTERS = 4096, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class TableScan:
     """What one pass over a table has found.
 
     The schema is that of a Parquet file, always; of other files only where it was asked for.
+    `digests` are of the files, in the order of the tables.
     """
 
     num_rows: int
     columns: tuple[str, ...]
     schema: "pa.Schema | None"
+    digests: tuple[FileDigest, ...]
 
 
-def scan(table: Table, with_schema: bool = False) -> Scan:
-    """As scan_all, of one table."""
-    return scan_all([table], with_schema)
-
-
-def scan_all(tables: Sequence[Table], with_schema: bool = False) -> Scan:
+def scan_tables(tables: Sequence[Table], with_schema: bool = False) -> TableScan:
     """Read all of `tables`, which are of one format, and count their rows as those of one.
 
     TableError for the first row that cannot be read, and for a table whose columns are not those of
@@ -47,18 +45,22 @@ def scan_all(tables: Sequence[Table], with_schema: bool = False) -> Scan:
     first = tables[0]
     columns: dict[str, None] = dict.fromkeys(first.columns or ())
     kinds: dict[str, Kind] = {}
+    digests = []
     num_rows = 0
     for table in tables:
         _refuse_other_columns(first, table)
-        for rows in table.rows(SCAN_ROWS, SCAN_CHARACTERS):
+        hasher = FileHasher()
+        for rows in table.rows(SCAN_ROWS, SCAN_CHARACTERS, hasher):
             num_rows += len(rows)
             if table.columns is None:
                 columns.update(dict.fromkeys(rows.columns))
                 if with_schema:
                     _merge_kinds(rows, kinds)
+        digests.append(hasher.digest())
     if isinstance(first, ArrowTable):
-        return Scan(num_rows, first.columns, first.schema)
-    return Scan(num_rows, tuple(columns), _schema(first, columns, kinds) if with_schema else None)
+        return TableScan(num_rows, first.columns, first.schema, tuple(digests))
+    schema = _schema(first, columns, kinds) if with_schema else None
+    return TableScan(num_rows, tuple(columns), schema, tuple(digests))
 
 
 def _refuse_other_columns(first: Table, table: Table) -> None:
@@ -83,7 +85,7 @@ def _listed(table: Table) -> str:
     return ", ".join(table.columns or ())
 
 
-def _merge_kinds(rows: Rows, kinds: dict[str, Kind]) -> None:
+def _merge_kinds(rows: TableChunk, kinds: dict[str, Kind]) -> None:
     for column in rows.columns:
         kind = kinds.get(column, "null")
         for index, value in enumerate(rows.cells(column)):
@@ -92,7 +94,7 @@ def _merge_kinds(rows: Rows, kinds: dict[str, Kind]) -> None:
         kinds[column] = kind
 
 
-def _merged(rows: Rows, index: int, column: str, kind: Kind, value: object) -> Kind:
+def _merged(rows: TableChunk, index: int, column: str, kind: Kind, value: object) -> Kind:
     try:
         if isinstance(value, Unreadable):
             raise MixedKindsError(value.reason)

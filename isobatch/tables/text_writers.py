@@ -14,9 +14,9 @@ from isobatch.errors import TableError
 from isobatch.tables.added import Added, AddedField, check_added, not_unicode
 from isobatch.tables.compression import compress
 from isobatch.tables.delimited import DELIMITERS
-from isobatch.tables.formats import Compression, Dialect, Format
+from isobatch.tables.formats import Compression, CsvDialect, Format
 from isobatch.tables.libraries import in_one_line
-from isobatch.tables.rows import Rows
+from isobatch.tables.rows import TableChunk
 from isobatch.tables.values import key_prefix
 
 Cells = Sequence[str]
@@ -29,7 +29,7 @@ class DelimitedWriter:
         self,
         format: Format,
         compression: Compression,
-        dialect: Dialect,
+        dialect: CsvDialect,
         columns: Sequence[str],
         fields: Sequence[AddedField],
     ) -> None:
@@ -45,7 +45,7 @@ class DelimitedWriter:
         text = self._lines([names], None) if self._dialect.header else ""
         return compress(text.encode(), self._compression)
 
-    def encode(self, rows: Rows, added: Added) -> bytes:
+    def encode(self, rows: TableChunk, added: Added) -> bytes:
         """One chunk. TableError for a cell that needs quotes where the dialect has none."""
         check_added(rows, self._fields, added)
         if not len(rows):
@@ -63,7 +63,7 @@ class DelimitedWriter:
         """Head and chunks, one behind the other. TableError if one fails."""
         concatenate(self.head(), chunks, target)
 
-    def _lines(self, records: Sequence[Cells], rows: Rows | None) -> str:
+    def _lines(self, records: Sequence[Cells], rows: TableChunk | None) -> str:
         if not self._dialect.quotes:
             return "".join([self._bare(record, rows, i) for i, record in enumerate(records)])
         text = self._quoted(records, csv.QUOTE_MINIMAL)
@@ -78,7 +78,7 @@ class DelimitedWriter:
         )
         return sink.getvalue()
 
-    def _bare(self, record: Cells, rows: Rows | None, index: int) -> str:
+    def _bare(self, record: Cells, rows: TableChunk | None, index: int) -> str:
         for cell in record:
             if self._delimiter in cell or "\n" in cell or "\r" in cell:
                 raise TableError(
@@ -111,7 +111,7 @@ class JsonWriter:
         """Nothing, compressed."""
         return compress(b"", self._compression)
 
-    def encode(self, rows: Rows, added: Added) -> bytes:
+    def encode(self, rows: TableChunk, added: Added) -> bytes:
         """One chunk. TableError for what is not Unicode."""
         check_added(rows, self._fields, added)
         if not len(rows):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from isobatch.errors import OptionError
 from isobatch.tables.added import Added, AddedField
-from isobatch.tables.formats import FORMATS, Compression, Dialect, Format
+from isobatch.tables.formats import FORMATS, Compression, CsvDialect, Format
 from isobatch.tables.parquet_writer import ParquetWriter
-from isobatch.tables.rows import Rows
+from isobatch.tables.rows import TableChunk
 from isobatch.tables.text_writers import DelimitedWriter, JsonWriter
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TableWriter(Protocol):
     def head(self) -> bytes:
         """What stands before all chunks: the header line of csv and tsv, where there is one."""
 
-    def encode(self, rows: Rows, added: Added) -> bytes:
+    def encode(self, rows: TableChunk, added: Added) -> bytes:
         """One chunk; `added` holds, for each added field, the value of each row.
 
         TableError, naming the row, for a cell that the format cannot hold.
@@ -39,7 +39,7 @@ class TableWriter(Protocol):
 def make_writer(
     format: Format,
     compression: Compression,
-    dialect: Dialect,
+    dialect: CsvDialect,
     columns: Sequence[str],
     fields: Sequence[AddedField],
     schema: "pa.Schema | None" = None,

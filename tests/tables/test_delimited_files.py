@@ -10,15 +10,15 @@ import pytest
 from backports import zstd
 
 from isobatch.errors import OptionError, TableError
-from isobatch.tables import Dialect, Table, TableFile, open_table, recognise, scan
+from isobatch.tables import CsvDialect, Table, TableFile, detect_format, open_table, scan_tables
 
-PLAIN = Dialect()
+PLAIN = CsvDialect()
 
 
-def opened(folder: Path, data: bytes, name: str = "t.csv", dialect: Dialect = PLAIN) -> Table:
+def opened(folder: Path, data: bytes, name: str = "t.csv", dialect: CsvDialect = PLAIN) -> Table:
     path = folder / name
     path.write_bytes(data)
-    return open_table(TableFile(path, *recognise(name), dialect))
+    return open_table(TableFile(path, *detect_format(name), dialect))
 
 
 def read(table: Table, max_rows: int = 3) -> list[tuple[object, ...]]:
@@ -33,7 +33,7 @@ def places(table: Table) -> list[str]:
 
 
 def read_all(folder: Path, data: bytes, name: str = "t.csv", **dialect: bool) -> object:
-    return read(opened(folder, data, name, Dialect(**dialect)))
+    return read(opened(folder, data, name, CsvDialect(**dialect)))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_without_quotes_a_quote_mark_is_a_character(tmp_path: Path) -> None:
 
 
 def test_without_a_header_the_first_line_is_a_row(tmp_path: Path) -> None:
-    table = opened(tmp_path, b"1,2\n3,4\n", dialect=Dialect(header=False))
+    table = opened(tmp_path, b"1,2\n3,4\n", dialect=CsvDialect(header=False))
     assert table.columns == ("column_1", "column_2")
     assert read(table) == [("1", "2"), ("3", "4")]
 
@@ -145,7 +145,7 @@ def test_a_bad_csv_file_names_its_line_and_a_cure(
     tmp_path: Path, data: bytes, message: str
 ) -> None:
     with pytest.raises(TableError, match=message):
-        scan(opened(tmp_path, data))
+        scan_tables([opened(tmp_path, data)])
 
 
 def test_a_file_without_header_that_is_empty_or_ragged(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_compressed_bytes_that_break_off(tmp_path: Path, ending: str, compress: 
     data = compress(NUMBERED)  # type: ignore[operator]
     table = opened(tmp_path, data[: len(data) // 2], f"t.csv{ending}")
     with pytest.raises(TableError, match=r"breaks off after line \d{4,}: .*anew") as caught:
-        scan(table)
+        scan_tables([table])
     last = int(re.findall(r"after line (\d+)", str(caught.value))[0])
     assert 10_000 < last < 200_000
 
@@ -209,7 +209,7 @@ def test_a_damaged_checksum(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(NUMBERED))
     data[-6] ^= 1
     with pytest.raises(TableError, match=r"breaks off after line .*CRC"):
-        scan(opened(tmp_path, bytes(data), "t.csv.gz"))
+        scan_tables([opened(tmp_path, bytes(data), "t.csv.gz")])
 
 
 ODD = "a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g\rh"
@@ -237,13 +237,13 @@ def test_the_rows_of_plain_lines(tmp_path: Path, data: bytes, texts: list[str]) 
 
 def test_lines_that_are_not_utf8(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.txt:2: byte 1 of this line \(0x80\) is not UTF-8"):
-        scan(opened(tmp_path, b"a\n\x80\n", "t.txt"))
+        scan_tables([opened(tmp_path, b"a\n\x80\n", "t.txt")])
 
 
 def test_a_scan_counts_rows_and_knows_columns(tmp_path: Path) -> None:
-    found = scan(opened(tmp_path, b"a,b\n1,2\n3,4\n"))
+    found = scan_tables([opened(tmp_path, b"a,b\n1,2\n3,4\n")])
     assert (found.num_rows, found.columns, found.schema) == (2, ("a", "b"), None)
-    schema = scan(opened(tmp_path, b"a,b\n1,2\n3,4\n"), with_schema=True).schema
+    schema = scan_tables([opened(tmp_path, b"a,b\n1,2\n3,4\n")], with_schema=True).schema
     assert [str(field) for field in schema] == [
         "pyarrow.Field<a: string>",
         "pyarrow.Field<b: string>",
@@ -254,7 +254,7 @@ def test_a_file_that_goes_away_or_turns_into_a_folder(tmp_path: Path) -> None:
     table = opened(tmp_path, b"a\n1\n")
     table.file.path.unlink()
     with pytest.raises(TableError, match=r"t\.csv: there is no such file"):
-        scan(table)
+        scan_tables([table])
     table.file.path.mkdir()
     with pytest.raises(TableError, match=r"t\.csv: is a folder, where a file is expected"):
-        scan(table)
+        scan_tables([table])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isobatch.errors import OptionError, TableError
-from isobatch.tables import Compression, Format, expand_inputs, recognise
+from isobatch.tables import Compression, Format, detect_format, expand_inputs
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ from isobatch.tables import Compression, Format, expand_inputs, recognise
     ],
 )
 def test_the_ending_tells(name: str, format: Format, compression: Compression) -> None:
-    assert recognise(name) == (format, compression)
+    assert detect_format(name) == (format, compression)
 
 
 def test_a_format_that_is_given_overrides_the_ending() -> None:
-    assert recognise("a.json", "jsonl") == ("jsonl", "none")
-    assert recognise("a.txt.gz", "csv") == ("csv", "gzip")
-    assert recognise("data", "lines") == ("lines", "none")
+    assert detect_format("a.json", "jsonl") == ("jsonl", "none")
+    assert detect_format("a.txt.gz", "csv") == ("csv", "gzip")
+    assert detect_format("data", "lines") == ("lines", "none")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_format_that_is_given_overrides_the_ending() -> None:
 )
 def test_a_name_that_tells_nothing(name: str, format: Format | None, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        recognise(name, format)
+        detect_format(name, format)
 
 
 @pytest.fixture

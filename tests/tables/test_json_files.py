@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from isobatch.errors import OptionError, TableError
-from isobatch.tables import MISSING, Table, TableFile, Unreadable, open_table, scan
+from isobatch.tables import MISSING, Table, TableFile, Unreadable, open_table, scan_tables
 
 
 def opened(folder: Path, data: bytes) -> Table:
@@ -20,7 +20,7 @@ def cells(table: Table, column: str, max_rows: int = 2) -> list[object]:
 
 
 def members(table: Table) -> list[bytes]:
-    columns = scan(table).columns
+    columns = scan_tables([table]).columns
     return [row for rows in table.rows(2, 1000) for row in rows.members(columns)]
 
 
@@ -43,7 +43,7 @@ def test_the_values_of_a_column(tmp_path: Path, data: bytes, values: object) -> 
 
 
 def test_columns_are_the_union_in_order_of_appearance(tmp_path: Path) -> None:
-    found = scan(opened(tmp_path, b'{"b":1}\n{"a":1,"b":2}\n{"c":0,"a":1}\n'))
+    found = scan_tables([opened(tmp_path, b'{"b":1}\n{"a":1,"b":2}\n{"c":0,"a":1}\n')])
     assert (found.num_rows, found.columns, found.schema) == (3, ("b", "a", "c"), None)
 
 
@@ -83,7 +83,7 @@ def test_a_value_that_python_lacks_is_unreadable(tmp_path: Path, value: bytes, r
     assert isinstance(unreadable, Unreadable)
     assert reason in unreadable.reason
     with pytest.raises(TableError, match=rf"t\.jsonl:2: the column 'a' .*{reason}.*JSON Lines"):
-        scan(table, with_schema=True)
+        scan_tables([table], with_schema=True)
 
 
 def test_a_text_that_cannot_be_decoded_has_no_csv_cell(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
 )  # fmt: skip
 def test_a_bad_line_is_named_with_a_cure(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(TableError, match=message):
-        scan(opened(tmp_path, data))
+        scan_tables([opened(tmp_path, data)])
 
 
 def test_nested_a_hundred_deep(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_the_arrow_type_of_a_column(
     tmp_path: Path, values: tuple[str, ...], type: pa.DataType
 ) -> None:
     table = opened(tmp_path, "".join(f'{{"a":{value}}}\n' for value in values).encode())
-    found = scan(table, with_schema=True)
+    found = scan_tables([table], with_schema=True)
     assert found.schema == pa.schema([("a", type)])
     (rows,) = table.rows(10, 1000)
     assert len(rows.arrow("a", type)) == len(values)
@@ -202,13 +202,13 @@ def test_a_column_of_mixed_kinds_has_no_arrow_type(
 ) -> None:
     table = opened(tmp_path, "".join(f'{{"a":{value}}}\n' for value in values).encode())
     with pytest.raises(TableError, match=rf"t\.jsonl:2: the column 'a' .*{reason}.*leave"):
-        scan(table, with_schema=True)
-    assert scan(table).num_rows == 2
+        scan_tables([table], with_schema=True)
+    assert scan_tables([table]).num_rows == 2
 
 
 def test_objects_without_any_key_have_no_arrow_type(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"the column 'a' .*objects without any key"):
-        scan(opened(tmp_path, b'{"a":{}}\n'), with_schema=True)
+        scan_tables([opened(tmp_path, b'{"a":{}}\n')], with_schema=True)
 
 
 def test_what_does_not_fit_the_schema_of_another_file(tmp_path: Path) -> None:

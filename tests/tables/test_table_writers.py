@@ -17,15 +17,15 @@ from isobatch.errors import OptionError, TableError
 from isobatch.tables import (
     AddedField,
     Compression,
-    Dialect,
+    CsvDialect,
     Format,
-    Rows,
+    TableChunk,
     TableFile,
     TableWriter,
+    detect_format,
     make_writer,
     open_table,
-    recognise,
-    scan,
+    scan_tables,
 )
 
 FIELDS = [
@@ -41,12 +41,12 @@ VALUES: list[list[Any]] = [
     [[1.5, -0.0, 1e-7], None],
 ]
 
-PLAIN = Dialect()
+PLAIN = CsvDialect()
 
 
-def rows_of(folder: Path, data: bytes, name: str, dialect: Dialect = PLAIN) -> Rows:
+def rows_of(folder: Path, data: bytes, name: str, dialect: CsvDialect = PLAIN) -> TableChunk:
     (folder / name).write_bytes(data)
-    (rows,) = open_table(TableFile(folder / name, *recognise(name), dialect)).rows(100, 1 << 20)
+    (rows,) = open_table(TableFile(folder / name, *detect_format(name), dialect)).rows(100, 1 << 20)
     return rows
 
 
@@ -58,7 +58,7 @@ def writer(
     schema: object = None,
     **dialect: bool,
 ) -> TableWriter:
-    return make_writer(format, compression, Dialect(**dialect), columns, fields, schema)
+    return make_writer(format, compression, CsvDialect(**dialect), columns, fields, schema)
 
 
 def test_csv(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_tsv_and_a_file_without_header(tmp_path: Path) -> None:
-    rows = rows_of(tmp_path, b"1\t2,2\n", "t.tsv", Dialect(header=False))
+    rows = rows_of(tmp_path, b"1\t2,2\n", "t.tsv", CsvDialect(header=False))
     made = writer("tsv", rows.columns, FIELDS[:1], header=False)
     assert made.head() == b""
     assert made.encode(rows, [["x"]]) == b"1\t2,2\tx\n"
@@ -156,8 +156,8 @@ def test_parquet_from_text_and_json(tmp_path: Path) -> None:
         (b"1\n\n", "t.txt", {"text": ["1", ""]}),
     ):
         rows = rows_of(tmp_path, data, name)
-        table = open_table(TableFile(tmp_path / name, *recognise(name)))
-        found = scan(table, with_schema=True)
+        table = open_table(TableFile(tmp_path / name, *detect_format(name)))
+        found = scan_tables([table], with_schema=True)
         made = writer("parquet", found.columns, FIELDS, schema=found.schema)
         (tmp_path / "chunk").write_bytes(made.encode(rows, VALUES))
         with (tmp_path / "out").open("wb") as target:
@@ -206,7 +206,7 @@ def test_a_compressed_file_of_no_rows_is_a_compressed_file(
 ) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(writer("jsonl", ["a"], compression=compression).head())
-    assert scan(open_table(TableFile(path, "jsonl", compression))).num_rows == 0
+    assert scan_tables([open_table(TableFile(path, "jsonl", compression))]).num_rows == 0
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
@@ -264,9 +264,9 @@ from pathlib import Path
 sys.modules.update(dict.fromkeys(["msgspec", "pyarrow", "backports"]))
 from isobatch.tables import *
 for name in ("t.csv.gz", "t.tsv", "t.txt"):
-    table = open_table(TableFile(Path(name), *recognise(name)))
-    columns = scan(table).columns
-    writer = make_writer("csv", "gzip", Dialect(), columns, [AddedField("n", "numbers")])
+    table = open_table(TableFile(Path(name), *detect_format(name)))
+    columns = scan_tables([table]).columns
+    writer = make_writer("csv", "gzip", CsvDialect(), columns, [AddedField("n", "numbers")])
     for rows in table.rows(9, 99):
         assert writer.head() and writer.encode(rows, [[[1.0]] * len(rows)])
 """
