@@ -1,25 +1,23 @@
 """Files of rows: read in bounded memory, written with columns added and nothing else changed.
 
-It knows nothing of models, jobs or classification. What is exported here is the whole interface.
-Invariant: every row comes out, in order and cell by cell as it stood, or a TableError says where
-and why not.
+What is exported here is the whole interface. Invariant: every row is read, in order and cell by
+cell as it is in the file, or a TableError says where and why not.
 """
 
-from isobatch.tables.added import AddedField
-from isobatch.tables.compression import FileDigest
-from isobatch.tables.formats import (
+from isobatch.tables.factory import make_writer, open_table
+from isobatch.tables.file_names import (
     Compression,
     CsvDialect,
     Format,
     TableFile,
     detect_format,
+    expand_inputs,
     stem,
 )
-from isobatch.tables.inputs import expand_inputs
-from isobatch.tables.opening import open_table
-from isobatch.tables.rows import MISSING, Table, TableChunk, Unreadable
 from isobatch.tables.scan import TableScan, scan_tables
-from isobatch.tables.writers import TableWriter, make_writer
+from isobatch.tables.table import MISSING, Table, TableChunk, TableWriter, Unreadable
+from isobatch.tables.text_files import FileDigest
+from isobatch.tables.values import AddedField
 
 Dialect = CsvDialect
 Rows = TableChunk

@@ -1,4 +1,4 @@
-"""Parquet: types and values stay, and a file that is none is named."""
+"""Parquet: types and values are kept, and an invalid file is named."""
 
 import decimal
 import io
@@ -75,27 +75,27 @@ def test_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"t\.parquet: is no Parquet file.*anew"),
-        (b"a,b\n1,2\n", r"t\.parquet: is no Parquet file"),
-        (b"PAR1" + b"\0" * 100 + b"PAR1", r"t\.parquet: is no Parquet file"),
+        (b"", r"t\.parquet: not a Parquet file.*again"),
+        (b"a,b\n1,2\n", r"t\.parquet: not a Parquet file"),
+        (b"PAR1" + b"\0" * 100 + b"PAR1", r"t\.parquet: not a Parquet file"),
     ],
 )
-def test_a_file_that_is_no_parquet(tmp_path: Path, data: bytes, message: str) -> None:
+def test_a_file_that_is_not_parquet(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(data)
     with pytest.raises(TableError, match=message):
         open_table(TableFile(path, "parquet", "none"))
 
 
-def test_a_truncated_file_a_folder_and_none(tmp_path: Path) -> None:
+def test_a_truncated_file_a_folder_and_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     file = TableFile(path, "parquet", "none")
     opened(tmp_path, TEN)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(TableError, match="is no Parquet file, or cut off"):
+    with pytest.raises(TableError, match="not a Parquet file, or truncated"):
         open_table(file)
     path.unlink()
-    with pytest.raises(TableError, match="there is no such file"):
+    with pytest.raises(TableError, match="no such file"):
         open_table(file)
     path.mkdir()
     with pytest.raises(TableError, match="is a folder, where a file is expected"):
@@ -108,7 +108,7 @@ def test_damage_within_a_row_group_is_found_by_the_scan(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[pq.read_metadata(path).row_group(1).column(0).data_page_offset + 40] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(TableError, match=r"t\.parquet, row group 1: .*anew"):
+    with pytest.raises(TableError, match=r"t\.parquet, row group 1: .*again"):
         scan_tables([table])
 
 
@@ -130,7 +130,7 @@ def test_compressed_as_a_whole(tmp_path: Path) -> None:
         open_table(TableFile(tmp_path / "t.parquet.gz", "parquet", "gzip"))
 
 
-def test_a_column_that_is_not_there_or_of_another_type(tmp_path: Path) -> None:
+def test_a_column_that_is_missing_or_of_another_type(tmp_path: Path) -> None:
     rows = only_block(tmp_path, a=pa.array([1]))
     with pytest.raises(OptionError, match="no column 'text'; the columns are: a"):
         rows.cells("text")
@@ -199,7 +199,7 @@ def test_each_type_in_json_and_csv(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_each_type_stays_in_parquet(tmp_path: Path, name: str) -> None:
+def test_each_type_is_kept_in_parquet(tmp_path: Path, name: str) -> None:
     table = opened(tmp_path, pa.table({"a": TIMES[name]}))
     before = pq.read_table(tmp_path / "t.parquet")
     after = written(table, tmp_path, max_rows=1)
@@ -252,10 +252,10 @@ def test_row_groups_do_not_follow_chunks(tmp_path: Path) -> None:
     assert sizes == [100_000, 100_000]
 
 
-def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+def test_a_corrupt_chunk_is_named(tmp_path: Path) -> None:
     writer = make_writer("parquet", "none", CsvDialect(), ["a"], [], pa.schema([("a", pa.int64())]))
     (tmp_path / "chunk").write_bytes(b"no stream of Arrow")
-    with pytest.raises(TableError, match="chunk: this chunk is damaged"):
+    with pytest.raises(TableError, match="chunk: this chunk is corrupt"):
         writer.assemble([tmp_path / "chunk"], io.BytesIO())
 
 

@@ -1,6 +1,6 @@
-"""Whatever the cells, they come out as they went in: for every pair of formats, blocks, and bytes.
+"""Round trips of any cells through every pair of formats, with chunks of any size.
 
-What is written is read back with other readers than the room's own: csv, json and pyarrow.
+Written files are read back by independent readers: csv, json and pyarrow.
 """
 
 import csv
@@ -30,7 +30,7 @@ from isobatch.tables import (
     open_table,
     scan_tables,
 )
-from isobatch.tables.added import AddedKind
+from isobatch.tables.values import AddedKind
 
 COLUMNS = ("a", 'some ü,"\t\n', "c")
 KINDS: tuple[AddedKind, ...] = ("text", "number", "flag", "numbers")
@@ -163,7 +163,7 @@ def assemble(
 @pytest.mark.parametrize("source", FORMATS)
 @settings(max_examples=40)
 @given(rows=row_lists, max_rows=st.integers(1, 4))
-def test_another_reader_finds_the_same_cells_and_the_added_values(
+def test_independent_readers_find_the_same_cells_and_the_added_values(
     folder: Path, source: Format, target: Format, rows: list[Record], max_rows: int
 ) -> None:
     table = table_of(folder, source, [row[:3] for row in rows])
@@ -197,7 +197,7 @@ def test_floats_keep_their_bits(folder: Path, target: Format, value: float, sing
 @pytest.mark.parametrize("target", ["csv", "tsv", "jsonl"])
 @settings(max_examples=30)
 @given(rows=row_lists, max_rows=st.integers(1, 4))
-def test_the_room_reads_what_it_writes(
+def test_written_files_are_read_back(
     folder: Path, target: Format, compression: Compression, rows: list[Record], max_rows: int
 ) -> None:
     table = table_of(folder, "parquet", [row[:3] for row in rows])
@@ -225,7 +225,7 @@ def test_plain_lines_are_read_as_they_were_written(
 
 
 @given(rows=st.lists(st.lists(bare_texts, min_size=2, max_size=2)), limit=limits)
-def test_without_quotes_cells_are_what_stands_between_the_delimiters(
+def test_without_quotes_cells_are_the_text_between_delimiters(
     folder: Path, rows: list[list[str]], limit: tuple[int, int]
 ) -> None:
     path = folder / "bare.tsv"
@@ -246,7 +246,7 @@ spellings = st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", "  : "), None])
 
 
 @given(rows=objects, spelling=spellings, escaped=st.booleans(), limit=limits)
-def test_json_of_any_shape_and_spelling_stays(
+def test_json_of_any_shape_and_spelling_is_kept(
     folder: Path,
     rows: list[dict[str, Any]],
     spelling: tuple[str, str] | None,

@@ -1,4 +1,4 @@
-"""Writers: the exact bytes of each format, and what a format refuses to hold."""
+"""Writers: the exact bytes of each format, and what a format cannot hold."""
 
 import gzip
 import io
@@ -78,7 +78,7 @@ def test_tsv_and_a_file_without_header(tmp_path: Path) -> None:
     assert made.encode(rows, [["x"]]) == b"1\t2,2\tx\n"
 
 
-def test_one_empty_cell_is_no_blank_line(tmp_path: Path) -> None:
+def test_one_empty_cell_is_not_a_blank_line(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b"a\n\nx\n", "t.csv")
     assert writer("csv", ["a"]).encode(rows, []) == b'""\nx\n'
 
@@ -91,7 +91,7 @@ def test_a_row_with_a_carriage_return_is_quoted_whatever_its_block(tmp_path: Pat
     assert whole == b"".join(made.encode(rows.part(i, i + 1), []) for i in range(3))
 
 
-def test_without_quotes_no_cell_may_fall_apart(tmp_path: Path) -> None:
+def test_without_quotes_a_cell_must_not_contain_delimiters(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b'a,b\n1,"x"""\n1,"x\ty"\n', "t.csv")
     made = writer("tsv", ["a", "b"], quotes=False)
     assert made.encode(rows.part(0, 1), []) == b'1\tx"\n'
@@ -213,7 +213,7 @@ def test_a_compressed_file_of_no_rows_is_a_compressed_file(
 def test_an_added_text_that_is_not_unicode_names_its_row(tmp_path: Path, format: Format) -> None:
     rows = rows_of(tmp_path, b"1\n2\n", "t.txt")
     made = writer(format, [], FIELDS[:1], schema=pa.schema([]))
-    with pytest.raises(TableError, match=r"t\.txt:2: the value .* 'label' holds half of a surr"):
+    with pytest.raises(TableError, match=r"t\.txt:2: the value .* 'label' contains half of a surr"):
         made.encode(rows, [["x", "\ud800"]])
 
 
@@ -226,7 +226,7 @@ def test_added_values_that_are_too_few(tmp_path: Path, format: Format) -> None:
             made.encode(rows, added)
 
 
-def test_text_that_meets_the_schema_of_a_parquet_file(tmp_path: Path) -> None:
+def test_text_that_does_not_fit_the_schema_of_a_parquet_file(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b"a\n1\n", "t.csv")
     made = writer("parquet", ["a"], schema=pa.schema([("a", pa.int64())]))
     with pytest.raises(TableError, match=r"t\.csv: its column 'a' is text, but int64"):
@@ -244,7 +244,7 @@ def test_text_that_meets_the_schema_of_a_parquet_file(tmp_path: Path) -> None:
         ("parquet", "gzip", ["a"], "compressed inside"),
     ],
 )
-def test_a_writer_that_makes_no_sense(
+def test_an_invalid_writer_is_rejected(
     format: Format, compression: Compression, columns: list[str], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):

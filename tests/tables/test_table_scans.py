@@ -10,8 +10,15 @@ import pytest
 from backports import zstd
 
 from isobatch.errors import TableError
-from isobatch.tables import FileDigest, TableFile, detect_format, open_table, scan_tables, stem
-from isobatch.tables.rows import Table
+from isobatch.tables import (
+    FileDigest,
+    Table,
+    TableFile,
+    detect_format,
+    open_table,
+    scan_tables,
+    stem,
+)
 
 
 def opened(folder: Path, **contents: str) -> list[Table]:
