@@ -1,48 +1,52 @@
 """Files of rows: read in bounded memory, written with columns added and nothing else changed.
 
-It knows nothing of models, jobs or classification. What is exported here is the whole interface.
-Invariant: every row comes out, in order and cell by cell as it stood, or a TableError says where
-and why not.
+What is exported here is the whole interface. Invariant: every row is read, in order and cell by
+cell as it is in the file, or a TableError says where and why not.
 """
 
-from isobatch.tables.added import AddedField, AddedKind
-from isobatch.tables.formats import (
-    COMPRESSIONS,
-    FORMATS,
+from isobatch.tables.factory import make_writer, open_table
+from isobatch.tables.file_names import (
     Compression,
-    Dialect,
+    CsvDialect,
     Format,
     TableFile,
-    recognise,
+    detect_format,
+    expand_inputs,
     stem,
 )
-from isobatch.tables.inputs import expand_inputs
-from isobatch.tables.opening import open_table
-from isobatch.tables.rows import MISSING, Missing, Rows, Table, Unreadable
-from isobatch.tables.scan import Scan, scan, scan_all
-from isobatch.tables.writers import TableWriter, make_writer
+from isobatch.tables.scan import TableScan, scan_tables
+from isobatch.tables.table import MISSING, Table, TableChunk, TableWriter, Unreadable
+from isobatch.tables.text_files import FileDigest
+from isobatch.tables.values import AddedField
+
+Dialect = CsvDialect
+Rows = TableChunk
+Scan = TableScan
+scan_all = scan_tables
+recognise = detect_format
 
 __all__ = [
-    "COMPRESSIONS",
-    "FORMATS",
     "MISSING",
     "AddedField",
-    "AddedKind",
     "Compression",
+    "CsvDialect",
     "Dialect",
+    "FileDigest",
     "Format",
-    "Missing",
     "Rows",
     "Scan",
     "Table",
+    "TableChunk",
     "TableFile",
+    "TableScan",
     "TableWriter",
     "Unreadable",
+    "detect_format",
     "expand_inputs",
     "make_writer",
     "open_table",
     "recognise",
-    "scan",
     "scan_all",
+    "scan_tables",
     "stem",
 ]

@@ -1,72 +1,67 @@
-"""Rows of text cells: csv, tsv, and plain lines.
+"""csv, tsv and plain lines: rows of text cells, read and written by the standard library.
 
-It knows nothing of JSON or Parquet. Needs the standard library alone, except to convert.
-Invariant: a cell is the string that stands in the file; nothing is stripped, guessed or converted.
+Invariant: a cell is the string that is in the file; nothing is stripped, guessed or converted.
 """
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from isobatch.errors import TableError
-from isobatch.tables.formats import TableFile
-from isobatch.tables.libraries import library
-from isobatch.tables.lines import read_texts
-from isobatch.tables.rows import blocks, check_limits, no_column
-from isobatch.tables.values import encoder, key_prefix
+from isobatch.tables.file_names import Compression, CsvDialect, Format, TableFile
+from isobatch.tables.table import (
+    AddedValues,
+    LineChunk,
+    Table,
+    TableChunk,
+    TableWriter,
+    group_rows,
+    unknown_column,
+)
+from isobatch.tables.text_files import FileHasher, compress, decoded_lines
+from isobatch.tables.values import AddedField, json_encoder, key_prefix
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-Record = tuple[int, list[str]]
-"""Number of the line where it begins, and its cells."""
+CsvRecord = tuple[int, list[str]]
+"""The number of its first line, and its cells."""
+
+Cells = Sequence[str]
 
 MAX_CELL_CHARACTERS = 1 << 28
-"""Ends the search for the end of a quote before it has filled the memory with the file."""
+"""Maximum cell size; stops the CSV reader at an unclosed quote before it fills the memory."""
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
-class TextRows:
+@dataclass(frozen=True, slots=True)
+class TextChunk(LineChunk[list[str]]):
     """Rows of which every cell is a string."""
 
-    def __init__(self, name: str, columns: tuple[str, ...], records: list[Record]) -> None:
-        self.name = name
-        self.columns = columns
-        self._records = records
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def part(self, start: int, stop: int) -> "TextRows":
-        """Rows `start` to `stop`, the latter not included."""
-        return TextRows(self.name, self.columns, self._records[start:stop])
-
-    def place(self, index: int) -> str:
-        """File name and the line where row `index` begins."""
-        return f"{self.name}:{self._records[index][0]}"
+    columns: tuple[str, ...]
 
     def cells(self, column: str) -> list[object]:
-        """The text of each row. OptionError if there is no such column."""
         return list(self.texts(column))
 
     def texts(self, column: str) -> list[str]:
-        """The text of each row. OptionError if there is no such column."""
         position = self._position(column)
-        return [cells[position] for _, cells in self._records]
+        return [cells[position] for _, cells in self.records]
 
     def members(self, columns: Sequence[str]) -> list[bytes]:
-        """Each row as members of a JSON object, all strings. OptionError as for `texts`."""
-        encode = encoder()
+        encode = json_encoder()
         keys = [(key_prefix(column), self._position(column)) for column in columns]
         return [
             b",".join([key + encode(cells[position]) for key, position in keys])
-            for _, cells in self._records
+            for _, cells in self.records
         ]
 
     def arrow(self, column: str, type: "pa.DataType") -> "pa.Array | pa.ChunkedArray":
-        """The texts as an Arrow array. TableError unless `type` is of strings."""
-        pa = library("pyarrow")
+        """Return the texts as an Arrow array. TableError unless `type` is of strings."""
+        import pyarrow as pa
+
         if not (pa.types.is_string(type) or pa.types.is_large_string(type)):
             raise TableError(
                 f"{self.name}: its column {column!r} is text, but {type} in the files before it; "
@@ -78,49 +73,48 @@ class TextRows:
         try:
             return self.columns.index(column)
         except ValueError:
-            raise no_column(self.name, column, self.columns) from None
+            raise unknown_column(self.name, column, self.columns) from None
 
 
-class LinesTable:
-    """A file of which every line is a text; its one column is named text."""
+class LinesTable(Table):
+    """A file of which every line is a text, blank ones too; its one column is named text."""
 
     columns: tuple[str, ...] = ("text",)
 
-    def __init__(self, file: TableFile) -> None:
-        self.file = file
+    def _chunks(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None
+    ) -> Iterator[TextChunk]:
+        sized = (((number, [text]), 1, len(text)) for number, text in self._texts(hasher))
+        for records in group_rows(sized, max_rows, max_characters):
+            yield TextChunk(self.file.path.name, records, self.columns)
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[TextRows]:
-        """All lines, blank ones too, without their line ends. Errors as in `Table.rows`."""
-        check_limits(max_rows, max_characters)
-        sized = (((number, [text]), len(text)) for number, text in self._texts())
-        for block in blocks(sized, max_rows, max_characters):
-            yield TextRows(self.file.path.name, self.columns, block)
-
-    def _texts(self) -> Iterator[tuple[int, str]]:
-        for number, line in enumerate(read_texts(self.file), 1):
+    def _texts(self, hasher: FileHasher | None) -> Iterator[tuple[int, str]]:
+        for number, line in enumerate(decoded_lines(self.file, hasher), 1):
             yield number, line.removesuffix("\n").removesuffix("\r") if line[-1] == "\n" else line
 
 
-class DelimitedTable:
+class DelimitedTable(Table):
     """A csv or tsv file. TableError at once if it has no header, or one that names a column twice.
 
     Blank lines are skipped; where there is only one column each is an empty cell.
     """
 
+    columns: tuple[str, ...]
+
     def __init__(self, file: TableFile) -> None:
-        self.file = file
+        super().__init__(file)
         self.columns = self._read_columns()
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[TextRows]:
-        """All rows. Errors as in `Table.rows`."""
-        check_limits(max_rows, max_characters)
-        sized = ((record, sum(map(len, record[1]))) for record in self._rows_of_data())
-        for block in blocks(sized, max_rows, max_characters):
-            yield TextRows(self.file.path.name, self.columns, block)
+    def _chunks(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None
+    ) -> Iterator[TextChunk]:
+        sized = ((record, 1, sum(map(len, record[1]))) for record in self._data_records(hasher))
+        for records in group_rows(sized, max_rows, max_characters):
+            yield TextChunk(self.file.path.name, records, self.columns)
 
-    def _rows_of_data(self) -> Iterator[Record]:
+    def _data_records(self, hasher: FileHasher | None) -> Iterator[CsvRecord]:
         width, header_due = len(self.columns), self.file.dialect.header
-        for number, cells in self._records():
+        for number, cells in self._records(hasher):
             if not cells and (header_due or width != 1):
                 continue
             if header_due:
@@ -131,12 +125,12 @@ class DelimitedTable:
                 raise self._ragged(number, len(row))
             yield number, row
 
-    def _records(self) -> Iterator[Record]:
-        """Every record, blank lines too, which have no cells."""
+    def _records(self, hasher: FileHasher | None = None) -> Iterator[CsvRecord]:
+        """Yield every record, blank lines too, which have no cells."""
         if csv.field_size_limit() < MAX_CELL_CHARACTERS:
             csv.field_size_limit(MAX_CELL_CHARACTERS)
         reader = csv.reader(
-            read_texts(self.file),
+            decoded_lines(self.file, hasher),
             delimiter=DELIMITERS[self.file.format],
             quoting=csv.QUOTE_MINIMAL if self.file.dialect.quotes else csv.QUOTE_NONE,
             strict=True,
@@ -162,34 +156,34 @@ class DelimitedTable:
             )
         if not self.file.dialect.header:
             return tuple(f"column_{number}" for number in range(1, len(first) + 1))
-        self._refuse_header(number, first)
+        self._check_header(number, first)
         return tuple(first)
 
-    def _refuse_header(self, number: int, names: list[str]) -> None:
+    def _check_header(self, number: int, names: list[str]) -> None:
         place = f"{self.file.path}:{number}"
         if any("\0" in name for name in names):
             raise TableError(
-                f"{place}: the header holds NUL characters; is it UTF-16 without a byte order "
+                f"{place}: the header contains NUL characters; is it UTF-16 without a byte order "
                 f"mark? Convert it: iconv -f UTF-16LE -t UTF-8 {self.file.path.name} > NEW"
             )
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise TableError(
                 f"{place}: the header names the column {twice!r} twice; rename one, or, if this "
-                "line is a row, say --no-header"
+                "line is a row, use --no-header"
             )
 
     def _ragged(self, number: int, count: int) -> TableError:
         width = len(self.columns)
-        cure = (
+        guess = (
             f"is a cell with a {'tab' if self.file.format == 'tsv' else 'comma'} left unquoted?"
             if count > width
             else "is a cell missing, or a line broken in two?"
         )
         return TableError(
             f"{self.file.path}:{number}: has {count} fields where "
-            f"{'the header' if self.file.dialect.header else 'the first row'} has {width}; {cure} "
-            "Mend this line (for quote marks that are plain text say --no-quotes)"
+            f"{'the header' if self.file.dialect.header else 'the first row'} has {width}; {guess} "
+            "Fix this line (if quote marks are plain text in this file, use --no-quotes)"
         )
 
     def _malformed(self, number: int, error: csv.Error) -> TableError:
@@ -198,16 +192,76 @@ class DelimitedTable:
             return TableError(
                 f"{place}: a quote that opens in the record beginning here is never closed (or a "
                 f"cell has more than {MAX_CELL_CHARACTERS:,} characters); close it, or, if quote "
-                "marks are plain text in this file, say --no-quotes"
+                "marks are plain text in this file, use --no-quotes"
             )
         if "new-line character" in reason:
             return TableError(
-                f"{place}: a carriage return stands alone in a cell without quotes; if the file "
+                f"{place}: a carriage return without line feed in an unquoted cell; if the file "
                 f"ends its lines so, convert it: tr '\\r' '\\n' < {self.file.path.name} > NEW; "
                 "otherwise quote the cell"
             )
         return TableError(
             f"{place}: the quotes of the record beginning here are malformed: {reason}; double "
             "the quote marks inside of quoted cells, or, if quote marks are plain text in this "
-            "file, say --no-quotes"
+            "file, use --no-quotes"
         )
+
+
+class DelimitedWriter(TableWriter):
+    """Writes csv or tsv with "\\n" line ends, and quotes only where they are needed."""
+
+    def __init__(
+        self,
+        format: Format,
+        compression: Compression,
+        dialect: CsvDialect,
+        columns: Sequence[str],
+        fields: Sequence[AddedField],
+    ) -> None:
+        super().__init__(columns, fields, compression)
+        self._delimiter = DELIMITERS[format]
+        self._dialect = dialect
+
+    def head(self) -> bytes:
+        names = [*self._columns, *(field.name for field in self._fields)]
+        text = self._lines([names], None) if self._dialect.header else ""
+        return compress(text.encode(), self._compression)
+
+    def _encode(self, rows: TableChunk, added: AddedValues) -> bytes:
+        if not len(rows):
+            return b""
+        texts = [rows.texts(column) for column in self._columns]
+        for field, values in zip(self._fields, added, strict=True):
+            texts.append(field.texts(values))
+        data = self._lines(list(zip(*texts, strict=True)), rows).encode()
+        return compress(data, self._compression)
+
+    def _lines(self, records: Sequence[Cells], rows: TableChunk | None) -> str:
+        if not self._dialect.quotes:
+            return "".join([self._unquoted(record, rows, i) for i, record in enumerate(records)])
+        text = self._quoted(records, csv.QUOTE_MINIMAL)
+        if "\r" not in text:
+            return text
+        return "".join([self._quoted([record], _quoting(record)) for record in records])
+
+    def _quoted(self, records: Sequence[Cells], quoting: Literal[0, 1]) -> str:
+        sink = io.StringIO(newline="")
+        csv.writer(sink, delimiter=self._delimiter, lineterminator="\n", quoting=quoting).writerows(
+            records
+        )
+        return sink.getvalue()
+
+    def _unquoted(self, record: Cells, rows: TableChunk | None, index: int) -> str:
+        for cell in record:
+            if self._delimiter in cell or "\n" in cell or "\r" in cell:
+                raise TableError(
+                    f"{rows.place(index) if rows else 'the header'}: the cell {cell[:40]!r} holds "
+                    "a delimiter or line end, which needs quotes; write with quotes, or another "
+                    "format"
+                )
+        return self._delimiter.join(record) + "\n"
+
+
+def _quoting(record: Cells) -> Literal[0, 1]:
+    """Python 3.11 writes a cell with a lone carriage return unquoted, and cannot read it back."""
+    return csv.QUOTE_ALL if any("\r" in cell for cell in record) else csv.QUOTE_MINIMAL

@@ -1,87 +1,83 @@
-"""Rows of JSON objects, one a line, whose values keep the bytes that they have in the file.
+"""JSON Lines: rows of JSON objects, whose values keep the bytes that they have in the file.
 
-It knows nothing of CSV or Parquet files, and decodes a value only when it is asked for.
-Invariant: a value's spelling and a row's order of keys never change; a key that stands twice in one
-row, of which a reader would silently drop one, is an error. (Inside of a nested value it is not.)
+A value is decoded only when it is requested. Invariant: a value's spelling and a row's order of
+keys never change; a key that appears twice in one row, of which a reader would silently drop one,
+is an error. (Inside of a nested value it is not.)
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from isobatch.errors import TableError
-from isobatch.tables.formats import TableFile
-from isobatch.tables.json_objects import refuse_object, split_object
-from isobatch.tables.libraries import in_one_line, library
-from isobatch.tables.lines import not_utf8, read_lines
-from isobatch.tables.rows import MISSING, Unreadable, blocks, check_limits
-from isobatch.tables.values import decoder, key_prefix, text_of
+from isobatch.tables.table import (
+    MISSING,
+    AddedValues,
+    LineChunk,
+    Table,
+    TableChunk,
+    TableWriter,
+    Unreadable,
+    group_rows,
+    one_line,
+)
+from isobatch.tables.text_files import FileHasher, compress, not_utf8, read_lines
+from isobatch.tables.values import has_surrogate, key_prefix, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
 Members = Mapping[str, Any]
-"""Keys and the bytes of their values: bytes, or msgspec.Raw, which are as good."""
+"""Keys, and the values' bytes as bytes or msgspec.Raw."""
 
-Record = tuple[int, Members]
-"""Number of its line, and the row."""
+_decode_value = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(GenericAlias(dict, (str, msgspec.Raw))).decode
 
 
-class JsonRows:
+class JsonChunk(LineChunk[Members]):
     """Rows of which each is a JSON object."""
-
-    def __init__(self, name: str, records: list[Record]) -> None:
-        self.name = name
-        self._records = records
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The keys that one of these rows has, in order of appearance."""
         keys: dict[str, None] = {}
-        for _, members in self._records:
+        for _, members in self.records:
             if not keys.keys() >= members.keys():
                 keys.update(dict.fromkeys(members))
         return tuple(keys)
 
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def part(self, start: int, stop: int) -> "JsonRows":
-        """Rows `start` to `stop`, the latter not included."""
-        return JsonRows(self.name, self._records[start:stop])
-
-    def place(self, index: int) -> str:
-        """File name and line of row `index`."""
-        return f"{self.name}:{self._records[index][0]}"
-
     def cells(self, column: str) -> list[object]:
-        """The value of each row; MISSING where it lacks the key, Unreadable where Python does."""
+        """Return each row's value; MISSING without the key, Unreadable if Python cannot hold it."""
         return [
-            value_of(members[column]) if column in members else MISSING
-            for _, members in self._records
+            _value_of(members[column]) if column in members else MISSING
+            for _, members in self.records
         ]
 
     def texts(self, column: str) -> list[str]:
-        """Strings as their text, null and missing as nothing, all else as it is spelled.
+        """Return strings as their text, null and missing as "", all else as it is spelled.
 
         TableError for a string that cannot be decoded.
         """
-        raws = (members.get(column, b"null") for _, members in self._records)
+        raws = (members.get(column, b"null") for _, members in self.records)
         return [self._text(index, column, bytes(raw)) for index, raw in enumerate(raws)]
 
     def members(self, columns: Sequence[str]) -> list[bytes]:
-        """Each row's own members of those columns, in its own order; none is invented."""
+        """Return each row's own members of those columns, in its own order."""
         prefixes = {column: key_prefix(column) for column in columns}
         return [
             b",".join([prefixes[key] + raw for key, raw in members.items() if key in prefixes])
-            for _, members in self._records
+            for _, members in self.records
         ]
 
     def arrow(self, column: str, type: "pa.DataType") -> "pa.Array | pa.ChunkedArray":
-        """The values as an Arrow array; a missing one is null. TableError if one does not fit."""
-        pa = library("pyarrow")
+        """Return an Arrow array; a missing value is null. TableError if one does not fit `type`."""
+        import pyarrow as pa
+
         values = [
             None if value is MISSING else self._readable(index, column, value)
             for index, value in enumerate(self.cells(column))
@@ -91,7 +87,7 @@ class JsonRows:
         except (pa.ArrowException, OverflowError, RecursionError) as error:
             raise TableError(
                 f"{self.place(0)} and the {len(self) - 1} rows after it: the values of {column!r} "
-                f"do not fit its type {type}: {in_one_line(error)}; write JSON Lines, or leave the "
+                f"do not fit its type {type}: {one_line(error)}; write JSON Lines, or leave the "
                 "column out"
             ) from error
 
@@ -100,72 +96,70 @@ class JsonRows:
             return ""
         if not raw.startswith(b'"'):
             return raw.decode()
-        return text_of(self._readable(index, column, value_of(raw)))
+        return text_of(self._readable(index, column, _value_of(raw)))
 
     def _readable(self, index: int, column: str, value: object) -> object:
         if isinstance(value, Unreadable):
             raise TableError(
                 f"{self.place(index)}: the value of {column!r} cannot be decoded: {value.reason}; "
-                "mend it, write JSON Lines, or leave the column out"
+                "fix it, write JSON Lines, or leave the column out"
             )
         return value
 
 
-class JsonTable:
-    """A file of JSON Lines; only a scan tells its columns. Blank lines are skipped."""
-
-    columns: tuple[str, ...] | None = None
-
-    def __init__(self, file: TableFile) -> None:
-        self.file = file
-
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[JsonRows]:
-        """All rows. Errors as in `Table.rows`."""
-        check_limits(max_rows, max_characters)
-        for block in blocks(self._rows_of_data(), max_rows, max_characters):
-            yield JsonRows(self.file.path.name, block)
-
-    def _rows_of_data(self) -> Iterator[tuple[Record, int]]:
-        path, decode = self.file.path, object_decoder()
-        for number, line in enumerate(read_lines(self.file), 1):
-            if not line.isspace():
-                yield (number, read_object(path, number, line, decode)), len(line)
+def _value_of(raw: Any) -> object:
+    """Return the Python value of some JSON; Unreadable if there is none."""
+    try:
+        return _decode_value(raw)
+    except RecursionError:
+        return Unreadable("it is nested too deeply")
+    except msgspec.DecodeError as error:
+        if "out of range" in str(error):
+            return Unreadable("a number in it is out of range")
+        return Unreadable(f"it holds half of a surrogate pair (\\ud800 to \\udfff): {error}")
 
 
-@cache
-def object_decoder() -> Callable[[bytes], Members]:
-    """One line to its members, the values left as bytes."""
-    msgspec = library("msgspec")
-    decode: Callable[[bytes], Members] = msgspec.json.Decoder(
-        GenericAlias(dict, (str, msgspec.Raw))
-    ).decode
-    return decode
+class JsonTable(Table):
+    """A file of JSON Lines, whose columns only reading it finds. Blank lines are skipped."""
+
+    def _chunks(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None
+    ) -> Iterator[JsonChunk]:
+        path = self.file.path
+        sized = (
+            ((number, read_object(path, number, line)), 1, len(line))
+            for number, line in enumerate(read_lines(self.file, hasher), 1)
+            if not line.isspace()
+        )
+        for records in group_rows(sized, max_rows, max_characters):
+            yield JsonChunk(path.name, records)
 
 
-def read_object(
-    path: Path, number: int, line: bytes, decode: Callable[[bytes], Members]
-) -> Members:
-    """The members of the object on line `number`. TableError if it holds none, or no good one."""
+def read_object(path: Path, number: int, line: bytes) -> Members:
+    """Return the members of the object on line `number`.
+
+    TableError for a line that is not UTF-8 or not one JSON object, for one that is nested too
+    deeply, and for a key that appears twice or is not Unicode.
+    """
     if not line.isascii():
         try:
             line.decode()
         except UnicodeDecodeError as error:
             raise not_utf8(path, number, error) from error
     try:
-        members = decode(line)
+        members = _decode_object(line)
     except RecursionError as error:
-        raise refuse_object(path, number, line, error) from error
+        raise _malformed(path, number, line, error) from error
     except ValueError:
-        # msgspec refuses half surrogate pairs too, which are JSON; the slow reader has the last
-        # word, and better ones.
-        return split_object(path, number, line)
-    return members if spells_out(line, members) else split_object(path, number, line)
+        # msgspec also rejects half surrogate pairs, which are JSON
+        return _split_object(path, number, line)
+    return members if _has_unique_keys(line, members) else _split_object(path, number, line)
 
 
-def spells_out(line: bytes, members: Members) -> bool:
-    """Whether `line` is `members` in one of the two usual spellings, so that no key stands twice.
+def _has_unique_keys(line: bytes, members: Members) -> bool:
+    """Whether `line` is `members` in one of the two usual spellings, so that no key appears twice.
 
-    The decoder keeps only the last of two equal keys, and does not tell.
+    The decoder silently keeps only the last of two equal keys. False for other spellings.
     """
     body = line.rstrip()
     pairs = [(key.encode(), raw) for key, raw in members.items()]
@@ -175,13 +169,110 @@ def spells_out(line: bytes, members: Members) -> bool:
     )
 
 
-def value_of(raw: Any) -> object:
-    """The Python value of some JSON; Unreadable where there is none."""
+class _NotANumberError(ValueError):
+    """NaN or an infinity, which Python's decoder accepts by default."""
+
+
+def _reject_constant(name: str) -> None:
+    raise _NotANumberError(name)
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_reject_constant)
+
+
+def _split_object(path: Path, number: int, line: bytes) -> Mapping[str, bytes]:
+    """As `read_object`: a slow fallback for lines that the fast decoder rejects or cannot verify.
+
+    It has exact error messages, and keeps the bytes of every value, which json.loads does not.
+    """
+    text, place = line.decode(), f"{path}:{number}"
+    start = _skip_space(text, 0)
+    if text[start] != "{":
+        raise TableError(
+            f"{place}: each line must be one JSON object ({{...}}), but this one begins with "
+            f"{text[start : start + 20].strip()!r}; an array is converted by jq -c '.[]' "
+            f"{path.name} > NEW, lines of bare text are read with --format lines"
+        )
     try:
-        return decoder()(raw)
-    except RecursionError:
-        return Unreadable("it is nested too deeply")
-    except library("msgspec").DecodeError as error:
-        if "out of range" in str(error):
-            return Unreadable("a number in it is out of range")
-        return Unreadable(f"it holds half of a surrogate pair (\\ud800 to \\udfff): {error}")
+        pairs = _pairs(text, start)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, number, line, error) from error
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
+            raise TableError(f"{place}: the key {key!r} appears twice in this object; remove one")
+    for key, _ in pairs:
+        if has_surrogate(key):
+            raise TableError(
+                f"{place}: the key {key!r} contains half of a surrogate pair, which is not Unicode "
+                "text; rename it"
+            )
+    return {key: raw.encode() for key, raw in pairs}
+
+
+def _pairs(text: str, start: int) -> list[tuple[str, str]]:
+    """Return the keys and value texts of the object that is `text` from `start`, or ValueError."""
+    pairs: list[tuple[str, str]] = []
+    position = _skip_space(text, start + 1)
+    more = text[position : position + 1] != "}"
+    while more:
+        _expect('"', text, position, "a key in double quotes")
+        key, position = _DECODER.raw_decode(text, position)
+        position = _skip_space(text, position)
+        _expect(":", text, position, "':'")
+        begin = _skip_space(text, position + 1)
+        _, end = _DECODER.raw_decode(text, begin)
+        pairs.append((key, text[begin:end]))
+        position = _skip_space(text, end)
+        if more := text[position : position + 1] == ",":
+            position = _skip_space(text, position + 1)
+    _expect("}", text, position, "',' or '}'")
+    end = _skip_space(text, position + 1)
+    if end != len(text):
+        raise json.JSONDecodeError("Expected the end of the line", text, end)
+    return pairs
+
+
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    assert match is not None, "the pattern matches the empty string"
+    return match.end()
+
+
+def _expect(mark: str, text: str, position: int, name: str) -> None:
+    if text[position : position + 1] != mark:
+        raise json.JSONDecodeError(f"Expected {name}", text, position)
+
+
+def _malformed(path: Path, number: int, line: bytes, error: Exception) -> TableError:
+    """Return the TableError for line `number`, at which `error` was raised."""
+    place = f"{path}:{number}"
+    if isinstance(error, RecursionError):
+        return TableError(f"{place}: this object is nested too deeply to be read; flatten it")
+    if isinstance(error, _NotANumberError):
+        return TableError(f"{place}: {error} is not JSON; write null in its place")
+    where = f"{place}: column {error.colno}" if isinstance(error, json.JSONDecodeError) else place
+    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    if not line.endswith(b"\n"):
+        return TableError(
+            f"{where}: malformed JSON: {reason}; this last line has no line end either: the file "
+            "may be truncated, so make it again, or remove the line"
+        )
+    return TableError(f"{where}: malformed JSON: {reason}; fix this line, or remove it")
+
+
+class JsonWriter(TableWriter):
+    """Writes one compact JSON object a line, with UTF-8 not escaped.
+
+    Rows of JSON keep their own keys, their order and every value's spelling.
+    """
+
+    def _encode(self, rows: TableChunk, added: AddedValues) -> bytes:
+        if not len(rows):
+            return b""
+        members = [rows.members(self._columns)]
+        for field, values in zip(self._fields, added, strict=True):
+            key = key_prefix(field.name)
+            members.append([key + value for value in field.json(values)])
+        lines = [b"{%b}\n" % b",".join(filter(None, row)) for row in zip(*members, strict=True)]
+        return compress(b"".join(lines), self._compression)

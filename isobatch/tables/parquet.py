@@ -1,24 +1,35 @@
-"""Rows of Parquet files, as Arrow tables.
+"""Parquet: rows as Arrow tables, read in pieces; chunks are Arrow streams, made into row groups.
 
-It knows nothing of text formats. Invariant: a column keeps its Arrow type and values, nested ones,
-nulls and dictionaries included, and the schema its metadata.
+Invariant: a column keeps its Arrow type and values, nested ones, nulls and dictionaries included,
+and the schema its metadata. How rows were cut into chunks does not show in a written file, save
+where row groups end.
 """
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
-from isobatch.errors import TableError
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from isobatch.errors import OptionError, TableError
 from isobatch.tables.arrow_values import plain_values, python_values
-from isobatch.tables.formats import TableFile
-from isobatch.tables.inputs import unreadable
-from isobatch.tables.libraries import in_one_line, library
-from isobatch.tables.rows import check_limits, no_column
-from isobatch.tables.values import json_of, key_prefix, text_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from isobatch.tables.file_names import TableFile, unreadable
+from isobatch.tables.table import (
+    AddedValues,
+    Table,
+    TableChunk,
+    TableWriter,
+    assembly_failed,
+    group_rows,
+    one_line,
+    unknown_column,
+)
+from isobatch.tables.text_files import FileHasher
+from isobatch.tables.values import AddedField, AddedKind, json_of, key_prefix, text_of
 
 READ_BYTES = 1 << 20
 """A column is read in steps; in one piece it would be as long as the row group, often the file."""
@@ -26,43 +37,48 @@ READ_BYTES = 1 << 20
 PIECE_ROWS = 1024
 """Rows are read and measured in pieces, and gathered to blocks of whole pieces or parts of them."""
 
+GROUP_ROWS, GROUP_BYTES = 100_000, 64 << 20
 
-class ArrowRows:
-    """Rows of an Arrow table."""
+ADDED_TYPES: dict[AddedKind, pa.DataType] = {
+    "text": pa.string(),
+    "number": pa.float64(),
+    "flag": pa.bool_(),
+    "numbers": pa.list_(pa.float32()),
+}
 
-    def __init__(self, name: str, first: int, table: "pa.Table") -> None:
-        self.name = name
-        self._first = first
-        self._table = table
+
+@dataclass(frozen=True, slots=True)
+class ParquetChunk:
+    """Rows of an Arrow table, of which the first is number `first` of the file, from zero."""
+
+    name: str
+    first: int
+    table: pa.Table
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the schema."""
-        return tuple(self._table.column_names)
+        return tuple(self.table.column_names)
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return int(self.table.num_rows)
 
-    def part(self, start: int, stop: int) -> "ArrowRows":
-        """Rows `start` to `stop`, the latter not included."""
+    def part(self, start: int, stop: int) -> "ParquetChunk":
         start, stop, _ = slice(start, stop).indices(len(self))
-        part = self._table.slice(start, max(stop - start, 0))
-        return ArrowRows(self.name, self._first + start, part)
+        part = self.table.slice(start, max(stop - start, 0))
+        return ParquetChunk(self.name, self.first + start, part)
 
     def place(self, index: int) -> str:
-        """File name and the row, counted from one."""
-        return f"{self.name}, row {self._first + index + 1}"
+        return f"{self.name}, row {self.first + index + 1}"
 
     def cells(self, column: str) -> list[object]:
-        """The Python value of each row. TableError for a value that Python does not have."""
+        """Return Python's own values. TableError for a value that Python does not have."""
         return self._converted(column, as_python=True)
 
     def texts(self, column: str) -> list[str]:
-        """Each cell as a CSV file holds it, nested ones in JSON."""
         return [text_of(value) for value in self._converted(column)]
 
     def members(self, columns: Sequence[str]) -> list[bytes]:
-        """Each row as members of a JSON object; null where a cell is null, NaN or infinite."""
+        """Return JSON members, with null where a cell is null, NaN or infinite."""
         if not columns:
             return [b""] * len(self)
         members = [
@@ -71,8 +87,8 @@ class ArrowRows:
         ]
         return [b",".join(row) for row in zip(*members, strict=True)]
 
-    def arrow(self, column: str, type: "pa.DataType") -> "pa.Array | pa.ChunkedArray":
-        """The column as it is. TableError if it is of another type, for nothing is converted."""
+    def arrow(self, column: str, type: pa.DataType) -> pa.Array | pa.ChunkedArray:
+        """Return the column as it is. TableError if it is of another type: nothing is converted."""
         found = self._column(column)
         if found.type != type:
             raise TableError(
@@ -81,71 +97,81 @@ class ArrowRows:
             )
         return found
 
-    def _column(self, column: str) -> "pa.ChunkedArray":
-        if column not in self._table.column_names:
-            raise no_column(self.name, column, self.columns)
-        return self._table.column(column)
+    def _column(self, column: str) -> pa.ChunkedArray:
+        if column not in self.table.column_names:
+            raise unknown_column(self.name, column, self.columns)
+        return self.table.column(column)
 
     def _converted(self, column: str, as_python: bool = False) -> list[object]:
         found = self._column(column)
         try:
             return python_values(found) if as_python else plain_values(found)
-        except (library("pyarrow").ArrowException, ValueError, OverflowError) as error:
+        except (pa.ArrowException, ValueError, OverflowError) as error:
             raise TableError(
                 f"{self.place(0)} and the {len(self) - 1} rows after it: the column {column!r} "
                 f"({found.type}) cannot be converted: "
-                f"{in_one_line(error)}; leave it out"
+                f"{one_line(error)}; leave it out"
             ) from error
 
 
-class ArrowTable:
-    """A Parquet file. TableError at once if it is none, or has two columns of one name."""
+class ParquetTable(Table):
+    """A Parquet file. TableError at once if it is not one, or has two columns of one name."""
+
+    schema: pa.Schema
+    columns: tuple[str, ...]
 
     def __init__(self, file: TableFile) -> None:
-        self.file = file
+        super().__init__(file)
         with self._opened() as parquet:
-            self.schema: pa.Schema = parquet.schema_arrow
+            self.schema = parquet.schema_arrow
         names = self.schema.names
-        self.columns: tuple[str, ...] = tuple(names)
+        self.columns = tuple(names)
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise TableError(
                 f"{file.path}: has two columns of the name {twice!r}; rename one of them"
             )
 
-    def rows(self, max_rows: int, max_characters: int) -> Iterator[ArrowRows]:
-        """All rows. Errors as in `Table.rows`."""
-        check_limits(max_rows, max_characters)
-        pa = library("pyarrow")
+    def _chunks(
+        self, max_rows: int, max_characters: int, hasher: FileHasher | None
+    ) -> Iterator[ParquetChunk]:
         first = 0
         with self._opened() as parquet:
-            sized = self._pieces(parquet, max_rows, max_characters)
-            for block in _gathered(sized, max_rows, max_characters):
+            pieces = self._pieces(parquet, max_rows, max_characters)
+            for block in _group_batches(pieces, max_rows, max_characters):
                 table = pa.Table.from_batches(block, self.schema)
-                yield ArrowRows(self.file.path.name, first, table)
+                yield ParquetChunk(self.file.path.name, first, table)
                 first += table.num_rows
+            if hasher is not None:
+                self._hash(hasher)
+
+    def _hash(self, hasher: FileHasher) -> None:
+        """Read the file once more, as pyarrow reads it out of order."""
+        with self.file.path.open("rb") as source:
+            while piece := source.read(READ_BYTES):
+                hasher.update(piece)
 
     @contextmanager
-    def _opened(self) -> "Iterator[pq.ParquetFile]":
-        """The file, opened anew; what pyarrow raises while it is open becomes a TableError."""
-        pa, path = library("pyarrow"), self.file.path
+    def _opened(self) -> Iterator[pq.ParquetFile]:
+        """Open the file. Errors that pyarrow raises while it is open become TableErrors."""
+        path = self.file.path
         try:
             path.open("rb").close()
-            with library("pyarrow.parquet").ParquetFile(
+            with pq.ParquetFile(
                 path, pre_buffer=False, buffer_size=READ_BYTES, page_checksum_verification=True
             ) as parquet:
                 yield parquet
         except pa.ArrowException as error:
             raise self._damaged("", error) from error
         except OSError as error:
-            # pyarrow raises a bare OSError for bytes that it cannot make sense of
+            # pyarrow raises an OSError without errno for malformed bytes
             found = unreadable(path, error) if error.errno else self._damaged("", error)
             raise found from error
 
     def _pieces(
-        self, parquet: "pq.ParquetFile", max_rows: int, max_characters: int
-    ) -> "Iterator[pa.RecordBatch]":
-        """Checked batches of at most `max_rows` rows, and at most `max_characters` bytes or one."""
+        self, parquet: pq.ParquetFile, max_rows: int, max_characters: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield valid batches of at most `max_rows` rows, and `max_characters` bytes or one row."""
         metadata = parquet.metadata
         for group in range(metadata.num_row_groups):
             described = metadata.row_group(group)
@@ -155,11 +181,8 @@ class ArrowTable:
             for batch in self._checked(batches, group):
                 yield from _halved(batch, max_characters)
 
-    def _checked(
-        self, batches: "Iterator[pa.RecordBatch]", group: int
-    ) -> "Iterator[pa.RecordBatch]":
-        """Invalid UTF-8 above all, which pyarrow would hand on."""
-        pa = library("pyarrow")
+    def _checked(self, batches: Iterator[pa.RecordBatch], group: int) -> Iterator[pa.RecordBatch]:
+        """Find invalid UTF-8 above all, which pyarrow would pass on."""
         try:
             for batch in batches:
                 batch.validate(full=True)
@@ -169,15 +192,15 @@ class ArrowTable:
 
     def _damaged(self, where: str, error: Exception) -> TableError:
         return TableError(
-            f"{self.file.path}{where}: is no Parquet file, or cut off or damaged: "
-            f"{in_one_line(error)}; fetch or make the file anew"
+            f"{self.file.path}{where}: not a Parquet file, or truncated or corrupt: "
+            f"{one_line(error)}; fetch or make the file again"
         )
 
 
-def _gathered(
-    pieces: "Iterator[pa.RecordBatch]", max_rows: int, max_bytes: int
-) -> "Iterator[list[pa.RecordBatch]]":
-    """Blocks of neighbouring pieces within both limits; a piece is cut where a block is full."""
+def _group_batches(
+    pieces: Iterator[pa.RecordBatch], max_rows: int, max_bytes: int
+) -> Iterator[list[pa.RecordBatch]]:
+    """Group consecutive pieces within both limits; a piece is cut where a group is full."""
     block: list[pa.RecordBatch] = []
     room, size = max_rows, 0
     for whole in pieces:
@@ -196,17 +219,16 @@ def _gathered(
         yield block
 
 
-def byte_size(batch: "pa.RecordBatch") -> int:
-    """Bytes of the cells; a dictionary, which all rows share, does not count."""
-    types = library("pyarrow").types
+def byte_size(batch: pa.RecordBatch) -> int:
+    """Return the bytes of the cells, without a dictionary, which all rows share."""
     return sum(
-        (column.indices if types.is_dictionary(column.type) else column).nbytes
+        (column.indices if pa.types.is_dictionary(column.type) else column).nbytes
         for column in batch.columns
     )
 
 
-def _halved(batch: "pa.RecordBatch", max_bytes: int) -> "Iterator[pa.RecordBatch]":
-    """`batch` in parts of at most `max_bytes`, or of one row."""
+def _halved(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Yield `batch` in parts of at most `max_bytes`, or of one row."""
     half = batch.num_rows // 2
     if half == 0 or byte_size(batch) <= max_bytes:
         if batch.num_rows:
@@ -214,3 +236,62 @@ def _halved(batch: "pa.RecordBatch", max_bytes: int) -> "Iterator[pa.RecordBatch
         return
     yield from _halved(batch.slice(0, half), max_bytes)
     yield from _halved(batch.slice(half), max_bytes)
+
+
+class ParquetWriter(TableWriter):
+    """Writes Parquet with the types of `schema`. TableError at once for a type that it lacks."""
+
+    def __init__(
+        self, columns: Sequence[str], fields: Sequence[AddedField], schema: pa.Schema
+    ) -> None:
+        super().__init__(columns, fields)
+        lacking = [column for column in columns if column not in schema.names]
+        if lacking:
+            raise OptionError(f"the schema has no column {lacking[0]!r}; scan the file again")
+        kept = [schema.field(column) for column in columns]
+        new = [pa.field(field.name, ADDED_TYPES[field.kind]) for field in fields]
+        self._schema = pa.schema([*kept, *new], schema.metadata)
+        _check_writable(self._schema)
+
+    def _encode(self, rows: TableChunk, added: AddedValues) -> bytes:
+        """Return an Arrow stream."""
+        arrays = [rows.arrow(column, self._schema.field(column).type) for column in self._columns]
+        for field, values in zip(self._fields, added, strict=True):
+            arrays.append(pa.array(values, ADDED_TYPES[field.kind]))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._schema) as stream:
+            stream.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        return bytes(sink.getvalue())
+
+    def assemble(self, chunks: Iterable[Path], target: BinaryIO) -> None:
+        """Write chunks as row groups of a good size. TableError if a chunk or the target fails."""
+        tables = ((table, table.num_rows, table.nbytes) for table in map(_read_chunk, chunks))
+        try:
+            with pq.ParquetWriter(target, self._schema) as writer:
+                for group in group_rows(tables, GROUP_ROWS, GROUP_BYTES):
+                    writer.write_table(pa.concat_tables(group), row_group_size=GROUP_ROWS)
+        except (pa.ArrowException, OSError) as error:
+            raise assembly_failed(target, error) from error
+
+
+def _read_chunk(path: Path) -> pa.Table:
+    with path.open("rb") as source:
+        try:
+            return pa.ipc.open_stream(source).read_all()
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(
+                f"{path}: this chunk is corrupt: {one_line(error)}; remove it, so that it is "
+                "made again"
+            ) from error
+
+
+def _check_writable(schema: pa.Schema) -> None:
+    """Try each type with a writer of no rows, as Parquet lacks a few of Arrow's types."""
+    for field in schema:
+        try:
+            pq.ParquetWriter(io.BytesIO(), pa.schema([field])).close()
+        except pa.ArrowException as error:
+            raise TableError(
+                f"the column {field.name!r} ({field.type}) cannot be written to a Parquet file: "
+                f"{one_line(error)}; write JSON Lines, or leave the column out"
+            ) from error

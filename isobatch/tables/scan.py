@@ -1,43 +1,40 @@
-"""One pass over a whole table, before hours of work are spent on a file that breaks off.
+"""One pass over whole tables, so that a bad line is found before hours of work are spent on a file.
 
-It knows nothing of formats beyond what their tables tell.
-Invariant: what has been scanned can be read again, and its schema holds every one of its values.
+Invariant: a scanned table can be read again, and its schema holds every one of its values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isobatch.errors import TableError
-from isobatch.tables.json_kinds import Kind, MixedKindsError, arrow_type, kind_of, merged
-from isobatch.tables.libraries import library
-from isobatch.tables.parquet import ArrowTable
-from isobatch.tables.rows import MISSING, Rows, Table, Unreadable
+from isobatch.extras import needs_extra
+from isobatch.tables.table import Table
+from isobatch.tables.text_files import FileDigest, FileHasher
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
+
+    from isobatch.tables.json_schema import SchemaBuilder
 
 SCAN_ROWS, SCAN_CHARACTERS = 4096, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
-    """What one pass over a table has found.
+class TableScan:
+    """What one pass over tables has found.
 
-    The schema is that of a Parquet file, always; of other files only where it was asked for.
+    The schema is that of a Parquet file, always; of other files only where it was requested.
+    `digests` are of the files, in the order of the tables.
     """
 
     num_rows: int
     columns: tuple[str, ...]
     schema: "pa.Schema | None"
+    digests: tuple[FileDigest, ...]
 
 
-def scan(table: Table, with_schema: bool = False) -> Scan:
-    """As scan_all, of one table."""
-    return scan_all([table], with_schema)
-
-
-def scan_all(tables: Sequence[Table], with_schema: bool = False) -> Scan:
+def scan_tables(tables: Sequence[Table], with_schema: bool = False) -> TableScan:
     """Read all of `tables`, which are of one format, and count their rows as those of one.
 
     TableError for the first row that cannot be read, and for a table whose columns are not those of
@@ -46,33 +43,37 @@ def scan_all(tables: Sequence[Table], with_schema: bool = False) -> Scan:
     """
     first = tables[0]
     columns: dict[str, None] = dict.fromkeys(first.columns or ())
-    kinds: dict[str, Kind] = {}
+    builder = _schema_builder(columns) if with_schema and first.schema is None else None
+    digests = []
     num_rows = 0
     for table in tables:
-        _refuse_other_columns(first, table)
-        for rows in table.rows(SCAN_ROWS, SCAN_CHARACTERS):
+        _check_columns(first, table)
+        hasher = FileHasher()
+        for rows in table.rows(SCAN_ROWS, SCAN_CHARACTERS, hasher):
             num_rows += len(rows)
             if table.columns is None:
                 columns.update(dict.fromkeys(rows.columns))
-                if with_schema:
-                    _merge_kinds(rows, kinds)
-    if isinstance(first, ArrowTable):
-        return Scan(num_rows, first.columns, first.schema)
-    return Scan(num_rows, tuple(columns), _schema(first, columns, kinds) if with_schema else None)
+                if builder:
+                    builder.add(rows)
+        digests.append(hasher.digest())
+    schema = builder.schema(str(first.file.path)) if builder else first.schema
+    return TableScan(num_rows, tuple(columns), schema, tuple(digests))
 
 
-def _refuse_other_columns(first: Table, table: Table) -> None:
+def _schema_builder(text_columns: Iterable[str]) -> "SchemaBuilder":
+    with needs_extra("files", "Parquet"):
+        from isobatch.tables.json_schema import SchemaBuilder
+    return SchemaBuilder(text_columns)
+
+
+def _check_columns(first: Table, table: Table) -> None:
     if table.columns != first.columns:
         raise TableError(
             f"{table.file.path}: its columns are {_listed(table)}, but those of {first.file.path} "
             f"are {_listed(first)}; rows of one output need the same: name a folder as output "
             "(ending with /), which gets a file for each"
         )
-    if (
-        isinstance(table, ArrowTable)
-        and isinstance(first, ArrowTable)
-        and not table.schema.equals(first.schema)
-    ):
+    if table.schema is not None and not table.schema.equals(first.schema):
         raise TableError(
             f"{table.file.path}: its columns have other types than those of {first.file.path}; "
             "name a folder as output (ending with /), which gets a file for each"
@@ -81,38 +82,3 @@ def _refuse_other_columns(first: Table, table: Table) -> None:
 
 def _listed(table: Table) -> str:
     return ", ".join(table.columns or ())
-
-
-def _merge_kinds(rows: Rows, kinds: dict[str, Kind]) -> None:
-    for column in rows.columns:
-        kind = kinds.get(column, "null")
-        for index, value in enumerate(rows.cells(column)):
-            if value is not MISSING:
-                kind = _merged(rows, index, column, kind, value)
-        kinds[column] = kind
-
-
-def _merged(rows: Rows, index: int, column: str, kind: Kind, value: object) -> Kind:
-    try:
-        if isinstance(value, Unreadable):
-            raise MixedKindsError(value.reason)
-        return merged(kind, kind_of(value))
-    except MixedKindsError as error:
-        raise _no_type(rows.place(index), column, error) from error
-
-
-def _schema(table: Table, columns: dict[str, None], kinds: dict[str, Kind]) -> "pa.Schema":
-    fields = {}
-    for column in columns:
-        try:
-            fields[column] = arrow_type(kinds.get(column, "text"))
-        except MixedKindsError as error:
-            raise _no_type(str(table.file.path), column, error) from error
-    return library("pyarrow").schema(list(fields.items()))
-
-
-def _no_type(place: str, column: str, error: MixedKindsError) -> TableError:
-    return TableError(
-        f"{place}: the column {column!r} has no type in a Parquet file: {error}; write JSON Lines "
-        "instead, or leave the column out"
-    )

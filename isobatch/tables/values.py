@@ -1,56 +1,84 @@
-"""Python values as JSON and as CSV cells.
+"""Values as JSON and as CSV cells, and the columns that are added to rows.
 
-It knows neither files nor rows.
-Invariant: floats are written by repr, so that they read back to the same bits; JSON has no NaN and
-no infinity, and gets null for them.
+Invariant: floats are written by repr, so that they read back to the same bits; JSON has neither NaN
+nor infinities, and gets null for them.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
-from isobatch.tables.libraries import library
+from isobatch.extras import needs_extra
 
-
-@cache
-def encoder() -> Callable[[object], bytes]:
-    """Compact JSON, UTF-8 not escaped."""
-    encode: Callable[[object], bytes] = library("msgspec").json.Encoder().encode
-    return encode
+AddedKind = Literal["text", "number", "flag", "numbers"]
+"""str, float, bool, or a list of floats that are float32 values; None is null in each of them."""
 
 
 @cache
-def decoder() -> Callable[[Any], object]:
-    """One JSON value to Python."""
-    decode: Callable[[Any], object] = library("msgspec").json.Decoder().decode
-    return decode
+def json_encoder() -> Callable[[object], bytes]:
+    """Return the encoder of compact JSON, with UTF-8 not escaped."""
+    with needs_extra("files", "JSON"):
+        from msgspec.json import Encoder
+    return Encoder().encode
 
 
 def key_prefix(name: str) -> bytes:
-    """`"name":`, the beginning of a member of a JSON object."""
-    return encoder()(name) + b":"
-
-
-def number_text(value: float) -> str:
-    """A float in JSON; float's own repr, for those of subclasses hold more than the number."""
-    return float.__repr__(value) if math.isfinite(value) else "null"
-
-
-def numbers_text(values: Sequence[float]) -> str:
-    """Floats as a JSON array."""
-    return f"[{','.join(map(number_text, values))}]"
+    """Return `"name":`, the beginning of a member of a JSON object."""
+    return json_encoder()(name) + b":"
 
 
 def json_of(value: object) -> bytes:
-    """`value` in JSON."""
-    return number_text(value).encode() if isinstance(value, float) else encoder()(value)
+    """Return `value` in JSON."""
+    return _json_number(value).encode() if isinstance(value, float) else json_encoder()(value)
+
+
+def _json_number(value: float) -> str:
+    """Use float's own repr, as the repr of a subclass may contain more than the number."""
+    return float.__repr__(value) if math.isfinite(value) else "null"
 
 
 def text_of(value: object) -> str:
-    """`value` as a CSV cell: null is empty, and what is neither text nor number is JSON."""
+    """Return `value` as a CSV cell: null is empty; lists and objects are JSON."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
-    return float.__repr__(value) if isinstance(value, float) else encoder()(value).decode()
+    return float.__repr__(value) if isinstance(value, float) else json_encoder()(value).decode()
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether `text` contains half of a surrogate pair, which UTF-8 cannot encode."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+@dataclass(frozen=True, slots=True)
+class AddedField:
+    """A column that is added after those of the input.
+
+    Invariant: a value reads back with the same bits from every format, NaN and infinities in JSON
+    excepted.
+    """
+
+    name: str
+    kind: AddedKind
+
+    def texts(self, values: Sequence[Any]) -> list[str]:
+        """Return the values as CSV cells: null is empty, and numbers are a JSON array."""
+        return ["" if value is None else self._text(value) for value in values]
+
+    def json(self, values: Sequence[Any]) -> list[bytes]:
+        """Return the values in JSON."""
+        if self.kind in ("text", "number"):
+            return [json_of(value) for value in values]
+        return [b"null" if value is None else self._text(value).encode() for value in values]
+
+    def _text(self, value: Any) -> str:
+        if self.kind == "text":
+            return str(value)
+        if self.kind == "number":
+            return float.__repr__(value)
+        if self.kind == "flag":
+            return "true" if value else "false"
+        return f"[{','.join(map(_json_number, value))}]"

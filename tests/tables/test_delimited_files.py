@@ -1,4 +1,4 @@
-"""csv, tsv and lines: the right rows, or an error that names the line and the cure."""
+"""csv, tsv and lines: the right rows, or an error that names the line and the fix."""
 
 import csv
 import gzip
@@ -10,15 +10,15 @@ import pytest
 from backports import zstd
 
 from isobatch.errors import OptionError, TableError
-from isobatch.tables import Dialect, Table, TableFile, open_table, recognise, scan
+from isobatch.tables import CsvDialect, Table, TableFile, detect_format, open_table, scan_tables
 
-PLAIN = Dialect()
+PLAIN = CsvDialect()
 
 
-def opened(folder: Path, data: bytes, name: str = "t.csv", dialect: Dialect = PLAIN) -> Table:
+def opened(folder: Path, data: bytes, name: str = "t.csv", dialect: CsvDialect = PLAIN) -> Table:
     path = folder / name
     path.write_bytes(data)
-    return open_table(TableFile(path, *recognise(name), dialect))
+    return open_table(TableFile(path, *detect_format(name), dialect))
 
 
 def read(table: Table, max_rows: int = 3) -> list[tuple[object, ...]]:
@@ -33,7 +33,7 @@ def places(table: Table) -> list[str]:
 
 
 def read_all(folder: Path, data: bytes, name: str = "t.csv", **dialect: bool) -> object:
-    return read(opened(folder, data, name, Dialect(**dialect)))
+    return read(opened(folder, data, name, CsvDialect(**dialect)))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_without_quotes_a_quote_mark_is_a_character(tmp_path: Path) -> None:
 
 
 def test_without_a_header_the_first_line_is_a_row(tmp_path: Path) -> None:
-    table = opened(tmp_path, b"1,2\n3,4\n", dialect=Dialect(header=False))
+    table = opened(tmp_path, b"1,2\n3,4\n", dialect=CsvDialect(header=False))
     assert table.columns == ("column_1", "column_2")
     assert read(table) == [("1", "2"), ("3", "4")]
 
@@ -115,7 +115,7 @@ def test_a_limit_below_one_is_refused(tmp_path: Path, limits: tuple[int, int]) -
         next(iter(opened(tmp_path, b"a\n1\n").rows(*limits)))
 
 
-def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_column(tmp_path: Path) -> None:
     (rows,) = opened(tmp_path, b"a,b\n1,2\n").rows(1, 1)
     with pytest.raises(OptionError, match="no column 'text'; the columns are: a, b"):
         rows.cells("text")
@@ -129,23 +129,21 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", r"t\.csv: is empty: needs a header line"),
         (b"\xff\xfea\0,\0b\0\n\0", r"t\.csv:1: is UTF-16.*iconv -f UTF-16 -t UTF-8 t\.csv"),
         (b"\xfe\xff\0a\0,\0b\0\n", r"t\.csv:1: is UTF-16.*iconv"),
-        (b"a\0,\0b\0\n\0", r"t\.csv:1: the header holds NUL characters.*UTF-16LE"),
+        (b"a\0,\0b\0\n\0", r"t\.csv:1: the header contains NUL characters.*UTF-16LE"),
         (b"a,b,a\n", r"t\.csv:1: the header names the column 'a' twice"),
         (b"a,b\n1,2\n\n3\n", r"t\.csv:4: has 1 fields where the header has 2"),
         (b'a,b\n"1\n",2\n3,4,5\n', r"t\.csv:4: has 3 fields where the header has 2; .*comma"),
         (b'a,b\n"x"y,2\n', r"t\.csv:2: the quotes .* malformed.*--no-quotes"),
         (b'a,b\n1,2\n"3,4\n5,6\n', r"t\.csv:3: a quote that opens .* never closed.*--no-quotes"),
-        (b"a,b\r1,2\r3,4\r", r"t\.csv:1: a carriage return .*tr '\\r' '\\n'"),
+        (b"a,b\r1,2\r3,4\r", r"t\.csv:1: a carriage return without .*tr '\\r' '\\n'"),
         (b"a,b\n1,2\nM\xfcller,4\n", r"t\.csv:3: byte 2 of this line \(0xfc\) is not UTF-8.*iconv"),
         (b'a,b\n1,"2\n\n\xfc"\n', r"t\.csv:4: byte 1 of this line \(0xfc\)"),
         (b"a,b\n" + b"1,2\n" * 200_000 + b"\xff,3\n", r"t\.csv:200002: byte 1 of this line"),
     ],
 )
-def test_a_bad_csv_file_names_its_line_and_a_cure(
-    tmp_path: Path, data: bytes, message: str
-) -> None:
+def test_a_bad_csv_file_names_its_line_and_a_fix(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(TableError, match=message):
-        scan(opened(tmp_path, data))
+        scan_tables([opened(tmp_path, data)])
 
 
 def test_a_file_without_header_that_is_empty_or_ragged(tmp_path: Path) -> None:
@@ -169,7 +167,7 @@ def test_an_open_quote_is_not_followed_through_all_of_a_huge_file(
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isobatch.tables.lines.MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr("isobatch.tables.text_files.MAX_LINE_BYTES", 1 << 20)
     with pytest.raises(TableError, match=r"t\.txt:2: this line has more than 1 MiB"):
         read_all(tmp_path, b"a\n" + b"\0" * (1 << 21), "t.txt")
 
@@ -178,25 +176,25 @@ NUMBERED = b"a,b\n" + b"".join(b"%d,%d\n" % (i, zlib.crc32(b"%d" % i)) for i in 
 
 
 @pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".zst", zstd.compress)])
-def test_compressed_bytes_that_break_off(tmp_path: Path, ending: str, compress: object) -> None:
+def test_truncated_compressed_data(tmp_path: Path, ending: str, compress: object) -> None:
     data = compress(NUMBERED)  # type: ignore[operator]
     table = opened(tmp_path, data[: len(data) // 2], f"t.csv{ending}")
-    with pytest.raises(TableError, match=r"breaks off after line \d{4,}: .*anew") as caught:
-        scan(table)
+    with pytest.raises(TableError, match=r"breaks off after line \d{4,}: .*again") as caught:
+        scan_tables([table])
     last = int(re.findall(r"after line (\d+)", str(caught.value))[0])
     assert 10_000 < last < 200_000
 
 
 @pytest.mark.parametrize("ending", [".gz", ".zst", ".zstd"])
-def test_compressed_bytes_that_are_none(tmp_path: Path, ending: str) -> None:
-    with pytest.raises(TableError, match=r"cannot be decompressed as \w+: .*anew"):
+def test_invalid_or_empty_compressed_data(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(TableError, match=r"cannot be decompressed as \w+: .*again"):
         opened(tmp_path, NUMBERED[:100], f"t.csv{ending}")
     with pytest.raises(TableError, match="is empty, and no"):
         opened(tmp_path, b"", f"t.csv{ending}")
 
 
 @pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".zst", zstd.compress)])
-def test_several_members_are_one_file_and_what_follows_them_is_damage(
+def test_several_members_are_one_file_and_trailing_bytes_are_an_error(
     tmp_path: Path, ending: str, compress: object
 ) -> None:
     data = compress(b"a,b\n1,2\n") + compress(b"3,4\n")  # type: ignore[operator]
@@ -205,15 +203,15 @@ def test_several_members_are_one_file_and_what_follows_them_is_damage(
         read_all(tmp_path, data + b"and more", f"t.csv{ending}")
 
 
-def test_a_damaged_checksum(tmp_path: Path) -> None:
+def test_a_wrong_checksum(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(NUMBERED))
     data[-6] ^= 1
     with pytest.raises(TableError, match=r"breaks off after line .*CRC"):
-        scan(opened(tmp_path, bytes(data), "t.csv.gz"))
+        scan_tables([opened(tmp_path, bytes(data), "t.csv.gz")])
 
 
 ODD = "a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g\rh"
-"""What str.splitlines would cut in eight."""
+"""str.splitlines would make eight lines of it."""
 
 
 @pytest.mark.parametrize(
@@ -237,24 +235,24 @@ def test_the_rows_of_plain_lines(tmp_path: Path, data: bytes, texts: list[str]) 
 
 def test_lines_that_are_not_utf8(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.txt:2: byte 1 of this line \(0x80\) is not UTF-8"):
-        scan(opened(tmp_path, b"a\n\x80\n", "t.txt"))
+        scan_tables([opened(tmp_path, b"a\n\x80\n", "t.txt")])
 
 
-def test_a_scan_counts_rows_and_knows_columns(tmp_path: Path) -> None:
-    found = scan(opened(tmp_path, b"a,b\n1,2\n3,4\n"))
+def test_a_scan_counts_rows_and_finds_columns(tmp_path: Path) -> None:
+    found = scan_tables([opened(tmp_path, b"a,b\n1,2\n3,4\n")])
     assert (found.num_rows, found.columns, found.schema) == (2, ("a", "b"), None)
-    schema = scan(opened(tmp_path, b"a,b\n1,2\n3,4\n"), with_schema=True).schema
+    schema = scan_tables([opened(tmp_path, b"a,b\n1,2\n3,4\n")], with_schema=True).schema
     assert [str(field) for field in schema] == [
         "pyarrow.Field<a: string>",
         "pyarrow.Field<b: string>",
     ]
 
 
-def test_a_file_that_goes_away_or_turns_into_a_folder(tmp_path: Path) -> None:
+def test_a_file_that_was_deleted_or_replaced_by_a_folder(tmp_path: Path) -> None:
     table = opened(tmp_path, b"a\n1\n")
     table.file.path.unlink()
-    with pytest.raises(TableError, match=r"t\.csv: there is no such file"):
-        scan(table)
+    with pytest.raises(TableError, match=r"t\.csv: no such file"):
+        scan_tables([table])
     table.file.path.mkdir()
     with pytest.raises(TableError, match=r"t\.csv: is a folder, where a file is expected"):
-        scan(table)
+        scan_tables([table])

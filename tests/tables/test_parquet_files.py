@@ -1,4 +1,4 @@
-"""Parquet: types and values stay, and a file that is none is named."""
+"""Parquet: types and values are kept, and an invalid file is named."""
 
 import decimal
 import io
@@ -11,13 +11,13 @@ import pytest
 from isobatch.errors import OptionError, TableError
 from isobatch.tables import (
     AddedField,
-    Dialect,
-    Rows,
+    CsvDialect,
     Table,
+    TableChunk,
     TableFile,
     make_writer,
     open_table,
-    scan,
+    scan_tables,
 )
 
 
@@ -26,7 +26,7 @@ def opened(folder: Path, table: pa.Table, **options: object) -> Table:
     return open_table(TableFile(folder / "t.parquet", "parquet", "none"))
 
 
-def only_block(folder: Path, **columns: pa.Array) -> Rows:
+def only_block(folder: Path, **columns: pa.Array) -> TableChunk:
     (rows,) = opened(folder, pa.table(columns)).rows(1000, 1 << 20)
     return rows
 
@@ -67,7 +67,7 @@ def test_a_dictionary_does_not_count_for_every_row(tmp_path: Path) -> None:
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    found = scan(opened(tmp_path, TEN.slice(0, 0)))
+    found = scan_tables([opened(tmp_path, TEN.slice(0, 0))])
     assert (found.num_rows, found.columns) == (0, ("a", "b"))
     assert found.schema == TEN.schema
 
@@ -75,27 +75,27 @@ def test_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"t\.parquet: is no Parquet file.*anew"),
-        (b"a,b\n1,2\n", r"t\.parquet: is no Parquet file"),
-        (b"PAR1" + b"\0" * 100 + b"PAR1", r"t\.parquet: is no Parquet file"),
+        (b"", r"t\.parquet: not a Parquet file.*again"),
+        (b"a,b\n1,2\n", r"t\.parquet: not a Parquet file"),
+        (b"PAR1" + b"\0" * 100 + b"PAR1", r"t\.parquet: not a Parquet file"),
     ],
 )
-def test_a_file_that_is_no_parquet(tmp_path: Path, data: bytes, message: str) -> None:
+def test_a_file_that_is_not_parquet(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(data)
     with pytest.raises(TableError, match=message):
         open_table(TableFile(path, "parquet", "none"))
 
 
-def test_a_truncated_file_a_folder_and_none(tmp_path: Path) -> None:
+def test_a_truncated_file_a_folder_and_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     file = TableFile(path, "parquet", "none")
     opened(tmp_path, TEN)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(TableError, match="is no Parquet file, or cut off"):
+    with pytest.raises(TableError, match="not a Parquet file, or truncated"):
         open_table(file)
     path.unlink()
-    with pytest.raises(TableError, match="there is no such file"):
+    with pytest.raises(TableError, match="no such file"):
         open_table(file)
     path.mkdir()
     with pytest.raises(TableError, match="is a folder, where a file is expected"):
@@ -108,8 +108,8 @@ def test_damage_within_a_row_group_is_found_by_the_scan(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[pq.read_metadata(path).row_group(1).column(0).data_page_offset + 40] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(TableError, match=r"t\.parquet, row group 1: .*anew"):
-        scan(table)
+    with pytest.raises(TableError, match=r"t\.parquet, row group 1: .*again"):
+        scan_tables([table])
 
 
 def test_text_that_is_not_utf8_is_found_by_the_scan(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_text_that_is_not_utf8_is_found_by_the_scan(tmp_path: Path) -> None:
         pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff")]
     )
     with pytest.raises(TableError, match=r"t\.parquet, row group 0: .*UTF8"):
-        scan(opened(tmp_path, pa.table({"a": broken})))
+        scan_tables([opened(tmp_path, pa.table({"a": broken}))])
 
 
 def test_two_columns_of_one_name(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_compressed_as_a_whole(tmp_path: Path) -> None:
         open_table(TableFile(tmp_path / "t.parquet.gz", "parquet", "gzip"))
 
 
-def test_a_column_that_is_not_there_or_of_another_type(tmp_path: Path) -> None:
+def test_a_column_that_is_missing_or_of_another_type(tmp_path: Path) -> None:
     rows = only_block(tmp_path, a=pa.array([1]))
     with pytest.raises(OptionError, match="no column 'text'; the columns are: a"):
         rows.cells("text")
@@ -199,7 +199,7 @@ def test_each_type_in_json_and_csv(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_each_type_stays_in_parquet(tmp_path: Path, name: str) -> None:
+def test_each_type_is_kept_in_parquet(tmp_path: Path, name: str) -> None:
     table = opened(tmp_path, pa.table({"a": TIMES[name]}))
     before = pq.read_table(tmp_path / "t.parquet")
     after = written(table, tmp_path, max_rows=1)
@@ -208,9 +208,9 @@ def test_each_type_stays_in_parquet(tmp_path: Path, name: str) -> None:
 
 
 def written(table: Table, folder: Path, max_rows: int) -> pa.Table:
-    found = scan(table)
+    found = scan_tables([table])
     fields = [AddedField("row", "number")]
-    writer = make_writer("parquet", "none", Dialect(), found.columns, fields, found.schema)
+    writer = make_writer("parquet", "none", CsvDialect(), found.columns, fields, found.schema)
     chunks = []
     for number, rows in enumerate(table.rows(max_rows, 1 << 20)):
         chunks.append(folder / f"{number}")
@@ -241,8 +241,8 @@ def test_metadata_is_kept_and_fields_come_last(tmp_path: Path) -> None:
 def test_row_groups_do_not_follow_chunks(tmp_path: Path) -> None:
     table = opened(tmp_path, pa.table({"a": range(5000)}), row_group_size=100)
     assert written(table, tmp_path, max_rows=7)["a"].to_pylist() == [*range(5000)]
-    found = scan(table)
-    writer = make_writer("parquet", "none", Dialect(), ["a"], [], found.schema)
+    found = scan_tables([table])
+    writer = make_writer("parquet", "none", CsvDialect(), ["a"], [], found.schema)
     (tmp_path / "c").write_bytes(writer.encode(next(table.rows(50, 1 << 20)), []))
     with (tmp_path / "out.parquet").open("wb") as target:
         writer.assemble([tmp_path / "c"] * 4000, target)
@@ -252,14 +252,14 @@ def test_row_groups_do_not_follow_chunks(tmp_path: Path) -> None:
     assert sizes == [100_000, 100_000]
 
 
-def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
-    writer = make_writer("parquet", "none", Dialect(), ["a"], [], pa.schema([("a", pa.int64())]))
+def test_a_corrupt_chunk_is_named(tmp_path: Path) -> None:
+    writer = make_writer("parquet", "none", CsvDialect(), ["a"], [], pa.schema([("a", pa.int64())]))
     (tmp_path / "chunk").write_bytes(b"no stream of Arrow")
-    with pytest.raises(TableError, match="chunk: this chunk is damaged"):
+    with pytest.raises(TableError, match="chunk: this chunk is corrupt"):
         writer.assemble([tmp_path / "chunk"], io.BytesIO())
 
 
 def test_a_type_that_parquet_lacks_is_refused_at_once() -> None:
     schema = pa.schema([("a", pa.int64()), ("b", pa.struct([]))])
     with pytest.raises(TableError, match=r"the column 'b' .* cannot be written to a Parquet file"):
-        make_writer("parquet", "none", Dialect(), ["a", "b"], [], schema)
+        make_writer("parquet", "none", CsvDialect(), ["a", "b"], [], schema)

@@ -1,6 +1,6 @@
-"""Whatever the cells, they come out as they went in: for every pair of formats, blocks, and bytes.
+"""Round trips of any cells through every pair of formats, with chunks of any size.
 
-What is written is read back with other readers than the room's own: csv, json and pyarrow.
+Written files are read back by independent readers: csv, json and pyarrow.
 """
 
 import csv
@@ -19,19 +19,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isobatch.tables import (
-    COMPRESSIONS,
     AddedField,
-    AddedKind,
     Compression,
-    Dialect,
+    CsvDialect,
     Format,
     Table,
     TableFile,
+    detect_format,
     make_writer,
     open_table,
-    recognise,
-    scan,
+    scan_tables,
 )
+from isobatch.tables.values import AddedKind
 
 COLUMNS = ("a", 'some ü,"\t\n', "c")
 KINDS: tuple[AddedKind, ...] = ("text", "number", "flag", "numbers")
@@ -107,7 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def table_of(folder: Path, format: Format, rows: list[Record]) -> Table:
     path = folder / f"t.{format}"
     WRITE[format](path, rows)
-    return open_table(TableFile(path, *recognise(path.name)))
+    return open_table(TableFile(path, *detect_format(path.name)))
 
 
 def read(table: Table, max_rows: int = 100, max_characters: int = 10_000) -> list[Record]:
@@ -124,7 +123,7 @@ def test_cells_are_read_as_they_were_written_in_blocks_of_any_size(
     assert read(table) == rows
     assert read(table, *limit) == rows
     assert all(0 < len(block) <= limit[0] for block in table.rows(*limit))
-    found = scan(table)
+    found = scan_tables([table])
     assert found.num_rows == len(rows)
     assert found.columns == (COLUMNS if rows or format != "jsonl" else ())
 
@@ -145,9 +144,9 @@ def expected(format: Format, cell: object) -> object:
 def assemble(
     table: Table, format: Format, compression: Compression, added: list[Record], max_rows: int
 ) -> bytes:
-    found = scan(table, with_schema=format == "parquet")
+    found = scan_tables([table], with_schema=format == "parquet")
     schema = found.schema if found.columns else pa.schema([(name, pa.string()) for name in COLUMNS])
-    writer = make_writer(format, compression, Dialect(), COLUMNS, FIELDS, schema)
+    writer = make_writer(format, compression, CsvDialect(), COLUMNS, FIELDS, schema)
     chunks: list[Path] = []
     start = 0
     for rows in table.rows(max_rows, 10_000):
@@ -164,7 +163,7 @@ def assemble(
 @pytest.mark.parametrize("source", FORMATS)
 @settings(max_examples=40)
 @given(rows=row_lists, max_rows=st.integers(1, 4))
-def test_another_reader_finds_the_same_cells_and_the_added_values(
+def test_independent_readers_find_the_same_cells_and_the_added_values(
     folder: Path, source: Format, target: Format, rows: list[Record], max_rows: int
 ) -> None:
     table = table_of(folder, source, [row[:3] for row in rows])
@@ -194,11 +193,11 @@ def test_floats_keep_their_bits(folder: Path, target: Format, value: float, sing
     assert bits(item) == bits(single)
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("compression", get_args(Compression))
 @pytest.mark.parametrize("target", ["csv", "tsv", "jsonl"])
 @settings(max_examples=30)
 @given(rows=row_lists, max_rows=st.integers(1, 4))
-def test_the_room_reads_what_it_writes(
+def test_written_files_are_read_back(
     folder: Path, target: Format, compression: Compression, rows: list[Record], max_rows: int
 ) -> None:
     table = table_of(folder, "parquet", [row[:3] for row in rows])
@@ -226,13 +225,13 @@ def test_plain_lines_are_read_as_they_were_written(
 
 
 @given(rows=st.lists(st.lists(bare_texts, min_size=2, max_size=2)), limit=limits)
-def test_without_quotes_cells_are_what_stands_between_the_delimiters(
+def test_without_quotes_cells_are_the_text_between_delimiters(
     folder: Path, rows: list[list[str]], limit: tuple[int, int]
 ) -> None:
     path = folder / "bare.tsv"
     path.write_bytes("".join("\t".join(row) + "\n" for row in [["a", "b"], *rows]).encode())
-    table = open_table(TableFile(path, "tsv", "none", Dialect(quotes=False)))
-    writer = make_writer("tsv", "none", Dialect(quotes=False), ("a", "b"), [])
+    table = open_table(TableFile(path, "tsv", "none", CsvDialect(quotes=False)))
+    writer = make_writer("tsv", "none", CsvDialect(quotes=False), ("a", "b"), [])
     chunks = [writer.encode(block, []) for block in table.rows(*limit)]
     assert writer.head() + b"".join(chunks) == path.read_bytes()
 
@@ -247,7 +246,7 @@ spellings = st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", "  : "), None])
 
 
 @given(rows=objects, spelling=spellings, escaped=st.booleans(), limit=limits)
-def test_json_of_any_shape_and_spelling_stays(
+def test_json_of_any_shape_and_spelling_is_kept(
     folder: Path,
     rows: list[dict[str, Any]],
     spelling: tuple[str, str] | None,
@@ -258,9 +257,9 @@ def test_json_of_any_shape_and_spelling_stays(
     text = [json.dumps(row, separators=spelling, ensure_ascii=escaped) + "\n" for row in rows]
     path.write_bytes("".join(text).encode())
     table = open_table(TableFile(path, "jsonl", "none"))
-    columns = scan(table).columns
+    columns = scan_tables([table]).columns
     assert {*columns} == {key for row in rows for key in row}
-    writer = make_writer("jsonl", "none", Dialect(), columns, [AddedField("\0 added", "flag")])
+    writer = make_writer("jsonl", "none", CsvDialect(), columns, [AddedField("\0 added", "flag")])
     chunks = [writer.encode(block, [[True] * len(block)]) for block in table.rows(*limit)]
     after = [json.loads(line) for line in b"".join(chunks).split(b"\n")[:-1]]
     assert after == [row | {"\0 added": True} for row in rows]
@@ -288,10 +287,10 @@ def test_json_of_one_kind_reads_back_equal_from_parquet(
     path = folder / "kinds.jsonl"
     path.write_text("".join(json.dumps({"a": value}) + "\n" for value in values))
     table = open_table(TableFile(path, "jsonl", "none"))
-    schema = scan(table, with_schema=True).schema
+    schema = scan_tables([table], with_schema=True).schema
     if not values:
         return
-    writer = make_writer("parquet", "none", Dialect(), ("a",), [], schema)
+    writer = make_writer("parquet", "none", CsvDialect(), ("a",), [], schema)
     (folder / "chunk").write_bytes(writer.encode(next(table.rows(100, 10_000)), []))
     sink = io.BytesIO()
     writer.assemble([folder / "chunk"], sink)

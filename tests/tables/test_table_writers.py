@@ -1,4 +1,4 @@
-"""Writers: the exact bytes of each format, and what a format refuses to hold."""
+"""Writers: the exact bytes of each format, and what a format cannot hold."""
 
 import gzip
 import io
@@ -17,15 +17,15 @@ from isobatch.errors import OptionError, TableError
 from isobatch.tables import (
     AddedField,
     Compression,
-    Dialect,
+    CsvDialect,
     Format,
-    Rows,
+    TableChunk,
     TableFile,
     TableWriter,
+    detect_format,
     make_writer,
     open_table,
-    recognise,
-    scan,
+    scan_tables,
 )
 
 FIELDS = [
@@ -41,12 +41,12 @@ VALUES: list[list[Any]] = [
     [[1.5, -0.0, 1e-7], None],
 ]
 
-PLAIN = Dialect()
+PLAIN = CsvDialect()
 
 
-def rows_of(folder: Path, data: bytes, name: str, dialect: Dialect = PLAIN) -> Rows:
+def rows_of(folder: Path, data: bytes, name: str, dialect: CsvDialect = PLAIN) -> TableChunk:
     (folder / name).write_bytes(data)
-    (rows,) = open_table(TableFile(folder / name, *recognise(name), dialect)).rows(100, 1 << 20)
+    (rows,) = open_table(TableFile(folder / name, *detect_format(name), dialect)).rows(100, 1 << 20)
     return rows
 
 
@@ -58,7 +58,7 @@ def writer(
     schema: object = None,
     **dialect: bool,
 ) -> TableWriter:
-    return make_writer(format, compression, Dialect(**dialect), columns, fields, schema)
+    return make_writer(format, compression, CsvDialect(**dialect), columns, fields, schema)
 
 
 def test_csv(tmp_path: Path) -> None:
@@ -72,13 +72,13 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_tsv_and_a_file_without_header(tmp_path: Path) -> None:
-    rows = rows_of(tmp_path, b"1\t2,2\n", "t.tsv", Dialect(header=False))
+    rows = rows_of(tmp_path, b"1\t2,2\n", "t.tsv", CsvDialect(header=False))
     made = writer("tsv", rows.columns, FIELDS[:1], header=False)
     assert made.head() == b""
     assert made.encode(rows, [["x"]]) == b"1\t2,2\tx\n"
 
 
-def test_one_empty_cell_is_no_blank_line(tmp_path: Path) -> None:
+def test_one_empty_cell_is_not_a_blank_line(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b"a\n\nx\n", "t.csv")
     assert writer("csv", ["a"]).encode(rows, []) == b'""\nx\n'
 
@@ -91,7 +91,7 @@ def test_a_row_with_a_carriage_return_is_quoted_whatever_its_block(tmp_path: Pat
     assert whole == b"".join(made.encode(rows.part(i, i + 1), []) for i in range(3))
 
 
-def test_without_quotes_no_cell_may_fall_apart(tmp_path: Path) -> None:
+def test_without_quotes_a_cell_must_not_contain_delimiters(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b'a,b\n1,"x"""\n1,"x\ty"\n', "t.csv")
     made = writer("tsv", ["a", "b"], quotes=False)
     assert made.encode(rows.part(0, 1), []) == b'1\tx"\n'
@@ -156,8 +156,8 @@ def test_parquet_from_text_and_json(tmp_path: Path) -> None:
         (b"1\n\n", "t.txt", {"text": ["1", ""]}),
     ):
         rows = rows_of(tmp_path, data, name)
-        table = open_table(TableFile(tmp_path / name, *recognise(name)))
-        found = scan(table, with_schema=True)
+        table = open_table(TableFile(tmp_path / name, *detect_format(name)))
+        found = scan_tables([table], with_schema=True)
         made = writer("parquet", found.columns, FIELDS, schema=found.schema)
         (tmp_path / "chunk").write_bytes(made.encode(rows, VALUES))
         with (tmp_path / "out").open("wb") as target:
@@ -206,14 +206,14 @@ def test_a_compressed_file_of_no_rows_is_a_compressed_file(
 ) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(writer("jsonl", ["a"], compression=compression).head())
-    assert scan(open_table(TableFile(path, "jsonl", compression))).num_rows == 0
+    assert scan_tables([open_table(TableFile(path, "jsonl", compression))]).num_rows == 0
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 def test_an_added_text_that_is_not_unicode_names_its_row(tmp_path: Path, format: Format) -> None:
     rows = rows_of(tmp_path, b"1\n2\n", "t.txt")
     made = writer(format, [], FIELDS[:1], schema=pa.schema([]))
-    with pytest.raises(TableError, match=r"t\.txt:2: the value .* 'label' holds half of a surr"):
+    with pytest.raises(TableError, match=r"t\.txt:2: the value .* 'label' contains half of a surr"):
         made.encode(rows, [["x", "\ud800"]])
 
 
@@ -226,7 +226,7 @@ def test_added_values_that_are_too_few(tmp_path: Path, format: Format) -> None:
             made.encode(rows, added)
 
 
-def test_text_that_meets_the_schema_of_a_parquet_file(tmp_path: Path) -> None:
+def test_text_that_does_not_fit_the_schema_of_a_parquet_file(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b"a\n1\n", "t.csv")
     made = writer("parquet", ["a"], schema=pa.schema([("a", pa.int64())]))
     with pytest.raises(TableError, match=r"t\.csv: its column 'a' is text, but int64"):
@@ -244,7 +244,7 @@ def test_text_that_meets_the_schema_of_a_parquet_file(tmp_path: Path) -> None:
         ("parquet", "gzip", ["a"], "compressed inside"),
     ],
 )
-def test_a_writer_that_makes_no_sense(
+def test_an_invalid_writer_is_rejected(
     format: Format, compression: Compression, columns: list[str], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
@@ -264,9 +264,9 @@ from pathlib import Path
 sys.modules.update(dict.fromkeys(["msgspec", "pyarrow", "backports"]))
 from isobatch.tables import *
 for name in ("t.csv.gz", "t.tsv", "t.txt"):
-    table = open_table(TableFile(Path(name), *recognise(name)))
-    columns = scan(table).columns
-    writer = make_writer("csv", "gzip", Dialect(), columns, [AddedField("n", "numbers")])
+    table = open_table(TableFile(Path(name), *detect_format(name)))
+    columns = scan_tables([table]).columns
+    writer = make_writer("csv", "gzip", CsvDialect(), columns, [AddedField("n", "numbers")])
     for rows in table.rows(9, 99):
         assert writer.head() and writer.encode(rows, [[[1.0]] * len(rows)])
 """

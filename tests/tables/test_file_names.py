@@ -1,4 +1,4 @@
-"""Names to formats, and names to files."""
+"""Formats that names imply, and files that they match."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isobatch.errors import OptionError, TableError
-from isobatch.tables import Compression, Format, expand_inputs, recognise
+from isobatch.tables import Compression, Format, detect_format, expand_inputs
 
 
 @pytest.mark.parametrize(
@@ -23,32 +23,36 @@ from isobatch.tables import Compression, Format, expand_inputs, recognise
         ("a.lines.GZ", "lines", "gzip"),
     ],
 )
-def test_the_ending_tells(name: str, format: Format, compression: Compression) -> None:
-    assert recognise(name) == (format, compression)
+def test_a_format_is_detected_by_name(name: str, format: Format, compression: Compression) -> None:
+    assert detect_format(name) == (format, compression)
 
 
 def test_a_format_that_is_given_overrides_the_ending() -> None:
-    assert recognise("a.json", "jsonl") == ("jsonl", "none")
-    assert recognise("a.txt.gz", "csv") == ("csv", "gzip")
-    assert recognise("data", "lines") == ("lines", "none")
+    assert detect_format("a.json", "jsonl") == ("jsonl", "none")
+    assert detect_format("a.txt.gz", "csv") == ("csv", "gzip")
+    assert detect_format("data", "lines") == ("lines", "none")
 
 
 @pytest.mark.parametrize(
     ("name", "format", "message"),
     [
-        ("a.xlsx", None, r"a\.xlsx: its ending '.xlsx' .*\.csv, \.tsv.*--format csv\|tsv\|jsonl"),
-        ("a", None, r"a: its ending '' does not tell"),
-        ("a.gz", None, r"a\.gz: its ending '' does not tell"),
-        ("a.json", None, r"a\.json: a JSON array is not read.*jq -c '\.\[\]'.*--format jsonl"),
-        ("a.json.gz", None, "a JSON array is not read"),
+        (
+            "a.xlsx",
+            None,
+            r"a\.xlsx: unknown file ending '.xlsx'.*\.csv, \.tsv.*--format csv\|tsv\|jsonl",
+        ),
+        ("a", None, r"a: unknown file ending '';"),
+        ("a.gz", None, r"a\.gz: unknown file ending '';"),
+        ("a.json", None, r"a\.json: JSON arrays are not supported.*jq -c '\.\[\]'.*--format jsonl"),
+        ("a.json.gz", None, "JSON arrays are not supported"),
         ("a.parquet.gz", None, "compressed inside, never as a whole"),
         ("a.zst", "parquet", "compressed inside, never as a whole"),
         ("a.csv", "xml", "format must be one of csv, tsv, jsonl, parquet, lines, got 'xml'"),
     ],
 )
-def test_a_name_that_tells_nothing(name: str, format: Format | None, message: str) -> None:
+def test_an_unknown_or_unsupported_format(name: str, format: Format | None, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        recognise(name, format)
+        detect_format(name, format)
 
 
 @pytest.fixture
@@ -75,22 +79,22 @@ def test_the_order_is_the_callers_and_sorted_within_patterns_and_folders() -> No
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_literal_name_is_no_pattern() -> None:
+def test_a_literal_name_is_not_a_pattern() -> None:
     assert names("part[1].csv") == ["part[1].csv"]
     with pytest.raises(TableError, match=r"part\[2\]\.csv: no file matches this pattern"):
         names("part[2].csv")
 
 
-def test_what_matches_nothing_or_cannot_be_read(folder: Path) -> None:
-    with pytest.raises(TableError, match=r"x\.csv: there is no such file; check"):
+def test_a_name_without_a_match_and_an_unreadable_file(folder: Path) -> None:
+    with pytest.raises(TableError, match=r"x\.csv: no such file; check"):
         names("x.csv")
     with pytest.raises(TableError, match=r"\*\.xml: no file matches this pattern"):
         names("*.xml")
     (folder / "empty").mkdir()
-    with pytest.raises(TableError, match="empty: this folder holds no file with a known ending"):
+    with pytest.raises(TableError, match="empty: this folder has no file with a known ending"):
         names("empty")
     os.mkfifo(folder / "pipe.csv")
-    with pytest.raises(TableError, match=r"pipe\.csv: is not a regular file"):
+    with pytest.raises(TableError, match=r"pipe\.csv: not a regular file"):
         names("pipe.csv")
 
 
@@ -99,18 +103,18 @@ def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(TableError, match=r"b\.csv: may not be read; .*chmod"):
+    with pytest.raises(TableError, match=r"b\.csv: permission denied; .*chmod"):
         names("b.csv")
 
 
 def test_a_file_that_is_named_twice(folder: Path) -> None:
     (folder / "link.csv").symlink_to("b.csv")
     for inputs in (("b.csv", "b.csv"), ("*.jsonl.gz", "b.csv", "."), ("b.csv", "link.csv")):
-        with pytest.raises(OptionError, match=r"is named twice, by .* leave one of them out"):
+        with pytest.raises(OptionError, match=r"named twice, by .* leave one of them out"):
             names(*inputs)
 
 
-def test_the_output_of_an_earlier_run_is_no_input(tmp_path: Path) -> None:
+def test_the_output_of_an_earlier_run_is_not_an_input(tmp_path: Path) -> None:
     for name in ("a.csv", "out.csv"):
         (tmp_path / name).write_text("text\n")
     out = tmp_path / "out.csv"
