@@ -382,7 +382,7 @@ def test_an_empty_folder_and_missing_parents_are_fine(
 
 
 def test_a_quantised_checkpoint_is_not_quantised_again(quantised: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is quantised already"):
+    with pytest.raises(CheckpointError, match="is quantized already"):
         quantize_checkpoint(quantised, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
