@@ -82,10 +82,10 @@ NOT_VERBS = re.compile(
 )
 """First words that a docstring in the imperative does not have."""
 
-REPEATED_CLASSES: dict[str, str] = {}
-"""Public classes that several modules define, each with the reason."""
+REPEATED_TYPES: dict[str, str] = {}
+"""Public types that several modules define, each with the reason."""
 
-REPEATED_MODULES = {"__init__": "every package has one", "__main__": "`python -m`"}
+REPEATED_MODULES = {"__init__": "every package has one"}
 """File names that several rooms have, each with the reason; cli/ names its files by command."""
 
 SKIPPED = ("/vendor/", "swagger", "tests/test_language.py", "benchmarks/results/")
@@ -264,20 +264,26 @@ def test_every_exception_is_still_needed(monkeypatch: pytest.MonkeyPatch) -> Non
         assert f"'{phrase}'" in found, (name, phrase)
 
 
-def public_classes() -> dict[str, list[str]]:
-    """Find where each public class of the package is defined."""
+def public_types() -> dict[str, list[str]]:
+    """Find where each public class and type alias is defined.
+
+    Aliases of cli/ are options, which a command names with their module.
+    """
     defined: dict[str, list[str]] = defaultdict(list)
     for path in files_of(ROOT / "isobatch"):
         if path.suffix == ".py":
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    defined[node.name].append(path.relative_to(ROOT).as_posix())
+                is_alias = isinstance(node, ast.Assign) and path.parent.name != "cli"
+                for target in node.targets if is_alias else [node]:
+                    name = getattr(target, "name", getattr(target, "id", ""))
+                    if re.fullmatch(r"[A-Z]+[a-z]\w*", name):
+                        defined[name].append(path.relative_to(ROOT).as_posix())
     return defined
 
 
-def test_a_class_name_means_one_thing() -> None:
-    repeated = {name: paths for name, paths in public_classes().items() if len(paths) > 1}
-    assert repeated.keys() == REPEATED_CLASSES.keys(), repeated
+def test_a_type_name_means_one_thing() -> None:
+    repeated = {name: paths for name, paths in public_types().items() if len(paths) > 1}
+    assert repeated.keys() == REPEATED_TYPES.keys(), listed(repeated)
 
 
 def test_a_file_name_means_one_thing() -> None:
@@ -288,7 +294,11 @@ def test_a_file_name_means_one_thing() -> None:
         if path.parent.name != "cli":
             named[path.stem].append(path.relative_to(ROOT).as_posix())
     repeated = {name: places for name, places in named.items() if len(places) > 1}
-    assert repeated.keys() <= REPEATED_MODULES.keys(), repeated
+    assert repeated.keys() == REPEATED_MODULES.keys(), listed(repeated)
+
+
+def listed(repeated: dict[str, list[str]]) -> str:
+    return "".join(f"\n{name}: {', '.join(paths)}" for name, paths in repeated.items())
 
 
 def help_texts() -> Iterator[tuple[str, str]]:
