@@ -38,14 +38,14 @@ BANNED = {
     r"(let|lets|letting) (it |them |this |what )?go": "free, release, drop",
     r"whole or not( there)? at all|whole or nothing": "atomic",
     r"stands?(?!-)|stood|standing(?!-)": "is, is in, appears; means",
-    r"lies|lying|lay": "is, is located",
+    r"lies|lying": "is, is located",
     r"beside": "next to, alongside, besides",
     r"told": "given, passed, reported",
     r"of (its|their|your|one's) own accord": "automatically",
     r"(it|they|that|which) knows?|knows (no|nothing|neither|only|of|what|how|its|each)": "omit",
     r"cures?|cured": "fix, remedy",
     r"for (want|lack) of": "without, because ... is missing",
-    r"whoever|whatever|nobody|no one": "name the subject: callers, users",
+    r"whoever|whatever|nobody|no one(?!-)": "name the subject: callers, users",
     r"(?<!there )(is|are|was|were) no (?!longer|more|less|better|worse|faster|slower|larger"
     r"|smaller|different|matter)[\w`\"'-]+": "is not a",
     r"to be had": "available, unsupported",
@@ -306,7 +306,10 @@ def help_texts() -> Iterator[tuple[str, str]]:
     typer = pytest.importorskip("typer")
     from isobatch.cli import app
 
-    for name, command in typer.main.get_command(app).commands.items():
+    group = typer.main.get_command(app)
+    yield "isobatch", group.help
+    yield "isobatch, exit codes", f"{group.epilog}."
+    for name, command in group.commands.items():
         yield f"isobatch {name}", command.help
         for parameter in command.params:
             if parameter.name != "help":
@@ -376,7 +379,7 @@ NOT_FOUND = (
     "standard output, stand-in, standalone, understands",
     "besides, alongside",
     "Hugging Face",
-    "accompany, outdoor, retold",
+    "accompany, outdoor, retold, lay out, no one-line answer",
     "What is a batch?",
     "It shows what was wrong.",
     "quantize, precise, otherwise, noise, raise, exercise, comprised",
