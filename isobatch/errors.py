@@ -1,51 +1,51 @@
-"""The errors and warnings of Isobatch, in one tree, and the exit code of each.
+"""The tree of errors and warnings, with the exit code of each branch.
 
     IsobatchError
-    ├── CheckpointError            a folder, file or hub id that cannot be used
+    ├── CheckpointError            a checkpoint that cannot be read or written
     │   ├── UnsupportedModelError  a family, activation or option that is not implemented
     │   ├── TensorMismatchError    missing, unexpected or misshapen tensors
     │   └── MissingHeadError       an encoder without a sequence-classification head
-    ├── InputError                 a text that cannot be classified; names its index
+    ├── InputError                 a text that cannot be classified
     │   └── TooLongError           a text longer than the model, under truncation="error"
-    ├── TableError                 a file of rows that cannot be read or written
-    ├── JobError                   a job that cannot begin or go on where it stands
-    ├── OptionError                an argument that makes no sense
-    │   └── PrecisionError         this processor lacks what a precision needs
-    ├── AuditError                 a system under audit gave what cannot be read as answers
-    └── NotInvariantError          this machine's kernels cannot keep the promise
+    ├── TableError                 an input or output file that cannot be read or written
+    ├── JobError                   a file job that cannot start, resume or finish
+    ├── OptionError                an invalid argument or option
+    │   └── PrecisionError         a precision that this machine does not support
+    ├── AuditError                 a system under audit that cannot be queried
+    └── NotInvariantError          no kernel of this machine is batch-invariant
 
     IsobatchWarning
-    └── MissingAttentionMaskWarning  pads were attended to, as asked
+    └── MissingAttentionMaskWarning  a padded batch without a mask: pads were attended to
 
-Every message says what was wrong, where, and what to do. Wrong output is worse than no output, so
-nothing here is ever caught and replaced by a guess.
+A message says what is wrong, where, and how to fix it. Wrong output is worse than no output, so no
+error is ever caught and replaced by a guess.
 """
 
 
 class IsobatchError(Exception):
-    """Anything that Isobatch refuses to do."""
+    """Base of all errors that Isobatch raises on purpose."""
 
 
 class CheckpointError(IsobatchError):
-    """A folder, file or hub id cannot be read as a checkpoint."""
+    """A checkpoint cannot be read from a folder, file or hub id, or cannot be written."""
 
 
 class UnsupportedModelError(CheckpointError):
-    """The checkpoint is sound, but of a kind that is not implemented."""
+    """The checkpoint is valid, but its family or an option in it is not implemented."""
 
 
 class TensorMismatchError(CheckpointError):
-    """The checkpoint's tensors are not those that its configuration asks for."""
+    """The checkpoint's tensors do not match its configuration."""
 
 
 class MissingHeadError(CheckpointError):
-    """The checkpoint holds an encoder, but no sequence-classification head."""
+    """The checkpoint has an encoder but not a sequence-classification head."""
 
 
 class InputError(IsobatchError, ValueError):
     """A text cannot be classified; the message names its index.
 
-    `reason` is the message without the index, for callers that name the text in another way.
+    `reason` is the message without the index, for callers that identify the text in another way.
     """
 
     def __init__(self, reason: str, index: int | None = None) -> None:
@@ -54,39 +54,39 @@ class InputError(IsobatchError, ValueError):
 
 
 class TooLongError(InputError):
-    """A text has more tokens than the model takes, and truncation="error" was asked for."""
+    """A text has more tokens than the model supports, under truncation="error"."""
 
 
 class TableError(IsobatchError):
-    """A file of rows cannot be read or written; the message names the file, and the line."""
+    """An input or output file cannot be read or written; names the file, and the line if known."""
 
 
 class JobError(IsobatchError):
-    """A file job cannot begin, or cannot go on from where it stands; nothing was overwritten."""
+    """A file job cannot start, resume or finish; no finished output was overwritten."""
 
 
 class OptionError(IsobatchError, ValueError):
-    """An argument or option has a value that makes no sense here."""
+    """An argument or option has an invalid value."""
 
 
 class PrecisionError(OptionError):
-    """A precision that this machine cannot compute; the message names those that it can."""
+    """This machine does not support the precision; the message lists the supported ones."""
 
 
 class AuditError(IsobatchError):
-    """A system under audit answered what cannot be read as answers, or failed to answer."""
+    """A system under audit cannot be loaded or queried, or its responses cannot be parsed."""
 
 
 class NotInvariantError(IsobatchError):
-    """No kernel of this machine gave a row the same bits in every batch."""
+    """No kernel of this machine passed the invariance check."""
 
 
 class IsobatchWarning(UserWarning):
-    """Anything that Isobatch does as asked, but that the caller probably did not mean."""
+    """Base of all warnings: valid calls that are probably mistakes."""
 
 
 class MissingAttentionMaskWarning(IsobatchWarning):
-    """A padded batch came without its attention_mask, so that its pads were attended to."""
+    """A padded batch was passed without attention_mask, so that its pads were attended to."""
 
 
 EXIT_CODES: dict[type[IsobatchError], int] = {
@@ -98,9 +98,9 @@ EXIT_CODES: dict[type[IsobatchError], int] = {
     JobError: 7,
     AuditError: 8,
 }
-"""Exit code of the command line for each branch of the tree; 1 is for anything unforeseen."""
+"""Exit code of the command line for each branch of the tree; 1 is for unexpected errors."""
 
 
 def exit_code(error: IsobatchError) -> int:
-    """Return the exit code of the nearest class above `error` that has one."""
+    """Return the exit code of the most specific class of `error` that has one."""
     return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), 1)

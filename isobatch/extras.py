@@ -1,7 +1,4 @@
-"""The extras of the package, and what to do where a library of one is missing.
-
-It knows no library by name. Invariant: a missing library becomes an OptionError with its cure.
-"""
+"""Errors for missing libraries that name the extra to install."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +8,11 @@ from isobatch.errors import OptionError
 
 @contextmanager
 def needs_extra(extra: str, purpose: str) -> Iterator[None]:
-    """Surround what needs the libraries of `extra`; OptionError if one of them is missing."""
+    """Turn a missing library in the block into an OptionError that names `extra`."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise OptionError(
-            f"the library {error.name!r} is not installed, which {purpose} needs: "
-            f"pip install isobatch[{extra}]"
+            f"{purpose}: the library {error.name!r} is not installed. "
+            f"Install it: pip install isobatch[{extra}]"
         ) from error

@@ -1,7 +1,6 @@
-"""From a checkpoint to one in int8: a folder of a quarter the size that loads wherever one does.
+"""Quantization of a checkpoint to int8: a folder of a quarter of the size, written atomically.
 
-The values and scales are those that precision="int8" makes of the weights at load, and so are the
-answers. It computes no text and prints nothing. Invariant: OUT is whole or not there at all.
+Values and scales are those that precision="int8" computes at load, so the logits are the same bits.
 """
 
 import json
@@ -43,12 +42,12 @@ _FOR_OTHERS = (
     "LICENSE.txt",
     "NOTICE",
 )
-"""What Isobatch itself does not read, but transformers and people do."""
+"""Companion files that Isobatch does not read, but transformers or people do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundingError:
-    """How far int8 is from the weights of one kind: ‖W − Ŵ‖ ÷ ‖W‖, over the layers."""
+    """Relative rounding error of the weights of one kind, over the layers: ‖W − Ŵ‖ ÷ ‖W‖."""
 
     kind: str
     num_tensors: int
@@ -58,7 +57,7 @@ class RoundingError:
 
 @dataclass(frozen=True, slots=True)
 class QuantizeReport:
-    """What was written; sizes are of the weights alone, in bytes."""
+    """Sizes of the weight files in bytes, and rounding errors."""
 
     source: str
     out: str
@@ -72,25 +71,25 @@ class QuantizeReport:
         return sum(each.num_tensors for each in self.rounding)
 
     def as_dict(self) -> dict[str, object]:
-        """The report as plain values, for JSON."""
+        """Convert to plain values, for JSON."""
         return asdict(self)
 
 
 def quantize_checkpoint(source: str | Path | None, out: str | Path) -> QuantizeReport:
     """Write the checkpoint `source` (a folder, a hub id, None: the bundled one) in int8 to `out`.
 
-    OptionError if `out` is not free, CheckpointError for a source that cannot be read or is int8
-    already, or if `out` cannot be written; then nothing is left of it.
+    Raises OptionError if `out` is not a new or empty folder; CheckpointError if `source` cannot be
+    read or is quantized already, or if `out` cannot be written, in which case it is removed.
     """
     folder, out = locate_checkpoint(source), Path(out).expanduser().resolve()
     _require_free(out, folder)
     config = read_config(folder)
     if config.quantized:
-        raise CheckpointError(f"{folder}: is quantized already; name the checkpoint before that")
+        raise CheckpointError(f"{folder}: is quantized already. Name the original checkpoint")
     model = empty_model(config)
     shapes = parameter_shapes(model)
-    tensors, rounding = _quantize(folder, config, model)
-    with _whole_or_nothing(out) as partial:
+    tensors, rounding = _quantize_tensors(folder, config, model)
+    with _atomic_folder(out) as partial:
         write_tensors(partial, config.family, tensors)
         _write_config(folder, partial, _kept_linears(model))
         _copy_companions(folder, partial)
@@ -102,17 +101,17 @@ def quantize_checkpoint(source: str | Path | None, out: str | Path) -> QuantizeR
 
 def _require_free(out: Path, folder: Path) -> None:
     if out == folder.resolve():
-        raise OptionError(f"{out}: is the checkpoint itself; name another folder to write to")
+        raise OptionError(f"{out}: is the checkpoint itself. Name another output folder")
     if out.exists() and not out.is_dir():
-        raise OptionError(f"{out}: is a file; name a folder to write to")
+        raise OptionError(f"{out}: is a file. Name an output folder")
     if out.is_dir() and any(out.iterdir()):
-        raise OptionError(f"{out}: is not empty; name a new folder, or empty this one first")
+        raise OptionError(f"{out}: is not empty. Name a new folder or empty this one")
 
 
-def _quantize(
+def _quantize_tensors(
     folder: Path, config: ModelConfig, model: SequenceClassifier
 ) -> tuple[dict[str, Tensor | QuantizedTensor], tuple[RoundingError, ...]]:
-    """Every tensor as it is to be written, and how well the rounded ones were met."""
+    """Return every tensor in its output dtype, and the rounding errors by kind."""
     narrow = int8_weights(model)
     tensors: dict[str, Tensor | QuantizedTensor] = {}
     errors: dict[str, list[float]] = defaultdict(list)
@@ -129,18 +128,18 @@ def _quantize(
 
 
 def _kind(name: str) -> str:
-    """The module alone: blocks.3.attention.query.weight → query."""
+    """Reduce a name to its module: blocks.3.attention.query.weight → query."""
     return name.split(".")[-2]
 
 
 def _relative_error(tensor: Tensor, rounded: Tensor) -> float:
-    """‖W − Ŵ‖ ÷ ‖W‖. `rounded` is used up: a table of words is large, and here already twice."""
-    length = torch.linalg.vector_norm(tensor)
-    return float(torch.linalg.vector_norm(rounded.sub_(tensor)) / length) if length > 0 else 0.0
+    """Compute ‖W − Ŵ‖ ÷ ‖W‖ in place of `rounded`: a third copy of the word table is too large."""
+    norm = torch.linalg.vector_norm(tensor)
+    return float(torch.linalg.vector_norm(rounded.sub_(tensor)) / norm) if norm > 0 else 0.0
 
 
 def _kept_linears(model: SequenceClassifier) -> list[str]:
-    """Modules, by their names in the file, of the linears that stay float32."""
+    """List the linear layers that stay float32, by their names in the file."""
     narrow, family = int8_weights(model), model.config.family
     linears = (name for name, module in model.named_modules() if isinstance(module, Linear))
     kept = (f"{name}.weight" for name in linears if f"{name}.weight" not in narrow)
@@ -148,8 +147,8 @@ def _kept_linears(model: SequenceClassifier) -> list[str]:
 
 
 @contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` at the end, or vanishes."""
+def _atomic_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `out`, renamed to `out` on success and removed on error."""
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -160,12 +159,12 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise CheckpointError(
-            f"{out}: cannot be written: {error}; name a new folder where you may write"
+            f"{out}: cannot be written: {error}. Name a folder in a writable location"
         ) from error
 
 
 def _write_config(folder: Path, out: Path, kept_linears: list[str]) -> None:
-    """The source's config.json, and what is int8; what is not is float32, whatever it was."""
+    """Copy config.json; add quantization_config and set dtype to float32, as for all the rest."""
     raw = read_json(folder / "config.json")
     raw |= {key: "float32" for key in ("dtype", "torch_dtype") if key in raw}
     raw["quantization_config"] = quantization_config(kept_linears)

@@ -1,7 +1,6 @@
-"""The scope of the promise on this machine: versions, instruction set, threads, and the choices.
+"""The scope of batch invariance on this machine: versions, instruction set, selected kernels.
 
-Gathers facts and prints nothing. Invariant: two reports that are equal promise equal bits for equal
-texts; where they differ, the last digits may.
+Two equal reports guarantee bit-identical logits for equal texts.
 """
 
 import platform
@@ -16,10 +15,10 @@ from isobatch.kernels import KernelChoice
 from isobatch.tasks import Classifier
 
 PROMISE = (
-    "A text's logits are the same bits alone and in every batch: any neighbours, order, batch "
-    "size, padding or number of threads. This holds for one checkpoint, precision, set of library "
-    "versions, instruction set and choice of kernels; on a machine with another instruction set, "
-    "or without the compiled kernels, the last digits may differ."
+    "A text's logits are bit-identical alone and in every batch: with any neighbours, order, batch "
+    "size, padding and number of threads. This holds for one checkpoint, precision, set of library "
+    "versions, instruction set and kernel selection; on a machine with another instruction set, or "
+    "without the compiled kernels, the last digits may differ."
 )
 
 _LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy")
@@ -27,7 +26,7 @@ _LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """All that the bits of an answer may depend on, besides the text."""
+    """Everything that the bits of a prediction may depend on, besides the text."""
 
     checkpoint: str
     family: str
@@ -44,12 +43,12 @@ class Scope:
     promise: str = PROMISE
 
     def as_dict(self) -> dict[str, object]:
-        """The report as plain values, for JSON."""
+        """Convert to plain values, for JSON."""
         return asdict(self)
 
 
 def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
-    """Describe `classifier`, loaded from what the user called `checkpoint`, and this machine."""
+    """Describe `classifier` and this machine; `checkpoint` is the name that the user gave."""
     return Scope(
         checkpoint=checkpoint,
         family=classifier.config.family.model_type,
@@ -78,7 +77,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def processor_name() -> str:
-    """The processor's name; Linux keeps it in /proc, elsewhere the platform knows what it knows."""
+    """Return the processor's name: from /proc on Linux, else from `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""int8 checkpoints: the same bits as int8 at load, a quarter of the size, read wherever one is."""
+"""int8 checkpoints: bit-identical to int8 at load, a quarter of the size, accepted everywhere."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ Tensors = dict[str, Tensor]
 
 
 @pytest.fixture
-def quantised(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
+def int8_folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
     """A sound BERT checkpoint in int8, to be broken."""
     quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
     return tmp_path / "int8"
@@ -118,7 +118,7 @@ def test_the_bundled_model_answers_texts_with_the_same_bits(tmp_path: Path) -> N
     ]
 
 
-# ------------------------------------------------------------------------------- what is written
+# ------------------------------------------------------------------------------------ output files
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -236,7 +236,7 @@ def test_others_may_read_what_was_written(tiny_folder: TinyFolder, tmp_path: Pat
     assert {path.stat().st_mode for path in (tmp_path / "int8").iterdir()} == {usual}
 
 
-# ------------------------------------------------------------------------- read wherever one is
+# -------------------------------------------------------------------------- read in every precision
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -259,8 +259,8 @@ def test_every_other_way_of_reading_gets_values_times_scale(
         torch.testing.assert_close(narrow, expected, rtol=0, atol=0.3)
 
 
-def test_a_widened_model_is_saved_as_a_plain_checkpoint(quantised: Path, tmp_path: Path) -> None:
-    widened = AutoModelForSequenceClassification.from_pretrained(quantised)
+def test_a_widened_model_is_saved_as_a_plain_checkpoint(int8_folder: Path, tmp_path: Path) -> None:
+    widened = AutoModelForSequenceClassification.from_pretrained(int8_folder)
     assert not hasattr(widened.config, "quantization_config")
     widened.save_pretrained(tmp_path / "plain")
     assert not read_config(tmp_path / "plain").quantized
@@ -271,7 +271,7 @@ def test_a_widened_model_is_saved_as_a_plain_checkpoint(quantised: Path, tmp_pat
         assert torch.equal(saved[name], parameter), name
 
 
-def test_a_saved_model_can_be_quantised_and_read_again(
+def test_a_saved_model_can_be_quantized_and_read_again(
     tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     tiny = Tiny("distilbert", **WHOLE_PANELS)
@@ -283,7 +283,7 @@ def test_a_saved_model_can_be_quantised_and_read_again(
     assert alone_and_together(model_of(tmp_path / "int8"), tiny) == expected
 
 
-def test_shards_may_be_quantised(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+def test_shards_may_be_quantized(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     whole, parts = Tiny("bert"), Tiny("bert", max_shard_size="30KB")
     quantize_checkpoint(tiny_folder(whole), tmp_path / "from whole")
     report = quantize_checkpoint(tiny_folder(parts), tmp_path / "from parts")
@@ -293,24 +293,24 @@ def test_shards_may_be_quantised(tiny_folder: TinyFolder, tmp_path: Path) -> Non
     assert files[0] == files[1]
 
 
-def test_a_scale_may_lie_in_another_shard_than_its_weight(quantised: Path) -> None:
+def test_a_scale_may_be_in_another_shard_than_its_weight(int8_folder: Path) -> None:
     tiny = Tiny("bert")
-    expected = alone_and_together(model_of(quantised), tiny)
-    tensors = load_file(quantised / SINGLE)
+    expected = alone_and_together(model_of(int8_folder), tiny)
+    tensors = load_file(int8_folder / SINGLE)
     scales = {name: tensors.pop(name) for name in list(tensors) if name.endswith("_scale")}
     weight_map = {}
     for file, held in (("model-1.safetensors", scales), ("model-2.safetensors", tensors)):
-        save_file(held, quantised / file)
+        save_file(held, int8_folder / file)
         weight_map |= dict.fromkeys(held, file)
-    (quantised / SINGLE).unlink()
-    (quantised / f"{SINGLE}.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert alone_and_together(model_of(quantised), tiny) == expected
+    (int8_folder / SINGLE).unlink()
+    (int8_folder / f"{SINGLE}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert alone_and_together(model_of(int8_folder), tiny) == expected
 
 
-def test_int8_is_read_wherever_another_tool_puts_it(quantised: Path) -> None:
+def test_int8_tensors_of_other_tools_are_read(int8_folder: Path) -> None:
     """In the head, where it is widened; and a block's weight that is plain is rounded."""
     tiny = Tiny("bert")
-    before = alone_and_together(model_of(quantised), tiny)
+    before = alone_and_together(model_of(int8_folder), tiny)
 
     def change(tensors: Tensors) -> None:
         for name in ("classifier.weight", "bert.pooler.dense.weight"):
@@ -318,24 +318,24 @@ def test_int8_is_read_wherever_another_tool_puts_it(quantised: Path) -> None:
             tensors[name], tensors[f"{name}_scale"] = rounded.values, rounded.scale[:, None]
         tensors[OUTPUT] = tensors[OUTPUT].float() * tensors.pop(f"{OUTPUT}_scale")
 
-    edit_tensors(quantised, change)
-    after = alone_and_together(model_of(quantised), tiny)
+    edit_tensors(int8_folder, change)
+    after = alone_and_together(model_of(int8_folder), tiny)
     assert after[0] == after[1] != before[0]
-    stored, pooler = load_file(quantised / SINGLE), "bert.pooler.dense.weight"
+    stored, pooler = load_file(int8_folder / SINGLE), "bert.pooler.dense.weight"
     expected = stored[pooler].float() * stored[f"{pooler}_scale"]
-    assert torch.equal(read_model(quantised).head.dense.weight, expected)
+    assert torch.equal(read_model(int8_folder).head.dense.weight, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_scales_of_other_widths_are_read(quantised: Path, dtype: torch.dtype) -> None:
+def test_scales_of_other_widths_are_read(int8_folder: Path, dtype: torch.dtype) -> None:
     scales = f"{OUTPUT}_scale"
-    edit_tensors(quantised, lambda tensors: tensors.update({scales: tensors[scales].to(dtype)}))
-    stored = load_file(quantised / SINGLE)
+    edit_tensors(int8_folder, lambda tensors: tensors.update({scales: tensors[scales].to(dtype)}))
+    stored = load_file(int8_folder / SINGLE)
     expected = stored[OUTPUT].float() * stored[scales].float()
-    assert torch.equal(read_model(quantised).blocks[0].down.weight, expected)
+    assert torch.equal(read_model(int8_folder).blocks[0].down.weight, expected)
 
 
-# --------------------------------------------------------------------- what cannot be written
+# ----------------------------------------------------------------------------------- write errors
 
 
 @pytest.mark.parametrize(
@@ -381,9 +381,9 @@ def test_an_empty_folder_and_missing_parents_are_fine(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
 
 
-def test_a_quantised_checkpoint_is_not_quantised_again(quantised: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is quantised already"):
-        quantize_checkpoint(quantised, tmp_path / "again")
+def test_a_quantized_checkpoint_is_not_quantized_again(int8_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is quantized already"):
+        quantize_checkpoint(int8_folder, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
@@ -436,7 +436,7 @@ def test_nothing_is_made_of_a_checkpoint_that_cannot_be_read(
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
-# ----------------------------------------------------------------------- what cannot be read
+# ------------------------------------------------------------------------------------ read errors
 
 
 def _set(name: str, make: Callable[[Tensor], Tensor]) -> Callable[[Tensors], object]:
@@ -492,16 +492,16 @@ SCALE = f"{OUTPUT}_scale"
 )
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_weight_and_a_scale_that_do_not_belong_together_are_named(
-    quantised: Path,
+    int8_folder: Path,
     precision: Precision,
     edit: Callable[[Tensors], object],
     complaint: str,
 ) -> None:
-    edit_tensors(quantised, edit)
+    edit_tensors(int8_folder, edit)
     with pytest.raises(CheckpointError) as caught:
-        model_of(quantised, precision)
+        model_of(int8_folder, precision)
     assert complaint in str(caught.value)
-    assert str(quantised) in str(caught.value)
+    assert str(int8_folder) in str(caught.value)
 
 
 def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path: Path) -> None:
@@ -512,20 +512,20 @@ def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path
 
 
 def test_weights_and_configuration_must_say_the_same(
-    quantised: Path, tiny_folder: TinyFolder
+    int8_folder: Path, tiny_folder: TinyFolder
 ) -> None:
-    shutil.copy(tiny_folder(Tiny("bert")) / SINGLE, quantised)
+    shutil.copy(tiny_folder(Tiny("bert")) / SINGLE, int8_folder)
     with pytest.raises(TensorMismatchError, match="announces int8 weights, but there is no"):
-        read_model(quantised)
+        read_model(int8_folder)
 
 
-def test_int8_that_is_not_announced_is_refused(quantised: Path) -> None:
-    edit_json(quantised / "config.json", lambda config: config.pop("quantization_config"))
+def test_int8_without_quantization_config_is_rejected(int8_folder: Path) -> None:
+    edit_json(int8_folder / "config.json", lambda config: config.pop("quantization_config"))
     with pytest.raises(TensorMismatchError, match="has no quantization_config"):
-        read_model(quantised)
+        read_model(int8_folder)
 
 
-# ------------------------------------------------------------------------- schemes of others
+# ----------------------------------------------------------------------------------- other schemes
 
 
 AS_THE_LIBRARY_WRITES_IT = {
@@ -624,7 +624,7 @@ def test_the_library_s_own_words_are_understood() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_other_schemes_are_refused_by_name_with_a_cure(section: object, complaint: str) -> None:
+def test_other_schemes_are_rejected_by_name_with_a_fix(section: object, complaint: str) -> None:
     with pytest.raises(UnsupportedModelError) as caught:
         announced(section)
     assert complaint in str(caught.value)

@@ -1,10 +1,9 @@
-"""The command line: one file per command, no logic; the only room that prints.
+"""The command line: one file per command; the only room that prints or reads the environment.
 
-It alone reads the environment. Data goes to stdout, everything else to stderr. Exit codes: 0 done,
-1 unforeseen, or a fault that an audit found, 2 bad usage or option, 3 a text that cannot be
-classified, 4 a checkpoint that cannot be used, 5 kernels that cannot keep the promise, 6 a file of
-rows that cannot be read, 7 a job that cannot begin or go on, 8 a system that cannot be audited, 130
-interrupted, 143 terminated.
+Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 unexpected error, or an
+audit found a fault, 2 invalid usage or option, 3 invalid text, 4 unusable checkpoint, 5 no
+batch-invariant kernel, 6 unreadable input file, 7 a job that cannot start or resume, 8 a system
+that cannot be audited, 130 interrupted, 143 terminated.
 """
 
 import os
@@ -23,9 +22,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit codes: 0 done · 1 unforeseen, or audit found a fault · 2 bad usage · 3 bad text · "
-    "4 bad checkpoint · 5 promise cannot be kept here · 6 bad file of rows · "
-    "7 job cannot begin or go on · 8 system cannot be audited · 130 interrupted · 143 terminated",
+    epilog="Exit codes: 0 success · 1 unexpected error, or audit found a fault · 2 invalid usage · "
+    "3 invalid text · 4 unusable checkpoint · 5 no batch-invariant kernel · 6 unreadable file · "
+    "7 job cannot start or resume · 8 system cannot be audited · 130 interrupted · 143 terminated",
 )
 app.command("audit")(audit.audit)
 app.command("classify")(classify.classify)
@@ -39,24 +38,24 @@ app.command("serve")(serve.serve)
 app.callback()(show_version)
 
 
-SPINS = "5000"
-"""How often a thread of OpenMP looks for work before it sleeps; libgomp's own 300,000 are 4 ms.
+SPIN_COUNT = "5000"
+"""Iterations that an idle OpenMP thread spins before it sleeps; libgomp's default 300,000 is 4 ms.
 
-Beside a busy process, threads that spin keep the processor from those they wait for: one text took
-280 ms instead of 2.4. With 5,000 it takes 3 to 6 there, and as before on a quiet machine.
+While another process is busy, spinning threads take the CPU from the threads that they wait for:
+one text took 280 ms instead of 2.4. With 5,000 it takes 3 to 6 ms, and 2.4 on an idle machine.
 """
 
 
 def main() -> None:
-    """Run the command line, and turn an error of Isobatch into one line and an exit code."""
+    """Run the command line; print an IsobatchError as one line and exit with its code."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported, later on
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     try:
         app()
     except IsobatchError as error:
         sys.stderr.write(f"isobatch: {error}\n")
         sys.exit(exit_code(error))
     except BrokenPipeError:
-        # The reader has gone, as with `| head`; a second complaint at shutdown helps nobody.
+        # The reader has exited, as with `| head`; the flush at shutdown must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

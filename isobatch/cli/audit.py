@@ -29,8 +29,8 @@ def audit(
     texts: audit_options.Texts = None,
     tokenizer: audit_options.Tokenizer = None,
     precision: audit_options.AuditPrecision = None,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
+    device: options.DeviceOption = "cpu",
+    threads: options.ThreadsOption = None,
     revision: serve_options.Revision = None,
     dialect: audit_options.Dialect = None,
     api_key: audit_options.SentApiKey = None,
@@ -40,7 +40,7 @@ def audit(
     junit: audit_options.Junit = None,
     list_probes: audit_options.ListProbes = False,
     quiet: run_options.Quiet = False,
-    as_json: options.AsJson = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Find out whether a system's answer to a text depends on the batch that the text is in.
 

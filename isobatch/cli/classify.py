@@ -1,4 +1,4 @@
-"""`isobatch classify`: texts from the arguments or stdin, answers as a table or as JSON lines."""
+"""`isobatch classify`: predictions for texts from arguments or stdin."""
 
 import json
 import sys
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 def classify(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Texts; the lines of stdin if there are none."),
+        typer.Argument(metavar="[TEXT]...", help="Texts to classify. Default: lines of stdin."),
     ] = None,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-    max_batch_tokens: options.MaxBatchTokens = MAX_BATCH_TOKENS,
-    truncation: options.Truncation = "cut",
-    as_json: options.AsJson = False,
+    model: options.ModelOption = None,
+    precision: options.PrecisionOption = None,
+    device: options.DeviceOption = "cpu",
+    threads: options.ThreadsOption = None,
+    max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
+    truncation: options.TruncationOption = "cut",
+    as_json: options.JsonOption = False,
 ) -> None:
     """Classify texts: a table on a terminal, JSON lines otherwise.
 
-    One answer for each text, in order; an empty line is a text too.
+    Prints one prediction per text, in input order; an empty line is a text, too.
     """
     if not texts and sys.stdin.isatty():
-        raise OptionError("no text: give texts as arguments, or as lines on stdin")
+        raise OptionError("no text: pass texts as arguments or as lines on stdin")
     from isobatch.tasks import Classifier  # torch takes seconds; --help need not wait for it
 
     classifier = Classifier.from_pretrained(
@@ -45,19 +45,20 @@ def classify(
         max_batch_tokens=max_batch_tokens,
         truncation=cast("Literal['cut', 'error']", truncation),
     )
-    asked, shown = tee(texts or read_lines(sys.stdin.buffer))
-    answers = zip(shown, classifier.predict_stream(asked), strict=True)
+    inputs, shown = tee(texts or read_lines(sys.stdin.buffer))
+    predictions = zip(shown, classifier.predict_stream(inputs), strict=True)
     show = print_json_lines if as_json or not sys.stdout.isatty() else print_table
-    num_texts, num_truncated = show(answers)
+    num_texts, num_truncated = show(predictions)
     if num_truncated:
         typer.echo(
-            f"{num_truncated} of {num_texts} texts were cut to {classifier.max_tokens} tokens",
+            f"{num_truncated} of {num_texts} texts were truncated "
+            f"to {classifier.max_tokens} tokens",
             err=True,
         )
 
 
 def read_lines(stream: BinaryIO) -> Iterator[str]:
-    """Lines of UTF-8 without their line ends. InputError names a line that is not UTF-8."""
+    """Decode lines of UTF-8, without line ends. Raises InputError with the number of a bad line."""
     for number, line in enumerate(stream, 1):
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
@@ -68,42 +69,45 @@ def read_lines(stream: BinaryIO) -> Iterator[str]:
             ) from None
 
 
-Answers = Iterable[tuple[str, "Prediction"]]
+Predictions = Iterable[tuple[str, "Prediction"]]
+"""Texts with their predictions."""
 
 
-def print_json_lines(answers: Answers) -> tuple[int, int]:
-    """One JSON object a line; returns the numbers of texts and of truncated texts."""
+def print_json_lines(predictions: Predictions) -> tuple[int, int]:
+    """Print one JSON object per line; return the numbers of texts and of truncated texts."""
     num_texts = num_truncated = 0
-    for text, answer in answers:
+    for text, prediction in predictions:
         record = {
             "text": text,
-            "label": answer.label,
-            "score": answer.score,
-            "scores": answer.scores,
-            "logits": answer.logits,
-            "num_tokens": answer.num_tokens,
-            "truncated": answer.truncated,
+            "label": prediction.label,
+            "score": prediction.score,
+            "scores": prediction.scores,
+            "logits": prediction.logits,
+            "num_tokens": prediction.num_tokens,
+            "truncated": prediction.truncated,
         }
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         num_texts += 1
-        num_truncated += answer.truncated
+        num_truncated += prediction.truncated
     sys.stdout.flush()
     return num_texts, num_truncated
 
 
-def print_table(answers: Answers) -> tuple[int, int]:
-    """A table for people; returns as `print_json_lines` does."""
+def print_table(predictions: Predictions) -> tuple[int, int]:
+    """Print a table; return the numbers of texts and of truncated texts."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table("text", "label", "score", "logits", "tokens")
     num_truncated = 0
-    for text, answer in answers:
-        logits = ", ".join(f"{value:.4f}" for value in answer.logits)
-        tokens = f"{answer.num_tokens}{' (cut)' if answer.truncated else ''}"
+    for text, prediction in predictions:
+        logits = ", ".join(f"{value:.4f}" for value in prediction.logits)
+        tokens = f"{prediction.num_tokens}{' (cut)' if prediction.truncated else ''}"
         shown = text if len(text) <= 200 else text[:200] + "…"
-        table.add_row(Text(shown), Text(answer.label), f"{answer.score:.4f}", logits, tokens)
-        num_truncated += answer.truncated
+        table.add_row(
+            Text(shown), Text(prediction.label), f"{prediction.score:.4f}", logits, tokens
+        )
+        num_truncated += prediction.truncated
     Console().print(table)
     return table.row_count, num_truncated

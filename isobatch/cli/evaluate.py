@@ -40,12 +40,12 @@ def evaluate(
         Path | None, typer.Option(help="Write a page with pictures there; it needs no network.")
     ] = None,
     quiet: run_options.Quiet = False,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-    max_batch_tokens: options.MaxBatchTokens = MAX_BATCH_TOKENS,
-    as_json: options.AsJson = False,
+    model: options.ModelOption = None,
+    precision: options.PrecisionOption = None,
+    device: options.DeviceOption = "cpu",
+    threads: options.ThreadsOption = None,
+    max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Compare the answers for labelled files with their labels.
 

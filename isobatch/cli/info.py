@@ -1,4 +1,4 @@
-"""`isobatch info`: what the promise covers on this machine, and how it is kept."""
+"""`isobatch info`: kernel selection and the scope of batch invariance on this machine."""
 
 import json
 import sys
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def info(
     model: options.ModelArgument = None,
-    precision: options.Precision = None,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-    as_json: options.AsJson = False,
+    precision: options.PrecisionOption = None,
+    device: options.DeviceOption = "cpu",
+    threads: options.ThreadsOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Show the kernels chosen for a model and why, the versions, and the scope of the promise."""
+    """Show a model's kernels with the reason for each, and the scope of the guarantee."""
     from isobatch.scope import describe_scope
     from isobatch.tasks import Classifier
 
@@ -32,7 +32,7 @@ def info(
 
 
 def print_scope(scope: "Scope") -> None:
-    """Three parts: the model and machine, the choices, the promise."""
+    """Print the model and machine, the kernel selection, and the guarantee."""
     from rich.console import Console
     from rich.table import Table
 
@@ -41,14 +41,14 @@ def print_scope(scope: "Scope") -> None:
         "checkpoint": scope.checkpoint,
         "family": scope.family,
         "labels": ", ".join(scope.labels),
-        "longest text": f"{scope.max_tokens} tokens",
+        "maximum length": f"{scope.max_tokens} tokens",
         "precision": f"{scope.precision} ({scope.precision_reason})",
         "device": f"{scope.device}, {scope.threads} threads",
         "processor": f"{scope.processor}, {scope.instruction_set}",
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
     }.items():
         facts.add_row(name, value)
-    choices = Table("operation", "computed by", "because")
+    choices = Table("operation", "kernel", "reason")
     for choice in scope.choices:
         choices.add_row(choice.operation, choice.kernel, choice.reason)
     console = Console(markup=False, highlight=False)

@@ -29,7 +29,7 @@ def lesson(
         Path | None,
         typer.Option(help="Write a page there that shows padding, attention and float bits."),
     ] = None,
-    as_json: options.AsJson = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Show what a forgotten attention mask does to the logits, step by step.
 

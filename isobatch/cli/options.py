@@ -1,6 +1,6 @@
-"""The options that several commands share; each is also an environment variable.
+"""Options shared by several commands; each can also be set by an environment variable.
 
-Help texts and defaults stand here once. It imports nothing heavy, so that `--help` answers at once.
+Imports neither torch nor NumPy, so that `--help` is fast.
 """
 
 from typing import Annotated, Literal
@@ -11,13 +11,13 @@ from isobatch import __version__
 
 PrecisionName = Literal["fp32", "bf16", "int8", "auto"]
 
-Model = Annotated[
+ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
         "-m",
         envvar="ISOBATCH_MODEL",
-        help="A checkpoint folder or a hub id; the bundled sentiment model if absent.",
+        help="Checkpoint folder or hub id. Default: the bundled sentiment model.",
     ),
 ]
 ModelArgument = Annotated[
@@ -25,49 +25,54 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="[MODEL]",
         envvar="ISOBATCH_MODEL",
-        help="A checkpoint folder or a hub id; the bundled sentiment model if absent.",
+        help="Checkpoint folder or hub id. Default: the bundled sentiment model.",
     ),
 ]
-Precision = Annotated[
+PrecisionOption = Annotated[
     PrecisionName | None,
     typer.Option(
         envvar="ISOBATCH_PRECISION",
-        help="fp32, bf16 or int8; auto: the fastest whose accuracy was shown for this checkpoint. "
-        "fp32 if absent, or int8 for a quantised checkpoint.",
+        help="Precision; auto selects the fastest with recorded accuracy for this checkpoint. "
+        "Default: fp32, or int8 for a quantized checkpoint.",
     ),
 ]
-Device = Annotated[str, typer.Option(envvar="ISOBATCH_DEVICE", help="cpu or cuda.")]
-Threads = Annotated[
-    int | None,
-    typer.Option(envvar="ISOBATCH_THREADS", min=1, help="Threads; torch's default if absent."),
+DeviceOption = Annotated[
+    str, typer.Option(envvar="ISOBATCH_DEVICE", help="Device to compute on: cpu or cuda.")
 ]
-MaxBatchTokens = Annotated[
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(envvar="ISOBATCH_THREADS", min=1, help="Number of threads. Default: torch's."),
+]
+MaxBatchTokensOption = Annotated[
     int,
     typer.Option(
         envvar="ISOBATCH_MAX_BATCH_TOKENS",
         min=1,
-        help="Tokens computed together: changes speed and memory, never an answer.",
+        help="Maximum number of tokens per batch; affects speed and memory, never the results.",
     ),
 ]
-Truncation = Annotated[
+TruncationOption = Annotated[
     str,
     typer.Option(
         envvar="ISOBATCH_TRUNCATION",
-        help="A text too long for the model: cut it and say so (cut), or stop (error).",
+        help="For texts that are too long for the model: truncate (cut) or stop (error).",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, also on a terminal.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"isobatch {__version__}")
         raise typer.Exit
 
 
 def show_version(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Text classification in which the batch never changes the answer."""

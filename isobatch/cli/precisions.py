@@ -1,4 +1,4 @@
-"""`isobatch precisions`: every precision of one checkpoint on one's own texts, side by side."""
+"""`isobatch precisions`: speed and fp32 agreement of each precision on given texts."""
 
 import json
 import sys
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 def precisions(
     model: options.ModelArgument = None,
     save: Annotated[
-        bool, typer.Option("--save", help="Keep the result beside the weights, for auto.")
+        bool,
+        typer.Option("--save", help="Save the result next to the weights, for --precision auto."),
     ] = False,
-    threads: options.Threads = None,
-    as_json: options.AsJson = False,
+    threads: options.ThreadsOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Compare precisions on the lines of stdin: speed here, and how often fp32's label is kept."""
+    """Compare precisions on lines of stdin: throughput, and agreement with the labels of fp32."""
     if sys.stdin.isatty():
-        raise OptionError("no texts: give them as lines on stdin, e.g. < texts.txt")
+        raise OptionError("no texts: pass them as lines on stdin, e.g. < texts.txt")
     from isobatch.precision import compare_precisions, save_agreements
     from isobatch.tasks import Classifier
 
@@ -41,15 +42,15 @@ def precisions(
     else:
         print_precisions(results)
     if save:
-        typer.echo(f"kept in {save_agreements(model, results)}", err=True)
+        typer.echo(f"saved in {save_agreements(model, results)}", err=True)
 
 
 def print_precisions(results: "Sequence[PrecisionResult]") -> None:
-    """A table for people."""
+    """Print one row per precision."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("precision", "texts/s", "labels as fp32", "largest logit difference")
+    table = Table("precision", "texts/s", "agreement with fp32", "largest logit difference")
     for result in results:
         agreement = result.agreement
         table.add_row(

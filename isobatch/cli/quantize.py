@@ -1,4 +1,4 @@
-"""`isobatch quantize`: a checkpoint in int8, and how near its weights came to the source's."""
+"""`isobatch quantize`: an int8 checkpoint and its rounding errors."""
 
 import json
 import sys
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def quantize(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A checkpoint folder or a hub id.")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to write; new, or empty.")],
-    as_json: options.AsJson = False,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint folder or hub id.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write: new or empty.")],
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Write a checkpoint in int8: about a quarter of its size in float32.
+    """Quantize a checkpoint to int8: about a quarter of its size in float32.
 
-    int8, with a scale for each row, are the word embeddings and the six linears of each block; the
-    rest stays float32: other embeddings, norms, biases, the head. OUT is an ordinary folder
-    (safetensors in the format of compressed-tensors) that is accepted wherever MODEL is. On a
-    processor with VNNI its answers in int8 are the same bits as MODEL's in int8.
+    The word embeddings and the six linear layers of each block become int8 with a scale per row;
+    everything else stays float32: other embeddings, norms, biases, the head. OUT is an ordinary
+    folder (safetensors in the format of compressed-tensors), accepted wherever MODEL is. On a CPU
+    with VNNI, its int8 results are bit-identical to those of MODEL.
     """
     from isobatch.quantize import quantize_checkpoint
 
@@ -34,7 +34,7 @@ def quantize(
 
 
 def print_report(report: "QuantizeReport") -> None:
-    """The rounding errors as a table, then the sizes in a line."""
+    """Print the rounding errors as a table and the sizes as a line."""
     from rich.console import Console
     from rich.table import Table
 

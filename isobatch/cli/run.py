@@ -51,11 +51,11 @@ def run(
     workers: run_options.Workers = 2,
     ray_address: run_options.RayAddress = None,
     ray_wait: run_options.RayWait = 60.0,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-    max_batch_tokens: options.MaxBatchTokens = MAX_BATCH_TOKENS,
+    model: options.ModelOption = None,
+    precision: options.PrecisionOption = None,
+    device: options.DeviceOption = "cpu",
+    threads: options.ThreadsOption = None,
+    max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
 ) -> None:
     """Classify files: row n in, row n out, with label, score, truncated and error added.
 

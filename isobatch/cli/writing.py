@@ -1,8 +1,4 @@
-"""Files that a command writes for the user beside its answers: pages, reports.
-
-It knows nothing of what they say. Invariant: UTF-8, and a file that cannot be written is an error
-of Isobatch that names it.
-"""
+"""Output files of commands, such as pages and reports, in UTF-8."""
 
 import os
 from pathlib import Path
@@ -11,13 +7,13 @@ from isobatch.errors import IsobatchError, TableError
 
 
 def check_writable(path: Path | None) -> None:
-    """Before long work: TableError if nothing can be written there, as far as can be told."""
+    """Raise TableError before long work if `path` is certainly not writable."""
     if path is None:
         return
     if path.is_dir():
-        raise TableError(f"{path}: is a folder; name a file in it")
+        raise TableError(f"{path}: is a folder. Name a file")
     if not path.parent.is_dir():
-        raise TableError(f"{path}: cannot be written: there is no folder {path.parent}")
+        raise TableError(f"{path}: cannot be written: the folder {path.parent} does not exist")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise TableError(f"{path}: cannot be written: permission denied")
 
@@ -25,7 +21,7 @@ def check_writable(path: Path | None) -> None:
 def write_file(
     path: Path, content: str, what: str, error_class: type[IsobatchError] = TableError
 ) -> None:
-    """Write `content`, called `what` where it fails, as "page"; then `error_class` is raised."""
+    """Write `content`; raise `error_class` on failure, which calls the file `what` ("page")."""
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:

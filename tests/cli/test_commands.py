@@ -1,4 +1,4 @@
-"""The command line as a shell sees it: what goes to stdout and stderr, and the exit codes."""
+"""The command line from a shell: stdout, stderr and exit codes."""
 
 import json
 import os
@@ -67,13 +67,13 @@ def test_texts_off_a_terminal_are_json_lines() -> None:
     assert ran.stderr == b""
 
 
-def test_lines_of_stdin_keep_their_number_and_order() -> None:
+def test_lines_of_stdin_keep_their_count_and_order() -> None:
     lines = ["a fine film", "", "naïve 😀", "  spaces stay  "]
     ran = run("classify", stdin="\r\n".join(lines).encode() + b"\n")
     assert [json.loads(line)["text"] for line in ran.stdout.splitlines()] == lines
 
 
-def test_empty_stdin_is_no_text() -> None:
+def test_empty_stdin_has_no_texts() -> None:
     ran = run("classify")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
@@ -93,16 +93,16 @@ def test_no_text_on_a_terminal_is_a_usage_error() -> None:
     assert "no text" in run_on_terminal("classify")
 
 
-def test_no_colour_where_it_is_not_wanted() -> None:
+def test_no_colour_off_a_terminal() -> None:
     assert b"\x1b" not in run("lesson").stdout
 
 
-def test_a_cut_text_is_marked_and_counted() -> None:
+def test_a_truncated_text_is_marked_and_counted() -> None:
     ran = run("classify", "word " * 600, "short")
     answers = [json.loads(line) for line in ran.stdout.splitlines()]
     assert [answer["truncated"] for answer in answers] == [True, False]
     assert answers[0]["num_tokens"] == 512
-    assert ran.stderr.decode() == "1 of 2 texts were cut to 512 tokens\n"
+    assert ran.stderr.decode() == "1 of 2 texts were truncated to 512 tokens\n"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_errors_are_one_line_and_have_their_exit_code(
     assert b"Traceback" not in ran.stderr
 
 
-def test_a_reader_that_goes_away_is_no_crash() -> None:
+def test_a_closed_stdout_is_not_a_crash() -> None:
     texts = b"a fine film\n" * 3000
     process = subprocess.Popen(
         [*ISOBATCH, "classify"],
@@ -168,7 +168,7 @@ def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
 
 
 @pytest.mark.parametrize("precision", supported_precisions(torch.device("cpu")))
-def test_every_precision_gives_a_line_its_own_bits_in_any_company(precision: str) -> None:
+def test_every_precision_gives_a_line_the_same_bits_in_every_batch(precision: str) -> None:
     arguments = ("classify", "--precision", precision)
     together = run(*arguments, stdin="\n".join(["bad", *SENTENCES, "good " * 40]).encode())
     alone = run(*arguments, SENTENCES[0])
@@ -182,13 +182,13 @@ def test_a_precision_comes_from_the_environment_too() -> None:
     assert scope["precision_reason"]
 
 
-def test_a_precision_that_is_none_is_a_usage_error() -> None:
+def test_an_unknown_precision_is_a_usage_error() -> None:
     ran = run("classify", "--precision", "fp64", "good")
     assert ran.returncode == 2
     assert all(name in ran.stderr for name in (b"fp32", b"bf16", b"int8", b"auto"))
 
 
-def test_precisions_are_compared_on_ones_own_texts(tmp_path: Path) -> None:
+def test_precisions_are_compared_on_texts_from_stdin(tmp_path: Path) -> None:
     lines = "\n".join(SENTENCES).encode()
     ran = run("precisions", stdin=lines)
     results = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -203,7 +203,7 @@ def test_precisions_without_texts_on_a_terminal_are_a_usage_error() -> None:
     assert "no texts" in run_on_terminal("precisions")
 
 
-def test_the_lesson_is_told_in_four_steps() -> None:
+def test_the_lesson_has_four_steps() -> None:
     steps = [json.loads(line) for line in run("lesson", "--json").stdout.splitlines()]
     ids = [101, 2651, 2003, 1037, 3835, 2154, 999, 102]
     assert steps[0]["rows"][0]["input_ids"] == ids
