@@ -58,7 +58,7 @@ const tokenGrid = (() => {
     return grid;
   }
 
-  /** @param {Sentence} sentence @param {number} row @param {number} column */
+  /** @param {LessonSentence} sentence @param {number} row @param {number} column */
   function cell(sentence, row, column) {
     const mask = sentence.attention_mask[column];
     const details = [
