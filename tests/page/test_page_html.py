@@ -127,11 +127,11 @@ def test_the_header_says_what_the_page_says(live: str) -> None:
 
 
 def test_what_sentences_hold_stays_text(bundled: LessonPage) -> None:
-    wicked = (
+    malicious = (
         "</script><script>alert(1)</script><style>*{}</style>",
         "<!--<script> & \u2028 {{ payload }} ]]>",
     )
-    lesson = bundled.data(wicked, random_batches=False)
+    lesson = bundled.data(malicious, random_batches=False)
     html = render_page(lesson)
     reader = Reader(html)
     assert len(reader.inline) == len(SCRIPTS) + 2
@@ -139,7 +139,7 @@ def test_what_sentences_hold_stays_text(bundled: LessonPage) -> None:
     payload = reader.payload
     data = payload["data"]
     assert isinstance(data, dict)
-    assert [sentence["text"] for sentence in data["sentences"]] == list(wicked)
+    assert [sentence["text"] for sentence in data["sentences"]] == list(malicious)
     assert data == json.loads(json.dumps(lesson.as_dict()))
     assert len(content_security_policy(html).split("sha256")) == len(SCRIPTS) + 2
 

@@ -26,7 +26,7 @@ def recorded(bundled_data: LessonData, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_the_control_a_violation_is_recorded(page: devtools.Page, tmp_path: Path) -> None:
-    path = tmp_path / "wicked.html"
+    path = tmp_path / "malicious.html"
     policy = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">"
     path.write_text(f"{policy}<script>1</script><img src='http://127.0.0.1:9/x.png'>", "utf-8")
     page.open(path.as_uri())
