@@ -1,7 +1,6 @@
-"""The lesson of the forgotten mask, replayed on any checkpoint: four steps, each with its logits.
+"""The lesson of the forgotten attention mask, replayed on any checkpoint in four steps.
 
-Uses the drop-in face, as a reader of the lesson would. It prints nothing. Invariant: every verdict
-compares bits of float32 logits with those of the same sentence alone.
+Uses the drop-in API, as a reader of the lesson would.
 """
 
 import warnings
@@ -20,7 +19,7 @@ SENTENCES = ("Today is a nice day!", "But what about tomorrow? Im not sure.")
 
 @dataclass(frozen=True, slots=True)
 class LessonRow:
-    """One sentence in one step; `moved` is the largest change against its logits alone."""
+    """One sentence in one step, against its logits alone; `moved` is their largest difference."""
 
     input_ids: tuple[int, ...]
     attention_mask: tuple[int, ...] | None
@@ -32,7 +31,7 @@ class LessonRow:
 
     @property
     def verdict(self) -> str:
-        """Same bits as alone, or by how much the logits moved."""
+        """Summary of the comparison with the sentence alone."""
         if self.same_bits:
             return "same bits as alone"
         flip = ", and the label flipped" if self.flipped else ""
@@ -48,7 +47,7 @@ class LessonStep:
     rows: tuple[LessonRow, ...]
 
     def as_dict(self) -> dict[str, object]:
-        """The step as plain values, for JSON."""
+        """Convert to plain values for JSON."""
         rows = [asdict(row) | {"verdict": row.verdict} for row in self.rows]
         return {"title": self.title, "call": self.call, "rows": rows}
 
@@ -56,9 +55,9 @@ class LessonStep:
 def replay_lesson(
     path: str | Path | None = None, sentences: tuple[str, ...] = SENTENCES
 ) -> tuple[LessonStep, ...]:
-    """Run the four steps on the checkpoint at `path`: a folder, a hub id, or the bundled model.
+    """Run the four steps on the checkpoint at `path`: a folder, a hub id, or bundled (None).
 
-    OptionError unless there are two sentences or more.
+    Raises OptionError for fewer than two sentences.
     """
     if len(sentences) < 2:
         raise OptionError(f"the lesson needs at least two sentences, got {len(sentences)}")
@@ -73,7 +72,7 @@ def replay_lesson(
 
 
 class _Session:
-    """The reader's session: a tokenizer, a model, and each sentence's logits alone."""
+    """A tokenizer, a model, and each sentence's logits alone."""
 
     def __init__(self, path: str | Path | None, sentences: Sequence[str]) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(path)
@@ -92,7 +91,7 @@ class _Session:
 
     def _logits(self, inputs: Mapping[str, Tensor | None]) -> Tensor:
         with torch.no_grad(), warnings.catch_warnings():
-            # The lesson forgets the mask on purpose, and its table says what came of it.
+            # The lesson omits the mask on purpose, and its table shows the effect.
             warnings.simplefilter("ignore", MissingAttentionMaskWarning)
             logits: Tensor = self.model(**inputs).logits
         return logits

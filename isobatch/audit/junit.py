@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from isobatch.audit.result import AuditReport, Finding, ProbeResult
 from isobatch.audit.wording import evidence, headline, story
-from isobatch.drawing.words import printable
+from isobatch.drawing.display_text import printable
 
 FailOn = Literal["bug", "drift"]
 """The least fault that counts as a failure."""

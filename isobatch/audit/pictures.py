@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isobatch.audit.wording import change, power_of_ten
-from isobatch.drawing.picture import draw_svg
-from isobatch.drawing.words import one_line
+from isobatch.drawing.display_text import one_line
+from isobatch.drawing.svg import draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from isobatch.audit import wording
 from isobatch.audit.pictures import Scale, Strip, strips_picture
 from isobatch.audit.result import AuditReport, Finding, Movement, ProbeResult
 from isobatch.audit.side_by_side import num_left_out, number_rows
-from isobatch.drawing.sheet import render_sheet
+from isobatch.drawing.html_page import render_html
 from isobatch.extras import needs_extra
 
 KINDS = {
@@ -47,7 +47,7 @@ def render_page(report: AuditReport) -> str:
         "num_left_out": num_left_out,
     }
     with needs_extra("audit", "the page of an audit"):
-        return render_sheet(
+        return render_html(
             "isobatch.audit",
             "report.html",
             pictures=dict(_pictures(report)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from isobatch.audit.result import AuditReport, Movement, Reproduction, Status
-from isobatch.drawing.words import percent, shortened
+from isobatch.drawing.display_text import percent, shortened
 
 MEANINGS: dict[Status, str] = {
     "bug": "answers change by more than rounding can, or break",

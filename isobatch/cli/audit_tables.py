@@ -119,6 +119,6 @@ def _plain(text: str) -> "Text":
     """Text that no terminal takes for a command."""
     from rich.text import Text
 
-    from isobatch.drawing.words import printable
+    from isobatch.drawing.display_text import printable
 
     return Text(printable(text))

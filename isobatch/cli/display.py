@@ -1,7 +1,6 @@
-"""Where progress is shown: a bar on a terminal, elsewhere a line every so often, nothing if quiet.
+"""Progress displays on stderr: a bar on a terminal, a line every ten seconds elsewhere, or none.
 
-It knows nothing of what is done. Invariant: all of it goes to stderr, and a bar is gone when its
-context ends.
+Invariant: the bar is removed when its context ends.
 """
 
 import sys
@@ -19,17 +18,17 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Display:
-    """Where progress is shown; this one is silent."""
+    """A silent progress display."""
 
     def say(self, message: str) -> None:
-        """Say something once."""
+        """Print a message."""
 
-    def draw(self, done: int, total: int, words: str, left: str = "") -> None:
-        """Show the present state: `done` of `total`, in `words`, and how long is `left`."""
+    def draw(self, done: int, total: int, text: str, left: str = "") -> None:
+        """Show `done` of `total`, described by `text`, and the time `left`."""
 
 
 class _Lines(Display):
-    """A line now and then, for logs."""
+    """Lines for logs."""
 
     def __init__(self) -> None:
         self._drawn = time.monotonic()
@@ -37,15 +36,15 @@ class _Lines(Display):
     def say(self, message: str) -> None:
         typer.echo(f"isobatch: {message}", err=True)
 
-    def draw(self, done: int, total: int, words: str, left: str = "") -> None:
+    def draw(self, done: int, total: int, text: str, left: str = "") -> None:
         now = time.monotonic()
         if now - self._drawn >= SECONDS_BETWEEN_LINES:
             self._drawn = now
-            self.say(f"{words} · {left}" if left else words)
+            self.say(f"{text} · {left}" if left else text)
 
 
 class _Bar(Display):
-    """A bar, for people."""
+    """A progress bar."""
 
     def __init__(self, bar: "Bar", beginning: str) -> None:
         self._bar = bar
@@ -54,13 +53,13 @@ class _Bar(Display):
     def say(self, message: str) -> None:
         self._bar.console.print(f"isobatch: {message}", markup=False, highlight=False)
 
-    def draw(self, done: int, total: int, words: str, left: str = "") -> None:
-        self._bar.update(self._task, total=total, completed=done, description=words, left=left)
+    def draw(self, done: int, total: int, text: str, left: str = "") -> None:
+        self._bar.update(self._task, total=total, completed=done, description=text, left=left)
 
 
 @contextmanager
 def open_display(*, quiet: bool, beginning: str) -> Iterator[Display]:
-    """A display that suits stderr; `beginning` stands beside a bar before there is progress."""
+    """Open the display that suits stderr; `beginning` describes a bar before any progress."""
     if quiet:
         yield Display()
     elif sys.stderr.isatty():
@@ -83,7 +82,7 @@ def _bar() -> "Bar":
     from rich.text import Text
 
     class TwoLines(Progress):
-        """The bar above, what there is to say below it: together they need too wide a terminal."""
+        """The bar above its description: on one line they would need too wide a terminal."""
 
         def get_renderables(self) -> Iterator[RenderableType]:
             yield self.make_tasks_table(self.tasks)

@@ -1,4 +1,4 @@
-"""`isobatch lesson`: the lesson of the forgotten mask as a table or a page, on any checkpoint."""
+"""`isobatch lesson`: the lesson of the forgotten attention mask, as a table or an HTML page."""
 
 import json
 import sys
@@ -23,40 +23,31 @@ def lesson(
     model: options.ModelArgument = None,
     text: Annotated[
         list[str] | None,
-        typer.Option("--text", "-t", help="A sentence; give two or more instead of the lesson's."),
+        typer.Option("--text", "-t", help="Sentence (at least two). Default: the built-in ones."),
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write a page there that shows padding, attention and float bits."),
+        typer.Option(help="Path of an HTML page to write, with padding, attention and float bits."),
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show what a forgotten attention mask does to the logits, step by step.
+    """Show how a missing attention mask changes the logits, step by step.
 
-    A page is one file that opens without a network; with --html the table is not printed.
+    With --html, a self-contained page is written in place of the table.
     """
     from isobatch.lesson import SENTENCES, replay_lesson
 
     sentences = tuple(text) if text else SENTENCES
     if html:
-        _write_page(html, model, sentences)
+        from isobatch.page import LessonPage, render_page
+
+        write_file(html, render_page(LessonPage.from_pretrained(model).data(sentences)), "page")
         return
     steps = replay_lesson(model, sentences)
     if as_json:
         for step in steps:
             sys.stdout.write(json.dumps(step.as_dict(), ensure_ascii=False) + "\n")
-    else:
-        print_lesson(steps, sentences)
-
-
-def _write_page(path: Path, model: str | None, sentences: "Sequence[str]") -> None:
-    from isobatch.page import LessonPage, render_page
-
-    write_file(path, render_page(LessonPage.from_pretrained(model).data(sentences)), "page")
-
-
-def print_lesson(steps: "Sequence[LessonStep]", sentences: "Sequence[str]") -> None:
-    """The sentences, then the table."""
+        return
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
@@ -66,7 +57,7 @@ def print_lesson(steps: "Sequence[LessonStep]", sentences: "Sequence[str]") -> N
 
 
 def lesson_table(steps: "Sequence[LessonStep]") -> "Table":
-    """One row for each sentence of each step."""
+    """Build a table with one row per sentence and step."""
     from rich.table import Table
 
     table = Table("step", "input_ids", "mask", "logits", "against alone")
@@ -81,7 +72,7 @@ def lesson_table(steps: "Sequence[LessonStep]") -> "Table":
 
 
 def _mask(row: "LessonRow") -> str:
-    """The mask as counts, `1×8 0×3`."""
+    """Abbreviate the mask as counts: `1×8 0×3`."""
     if row.attention_mask is None:
         return "none"
     return " ".join(f"{kept}×{len(list(same))}" for kept, same in groupby(row.attention_mask))

@@ -1,11 +1,11 @@
-"""BatchEncoding: what a tokenizer returns; a dict that prints as in transformers.
+"""BatchEncoding, the tokenizer's output: columns collected from encodings, padded, made tensors.
 
-It holds columns (`input_ids`, `attention_mask`, ...) and knows no tokenizer and no model.
-Invariant: a column becomes a rectangular array of numbers, or the error says why it cannot.
+Invariant: padding never changes its input, and a column becomes a rectangular array of numbers or
+raises an error that says why it cannot.
 """
 
 from collections import UserDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -13,10 +13,12 @@ import numpy as np
 import tokenizers
 import torch
 
-from isobatch.errors import OptionError
+from isobatch.compat.tokenizer_options import PaddingSettings
+from isobatch.errors import InputError, OptionError
 
 TensorKind = Literal["pt", "np"]
-Device = str | int | torch.device
+DeviceLike = str | int | torch.device
+EncodedInput = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 _READERS: dict[str, Callable[[tokenizers.Encoding], Any]] = {
     "input_ids": attrgetter("ids"),
@@ -26,11 +28,14 @@ _READERS: dict[str, Callable[[tokenizers.Encoding], Any]] = {
     "offset_mapping": attrgetter("offsets"),
     "length": len,
 }
-"""The columns, in the order in which transformers gives and prints them."""
+"""The columns, in the order of transformers."""
+
+_FILLERS = {"input_ids": 0, "token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1}
+"""Value of padding in each column of tokens; input_ids get the pad token's id."""
 
 
 class BatchEncoding(UserDict[str, Any]):
-    """The columns of one text or of a batch: a dict, and its keys are attributes too."""
+    """Columns of one text or of a batch: a dict whose keys are also attributes."""
 
     def __init__(
         self,
@@ -41,7 +46,7 @@ class BatchEncoding(UserDict[str, Any]):
         self._encodings = encodings
 
     def __getattr__(self, name: str) -> Any:
-        if name == "data" or name.startswith("__"):  # asked for before __init__ ran, as copies do
+        if name == "data" or name.startswith("__"):  # looked up before __init__, by copy()
             raise AttributeError(name)
         try:
             return self.data[name]
@@ -49,9 +54,9 @@ class BatchEncoding(UserDict[str, Any]):
             known = ", ".join(self.data) or "none"
             raise AttributeError(f"no {name!r} in this BatchEncoding; its keys: {known}") from None
 
-    def to(self, device: Device, *, non_blocking: bool = False) -> "BatchEncoding":
+    def to(self, device: DeviceLike, *, non_blocking: bool = False) -> "BatchEncoding":
         """Move every tensor to `device`, in place, and return the same object."""
-        if not isinstance(device, Device):
+        if not isinstance(device, DeviceLike):
             raise OptionError(f"to() takes a device, got {device!r}; token ids keep their dtype")
         self.data = {
             key: value.to(device, non_blocking=non_blocking) if torch.is_tensor(value) else value
@@ -60,7 +65,7 @@ class BatchEncoding(UserDict[str, Any]):
         return self
 
     def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens of one row, as strings, special tokens and pads included."""
+        """List the tokens of one row as strings, special tokens and padding included."""
         if not self._encodings:
             raise OptionError("tokens() needs what tokenizer(...) returned; pad() keeps no tokens")
         return list(self._encodings[batch_index].tokens)
@@ -69,7 +74,7 @@ class BatchEncoding(UserDict[str, Any]):
 def collect_columns(
     encodings: Sequence[tokenizers.Encoding], wanted: Mapping[str, bool], alone: bool
 ) -> dict[str, list[Any]]:
-    """input_ids and the wanted columns of encodings: one row each, or the only row if `alone`."""
+    """Collect input_ids and the wanted columns; `alone` returns the only row unwrapped."""
     columns = {
         name: [read(encoding) for encoding in encodings]
         for name, read in _READERS.items()
@@ -81,7 +86,7 @@ def collect_columns(
 
 
 def to_tensors(columns: Mapping[str, Any], kind: TensorKind | None) -> dict[str, Any]:
-    """Every column as a torch tensor ("pt"), as a numpy array ("np"), or as it is (None)."""
+    """Convert every column to a torch tensor ("pt") or a NumPy array ("np"), or not (None)."""
     if kind is None:
         return dict(columns)
     if kind not in ("pt", "np"):
@@ -91,22 +96,94 @@ def to_tensors(columns: Mapping[str, Any], kind: TensorKind | None) -> dict[str,
 
 def _to_tensor(key: str, values: Any, kind: TensorKind) -> Any:
     if isinstance(values, list) and all(row == [] for row in values):
-        empty = np.empty((len(values), 0), dtype=np.int64)  # left alone, it would be of floats
+        empty = np.empty((len(values), 0), dtype=np.int64)  # the default would be float
         return torch.from_numpy(empty) if kind == "pt" else empty
     try:
         array = torch.tensor(values) if kind == "pt" else np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise OptionError(_refusal(key, values)) from error
+        raise OptionError(_tensor_error(key, values)) from error
     if array.dtype == np.object_:
-        raise OptionError(_refusal(key, values))
+        raise OptionError(_tensor_error(key, values))
     return array
 
 
-def _refusal(key: str, values: Any) -> str:
+def _tensor_error(key: str, values: Any) -> str:
     lengths = sorted({len(row) for row in values if isinstance(row, list)})
     if len(lengths) > 1:
         return (
-            f"{key}: rows of {lengths[0]} to {lengths[-1]} tokens do not make a tensor; "
-            "use padding=True (and truncation=True for texts longer than the model)"
+            f"{key}: rows of {lengths[0]} to {lengths[-1]} tokens do not form a tensor; "
+            "use padding=True (and truncation=True for texts longer than the model allows)"
         )
-    return f"{key}: does not make a tensor of numbers; leave it out, or use return_tensors=None"
+    return f"{key}: cannot be converted to a tensor; remove it, or use return_tensors=None"
+
+
+def read_columns(encoded: EncodedInput) -> tuple[dict[str, list[Any]], bool, TensorKind | None]:
+    """Read one encoding, a batch, or a list of encodings as columns of lists.
+
+    Also returns whether it was one encoding, and the type of its values. Raises InputError for
+    inconsistent encodings.
+    """
+    columns = dict(encoded) if isinstance(encoded, Mapping) else _transpose(encoded)
+    if "input_ids" not in columns:
+        raise InputError(f"pad() needs input_ids (got {', '.join(columns) or 'nothing'})")
+    kind = _tensor_kind(columns["input_ids"])
+    as_lists = {name: _to_lists(values) for name, values in columns.items()}
+    ids = as_lists["input_ids"]
+    alone = bool(ids) and not isinstance(ids[0], list | tuple)
+    rows = {name: [values] for name, values in as_lists.items()} if alone else as_lists
+    _check_lengths(rows)
+    return rows, alone, kind
+
+
+def pad_columns(
+    columns: Mapping[str, list[Any]], settings: PaddingSettings, pad_token_id: int
+) -> dict[str, list[Any]]:
+    """Pad every column of tokens; other columns, such as labels, are left unchanged."""
+    width = settings.width(len(ids) for ids in columns["input_ids"])
+    fillers = _FILLERS | {"input_ids": pad_token_id}
+
+    def padded(row: Sequence[int], filler: int) -> list[int]:
+        pads = [filler] * (width - len(row))
+        return [*row, *pads] if settings.side == "right" else [*pads, *row]
+
+    return {
+        name: [padded(row, fillers[name]) for row in rows] if name in fillers else rows
+        for name, rows in columns.items()
+    }
+
+
+def _transpose(encodings: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Turn a list of encodings into columns, named by the first one's keys."""
+    listed = list(encodings)
+    names = list(listed[0]) if listed else ["input_ids"]
+    for index, encoding in enumerate(listed):
+        if missing := [name for name in names if name not in encoding]:
+            raise InputError(f"encoding {index}: has no {', '.join(missing)}, but encoding 0 has")
+    return {name: [encoding[name] for encoding in listed] for name in names}
+
+
+def _tensor_kind(ids: Any) -> TensorKind | None:
+    """Whether the ids, or rows of them, are tensors, arrays or neither."""
+    sample = ids[0] if isinstance(ids, list | tuple) and ids else ids
+    if torch.is_tensor(sample):
+        return "pt"
+    return "np" if isinstance(sample, np.ndarray) else None
+
+
+def _to_lists(values: Any) -> Any:
+    """Convert a tensor or array, or a list of them, to a list."""
+    if hasattr(values, "tolist"):
+        return values.tolist()
+    if not isinstance(values, list | tuple):
+        return values
+    return [item.tolist() if hasattr(item, "tolist") else item for item in values]
+
+
+def _check_lengths(columns: Mapping[str, Any]) -> None:
+    ids = columns["input_ids"]
+    for name, rows in columns.items():
+        if not isinstance(rows, list) or len(rows) != len(ids):
+            raise InputError(f"{name}: must have one entry for each of the {len(ids)} input_ids")
+        for index, row in enumerate(rows if name in _FILLERS else ()):
+            if not isinstance(row, list | tuple) or len(row) != len(ids[index]):
+                raise InputError(f"{name}: row {index} must be as long as its row of input_ids")

@@ -1,8 +1,8 @@
 """AutoModelForSequenceClassification: transformers' call signature over the packed model.
 
-A padded batch is unpadded by its mask, computed packed, and answered in the caller's order. It is
-an ordinary torch module: parameters under Hugging Face's names, gradients, `train()` and `eval()`.
-Invariant: in eval mode the logits have the bits that Classifier gives, gradients or not.
+A padded batch is unpadded by its mask, computed packed, and returned in the caller's order. The
+model is an ordinary torch module: parameters under Hugging Face's names, gradients, `train()` and
+`eval()`. Invariant: in eval mode the logits are bit-identical to Classifier's, gradients or not.
 """
 
 import json
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from isobatch.batching.packed import PackedBatch, concatenate, unpad
 from isobatch.batching.plan import plan_batches
 from isobatch.checkpoint import hub_name, locate_checkpoint, read_json, write_tensors
-from isobatch.compat.loss import classification_loss
-from isobatch.compat.output import SequenceClassifierOutput
+from isobatch.compat.classifier_output import SequenceClassifierOutput, classification_loss
 from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
 from isobatch.kernels import KernelChoice
 from isobatch.model import SequenceClassifier, read_model, select_kernels
@@ -27,7 +26,7 @@ from isobatch.types import Batch
 
 
 class AutoModelForSequenceClassification:
-    """The name that transformers has for it; `from_pretrained` returns a PaddedClassifier."""
+    """transformers' entry point; `from_pretrained` returns a PaddedClassifier."""
 
     @staticmethod
     def from_pretrained(
@@ -35,11 +34,11 @@ class AutoModelForSequenceClassification:
     ) -> "PaddedClassifier":
         """Load a folder, a hub id, or the bundled model (None), in eval mode, float32.
 
-        int8 weights are widened, and saved as float32.
+        int8 weights are dequantized, and saved as float32.
         """
         folder = locate_checkpoint(path, revision)
         raw_config = read_json(folder / "config.json")
-        raw_config.pop("quantization_config", None)  # what is held here is not quantised any more
+        raw_config.pop("quantization_config", None)  # the weights here are dequantized
         return PaddedClassifier(read_model(folder), raw_config)
 
 
@@ -50,10 +49,10 @@ class PaddedClassifier(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.config = _public_config(classifier, raw_config)
-        self._settled: tuple[torch.device, tuple[KernelChoice, ...]] | None = None
+        self._selected: tuple[torch.device, tuple[KernelChoice, ...]] | None = None
         self.register_state_dict_post_hook(_to_hub_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_from_hub_names)  # type: ignore[no-untyped-call]
-        self._settle()
+        self._select_kernels()
         self.eval()
 
     def forward(
@@ -63,15 +62,15 @@ class PaddedClassifier(nn.Module):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Compute what was asked: without a mask pads count too, and a warning says so.
+        """Compute the logits; without a mask, padding is attended to, with a warning.
 
-        Left pads and right pads give the same bits. InputError for shapes and ids that make no
-        sense, naming the row.
+        Left and right padding give the same bits. Raises InputError for invalid shapes and ids,
+        with the row.
         """
-        self._settle()
+        self._select_kernels()
         self._check(input_ids, attention_mask, token_type_ids)
         if attention_mask is None:
-            self._warn_of_pads(input_ids)
+            self._warn_unmasked(input_ids)
             attention_mask = torch.ones_like(input_ids)
         positions = self.classifier.config.encoder.positions
         sequences = unpad(input_ids, attention_mask, token_type_ids, positions)
@@ -88,15 +87,13 @@ class PaddedClassifier(nn.Module):
     def _device(self) -> torch.device:
         return next(self.classifier.parameters()).device
 
-    def _settle(self) -> None:
-        """Prove the kernels where the weights are now; again after a move to another device."""
+    def _select_kernels(self) -> None:
+        """Check the kernels on the device of the weights; again after a move to another device."""
         weight = next(self.classifier.parameters())
         if weight.dtype != torch.float32:
-            raise OptionError(
-                f"the model was cast to {weight.dtype}; only float32 is computed here"
-            )
-        if self._settled is None or self._settled[0] != weight.device:
-            self._settled = (weight.device, select_kernels(self.classifier))
+            raise OptionError(f"the model was cast to {weight.dtype}; only float32 is supported")
+        if self._selected is None or self._selected[0] != weight.device:
+            self._selected = (weight.device, select_kernels(self.classifier))
 
     def _check(
         self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
@@ -107,8 +104,8 @@ class PaddedClassifier(nn.Module):
             or input_ids.is_floating_point()
         ):
             raise InputError(
-                "input_ids must be an integer tensor [rows, columns], "
-                f"got {_described(input_ids)}; one text is torch.tensor([ids])"
+                "input_ids must be an integer tensor [rows, columns] "
+                f"(got {_described(input_ids)}); for one text use torch.tensor([ids])"
             )
         if not input_ids.numel():
             raise InputError(f"input_ids has no rows or no columns: {_described(input_ids)}")
@@ -118,15 +115,14 @@ class PaddedClassifier(nn.Module):
         ):
             if tensor is not None and tensor.shape != input_ids.shape:
                 raise InputError(
-                    f"{name} is {_described(tensor)}, input_ids {_described(input_ids)}"
+                    f"{name} must have the shape of input_ids "
+                    f"(got {_described(tensor)}, expected {_described(input_ids)})"
                 )
         encoder = self.classifier.config.encoder
         _check_ids("input_ids", input_ids, encoder.vocab_size)
         if token_type_ids is not None:
             if not encoder.type_vocab_size:
-                raise InputError(
-                    f"{self.config.model_type} takes no token_type_ids; leave them out"
-                )
+                raise InputError(f"{self.config.model_type} accepts no token_type_ids; remove them")
             _check_ids("token_type_ids", token_type_ids, encoder.type_vocab_size)
 
     def _check_positions(self, batch: PackedBatch, order: Batch) -> None:
@@ -139,26 +135,26 @@ class PaddedClassifier(nn.Module):
                 "positions; tokenize with truncation=True"
             )
 
-    def _warn_of_pads(self, input_ids: Tensor) -> None:
+    def _warn_unmasked(self, input_ids: Tensor) -> None:
         pad = self.classifier.config.encoder.pad_token_id
         if pad is None:
             return
-        at_the_edge = (input_ids[:, 0] == pad) | (input_ids[:, -1] == pad)
-        if rows := at_the_edge.nonzero().flatten().tolist():
+        padded = (input_ids[:, 0] == pad) | (input_ids[:, -1] == pad)
+        if rows := padded.nonzero().flatten().tolist():
             warnings.warn(
-                f"no attention_mask, but rows {rows} are padded: their pads were attended to and "
-                "changed the logits. Pass everything that the tokenizer made: model(**inputs)",
+                f"no attention_mask, but rows {rows} are padded: the padding was attended to and "
+                "changed the logits. Pass all tokenizer outputs: model(**inputs)",
                 MissingAttentionMaskWarning,
                 stacklevel=5,  # the caller of the module, past nn.Module's two frames
             )
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """As in torch, under Hugging Face's names."""
+        """Iterate as torch does, under Hugging Face's names."""
         for name, parameter in self.classifier.named_parameters(*args, **kwargs):
             yield hub_name(self.classifier.config.family, name), parameter
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors, which transformers and Isobatch both load."""
+        """Write config.json and model.safetensors, for transformers and Isobatch."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.config.raw, indent=2, ensure_ascii=False)
@@ -168,7 +164,7 @@ class PaddedClassifier(nn.Module):
 
 
 def _names(module: PaddedClassifier, prefix: str) -> list[tuple[str, str]]:
-    """Pairs of a parameter's path in this module and its name in a state_dict."""
+    """Pair each parameter's path in this module with its name in a state_dict."""
     family, names = module.classifier.config.family, dict(module.classifier.named_parameters())
     return [(f"{prefix}classifier.{name}", prefix + hub_name(family, name)) for name in names]
 
@@ -176,16 +172,16 @@ def _names(module: PaddedClassifier, prefix: str) -> list[tuple[str, str]]:
 def _to_hub_names(
     module: PaddedClassifier, state_dict: dict[str, Any], prefix: str, _metadata: object
 ) -> None:
-    for path, theirs in _names(module, prefix):
-        state_dict[theirs] = state_dict.pop(path)
+    for path, hub_key in _names(module, prefix):
+        state_dict[hub_key] = state_dict.pop(path)
 
 
 def _from_hub_names(
     module: PaddedClassifier, state_dict: dict[str, Any], prefix: str, *_others: object
 ) -> None:
-    for path, theirs in _names(module, prefix):
-        if theirs in state_dict:
-            state_dict[path] = state_dict.pop(theirs)
+    for path, hub_key in _names(module, prefix):
+        if hub_key in state_dict:
+            state_dict[path] = state_dict.pop(hub_key)
 
 
 def _public_config(classifier: SequenceClassifier, raw: Mapping[str, object]) -> SimpleNamespace:
@@ -209,7 +205,7 @@ def _check_ids(name: str, ids: Tensor, count: int) -> None:
         row, column = outside[0].tolist()
         raise InputError(
             f"row {row}, column {column}: {name} has {int(ids[row, column])}, "
-            f"but the model knows 0 to {count - 1}; is this its own tokenizer?"
+            f"expected 0 to {count - 1}; is this the model's own tokenizer?"
         )
 
 

@@ -1,7 +1,6 @@
-"""Which tokens of a vocabulary are special, and which columns a model takes: read from its folder.
+"""Special tokens and input columns of a checkpoint, read from its folder.
 
-It knows the files of a checkpoint, and no text. Invariant: a special token is in the vocabulary, so
-that its id never lies beyond the model's embeddings.
+Invariant: a special token is in the vocabulary, so that its id is within the model's embeddings.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 import tokenizers
 
 from isobatch.checkpoint import read_json
+from isobatch.checkpoint.families import FAMILIES
 from isobatch.checkpoint.tokenizer import tokenizer_config
 
 USUAL_TOKENS = {
@@ -22,15 +22,12 @@ USUAL_TOKENS = {
     "cls_token": ("[CLS]", "<s>"),
     "mask_token": ("[MASK]", "<mask>"),
 }
-"""What BERT's and RoBERTa's kin call each special token, where no file says it."""
-
-_TYPED = ("bert", "electra")
-"""Model types that take token_type_ids; the others know no types, or only one."""
+"""Names in the BERT and RoBERTa families, for folders without their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """`named`: "pad_token" → "[PAD]" and so on, as far as there are any; `extra`: nameless ones."""
+    """`named`: "pad_token" → "[PAD]" and so on; `extra`: tokens without such a name."""
 
     named: Mapping[str, str]
     extra: tuple[str, ...] = ()
@@ -42,7 +39,7 @@ class SpecialTokens:
 
 
 def read_special_tokens(folder: Path, tokenizer: tokenizers.Tokenizer) -> SpecialTokens:
-    """What tokenizer_config.json says, or special_tokens_map.json, or what is usual."""
+    """Read tokenizer_config.json, then special_tokens_map.json, then the usual names."""
     stated = _read_optional(folder / "special_tokens_map.json") | {
         name: value for name, value in tokenizer_config(folder).items() if value is not None
     }
@@ -59,10 +56,10 @@ def read_special_tokens(folder: Path, tokenizer: tokenizers.Tokenizer) -> Specia
 
 
 def read_input_names(folder: Path) -> list[str]:
-    """The columns that a model takes, in transformers' order.
+    """Read the input columns of the model, in transformers' order.
 
-    The model's type goes before the tokenizer's class: transformers 5 saves DistilBERT's tokenizer
-    as a BertTokenizer, whose token_type_ids that model has no use for.
+    The model type takes precedence over the tokenizer class: transformers 5 saves DistilBERT's
+    tokenizer as a BertTokenizer, whose token_type_ids DistilBERT does not accept.
     """
     options = tokenizer_config(folder)
     stated = options.get("model_input_names")
@@ -70,12 +67,13 @@ def read_input_names(folder: Path) -> list[str]:
         return [str(name) for name in stated]
     kind = str(options.get("tokenizer_class")).removesuffix("Fast").removesuffix("Tokenizer")
     model_type = _read_optional(folder / "config.json").get("model_type", kind.lower())
-    typed = ["token_type_ids"] if model_type in _TYPED else []
+    family = FAMILIES.get(str(model_type))
+    typed = ["token_type_ids"] if family is not None and family.takes_token_types else []
     return ["input_ids", *typed, "attention_mask"]
 
 
 def _contents(values: Iterable[object]) -> Iterator[str]:
-    """The strings of tokens that are written as strings, or as objects with a content."""
+    """The strings of tokens given as strings, or as objects with a content."""
     for value in values:
         content = value.get("content") if isinstance(value, dict) else value
         if isinstance(content, str):

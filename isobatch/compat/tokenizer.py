@@ -1,8 +1,6 @@
-"""AutoTokenizer and Tokenizer: a tokenizer that is called, prints and answers as in transformers.
+"""AutoTokenizer and Tokenizer: transformers' tokenizer API over the `tokenizers` library.
 
-Texts become columns of ids here; the `tokenizers` library does the tokenising, the cutting and the
-padding. It knows no model. Invariant: a call's options hold for that call alone, also when threads
-share the tokenizer.
+Invariant: a call's options apply to that call alone, also when threads share the tokenizer.
 """
 
 import json
@@ -20,33 +18,40 @@ from isobatch.checkpoint.tokenizer import (
     read_tokenizer,
     tokenizer_config,
 )
-from isobatch.compat.batch_encoding import BatchEncoding, TensorKind, collect_columns, to_tensors
-from isobatch.compat.options import (
-    Padding,
+from isobatch.compat.batch_encoding import (
+    BatchEncoding,
+    EncodedInput,
+    TensorKind,
+    collect_columns,
+    pad_columns,
+    read_columns,
+    to_tensors,
+)
+from isobatch.compat.shared_tokenizer import SharedTokenizer, TextBatch, check_rows
+from isobatch.compat.special_tokens import read_input_names, read_special_tokens
+from isobatch.compat.tokenizer_options import (
     PaddingOption,
-    Side,
+    PaddingSettings,
+    TokenizerSide,
     TruncationOption,
     check_side,
-    resolve,
+    resolve_options,
 )
-from isobatch.compat.padding import EncodedInput, read_rows
-from isobatch.compat.special_tokens import read_input_names, read_special_tokens
-from isobatch.compat.texts import SharedTokenizer, TextBatch, read_texts
-from isobatch.compat.vocabulary import Vocabulary
+from isobatch.compat.tokenizer_vocabulary import TokenizerVocabulary
 from isobatch.errors import InputError, IsobatchWarning, OptionError
 
 _UNLIMITED = int(1e30)
-"""What transformers answers for model_max_length where a tokenizer states none."""
+"""transformers' model_max_length where tokenizer_config.json has none."""
 
 _PLAIN_CLASS = "PreTrainedTokenizerFast"
-"""The class of transformers that reads tokenizer.json just as it is."""
+"""The class of transformers that reads tokenizer.json unchanged."""
 
-_PLACES = ("name_or_path", "special_tokens_map_file", "tokenizer_file")
-"""Keys of tokenizer_config.json that tell where a tokenizer once lay."""
+_PATH_KEYS = ("name_or_path", "special_tokens_map_file", "tokenizer_file")
+"""Keys of tokenizer_config.json with paths of the original tokenizer; they are not saved."""
 
 
 class AutoTokenizer:
-    """The name under which scripts find `from_pretrained`."""
+    """transformers' entry point; `from_pretrained` returns a Tokenizer."""
 
     @classmethod
     def from_pretrained(
@@ -54,23 +59,23 @@ class AutoTokenizer:
         path: str | Path | None = None,
         *,
         revision: str | None = None,
-        padding_side: Side | None = None,
-        truncation_side: Side | None = None,
+        padding_side: TokenizerSide | None = None,
+        truncation_side: TokenizerSide | None = None,
         use_fast: bool = True,
     ) -> "Tokenizer":
-        """The tokenizer of a folder, of a hub id, or of the bundled checkpoint for None."""
+        """Load the tokenizer of a folder, a hub id, or the bundled model (None)."""
         if not use_fast:
-            raise OptionError("use_fast=False: there is only the fast tokenizer; leave it out")
+            raise OptionError("use_fast=False is not supported; remove it")
         folder = locate_checkpoint(path, revision)
         tokenizer = Tokenizer(folder, padding_side=padding_side, truncation_side=truncation_side)
         tokenizer.name_or_path = str(folder if path is None else path)
         return tokenizer
 
 
-class Tokenizer(Vocabulary):
+class Tokenizer(TokenizerVocabulary):
     """The tokenizer in a checkpoint folder.
 
-    `padding_side`, `truncation_side` and `model_max_length` are the defaults of every call, and may
+    `padding_side`, `truncation_side` and `model_max_length` are the defaults of every call, and can
     be set.
     """
 
@@ -78,8 +83,8 @@ class Tokenizer(Vocabulary):
         self,
         folder: Path,
         *,
-        padding_side: Side | None = None,
-        truncation_side: Side | None = None,
+        padding_side: TokenizerSide | None = None,
+        truncation_side: TokenizerSide | None = None,
     ) -> None:
         tokenizer, options = read_tokenizer(folder), tokenizer_config(folder)
         tidy = bool(options.get("clean_up_tokenization_spaces", False))
@@ -110,7 +115,7 @@ class Tokenizer(Vocabulary):
         truncation: TruncationOption = None,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
-        padding_side: Side | None = None,
+        padding_side: TokenizerSide | None = None,
         return_tensors: TensorKind | None = None,
         return_token_type_ids: bool | None = None,
         return_attention_mask: bool | None = None,
@@ -118,12 +123,12 @@ class Tokenizer(Vocabulary):
         return_offsets_mapping: bool = False,
         return_length: bool = False,
     ) -> BatchEncoding:
-        """Columns of one text or pair, or of a list of them; a pair is two arguments or a tuple.
+        """Tokenize a text or pair, or a list of them; a pair is two arguments or a tuple.
 
-        The options mean what they mean in transformers: padding "longest" (True) or "max_length";
-        truncation "longest_first" (True), "only_first" or "only_second"; return_tensors "pt", "np".
+        Options as in transformers: padding "longest" (True) or "max_length"; truncation
+        "longest_first" (True), "only_first" or "only_second"; return_tensors "pt" or "np".
         """
-        pads, cut = resolve(
+        pad, cut = resolve_options(
             padding,
             truncation,
             max_length,
@@ -132,13 +137,13 @@ class Tokenizer(Vocabulary):
             self.model_max_length,
         )
         encodings = self._shared.encode(
-            read_texts(text, text_pair),
+            check_rows(text, text_pair),
             cut,
             check_side("truncation_side", self.truncation_side),
             special_tokens=add_special_tokens,
         )
-        self._warn_of_long(encodings)
-        self._pad_all(encodings, pads)
+        self._warn_too_long(encodings)
+        self._pad_all(encodings, pad)
         wanted = {
             "token_type_ids": self._wants("token_type_ids", return_token_type_ids),
             "attention_mask": self._wants("attention_mask", return_attention_mask),
@@ -153,16 +158,16 @@ class Tokenizer(Vocabulary):
     def encode(
         self, text: str | TextBatch, text_pair: str | Sequence[str] | None = None, **options: Any
     ) -> Any:
-        """The input_ids alone; `options` are those of a call."""
+        """Return only the input_ids; `options` as in a call."""
         return self(text, text_pair, **options).input_ids
 
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False
     ) -> list[str]:
-        """The tokens of one text or pair, as strings."""
+        """Split one text or pair into tokens, as strings."""
         if not isinstance(text, str):
             raise InputError(f"tokenize() takes one text, got {type(text).__name__}")
-        texts, side = read_texts(text, pair), self.truncation_side
+        texts, side = check_rows(text, pair), self.truncation_side
         (encoding,) = self._shared.encode(texts, None, side, special_tokens=add_special_tokens)
         return list(encoding.tokens)
 
@@ -173,15 +178,15 @@ class Tokenizer(Vocabulary):
         *,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
-        padding_side: Side | None = None,
+        padding_side: TokenizerSide | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: TensorKind | None = None,
     ) -> BatchEncoding:
-        """Pad what this tokenizer returned: a list of encodings, or a dict of columns.
+        """Pad the output of this tokenizer: a list of encodings, or a dict of columns.
 
-        Columns that are no tokens, as labels, stay as they are. Tensors come back as tensors.
+        Columns other than tokens, such as labels, are left unchanged; tensors stay tensors.
         """
-        pads, _ = resolve(
+        settings, _ = resolve_options(
             padding,
             False,
             max_length,
@@ -189,12 +194,15 @@ class Tokenizer(Vocabulary):
             padding_side or self.padding_side,
             self.model_max_length,
         )
-        rows = read_rows(encoded_inputs)
-        rows = rows.with_attention_mask(self._wants("attention_mask", return_attention_mask))
-        if pads is not None:
-            rows = rows.pad(pads, self._pad()[0])
-        columns = {name: v[0] if rows.alone else v for name, v in rows.columns.items()}
-        return BatchEncoding(to_tensors(columns, return_tensors or rows.kind))
+        columns, alone, kind = read_columns(encoded_inputs)
+        if self._wants("attention_mask", return_attention_mask):
+            columns.setdefault("attention_mask", [[1] * len(ids) for ids in columns["input_ids"]])
+        else:
+            columns.pop("attention_mask", None)
+        if settings is not None:
+            columns = pad_columns(columns, settings, self._checked_pad_token()[0])
+        values = {name: rows[0] for name, rows in columns.items()} if alone else columns
+        return BatchEncoding(to_tensors(values, return_tensors or kind))
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, str]:
         """Write tokenizer_config.json and tokenizer.json, for this package and for transformers."""
@@ -207,8 +215,8 @@ class Tokenizer(Vocabulary):
         return str(config), str(tokenizer)
 
     def _options(self) -> dict[str, Any]:
-        """What was read from tokenizer_config.json, and all that was understood without it."""
-        stated = {key: v for key, v in self._stated_options.items() if key not in _PLACES}
+        """The contents of tokenizer_config.json, completed with everything resolved without it."""
+        stated = {key: v for key, v in self._stated_options.items() if key not in _PATH_KEYS}
         if self._special_tokens.extra and "extra_special_tokens" not in stated:
             stated["additional_special_tokens"] = list(self._special_tokens.extra)
         return {
@@ -222,38 +230,42 @@ class Tokenizer(Vocabulary):
             "truncation_side": self.truncation_side,
         }
 
-    def _wants(self, name: str, asked: bool | None) -> bool:
-        return name in self.model_input_names if asked is None else asked
+    def _wants(self, name: str, requested: bool | None) -> bool:
+        return name in self.model_input_names if requested is None else requested
 
-    def _pad(self) -> tuple[int, str]:
+    def _checked_pad_token(self) -> tuple[int, str]:
         """Id and name of the pad token; OptionError if there is none."""
         if self.pad_token is None:
             raise OptionError(
-                f"{self.name_or_path}: its tokenizer has no pad token, so nothing can be padded; "
-                'name one as "pad_token" in its tokenizer_config.json'
+                f"{self.name_or_path}: cannot pad, as the tokenizer has no pad token; "
+                'set "pad_token" in its tokenizer_config.json'
             )
         return self.pad_token_id, self.pad_token
 
-    def _pad_all(self, encodings: Sequence[tokenizers.Encoding], pads: Padding | None) -> None:
-        if pads is None:
+    def _pad_all(
+        self, encodings: Sequence[tokenizers.Encoding], settings: PaddingSettings | None
+    ) -> None:
+        if settings is None:
             return
-        pad_token_id, pad_token = self._pad()
-        width = pads.width(map(len, encodings))
+        pad_token_id, pad_token = self._checked_pad_token()
+        width = settings.width(map(len, encodings))
         for encoding in encodings:
-            encoding.pad(width, direction=pads.side, pad_id=pad_token_id, pad_token=pad_token)
+            encoding.pad(width, direction=settings.side, pad_id=pad_token_id, pad_token=pad_token)
 
-    def _warn_of_long(self, encodings: Sequence[tokenizers.Encoding]) -> None:
+    def _warn_too_long(self, encodings: Sequence[tokenizers.Encoding]) -> None:
         lengths = [len(encoding) for encoding in encodings]
         longest = max(lengths, default=0)
         if longest > self.model_max_length:
             warnings.warn(
-                f"text {lengths.index(longest)}: has {longest} tokens, and the model takes "
+                f"text {lengths.index(longest)}: has {longest} tokens, but the model accepts "
                 f"{self.model_max_length}; use truncation=True",
                 IsobatchWarning,
                 stacklevel=3,
             )
 
 
-def _side(name: str, asked: Side | None, options: Mapping[str, object]) -> Side:
-    """The side that was asked for, or that tokenizer_config.json states, or the right."""
-    return check_side(name, cast("Side", asked or options.get(name) or "right"))
+def _side(
+    name: str, requested: TokenizerSide | None, options: Mapping[str, object]
+) -> TokenizerSide:
+    """The requested side, or that of tokenizer_config.json, or right."""
+    return check_side(name, cast("TokenizerSide", requested or options.get(name) or "right"))

@@ -1,5 +1,4 @@
-"""What reports are drawn with: a sheet of HTML that needs nothing beside it, and its pictures.
+"""Drawing of reports: self-contained HTML pages, and SVG charts in them.
 
-It knows nothing of what is reported. A library that is missing is a ModuleNotFoundError here, as
-only the room that draws knows which extra brings it.
+A missing library is a ModuleNotFoundError here: only the caller knows which extra installs it.
 """

@@ -6,8 +6,8 @@ It knows no page. Invariant: the same evaluation gives the same bytes.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isobatch.drawing.picture import BLUE, GREY, ORANGE, draw_svg
-from isobatch.drawing.words import one_line
+from isobatch.drawing.display_text import one_line
+from isobatch.drawing.svg import BLUE, GREY, ORANGE, draw_svg
 from isobatch.evaluation.result import Evaluation, ReliabilityBin
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ It knows no files: whoever calls writes the text, as UTF-8. Invariant: what come
 (texts, labels, places, facts) is escaped, and the same evaluation gives the same bytes.
 """
 
-from isobatch.drawing.sheet import render_sheet
-from isobatch.drawing.words import percent, shortened
+from isobatch.drawing.display_text import percent, shortened
+from isobatch.drawing.html_page import render_html
 from isobatch.evaluation.extra import evaluate_extra
 from isobatch.evaluation.pictures import FEW, confusion_picture, drawn_labels, reliability_picture
 from isobatch.evaluation.result import ClassMetrics, Evaluation
@@ -38,7 +38,7 @@ def render_report(evaluation: Evaluation, title: str) -> str:
         _reliability_description(evaluation),
     )
     with evaluate_extra():
-        return render_sheet(
+        return render_html(
             "isobatch.evaluation",
             "report.html",
             pictures={

@@ -1,11 +1,7 @@
-"""The page of the lesson: what a forgotten mask does, computed and drawn as one HTML file.
+"""The lesson page: the effect of a missing attention mask, as one HTML file drawn with d3."""
 
-`lesson_page` computes, `rendering` writes HTML; neither knows HTTP. Drawing is done in the reader's
-browser by `web/`, with d3, which is shipped with the package.
-"""
-
-from isobatch.page.data import LessonData
-from isobatch.page.lesson_page import LessonPage, lesson_data
+from isobatch.page.lesson_data import LessonData
+from isobatch.page.lesson_page import LessonPage
 from isobatch.page.rendering import content_security_policy, render_page
 
-__all__ = ["LessonData", "LessonPage", "content_security_policy", "lesson_data", "render_page"]
+__all__ = ["LessonData", "LessonPage", "content_security_policy", "render_page"]

@@ -1,186 +1,216 @@
-"""From sentences to LessonData: the padded batch, its attention, its logits, and its company.
+"""From sentences to LessonData: the padded batch, its attention, its logits, and random batches.
 
-It writes no HTML. Invariant: each way of computing is compared with its own answer for the sentence
-alone, so that a verdict speaks of the batch and not of two libraries' kernels.
+Invariant: each way of computing is compared with its own logits for the sentence alone, so that a
+difference comes from the batch and not from the kernels of two libraries.
 """
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from isobatch import __version__
 from isobatch.checkpoint.tokenizer import check_texts
 from isobatch.errors import InputError, OptionError
-from isobatch.page.attention import describe_attention
-from isobatch.page.checkpoint import Checkpoint, PaddedBatch, Row, rows_of
-from isobatch.page.company import describe_company
-from isobatch.page.data import Facts, LessonData, Limits, Outcome, Sentence
-from isobatch.page.verdict import compare, float_bits
+from isobatch.page.lesson_data import (
+    AttentionWeights,
+    LessonData,
+    LessonLimits,
+    LessonSentence,
+    ModelInfo,
+    SentenceResult,
+)
+from isobatch.page.lesson_model import LessonModel, LogitRow, logit_rows
+from isobatch.page.logit_comparison import compare_logits, float_bits
+from isobatch.page.random_batches import compute_random_batches
 from isobatch.tasks import score_logits
 
 MAX_SENTENCES = 8
 MAX_TOKENS = 64
 MAX_CHARACTERS = 2000
 MAX_LABELS = 6
-"""Logits that are shown of one sentence: the highest ones."""
+"""Logits shown per sentence: the highest."""
 
 MAX_WEIGHTS = 2_500_000
-"""Attention weights of one page, 2⅔ characters each; wide models get fewer tokens for it."""
+"""Attention weights on one page, 2⅔ characters each; wide models get fewer tokens per sentence."""
+
+WEIGHT_SCALE = 65535
+"""1.0 in the unit of the weights on the page."""
 
 _FEWEST_TOKENS = 8
 
 
 class LessonPage:
-    """The lesson on one checkpoint, loaded once and asked often. Make it by `from_pretrained`."""
+    """The lesson on one checkpoint, loaded once. Make it by `from_pretrained`."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, model: LessonModel) -> None:
+        self.model = model
 
     @classmethod
     def from_pretrained(
         cls, path: str | Path | None = None, *, revision: str | None = None
     ) -> "LessonPage":
-        """Load a folder, a hub id, or the bundled model (None); errors as in the drop-in face."""
-        return cls(Checkpoint.from_pretrained(path, revision=revision))
+        """Load a folder, a hub id, or the bundled model (None)."""
+        return cls(LessonModel(path, revision=revision))
 
-    def data(self, sentences: Sequence[str], *, company: bool = True) -> LessonData:
-        """Compute the page for two sentences or more; see `lesson_data`."""
-        return lesson_data(self.checkpoint, sentences, company=company)
+    def data(self, sentences: Sequence[str], *, random_batches: bool = True) -> LessonData:
+        """Compute the page for `sentences`, the first MAX_SENTENCES of them.
+
+        The random batches are nine tenths of the work. Raises OptionError for fewer than two
+        sentences, InputError for non-string sentences.
+        """
+        if isinstance(sentences, str) or len(sentences) < 2:
+            raise OptionError("the lesson needs a list of at least two sentences")
+        if pairs := [index for index, text in enumerate(sentences) if isinstance(text, tuple)]:
+            raise InputError("expected a sentence, got a pair", pairs[0])
+        check_texts(sentences)
+        texts = [text[:MAX_CHARACTERS] for text in sentences[:MAX_SENTENCES]]
+        max_tokens = _max_tokens(self.model, len(texts))
+        batch = _LessonBatch(self.model, texts, max_tokens)
+        random = (
+            compute_random_batches(self.model, texts[0], max_tokens) if random_batches else None
+        )
+        return LessonData(
+            model=_model_info(self.model),
+            limits=LessonLimits(MAX_SENTENCES, max_tokens, len(sentences) - len(texts)),
+            sentences=tuple(batch.sentence(row) for row in range(len(texts))),
+            random_batches=random,
+        )
 
     def answer(self, request: object) -> dict[str, Any]:
-        """What the live page asks its endpoint: {"sentences": [...], "company": false}.
+        """Respond to the live page's request: {"sentences": [...], "random_batches": false}.
 
-        Returns `LessonData.as_dict()`. `company` may be left out, and is then computed. InputError
-        for a request that is anything else.
+        Returns `LessonData.as_dict()`. `random_batches` defaults to true. Raises InputError for
+        any other request.
         """
         if not isinstance(request, Mapping):
             raise InputError(f"expected a JSON object, got {type(request).__name__}")
-        sentences, company = request.get("sentences"), request.get("company", True)
+        sentences, random_batches = request.get("sentences"), request.get("random_batches", True)
         if not isinstance(sentences, list) or len(sentences) < 2:
-            raise InputError("sentences must be a list of two sentences or more")
-        if not isinstance(company, bool):
-            raise InputError(f"company must be true or false, got {type(company).__name__}")
-        return self.data(sentences, company=company).as_dict()
+            raise InputError("sentences: expected a list of at least two strings")
+        if not isinstance(random_batches, bool):
+            kind = type(random_batches).__name__
+            raise InputError(f"random_batches: expected true or false, got {kind}")
+        return self.data(sentences, random_batches=random_batches).as_dict()
 
 
-def lesson_data(
-    checkpoint: Checkpoint, sentences: Sequence[str], *, company: bool = True
-) -> LessonData:
-    """Everything that the page shows of `sentences`, the first MAX_SENTENCES of them.
+class _LessonBatch:
+    """The sentences as one batch, computed in every way."""
 
-    Without `company` the fifty batches of strangers, nine tenths of the work, are left out.
-    OptionError for fewer than two sentences, InputError for what is no text.
-    """
-    if isinstance(sentences, str) or len(sentences) < 2:
-        raise OptionError("the lesson needs a list of at least two sentences")
-    if pairs := [index for index, text in enumerate(sentences) if isinstance(text, tuple)]:
-        raise InputError("expected a sentence, got a pair", pairs[0])
-    check_texts(sentences)
-    texts = [text[:MAX_CHARACTERS] for text in sentences[:MAX_SENTENCES]]
-    max_tokens = _max_tokens(checkpoint, len(texts))
-    described = _Batch(checkpoint, texts, max_tokens).sentences()
-    return LessonData(
-        facts=_facts(checkpoint),
-        limits=Limits(MAX_SENTENCES, max_tokens, len(sentences) - len(texts)),
-        sentences=described,
-        company=describe_company(checkpoint, texts[0], max_tokens) if company else None,
-    )
-
-
-class _Batch:
-    """The sentences in one batch, in each of the ways."""
-
-    def __init__(self, checkpoint: Checkpoint, texts: Sequence[str], max_tokens: int) -> None:
+    def __init__(self, model: LessonModel, texts: Sequence[str], max_tokens: int) -> None:
         self.texts = texts
-        self.head = checkpoint.config.head
-        self.batch = batch = checkpoint.pad(texts, max_tokens)
-        singles = [checkpoint.pad([text], max_tokens) for text in texts]
-        engine = checkpoint.padded
-        self.cut = _cut(checkpoint, texts, max_tokens)
-        self.unmasked = engine.forward(batch.input_ids, keep_attention=True)
-        self.masked = engine.forward(batch.input_ids, batch.attention_mask, keep_attention=True)
-        alone = [rows_of(engine.forward(single.input_ids).logits)[0] for single in singles]
-        packed_alone = [checkpoint.packed(single)[0] for single in singles]
-        self.ways: tuple[tuple[str, list[Row], list[Row]], ...] = (
+        self.head = model.config.head
+        self.batch = batch = model.tokenize(texts, max_tokens)
+        singles = [model.tokenize([text], max_tokens) for text in texts]
+        self.cut = _are_cut(model, texts, max_tokens)
+        unmasked = model.padded.forward(batch.input_ids, keep_attention=True)
+        masked = model.padded.forward(batch.input_ids, batch.attention_mask, keep_attention=True)
+        assert unmasked.attention is not None
+        assert masked.attention is not None
+        self.unmasked, self.masked = unmasked.attention, masked.attention
+        alone = [model.padded_logits(single, masked=False)[0] for single in singles]
+        packed_alone = [model.packed_logits(single)[0] for single in singles]
+        self.ways: tuple[tuple[str, list[LogitRow], list[LogitRow]], ...] = (
             ("alone", alone, alone),
-            ("forgotten", rows_of(self.unmasked.logits), alone),
-            ("masked", rows_of(self.masked.logits), alone),
+            ("forgotten", logit_rows(unmasked.logits), alone),
+            ("masked", logit_rows(masked.logits), alone),
             ("packed_alone", packed_alone, packed_alone),
-            ("packed", checkpoint.packed(batch), packed_alone),
+            ("packed", model.packed_logits(batch), packed_alone),
         )
 
-    def sentences(self) -> tuple[Sentence, ...]:
-        return tuple(self._sentence(row) for row in range(len(self.texts)))
-
-    def _sentence(self, row: int) -> Sentence:
+    def sentence(self, row: int) -> LessonSentence:
         length = self.batch.lengths[row]
-        assert self.unmasked.attention is not None
-        assert self.masked.attention is not None
         shown = _highest(self.ways[0][1][row])
-        return Sentence(
+        return LessonSentence(
             text=self.texts[row],
             cut=self.cut[row],
             tokens=self.batch.tokens[row],
             input_ids=tuple(self.batch.input_ids[row].tolist()),
             attention_mask=tuple(self.batch.attention_mask[row].tolist()),
             num_tokens=length,
-            unmasked=describe_attention(self.unmasked.attention[:, row], length),
-            masked=describe_attention(self.masked.attention[:, row], length),
+            unmasked=describe_attention(self.unmasked[:, row], length),
+            masked=describe_attention(self.masked[:, row], length),
             labels=tuple(self.head.labels[index] for index in shown),
-            outcomes=tuple(
-                self._outcome(way, logits[row], alone[row], shown)
+            results=tuple(
+                self._result(way, logits[row], alone[row], shown)
                 for way, logits, alone in self.ways
             ),
         )
 
-    def _outcome(self, way: str, logits: Row, alone: Row, shown: Sequence[int]) -> Outcome:
+    def _result(
+        self, way: str, logits: LogitRow, alone: LogitRow, shown: Sequence[int]
+    ) -> SentenceResult:
         scores = score_logits(logits, self.head.score_activation)
         best = max(range(len(scores)), key=scores.__getitem__)
-        return Outcome(
+        return SentenceResult(
             way=way,
             logits=tuple(logits[index] for index in shown),
             bits=tuple(float_bits(logits[index]) for index in shown),
             label=self.head.labels[best],
             score=scores[best],
-            verdict=compare(logits, alone),
+            comparison=compare_logits(logits, alone),
         )
 
 
-def _max_tokens(checkpoint: Checkpoint, num_sentences: int) -> int:
-    """Columns that the page can hold of so many rows, for every layer and head, twice."""
-    encoder = checkpoint.config.encoder
+def describe_attention(weights: Tensor, length: int) -> AttentionWeights:
+    """Describe a row of `length` real tokens; weights [layers, heads, columns, columns].
+
+    Queries are real tokens only: the head never reads a pad's output directly. Shares are summed
+    before the weights are rounded.
+    """
+    queries = weights[:, :, :length].double()
+    leaks = queries[..., length:].sum(dim=-1)
+    rounded = np.rint(queries.numpy() * WEIGHT_SCALE).astype("<u2")
+    return AttentionWeights(
+        weights=base64.b64encode(rounded.tobytes()).decode("ascii"),
+        leaks=tuple(tuple(map(_shares, layer)) for layer in leaks),
+        head_leaks=tuple(map(_shares, leaks.mean(dim=-1))),
+        leak=float(leaks.mean()),
+    )
+
+
+def _shares(values: Tensor) -> tuple[float, ...]:
+    """Round to six significant digits: more would only make the page longer."""
+    return tuple(float(f"{value:.6g}") for value in values.tolist())
+
+
+def _max_tokens(model: LessonModel, num_sentences: int) -> int:
+    """Columns that fit on the page for this many rows, every layer and head, twice."""
+    encoder = model.config.encoder
     squares = MAX_WEIGHTS // (2 * encoder.num_layers * encoder.num_heads * num_sentences)
     affordable = max(_FEWEST_TOKENS, math.isqrt(squares))
-    return min(affordable, MAX_TOKENS, checkpoint.max_tokens)
+    return min(affordable, MAX_TOKENS, model.max_tokens)
 
 
-def _cut(checkpoint: Checkpoint, texts: Sequence[str], max_tokens: int) -> list[bool]:
-    """Whether each text had more to say than the page takes."""
-    longer: PaddedBatch = checkpoint.pad(texts, max_tokens + 1)
+def _are_cut(model: LessonModel, texts: Sequence[str], max_tokens: int) -> list[bool]:
+    """Whether each text is longer than the page takes."""
+    longer = model.tokenize(texts, max_tokens + 1)
     return [
         length > max_tokens or len(text) == MAX_CHARACTERS
         for length, text in zip(longer.lengths, texts, strict=True)
     ]
 
 
-def _highest(logits: Row) -> list[int]:
+def _highest(logits: LogitRow) -> list[int]:
     """Indices of the highest logits, in the checkpoint's order."""
     by_height = sorted(range(len(logits)), key=lambda index: -logits[index])
     return sorted(by_height[:MAX_LABELS])
 
 
-def _facts(checkpoint: Checkpoint) -> Facts:
-    config = checkpoint.config
-    return Facts(
-        checkpoint=checkpoint.name,
+def _model_info(model: LessonModel) -> ModelInfo:
+    config = model.config
+    return ModelInfo(
+        checkpoint=model.name,
         family=config.family.model_type,
         labels=config.head.labels,
         num_layers=config.encoder.num_layers,
         num_heads=config.encoder.num_heads,
-        pad_token=checkpoint.pad_token,
+        pad_token=model.pad_token,
         versions=f"isobatch {__version__}, torch {torch.__version__}",
         instruction_set=torch.backends.cpu.get_cpu_capability(),
     )

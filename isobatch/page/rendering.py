@@ -1,7 +1,7 @@
-"""LessonData → one HTML file: template, styles, scripts and data, all inside.
+"""Rendering of LessonData as one HTML file that contains its template, styles, scripts and data.
 
-It computes no lesson. Invariant: nothing on the page comes from elsewhere, only the styles and
-scripts of this package run, and the same data gives the same bytes.
+Invariant: nothing on the page comes from elsewhere, only the styles and scripts of this package
+run, and the same data gives the same bytes.
 """
 
 import base64
@@ -14,78 +14,74 @@ from importlib.resources import files
 from isobatch.errors import OptionError
 from isobatch.extras import needs_extra
 from isobatch.lesson import SENTENCES
-from isobatch.page.data import LessonData
+from isobatch.page.lesson_data import LessonData
 from isobatch.page.lesson_page import MAX_SENTENCES
 
 SCRIPTS = (
     "vendor/d3.v7.min.js",
     "numbers.js",
     "elements.js",
-    "tip.js",
+    "tooltip.js",
     "sentences.js",
     "token_grid.js",
     "heat_map.js",
     "attention.js",
     "logits.js",
-    "strip.js",
-    "company.js",
-    "facts.js",
+    "strip_plot.js",
+    "random_batches.js",
+    "model_info.js",
     "live.js",
     "page.js",
 )
-"""In the order in which they run; each names one thing for those after it."""
+"""In execution order; each defines one global for the scripts after it."""
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 def render_page(data: LessonData | None = None, endpoint: str | None = None) -> str:
-    """The page as one HTML file.
+    """Render the page as one HTML file.
 
     With an `endpoint` of the same origin the sentences can be edited: the page POSTs them there as
-    JSON (see `LessonPage.answer`) and draws what comes back. Without one it shows `data` and says
-    which command makes it live. OptionError if both are missing, or jinja2 is.
+    JSON (see `LessonPage.answer`) and draws the response. Without one it shows `data` and names the
+    command that serves a live page. Raises OptionError if both are missing, or jinja2 is.
     """
     if data is None and endpoint is None:
-        raise OptionError("a page needs data to show, or an endpoint to ask")
+        raise OptionError("a page needs data to show, or an endpoint to request it from")
     if endpoint is not None and not re.fullmatch(r"/(?!/)[\w./-]*", endpoint):
-        raise OptionError(f"endpoint must be a path of this server, as /lesson; got {endpoint!r}")
-    contents = _file("page.css"), [_file(name) for name in SCRIPTS]
+        raise OptionError(
+            f"endpoint must be a path on this server, such as /lesson (got {endpoint!r})"
+        )
+    with needs_extra("serve", "the page"):
+        import jinja2
+        import markupsafe
+    live = endpoint is not None
+    style, scripts = _web_file("page.css"), [_web_file(name) for name in SCRIPTS]
     payload: dict[str, object] = {
         "endpoint": endpoint,
         "data": None if data is None else data.as_dict(),
         "sentences": list(SENTENCES),
         "maxSentences": MAX_SENTENCES,
     }
-    return _fill(_file("page.html"), *contents, payload, live=endpoint is not None)
-
-
-def content_security_policy(html: str) -> str:
-    """The Content-Security-Policy header for a page that `render_page` made with an endpoint.
-
-    It says what the page's own meta element says, and also forbids frames around it, which only a
-    header can.
-    """
-    styles = [text for kind, text in _INLINE.findall(html) if kind == "style"]
-    scripts = [text for kind, text in _INLINE.findall(html) if kind == "script"]
-    return _policy(styles, scripts, live=True) + "; frame-ancestors 'none'"
-
-
-def _fill(
-    template: str, style: str, scripts: Sequence[str], payload: dict[str, object], *, live: bool
-) -> str:
-    with needs_extra("serve", "the page"):
-        import jinja2
-        import markupsafe
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(template).render(
+    return environment.from_string(_web_file("page.html")).render(
         policy=_policy([style], scripts, live=live),
         style=markupsafe.Markup(style),
         scripts=[markupsafe.Markup(script) for script in scripts],
         payload=markupsafe.Markup(_json_in_html(payload)),
         live=live,
     )
+
+
+def content_security_policy(html: str) -> str:
+    """Derive the Content-Security-Policy header of a page rendered with an endpoint.
+
+    The policy of the page's own meta element, plus `frame-ancestors`, which only a header can set.
+    """
+    styles = [text for kind, text in _INLINE.findall(html) if kind == "style"]
+    scripts = [text for kind, text in _INLINE.findall(html) if kind == "script"]
+    return _policy(styles, scripts, live=True) + "; frame-ancestors 'none'"
 
 
 def _policy(styles: Sequence[str], scripts: Sequence[str], *, live: bool) -> str:
@@ -109,12 +105,12 @@ def _hash(text: str) -> str:
 
 
 def _json_in_html(payload: dict[str, object]) -> str:
-    """JSON that cannot end the element it stands in, whatever its strings hold."""
+    """Serialize to JSON that cannot close the surrounding element, whatever its strings hold."""
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
-def _file(name: str) -> str:
+def _web_file(name: str) -> str:
     return files("isobatch.page").joinpath("web", name).read_text(encoding="utf-8")

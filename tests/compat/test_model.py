@@ -1,4 +1,4 @@
-"""The drop-in model beside transformers' own: masks, gradients, losses, names, errors."""
+"""The drop-in model against transformers' own: masks, gradients, losses, names, errors."""
 
 import warnings
 from pathlib import Path
@@ -15,7 +15,7 @@ from isobatch.errors import CheckpointError, InputError, OptionError
 
 LENGTHS = [9, 3, 14, 14, 2]
 COMPILED = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
-"""A shape that the compiled blocks take; the others are computed layer by layer."""
+"""A shape that the compiled blocks support; the others are computed layer by layer."""
 
 CASES = [(family, {}) for family in FAMILIES] + [("bert", COMPILED), ("distilbert", COMPILED)]
 
@@ -128,7 +128,7 @@ def test_bits_do_not_depend_on_gradients(model: PaddedClassifier, tiny: Tiny) ->
     assert torch.equal(with_gradients, without)
 
 
-def test_a_step_of_training_is_seen_at_once(model: PaddedClassifier, tiny: Tiny) -> None:
+def test_a_training_step_takes_effect_at_once(model: PaddedClassifier, tiny: Tiny) -> None:
     ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
     labels = torch.tensor([0, 1, 2, 0, 1])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -249,7 +249,7 @@ def test_the_configuration_reads_as_transformers_does(tiny_folder: TinyFolder) -
         ({"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([0, 1])}, "labels"),
     ],
 )
-def test_inputs_that_make_no_sense(
+def test_invalid_inputs_are_rejected(
     tiny_folder: TinyFolder, inputs: dict[str, torch.Tensor], words: str
 ) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
@@ -257,7 +257,7 @@ def test_inputs_that_make_no_sense(
         model(**inputs)
 
 
-def test_a_hole_in_the_mask_leaves_the_positions_behind_it(tiny_folder: TinyFolder) -> None:
+def test_a_hole_in_the_mask_keeps_later_positions(tiny_folder: TinyFolder) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
     ids, mask = torch.full((2, 513), 5), torch.ones(2, 513, dtype=torch.int64)
     mask[0, 512], mask[1, 1:512] = 0, 0
@@ -286,7 +286,7 @@ def test_a_cast_to_half_is_refused(tiny_folder: TinyFolder) -> None:
         model(torch.tensor([[5, 6]]))
 
 
-def test_a_folder_that_is_not_there() -> None:
+def test_a_missing_folder() -> None:
     with pytest.raises(CheckpointError, match=r"\./nowhere"):
         AutoModelForSequenceClassification.from_pretrained("./nowhere")
 

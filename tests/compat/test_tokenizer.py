@@ -45,8 +45,8 @@ WRITERS = {
     "camembert": lambda folder: write_unigram_folder(folder, "camembert"),
 }
 
-UNLIKE = ("bert", "distilbert", "roberta", "xlm-roberta")
-"""Those that go through every option; the others differ from them in files, not in kind."""
+DISTINCT = ("bert", "distilbert", "roberta", "xlm-roberta")
+"""Kinds tested with every option; the others differ from them in files only."""
 
 INPUTS = {
     "one text": (LESSON[0],),
@@ -102,13 +102,13 @@ def bert(all_of_them: dict[str, Both]) -> Tokenizer:
     return all_of_them["bert"][0]
 
 
-def answer(call: Any, *args: Any, **options: Any) -> Any:
-    """What a call returns, or the error that it raises; warnings have tests of their own."""
+def result_of(call: Any, *args: Any, **options: Any) -> Any:
+    """The result of a call, or the error that it raises; warnings have their own tests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         try:
             return call(*args, **options)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
+        except Exception as error:  # noqa: BLE001 - every error is compared
             return error
 
 
@@ -128,21 +128,21 @@ def assert_same(ours: Any, theirs: Any) -> None:
 
 
 def assert_agree(both: Both, *args: Any, **options: Any) -> None:
-    """Both refuse, or both return the same; ragged arrays of objects are refused by us alone."""
-    ours, theirs = (answer(one, *args, **options) for one in both)
-    if is_refused(theirs):
+    """Both raise, or both return the same; ragged object arrays are rejected by us alone."""
+    ours, theirs = (result_of(one, *args, **options) for one in both)
+    if is_rejected(theirs):
         assert isinstance(ours, IsobatchError), (args, options, theirs)
         assert isinstance(ours, ValueError)
     else:
         assert_same(ours, theirs)
 
 
-def is_refused(theirs: Any) -> bool:
+def is_rejected(theirs: Any) -> bool:
     return isinstance(theirs, Exception) or str(getattr(theirs.input_ids, "dtype", "")) == "object"
 
 
 @pytest.mark.parametrize("name", INPUTS)
-@pytest.mark.parametrize("kind", UNLIKE)
+@pytest.mark.parametrize("kind", DISTINCT)
 def test_every_option_does_what_it_does_in_transformers(
     all_of_them: dict[str, Both], kind: str, name: str
 ) -> None:
@@ -153,7 +153,7 @@ def test_every_option_does_what_it_does_in_transformers(
 
 
 @pytest.mark.parametrize("name", ["one text", "batch", "list of pairs"])
-@pytest.mark.parametrize("kind", UNLIKE)
+@pytest.mark.parametrize("kind", DISTINCT)
 def test_sides_multiples_and_columns_are_those_of_transformers(
     all_of_them: dict[str, Both], kind: str, name: str
 ) -> None:
@@ -210,14 +210,14 @@ def test_any_text_with_any_options_is_as_in_transformers(
 
 @settings(max_examples=150, deadline=None)
 @given(name=st.sampled_from(list(WRITERS)), text=texts, flag=st.booleans(), tidy=st.booleans())
-def test_tokens_ids_and_text_turn_into_each_other_as_in_transformers(
+def test_tokens_ids_and_text_are_converted_as_in_transformers(
     all_of_them: dict[str, Both], name: str, text: str, flag: bool, tidy: bool
 ) -> None:
     ours, theirs = all_of_them[name]
     tokens = theirs.tokenize(text, add_special_tokens=flag)
     ids = theirs.encode(text)
     assert ours.tokenize(text, add_special_tokens=flag) == tokens
-    assert answer(ours.encode, text) == ids
+    assert result_of(ours.encode, text) == ids
     assert ours.convert_tokens_to_ids(tokens) == theirs.convert_tokens_to_ids(tokens)
     assert ours.convert_ids_to_tokens(ids, flag) == theirs.convert_ids_to_tokens(ids, flag)
     how = {"skip_special_tokens": flag, "clean_up_tokenization_spaces": tidy}
@@ -324,7 +324,7 @@ def test_encode_and_tokenize_take_pairs_and_options(both: Both) -> None:
 
 
 def paddable(tokenizer: Any) -> list[Any]:
-    """What scripts hand to tokenizer.pad: one encoding, a batch, a list; lists, arrays, tensors."""
+    """Inputs of tokenizer.pad: one encoding, a batch, a list; lists, arrays, tensors."""
     batch = tokenizer(LESSON)
     listed = [tokenizer(text, return_special_tokens_mask=True) for text in LESSON]
     labelled = [{**encoding, "label": index} for index, encoding in enumerate(listed)]
@@ -335,7 +335,7 @@ def paddable(tokenizer: Any) -> list[Any]:
     return [batch, listed, labelled, tensors, arrays, bare, rectangle, listed[0], tuple(listed)]
 
 
-def test_pad_pads_what_the_tokenizer_gave_as_transformers_does(both: Both) -> None:
+def test_pad_agrees_with_transformers(both: Both) -> None:
     for index, options in itertools.product(
         range(len(paddable(both[0]))),
         (
@@ -349,14 +349,14 @@ def test_pad_pads_what_the_tokenizer_gave_as_transformers_does(both: Both) -> No
             {"return_tensors": "np"},
         ),
     ):
-        ours, theirs = (answer(one.pad, paddable(one)[index], **options) for one in both)
-        if is_refused(theirs):
+        ours, theirs = (result_of(one.pad, paddable(one)[index], **options) for one in both)
+        if is_rejected(theirs):
             assert isinstance(ours, OptionError)
         else:
             assert_same(ours, theirs)
 
 
-def test_pad_leaves_what_comes_in_as_it_was(bert: Tokenizer) -> None:
+def test_pad_leaves_its_input_unchanged(bert: Tokenizer) -> None:
     for given_encodings in paddable(bert):
         before = copy.deepcopy(given_encodings)
         bert.pad(given_encodings, padding="max_length", max_length=30)
@@ -378,11 +378,11 @@ def test_transformers_own_collator_works_with_our_tokenizer(both: Both) -> None:
 
 def test_sides_of_tokenizer_config_or_of_from_pretrained_hold(tmp_path: Path) -> None:
     sides = {"padding_side": "left", "truncation_side": "left"}
-    for index, (stated, asked) in enumerate(((sides, {}), ({}, sides))):
+    for index, (stated, requested) in enumerate(((sides, {}), ({}, sides))):
         folder = write_wordpiece_folder(tmp_path / str(index), options=stated)
         both = (
-            AutoTokenizer.from_pretrained(folder, **asked),
-            transformers.AutoTokenizer.from_pretrained(folder, **asked),
+            AutoTokenizer.from_pretrained(folder, **requested),
+            transformers.AutoTokenizer.from_pretrained(folder, **requested),
         )
         assert both[0].padding_side == both[0].truncation_side == "left"
         assert_agree(both, SHORT_AND_LONG, padding=True, truncation=True, max_length=7)
@@ -420,14 +420,14 @@ def test_a_saved_tokenizer_is_the_same_here_and_in_transformers(name: str, tmp_p
     (saved / "config.json").write_bytes((folder / "config.json").read_bytes())
     theirs = transformers.AutoTokenizer.from_pretrained(saved)
     for options in ({}, {"padding": True}, {"truncation": True}, {"padding": "max_length"}):
-        expected = answer(tokenizer, SHORT_AND_LONG, **options)
-        assert_same(answer(again, SHORT_AND_LONG, **options), expected)
-        assert_same(answer(theirs, SHORT_AND_LONG, **options), expected)
+        expected = result_of(tokenizer, SHORT_AND_LONG, **options)
+        assert_same(result_of(again, SHORT_AND_LONG, **options), expected)
+        assert_same(result_of(theirs, SHORT_AND_LONG, **options), expected)
     assert again.special_tokens_map == tokenizer.special_tokens_map
     assert again.model_max_length == tokenizer.model_max_length == 48
 
 
-def test_a_tokenizer_that_states_no_class_is_saved_so_that_nothing_is_guessed(
+def test_a_tokenizer_without_a_class_is_saved_so_that_nothing_is_guessed(
     tmp_path: Path,
 ) -> None:
     options = {"tokenizer_class": None, "do_lower_case": False}
@@ -441,7 +441,7 @@ def test_a_tokenizer_that_states_no_class_is_saved_so_that_nothing_is_guessed(
         assert_same(again(LESSON, padding=True), tokenizer(LESSON, padding=True))
 
 
-def test_saving_keeps_what_was_stated_but_not_where_it_lay(tmp_path: Path) -> None:
+def test_saving_keeps_options_but_no_paths(tmp_path: Path) -> None:
     stated = {"name_or_path": "/home/someone", "strip_accents": True, "tokenizer_class": None}
     folder = write_bpe_folder(tmp_path / "first", options=stated)
     special = {"additional_special_tokens": ["<s>", {"content": "a"}, "none such"]}
@@ -457,7 +457,7 @@ def test_saving_keeps_what_was_stated_but_not_where_it_lay(tmp_path: Path) -> No
 
 
 def remove_pad_tokens(folder: Path, config: Mapping[str, object]) -> Path:
-    """A tokenizer whose pad token has no usual name."""
+    """A tokenizer whose pad token has an unusual name."""
     raw = (folder / "tokenizer.json").read_text("utf-8").replace("[PAD]", "[FILLER]")
     (folder / "tokenizer.json").write_text(raw, "utf-8")
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
@@ -493,13 +493,13 @@ def test_special_tokens_map_names_tokens_where_tokenizer_config_does_not(tmp_pat
     assert named["mask_token"] == "<mask>"
 
 
-def test_without_a_limit_nothing_is_cut_and_a_warning_says_so(tmp_path: Path) -> None:
+def test_without_a_limit_nothing_is_truncated_and_a_warning_says_so(tmp_path: Path) -> None:
     ours, theirs = load_both(write_wordpiece_folder(tmp_path, options={"model_max_length": None}))
     assert ours.model_max_length == theirs.model_max_length == int(1e30)
     for options in ({"truncation": True}, {"padding": "max_length"}):
-        with pytest.warns(IsobatchWarning, match="states none; give max_length"):
+        with pytest.warns(IsobatchWarning, match="no model_max_length; pass max_length"):
             assert_same(ours(SHORT_AND_LONG, **options), theirs(SHORT_AND_LONG, **options))
-    with pytest.warns(IsobatchWarning, match="states none"):
+    with pytest.warns(IsobatchWarning, match="no model_max_length"):
         ours(LESSON, truncation=True, max_length=ours.model_max_length)
     assert ours("nice", truncation=True, max_length=3).input_ids == ours("nice").input_ids
 
@@ -510,7 +510,7 @@ def test_warnings_point_at_the_script(bert: Tokenizer) -> None:
         (lambda: bert(LESSON, max_length=8, truncation=False), "max_length is ignored"),
         (lambda: bert(LESSON, pad_to_multiple_of=8), "pad_to_multiple_of is ignored"),
         (lambda: bert.pad(bert(LESSON), max_length=8), "max_length is ignored"),
-        (lambda: bert(SHORT_AND_LONG), "text 4: has 54 tokens, and the model takes 48"),
+        (lambda: bert(SHORT_AND_LONG), "text 4: has 54 tokens, but the model accepts 48"),
     )
     for call, message in calls:
         with pytest.warns(IsobatchWarning, match=message) as caught:
@@ -536,7 +536,7 @@ def test_warnings_point_at_the_script(bert: Tokenizer) -> None:
         ((["a", ("b", "c\udc00")],), "text 1: character 1 is a lone surrogate"),
     ],
 )
-def test_what_is_no_text_is_refused_with_its_index(
+def test_non_string_texts_are_rejected_with_their_index(
     bert: Tokenizer, args: tuple[Any, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -564,60 +564,62 @@ def test_tokenize_takes_one_text_alone(bert: Tokenizer) -> None:
         ({"max_length": 1}, "no room for the 2 special tokens"),
         ({"return_tensors": "tf"}, "must be 'pt', 'np' or None"),
         ({"return_tensors": "pt"}, "use padding=True"),
-        ({"return_tensors": "np"}, "rows of 8 to 11 tokens do not make a tensor"),
+        ({"return_tensors": "np"}, "rows of 8 to 11 tokens do not form a tensor"),
         (
             {"padding": True, "truncation": True, "max_length": 6, "pad_to_multiple_of": 4},
             "cannot be padded to a multiple of 4",
         ),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
+def test_invalid_options_are_rejected(
     bert: Tokenizer, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
         bert(LESSON, **options)
 
 
-def test_a_text_that_cannot_be_cut_as_asked_is_named(bert: Tokenizer) -> None:
+def test_an_untruncatable_text_is_named(bert: Tokenizer) -> None:
     rows = [("a", "b"), ("nice", SENTENCES[2])]
-    with pytest.raises(InputError, match=r"text 1: cannot be cut as asked.*only_first"):
+    with pytest.raises(
+        InputError, match=r"text 1: cannot be truncated to 8 tokens by 'only_first'"
+    ):
         bert(rows, truncation="only_first", max_length=8)
-    with pytest.raises(InputError, match=r"text 0: cannot be cut as asked.*only_second"):
+    with pytest.raises(
+        InputError, match=r"text 0: cannot be truncated to 6 tokens by 'only_second'"
+    ):
         bert(LESSON[0], truncation="only_second", max_length=6)
 
 
 @pytest.mark.parametrize("ids", [[1, -1], [2**40], [1.5], ["a"], -1])
-def test_ids_that_are_none_are_refused(bert: Tokenizer, ids: Any) -> None:
-    with pytest.raises(InputError, match="is no token id"):
+def test_invalid_ids_are_rejected(bert: Tokenizer, ids: Any) -> None:
+    with pytest.raises(InputError, match="invalid token id at position"):
         bert.decode(ids)
 
 
 @pytest.mark.parametrize(
     ("encodings", "message"),
     [
-        ({}, "pad\\(\\) needs input_ids; there is only: nothing"),
-        ([{"ids": [1]}], "there is only: ids"),
+        ({}, "pad\\(\\) needs input_ids \\(got nothing\\)"),
+        ([{"ids": [1]}], "needs input_ids \\(got ids\\)"),
         ([{"input_ids": [1], "label": 0}, {"input_ids": [2]}], "encoding 1: has no label"),
         ({"input_ids": [[1], [2]], "labels": [1]}, "labels: must have one entry for each of the 2"),
         ({"input_ids": [[1], [2]], "labels": 1}, "labels: must have one entry"),
         ({"input_ids": [[1, 2]], "attention_mask": [[1]]}, "attention_mask: row 0 must be as long"),
     ],
 )
-def test_pad_refuses_what_does_not_fit_together(
-    bert: Tokenizer, encodings: Any, message: str
-) -> None:
+def test_pad_rejects_inconsistent_encodings(bert: Tokenizer, encodings: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         bert.pad(encodings)
 
 
-def test_text_columns_make_no_tensor(bert: Tokenizer) -> None:
-    with pytest.raises(OptionError, match="name: does not make a tensor of numbers"):
+def test_text_columns_cannot_become_tensors(bert: Tokenizer) -> None:
+    with pytest.raises(OptionError, match="name: cannot be converted to a tensor"):
         bert.pad([{"input_ids": [1], "name": "a"}], return_tensors="pt")
-    with pytest.raises(OptionError, match="extra: does not make a tensor of numbers"):
+    with pytest.raises(OptionError, match="extra: cannot be converted to a tensor"):
         bert.pad([{"input_ids": [1], "extra": None}], return_tensors="np")
 
 
-def test_no_texts_give_no_rows(bert: Tokenizer) -> None:
+def test_an_empty_list_gives_no_rows(bert: Tokenizer) -> None:
     assert bert([]) == {"input_ids": [], "token_type_ids": [], "attention_mask": []}
     for tensors in ("pt", "np"):
         assert bert([], padding=True, return_tensors=tensors).input_ids.shape == (0, 0)
@@ -636,7 +638,7 @@ def test_unknown_keywords_are_never_dropped(bert: Tokenizer, tmp_path: Path) -> 
             bert.encode("a", **wrong)
 
 
-def test_use_fast_may_be_true_only(tmp_path: Path) -> None:
+def test_use_fast_must_be_true(tmp_path: Path) -> None:
     folder = write_wordpiece_folder(tmp_path)
     assert AutoTokenizer.from_pretrained(str(folder), use_fast=True)("a").input_ids
     with pytest.raises(OptionError, match="use_fast=False"):

@@ -37,11 +37,11 @@ def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devtools.
 
 @pytest.fixture
 def page(browser_page: devtools.Page) -> Iterator[devtools.Page]:
-    """The browser's page. A test fails on any message, exception or violation that it leaves."""
-    browser_page.complaints.clear()
+    """The browser's page. A test fails on any message, exception or violation."""
+    browser_page.messages.clear()
     yield browser_page
-    assert browser_page.value("1") == 1, "what the browser had to say has been heard"
-    assert browser_page.complaints == []
+    assert browser_page.value("1") == 1, "pending browser messages have been read"
+    assert browser_page.messages == []
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""A small client of Chromium's DevTools protocol: one page, its clicks, keys, errors and pictures.
+"""A small client of Chromium's DevTools protocol: one page, its clicks, keys, errors, screenshots.
 
-It knows nothing of the page that it drives. Invariant: every console message, exception, violation
-of a policy and request of the page is kept, so that a test can say that there were none.
+Invariant: every console message, exception, policy violation and request of the page is recorded,
+so that a test can assert that there were none.
 """
 
 import base64
@@ -18,7 +18,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 ARTEFACTS = Path(__file__).parent / "artefacts"
-"""Pictures for people to look at; git does not keep them."""
+"""Screenshots to look at; git ignores them."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -52,12 +52,12 @@ _KEY_CODES = {
 
 
 class Page:
-    """The one page of a browser. Methods wait until the browser has done what they say."""
+    """The one page of a browser. Methods wait until the browser has finished."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._last_id = 0
-        self.complaints: list[str] = []
+        self.messages: list[str] = []
         self.requests: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
@@ -82,8 +82,8 @@ class Page:
         still: bool = True,
         scripts: bool = True,
     ) -> None:
-        """Open `url` afresh at a width; `still`: the reader has asked for reduced motion."""
-        self.complaints.clear()
+        """Open `url` at a width; `still`: the user prefers reduced motion."""
+        self.messages.clear()
         self.requests.clear()
         features = [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
@@ -106,11 +106,11 @@ class Page:
 
     def value(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
-        answer = self.call(
+        result = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
         """Wait until the expression is true."""
@@ -120,7 +120,7 @@ class Page:
             time.sleep(0.02)
 
     def text(self, selector: str) -> str:
-        """What the element says, its no-break spaces as plain ones."""
+        """The text of the element, its no-break spaces as plain ones."""
         found = self.value(f"document.querySelector({json.dumps(selector)}).textContent")
         return str(found).replace("\N{NO-BREAK SPACE}", " ")
 
@@ -152,11 +152,11 @@ class Page:
                 **({"text": text} if text and kind == "keyDown" else {}),
             )
 
-    def picture(self, path: Path) -> None:
-        """Keep the whole page as a PNG."""
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
+    def screenshot(self, path: Path) -> None:
+        """Write a screenshot of the whole page as a PNG."""
+        result = self.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(answer["data"]))
+        path.write_bytes(base64.b64decode(result["data"]))
 
     def _mouse(self, selector: str, *kinds: str) -> None:
         middle = self.value(
@@ -173,11 +173,11 @@ class Page:
         method, facts = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
             thrown = facts["exceptionDetails"]
-            self.complaints.append(thrown.get("exception", thrown).get("description", str(thrown)))
+            self.messages.append(thrown.get("exception", thrown).get("description", str(thrown)))
         elif method == "Runtime.consoleAPICalled":
-            self.complaints.append(f"console.{facts['type']}: {facts['args']}")
+            self.messages.append(f"console.{facts['type']}: {facts['args']}")
         elif method == "Log.entryAdded":
-            self.complaints.append(str(facts["entry"]["text"]))
+            self.messages.append(str(facts["entry"]["text"]))
         elif method == "Network.requestWillBeSent":
             self.requests.append(str(facts["request"]["url"]))
 
@@ -205,12 +205,12 @@ def browser(profile: Path) -> Iterator[Page]:
 
 def _port(profile: Path, process: subprocess.Popen[bytes]) -> int:
     """The port that the browser chose, which it writes into its profile."""
-    told, deadline = profile / "DevToolsActivePort", time.monotonic() + _SECONDS
-    while not (told.is_file() and told.read_text().count("\n")):
-        assert process.poll() is None, "chromium ended before it began"
-        assert time.monotonic() < deadline, "chromium never said its port"
+    file, deadline = profile / "DevToolsActivePort", time.monotonic() + _SECONDS
+    while not (file.is_file() and file.read_text().count("\n")):
+        assert process.poll() is None, "chromium exited at startup"
+        assert time.monotonic() < deadline, "chromium never wrote its port"
         time.sleep(0.05)
-    return int(told.read_text().splitlines()[0])
+    return int(file.read_text().splitlines()[0])
 
 
 def _page_address(port: int) -> str:

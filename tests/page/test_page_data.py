@@ -1,7 +1,7 @@
-"""The numbers of the page: the padded engine against transformers, packed rows against Classifier.
+"""The numbers of the page: padded against transformers, packed against Classifier.
 
-Every family, on tiny random checkpoints that transformers itself writes. Bits are compared without
-a tolerance; only different computations of the same maths may differ, by 1e-5.
+Every family, on tiny random checkpoints written by transformers. Bits are compared without a
+tolerance; only different computations of the same maths may differ, by 1e-5.
 """
 
 import base64
@@ -17,13 +17,13 @@ import transformers
 from tiny_checkpoints import COUNTED_FROM_PADDING, FAMILIES, Tiny
 
 from isobatch import Classifier
+from isobatch.batching.packed import position_ids
 from isobatch.errors import InputError, OptionError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
-from isobatch.page.attention import SCALE
-from isobatch.page.data import Attention, LessonData, Sentence
-from isobatch.page.lesson_page import MAX_CHARACTERS, MAX_SENTENCES, MAX_TOKENS
-from isobatch.page.neighbours import MAX_BATCH, NEIGHBOURS, NUM_DRAWS, draw_company
+from isobatch.page.lesson_data import AttentionWeights, LessonData, LessonSentence
+from isobatch.page.lesson_page import MAX_CHARACTERS, MAX_SENTENCES, MAX_TOKENS, WEIGHT_SCALE
+from isobatch.page.random_batches import MAX_BATCH, NEIGHBOURS, NUM_BATCHES, draw_batches
 
 TinyFolder = Callable[[Tiny], Path]
 
@@ -31,24 +31,26 @@ TEXTS = ("Today is a nice day!", "But what about tomorrow? Im not sure.", "It do
 each_family = pytest.mark.parametrize("model_type", FAMILIES)
 
 
-def outcomes(sentence: Sentence) -> dict[str, tuple[float, ...]]:
-    return {outcome.way: outcome.logits for outcome in sentence.outcomes}
+def logits_by_way(sentence: LessonSentence) -> dict[str, tuple[float, ...]]:
+    return {result.way: result.logits for result in sentence.results}
 
 
-def weights(attention: Attention, sentence: Sentence, lesson: LessonData) -> np.ndarray:
+def weights(
+    attention: AttentionWeights, sentence: LessonSentence, lesson: LessonData
+) -> np.ndarray:
     """[layers, heads, tokens, columns], as the page decodes them."""
-    numbers = np.frombuffer(base64.b64decode(attention.weights), dtype="<u2") / SCALE
-    facts = lesson.facts
-    shape = facts.num_layers, facts.num_heads, sentence.num_tokens, len(sentence.tokens)
+    numbers = np.frombuffer(base64.b64decode(attention.weights), dtype="<u2") / WEIGHT_SCALE
+    model = lesson.model
+    shape = model.num_layers, model.num_heads, sentence.num_tokens, len(sentence.tokens)
     return numbers.reshape(shape)
 
 
 @each_family
-def test_the_padded_engine_computes_what_transformers_does(
+def test_the_padded_model_computes_what_transformers_does(
     model_type: str, folder_of: TinyFolder
 ) -> None:
     folder = folder_of(Tiny(model_type, num_labels=3))
-    lesson = LessonPage.from_pretrained(folder).data(TEXTS, company=False)
+    lesson = LessonPage.from_pretrained(folder).data(TEXTS, random_batches=False)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         folder, attn_implementation="eager", dtype=torch.float32
     ).eval()
@@ -59,7 +61,7 @@ def test_the_padded_engine_computes_what_transformers_does(
         masked = model(ids, attention_mask=mask, output_attentions=True)
         for row, sentence in enumerate(lesson.sentences):
             length = sentence.num_tokens
-            ours = outcomes(sentence)
+            ours = logits_by_way(sentence)
             alone = model(ids[row : row + 1, :length]).logits[0]
             theirs = {
                 "alone": alone,
@@ -70,30 +72,30 @@ def test_the_padded_engine_computes_what_transformers_does(
             }
             for way, logits in theirs.items():
                 assert ours[way] == pytest.approx(logits.tolist(), abs=1e-5), way
-            for attention, answer in (
+            for attention, output in (
                 (sentence.unmasked, forgotten),
                 (sentence.masked, masked),
             ):
-                expected = torch.stack(answer.attentions)[:, row, :, :length].double()
+                expected = torch.stack(output.attentions)[:, row, :, :length].double()
                 seen = weights(attention, sentence, lesson)
-                np.testing.assert_allclose(seen, expected, atol=1e-5 + 0.5 / SCALE)
+                np.testing.assert_allclose(seen, expected, atol=1e-5 + 0.5 / WEIGHT_SCALE)
                 leaks = expected[..., length:].sum(-1)
                 np.testing.assert_allclose(attention.leaks, leaks, atol=1e-5)
 
 
 @each_family
-def test_the_engine_itself_keeps_within_1e_5_of_transformers(
+def test_unrounded_attention_is_within_1e_5_of_transformers(
     model_type: str, folder_of: TinyFolder
 ) -> None:
     """Before rounding to 16 bits, and at more tokens than a sentence has."""
     folder = folder_of(Tiny(model_type))
     page = LessonPage.from_pretrained(folder)
-    batch = page.checkpoint.pad([*NEIGHBOURS[:9], TEXTS[1]], 48)
+    batch = page.model.tokenize([*NEIGHBOURS[:9], TEXTS[1]], 48)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         folder, attn_implementation="eager", dtype=torch.float32
     ).eval()
     for mask in (None, batch.attention_mask):
-        ours = page.checkpoint.padded.answer(batch.input_ids, mask, keep_attention=True)
+        ours = page.model.padded.forward(batch.input_ids, mask, keep_attention=True)
         with torch.inference_mode():
             theirs = model(batch.input_ids, attention_mask=mask, output_attentions=True)
         torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-5, rtol=1e-5)
@@ -112,30 +114,32 @@ def test_packed_rows_have_the_bits_of_classifier_alone(
     classifier = Classifier.from_pretrained(folder, precision="fp32")
     for sentence in lesson.sentences:
         alone = classifier.logits([sentence.text])[0]
-        for outcome in sentence.outcomes:
-            if outcome.way in ("packed", "packed_alone"):
-                assert outcome.bits == tuple(struct.pack(">f", value).hex() for value in alone)
-                assert outcome.verdict.text == "same bits as alone"
-    assert lesson.company is not None
-    packed = lesson.company.strips[-1]
+        for result in sentence.results:
+            if result.way in ("packed", "packed_alone"):
+                assert result.bits == tuple(struct.pack(">f", value).hex() for value in alone)
+                assert result.comparison.summary == "same bits as alone"
+    assert lesson.random_batches is not None
+    packed = lesson.random_batches.series[-1]
     assert packed.way == "packed"
     assert packed.num_moved == 0
-    assert packed.differences == (0.0,) * NUM_DRAWS
+    assert packed.differences == (0.0,) * NUM_BATCHES
 
 
 def test_the_bundled_model_packed_and_alone(bundled_data: LessonData) -> None:
     alone = [Classifier.from_pretrained().logits([text])[0] for text in SENTENCES]
     for sentence, logits in zip(bundled_data.sentences, alone, strict=True):
-        for outcome in sentence.outcomes:
-            if outcome.way.startswith("packed"):
-                assert outcome.bits == tuple(struct.pack(">f", value).hex() for value in logits)
+        for result in sentence.results:
+            if result.way.startswith("packed"):
+                assert result.bits == tuple(struct.pack(">f", value).hex() for value in logits)
 
 
 @each_family
-def test_shares_sum_to_one_and_the_mask_leaves_pads_exactly_nothing(
+def test_shares_sum_to_one_and_masked_padding_gets_exactly_zero(
     model_type: str, folder_of: TinyFolder
 ) -> None:
-    lesson = LessonPage.from_pretrained(folder_of(Tiny(model_type))).data(TEXTS, company=False)
+    lesson = LessonPage.from_pretrained(folder_of(Tiny(model_type))).data(
+        TEXTS, random_batches=False
+    )
     assert {sentence.num_tokens < len(sentence.tokens) for sentence in lesson.sentences} == {
         True,
         False,
@@ -144,7 +148,7 @@ def test_shares_sum_to_one_and_the_mask_leaves_pads_exactly_nothing(
         padded = sentence.num_tokens < len(sentence.tokens)
         for attention in (sentence.unmasked, sentence.masked):
             shares = weights(attention, sentence, lesson)
-            np.testing.assert_allclose(shares.sum(-1), 1, atol=len(sentence.tokens) / SCALE)
+            np.testing.assert_allclose(shares.sum(-1), 1, atol=len(sentence.tokens) / WEIGHT_SCALE)
             on_pads = shares[..., sentence.num_tokens :].sum(-1)
             np.testing.assert_allclose(attention.leaks, on_pads, atol=1e-3)
             means = np.asarray(attention.leaks).mean(-1)
@@ -159,19 +163,19 @@ def test_shares_sum_to_one_and_the_mask_leaves_pads_exactly_nothing(
 @each_family
 def test_a_forgotten_mask_moves_padded_rows(model_type: str, folder_of: TinyFolder) -> None:
     lesson = LessonPage.from_pretrained(folder_of(Tiny(model_type))).data(TEXTS)
-    first = {outcome.way: outcome.verdict for outcome in lesson.sentences[0].outcomes}
-    assert first["forgotten"].moved > 1e-3
-    assert first["masked"].moved < 1e-5
+    first = {result.way: result.comparison for result in lesson.sentences[0].results}
+    assert first["forgotten"].max_difference > 1e-3
+    assert first["masked"].max_difference < 1e-5
     assert first["packed"].same_bits
-    assert lesson.company is not None
-    forgotten, masked, _ = lesson.company.strips
+    assert lesson.random_batches is not None
+    forgotten, masked, _ = lesson.random_batches.series
     assert forgotten.largest > 1e-3
     assert masked.largest < 1e-5
-    for strip in lesson.company.strips:
-        assert len(strip.differences) == len(strip.steps) == NUM_DRAWS
-        still = [not difference for difference in strip.differences]
-        assert strip.num_moved == NUM_DRAWS - sum(still)
-        assert [not step for step in strip.steps] == still
+    for series in lesson.random_batches.series:
+        assert len(series.differences) == len(series.ulps) == NUM_BATCHES
+        still = [not difference for difference in series.differences]
+        assert series.num_moved == NUM_BATCHES - sum(still)
+        assert [not each for each in series.ulps] == still
 
 
 def test_the_grid_is_what_the_tokenizer_pads(bundled_data: LessonData) -> None:
@@ -181,49 +185,50 @@ def test_the_grid_is_what_the_tokenizer_pads(bundled_data: LessonData) -> None:
     assert first.attention_mask == (1,) * 8 + (0,) * 3
     assert second.num_tokens == len(second.tokens) == len(first.tokens)
     assert first.tokens[:3] == ("[CLS]", "today", "is")
-    assert bundled_data.facts.pad_token == "[PAD]"
+    assert bundled_data.model.pad_token == "[PAD]"
 
 
-def test_pads_of_roberta_stand_at_their_own_position(folder_of: TinyFolder) -> None:
+def test_pads_of_roberta_have_the_position_of_their_id(folder_of: TinyFolder) -> None:
     """Without a mask a pad is read at the position of its id, as transformers has it."""
     for model_type in COUNTED_FROM_PADDING:
-        engine = LessonPage.from_pretrained(folder_of(Tiny(model_type))).checkpoint.padded
-        positions = engine._positions(torch.tensor([[0, 9, 2, 1, 1]]))
-        assert positions.tolist() == [[2, 3, 4, 1, 1]]
+        rule = LessonPage.from_pretrained(
+            folder_of(Tiny(model_type))
+        ).model.config.encoder.positions
+        assert position_ids(np.array([[0, 9, 2, 1, 1]]), rule).tolist() == [[2, 3, 4, 1, 1]]
 
 
-def test_the_company_is_computed_unless_it_is_left_out(folder_of: TinyFolder) -> None:
+def test_random_batches_are_computed_by_default(folder_of: TinyFolder) -> None:
     page = LessonPage.from_pretrained(folder_of(Tiny("bert")))
     assert page.answer({"sentences": list(TEXTS)}) == page.data(TEXTS).as_dict()
 
 
-def test_the_company_can_be_left_out(bundled: LessonPage, bundled_data: LessonData) -> None:
-    quick = bundled.answer({"sentences": list(SENTENCES), "company": False})
-    assert quick.pop("company") is None
+def test_random_batches_can_be_left_out(bundled: LessonPage, bundled_data: LessonData) -> None:
+    quick = bundled.answer({"sentences": list(SENTENCES), "random_batches": False})
+    assert quick.pop("random_batches") is None
     whole = bundled_data.as_dict()
-    del whole["company"]
+    del whole["random_batches"]
     assert quick == whole
 
 
 def test_draws_are_varied_and_bounded() -> None:
-    drawn = draw_company()
-    assert len(drawn) == NUM_DRAWS
-    sizes = {len(company.neighbours) + 1 for company in drawn}
+    drawn = draw_batches()
+    assert len(drawn) == NUM_BATCHES
+    sizes = {len(each.neighbours) + 1 for each in drawn}
     assert sizes == set(range(2, MAX_BATCH + 1))
-    assert len(set(drawn)) == NUM_DRAWS
+    assert len(set(drawn)) == NUM_BATCHES
     assert len(set(NEIGHBOURS)) == len(NEIGHBOURS)
-    for company in drawn:
-        assert company.batch("needle")[company.place] == "needle"
+    for draw in drawn:
+        assert draw.texts("needle")[draw.row] == "needle"
 
 
-def test_what_is_too_much_is_cut_and_said(bundled: LessonPage) -> None:
-    lesson = bundled.data(["good " * 100, "fine", *["more"] * 10], company=False)
+def test_excess_sentences_tokens_and_characters_are_cut_and_reported(bundled: LessonPage) -> None:
+    lesson = bundled.data(["good " * 100, "fine", *["more"] * 10], random_batches=False)
     assert len(lesson.sentences) == MAX_SENTENCES
     assert lesson.limits.left_out == 4
     assert [sentence.cut for sentence in lesson.sentences] == [True] + [False] * 7
     assert len(lesson.sentences[0].tokens) == lesson.limits.max_tokens < MAX_TOKENS
     assert len(json.dumps(lesson.as_dict())) < 8_000_000
-    two = bundled.data(["good " * 100_000, "fine"], company=False)
+    two = bundled.data(["good " * 100_000, "fine"], random_batches=False)
     assert two.limits.max_tokens == MAX_TOKENS
     assert len(two.sentences[0].text) == MAX_CHARACTERS
     assert two.sentences[0].cut
@@ -231,23 +236,23 @@ def test_what_is_too_much_is_cut_and_said(bundled: LessonPage) -> None:
 
 def test_a_model_of_many_labels_shows_the_highest(folder_of: TinyFolder) -> None:
     page = LessonPage.from_pretrained(folder_of(Tiny("bert", num_labels=28)))
-    lesson = page.data(TEXTS[:2], company=False)
-    assert len(lesson.facts.labels) == 28
+    lesson = page.data(TEXTS[:2], random_batches=False)
+    assert len(lesson.model.labels) == 28
     for sentence in lesson.sentences:
-        alone = outcomes(sentence)["alone"]
+        alone = logits_by_way(sentence)["alone"]
         assert len(sentence.labels) == len(alone) == 6
-        assert sentence.outcomes[0].label == sentence.labels[alone.index(max(alone))]
+        assert sentence.results[0].label == sentence.labels[alone.index(max(alone))]
 
 
 def test_a_regression_model_has_one_number(folder_of: TinyFolder) -> None:
     tiny = Tiny("roberta", num_labels=1, problem_type="regression")
     lesson = LessonPage.from_pretrained(folder_of(tiny)).data(TEXTS[:2])
-    outcome = lesson.sentences[0].outcomes[0]
-    assert outcome.score == outcome.logits[0]
+    result = lesson.sentences[0].results[0]
+    assert result.score == result.logits[0]
 
 
 def test_empty_sentences_are_sentences(bundled: LessonPage) -> None:
-    lesson = bundled.data(["", "x"], company=False)
+    lesson = bundled.data(["", "x"], random_batches=False)
     assert lesson.sentences[0].tokens == ("[CLS]", "[SEP]", "[PAD]")
 
 
@@ -261,11 +266,11 @@ def test_empty_sentences_are_sentences(bundled: LessonPage) -> None:
         {"sentences": ["one"]},
         {"sentences": ["one", 2]},
         {"sentences": ["one", "\ud800"]},
-        {"sentences": ["one", "two"], "company": 1},
+        {"sentences": ["one", "two"], "random_batches": 1},
         {"sentences": ["one", ["a", "b"]]},
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused(bundled: LessonPage, request_: object) -> None:
+def test_an_invalid_request_is_rejected(bundled: LessonPage, request_: object) -> None:
     with pytest.raises(InputError):
         bundled.answer(request_)
 
@@ -281,6 +286,6 @@ def test_one_sentence_is_no_batch(bundled: LessonPage) -> None:
 
 def test_no_path_of_this_machine_is_in_the_data(folder_of: TinyFolder) -> None:
     folder = folder_of(Tiny("bert"))
-    lesson = LessonPage.from_pretrained(folder).data(TEXTS[:2], company=False)
-    assert lesson.facts.checkpoint == folder.name
+    lesson = LessonPage.from_pretrained(folder).data(TEXTS[:2], random_batches=False)
+    assert lesson.model.checkpoint == folder.name
     assert str(folder.parent) not in json.dumps(lesson.as_dict())

@@ -1,6 +1,6 @@
-"""The page as a file: nothing from outside, a policy that fits it, and nothing that escapes.
+"""The page as a file: no external resources, a matching policy, and no unescaped data.
 
-Read with Python's own HTML parser, which shares nothing with the renderer.
+Parsed with Python's own HTML parser, which shares nothing with the renderer.
 """
 
 import base64
@@ -127,11 +127,11 @@ def test_the_header_says_what_the_page_says(live: str) -> None:
 
 
 def test_what_sentences_hold_stays_text(bundled: LessonPage) -> None:
-    wicked = (
+    malicious = (
         "</script><script>alert(1)</script><style>*{}</style>",
         "<!--<script> & \u2028 {{ payload }} ]]>",
     )
-    lesson = bundled.data(wicked, company=False)
+    lesson = bundled.data(malicious, random_batches=False)
     html = render_page(lesson)
     reader = Reader(html)
     assert len(reader.inline) == len(SCRIPTS) + 2
@@ -139,7 +139,7 @@ def test_what_sentences_hold_stays_text(bundled: LessonPage) -> None:
     payload = reader.payload
     data = payload["data"]
     assert isinstance(data, dict)
-    assert [sentence["text"] for sentence in data["sentences"]] == list(wicked)
+    assert [sentence["text"] for sentence in data["sentences"]] == list(malicious)
     assert data == json.loads(json.dumps(lesson.as_dict()))
     assert len(content_security_policy(html).split("sha256")) == len(SCRIPTS) + 2
 
@@ -149,7 +149,7 @@ def test_equal_data_give_equal_bytes(bundled_data: LessonData, recorded: str) ->
 
 
 def test_a_recorded_page_says_how_to_make_it_live(recorded: str, live: str) -> None:
-    assert "<code>isobatch serve</code>" in recorded
+    assert "<code>isobatch serve --page</code>" in recorded
     assert "isobatch serve" not in live
     assert Reader(recorded).payload["endpoint"] is None
     assert Reader(live).payload["endpoint"] == "/lesson"
@@ -180,18 +180,16 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         render_page(endpoint="/lesson")
 
 
-def test_every_element_that_a_script_asks_for_is_there(recorded: str, live: str) -> None:
-    asked = set()
+def test_every_element_that_a_script_looks_up_exists(recorded: str, live: str) -> None:
+    used = set()
     for name in OWN_SCRIPTS:
         text = (WEB / name).read_text(encoding="utf-8")
-        asked |= set(re.findall(r'byId\("([\w-]+)"\)', text))
-    assert len(asked) > 20, "the control: the pattern finds them"
+        used |= set(re.findall(r'byId\("([\w-]+)"\)', text))
+    assert len(used) > 20, "the control: the pattern finds them"
     present = {attributes.get("id") for _, attributes in Reader(live).elements}
-    assert asked <= present
+    assert used <= present
     only_live = {"add", "progress", "failure"}
-    assert asked - only_live <= {
-        attributes.get("id") for _, attributes in Reader(recorded).elements
-    }
+    assert used - only_live <= {attributes.get("id") for _, attributes in Reader(recorded).elements}
 
 
 def test_ids_are_unique_and_references_lead_somewhere(recorded: str, live: str) -> None:
@@ -204,7 +202,7 @@ def test_ids_are_unique_and_references_lead_somewhere(recorded: str, live: str) 
                 assert set((attributes.get(name) or "").split()) <= set(ids)
 
 
-def test_scripts_stay_small_and_say_what_they_hold() -> None:
+def test_scripts_stay_small_and_start_with_a_comment() -> None:
     assert {path.name for path in WEB.glob("*.js")} == set(OWN_SCRIPTS)
     for name in OWN_SCRIPTS:
         lines = (WEB / name).read_text(encoding="utf-8").splitlines()
@@ -237,7 +235,7 @@ PAIRS = (
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_colours_can_be_told_apart(theme: str) -> None:
+def test_colours_have_enough_contrast(theme: str) -> None:
     """WCAG 2: 4.5 for text, 3 for the edges of what can be used."""
     style = (WEB / "page.css").read_text(encoding="utf-8")
     light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in themes(style))
@@ -279,16 +277,16 @@ def test_the_command_writes_the_page_and_equal_requests_have_equal_answers(
     assert isinstance(data, dict)
     assert data == json.loads(json.dumps(bundled_data.as_dict()))
     assert [sentence["text"] for sentence in data["sentences"]] == list(SENTENCES)
-    assert data["facts"]["checkpoint"] == "the bundled model"
+    assert data["model"]["checkpoint"] == "the bundled model"
 
 
 def test_the_command_takes_other_sentences(
     bundled_data: LessonData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Sequence[str]] = []
+    requested: list[Sequence[str]] = []
 
     def note(page: LessonPage, sentences: Sequence[str]) -> LessonData:
-        asked.append(sentences)
+        requested.append(sentences)
         return bundled_data
 
     monkeypatch.setattr(LessonPage, "data", note)
@@ -298,7 +296,7 @@ def test_the_command_takes_other_sentences(
     )
     with pytest.raises(SystemExit):
         main()
-    assert [list(sentences) for sentences in asked] == [["a", "b c"]]
+    assert [list(sentences) for sentences in requested] == [["a", "b c"]]
 
 
 def test_the_command_says_where_it_cannot_write(

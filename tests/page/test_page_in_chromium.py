@@ -1,7 +1,7 @@
-"""The page in a real browser: clicks, keys, widths, themes; no complaint and no request to others.
+"""The page in a real browser: clicks, keys, widths, themes; no console message, no other request.
 
-Chromium runs headless with an empty profile. Pictures of the page stay in `artefacts/`, which git
-does not keep.
+Chromium runs headless with an empty profile. Screenshots are written to `artefacts/`, which git
+ignores.
 """
 
 from dataclasses import replace
@@ -25,14 +25,14 @@ def recorded(bundled_data: LessonData, tmp_path_factory: pytest.TempPathFactory)
     return path.as_uri()
 
 
-def test_the_control_a_violation_is_heard(page: devtools.Page, tmp_path: Path) -> None:
-    path = tmp_path / "wicked.html"
+def test_the_control_a_violation_is_recorded(page: devtools.Page, tmp_path: Path) -> None:
+    path = tmp_path / "malicious.html"
     policy = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">"
     path.write_text(f"{policy}<script>1</script><img src='http://127.0.0.1:9/x.png'>", "utf-8")
     page.open(path.as_uri())
     page.wait_for("document.readyState === 'complete'")
-    assert len(page.complaints) >= 2
-    page.complaints.clear()
+    assert len(page.messages) >= 2
+    page.messages.clear()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -42,7 +42,7 @@ def test_it_fits_and_fetches_nothing(
 ) -> None:
     page.open(recorded, width=width, dark=dark)
     assert page.value("document.documentElement.scrollWidth") <= width
-    page.picture(devtools.ARTEFACTS / f"page-{width}-{'dark' if dark else 'light'}.png")
+    page.screenshot(devtools.ARTEFACTS / f"page-{width}-{'dark' if dark else 'light'}.png")
     assert page.requests == [recorded]
     ground = page.value("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 3 * 128) == dark
@@ -55,34 +55,34 @@ def test_the_grid_shows_every_token_and_pad(
     assert page.count("#grid td") == sum(len(each.tokens) for each in bundled_data.sentences)
     assert page.count("#grid td.pad") == 3
     assert page.text("#grid td.pad .token-name") == "[PAD]"
-    assert "3 × [PAD] had to be added" in page.text("#grid-summary")
+    assert "Padding added: 3 × [PAD]." in page.text("#grid-summary")
     page.point("#grid td:nth-child(3)")
-    page.wait_for("!document.getElementById('tip').hidden")
-    assert "input_id 2651" in page.text("#tip")
-    assert "attention_mask 1" in page.text("#tip")
+    page.wait_for("!document.getElementById('tooltip').hidden")
+    assert "input_id 2651" in page.text("#tooltip")
+    assert "attention_mask 1" in page.text("#tooltip")
 
 
-def test_arrow_keys_walk_the_grid(page: devtools.Page, recorded: str) -> None:
+def test_arrow_keys_move_in_the_grid(page: devtools.Page, recorded: str) -> None:
     page.open(recorded)
     page.focus("#grid td")
     for _ in range(8):
         page.press("ArrowRight")
-    assert page.text("#tip").startswith("[PAD]")
-    assert "attention_mask 0" in page.text("#tip")
+    assert page.text("#tooltip").startswith("[PAD]")
+    assert "attention_mask 0" in page.text("#tooltip")
     label = page.value("document.activeElement.getAttribute('aria-label')")
-    assert label == "[PAD], input_id 0, attention_mask 0: a pad"
+    assert label == "[PAD], input_id 0, attention_mask 0: padding"
     page.press("ArrowDown")
-    assert "sentence 2, column 9" in page.text("#tip")
+    assert "sentence 2, column 9" in page.text("#tooltip")
     page.press("ArrowDown")
-    assert "sentence 2, column 9" in page.text("#tip"), "there is no row below"
+    assert "sentence 2, column 9" in page.text("#tooltip"), "there is no row below"
     page.press("Escape")
-    assert page.value("document.getElementById('tip').hidden")
+    assert page.value("document.getElementById('tooltip').hidden")
     assert page.count("#grid td[tabindex='0']") == 1
 
 
-def test_the_switch_takes_attention_off_the_pads(page: devtools.Page, recorded: str) -> None:
+def test_the_mask_switch_removes_attention_to_padding(page: devtools.Page, recorded: str) -> None:
     page.open(recorded)
-    boxes = "[...document.querySelectorAll('#map .on-pad.box')]"
+    boxes = "[...document.querySelectorAll('#map .on-pad.cell')]"
     opacities = f"{boxes}.map(box => +box.getAttribute('fill-opacity'))"
     assert page.value("document.getElementById('mask').getAttribute('aria-checked')") == "false"
     assert min(page.value(opacities)) > 0
@@ -91,17 +91,17 @@ def test_the_switch_takes_attention_off_the_pads(page: devtools.Page, recorded: 
     assert page.value("document.getElementById('mask').getAttribute('aria-checked')") == "true"
     assert set(page.value(opacities)) == {0}
     assert page.text("#leak").startswith("0 %")
-    assert "Exactly nothing" in page.text("#announcement")
+    assert "Exactly 0" in page.text("#announcement")
     shares = page.value(
         "[...document.querySelectorAll('#map .shares text')].map(t => t.textContent)"
     )
     assert {share.replace("\N{NO-BREAK SPACE}", " ") for share in shares} == {"0 %"}
-    page.picture(devtools.ARTEFACTS / "page-1000-masked.png")
+    page.screenshot(devtools.ARTEFACTS / "page-1000-masked.png")
     page.click("#mask")
     assert min(page.value(opacities)) > 0
 
 
-def test_the_first_head_is_the_one_that_leaks_most(
+def test_the_first_head_shown_leaks_most(
     page: devtools.Page, recorded: str, bundled_data: LessonData
 ) -> None:
     page.open(recorded)
@@ -131,23 +131,23 @@ def test_layer_and_head_are_chosen_by_click_and_by_key(
     page.focus("#row")
     page.press("ArrowDown")
     page.wait_for("document.getElementById('row').value === '1'")
-    assert "has no pads" in page.text("#leak")
+    assert "has no padding" in page.text("#leak")
 
 
 def test_the_heat_map_is_read_by_arrow_keys(page: devtools.Page, recorded: str) -> None:
     page.open(recorded)
     page.focus("#map")
     page.press("End")
-    assert page.text("#reading").startswith("[CLS] gives ")
-    assert page.text("#reading").endswith("to [PAD] (a pad), column 11.")
+    assert page.text("#cell").startswith("[CLS] gives ")
+    assert page.text("#cell").endswith("to [PAD] (padding), column 11.")
     page.press("ArrowDown")
-    assert page.text("#reading").startswith("today gives ")
+    assert page.text("#cell").startswith("today gives ")
     page.press("Home")
-    assert page.text("#reading").endswith("to [CLS], column 1.")
-    page.picture(devtools.ARTEFACTS / "page-1000-heat-map.png")
+    assert page.text("#cell").endswith("to [CLS], column 1.")
+    page.screenshot(devtools.ARTEFACTS / "page-1000-heat-map.png")
 
 
-def test_logits_bits_and_verdicts_stand_side_by_side(
+def test_logits_bits_and_comparisons_are_shown_together(
     page: devtools.Page, recorded: str, bundled_data: LessonData
 ) -> None:
     page.open(recorded)
@@ -157,13 +157,13 @@ def test_logits_bits_and_verdicts_stand_side_by_side(
         shown = page.value(
             f"[...document.querySelectorAll('{row} .hex')].map(each => each.textContent)"
         )
-        assert shown == [bits for outcome in sentence.outcomes for bits in outcome.bits]
-        verdicts = page.value(
-            f"[...document.querySelectorAll('{row} .verdict')].map(each => each.textContent)"
+        assert shown == [bits for result in sentence.results for bits in result.bits]
+        comparisons = page.value(
+            f"[...document.querySelectorAll('{row} .comparison')].map(each => each.textContent)"
         )
-        assert verdicts[0] == verdicts[3] == "the one to compare with"
-        assert verdicts[1] == _signed(sentence.outcomes[1].verdict.text)
-        assert verdicts[4] == "=same bits as alone"
+        assert comparisons[0] == comparisons[3] == "baseline"
+        assert comparisons[1] == _signed(sentence.results[1].comparison.summary)
+        assert comparisons[4] == "=same bits as alone"
     assert page.count(".logits .bits") == 20
     assert page.count(".logits tbody:last-child mark") == 0
     forgotten = "#logits article:first-of-type tbody:first-of-type tr:nth-child(3)"
@@ -171,26 +171,26 @@ def test_logits_bits_and_verdicts_stand_side_by_side(
     assert "Isobatch, same bits as alone" in page.text("#announcement")
 
 
-def _signed(verdict: str) -> str:
-    return ("=" if verdict.startswith("same") else "≠") + verdict
+def _signed(summary: str) -> str:
+    return ("=" if summary.startswith("same") else "≠") + summary
 
 
-def test_fifty_points_in_each_strip_and_isobatch_on_zero(
+def test_fifty_points_in_each_plot_and_isobatch_on_zero(
     page: devtools.Page, recorded: str, bundled_data: LessonData
 ) -> None:
     page.open(recorded)
-    assert bundled_data.company is not None
-    for index, strip in enumerate(bundled_data.company.strips, 1):
-        figure = f"#company figure:nth-of-type({index})"
+    assert bundled_data.random_batches is not None
+    for index, series in enumerate(bundled_data.random_batches.series, 1):
+        figure = f"#random-batches figure:nth-of-type({index})"
         assert page.count(f"{figure} .point") == 50
-        assert page.count(f"{figure} .point.moved") == strip.num_moved
-    assert "gave the same bits in all 50 batches" in page.text("#company figure:nth-of-type(3)")
+        assert page.count(f"{figure} .point.moved") == series.num_moved
+    assert "same bits in all 50 batches" in page.text("#random-batches figure:nth-of-type(3)")
     heights = page.value(
-        "[...new Set([...document.querySelectorAll('#company figure:nth-of-type(3) .point')]"
+        "[...new Set([...document.querySelectorAll('#random-batches figure:nth-of-type(3) .point')]"
         ".map(each => each.getAttribute('transform').split(',')[1]))]"
     )
     zero = page.value(
-        "document.querySelector('#company figure:nth-of-type(3) .zero').getAttribute('y1')"
+        "document.querySelector('#random-batches figure:nth-of-type(3) .zero').getAttribute('y1')"
     )
     assert heights == [f"{zero})"]
 
@@ -199,17 +199,17 @@ def test_batches_are_read_by_arrow_keys(
     page: devtools.Page, recorded: str, bundled_data: LessonData
 ) -> None:
     page.open(recorded)
-    page.focus("#company")
+    page.focus("#random-batches")
     page.press("ArrowRight")
     page.press("ArrowRight")
-    assert bundled_data.company is not None
-    draw = bundled_data.company.draws[1]
-    assert page.text("#draw").startswith(f"Batch 2 has {draw.columns} columns.")
-    assert bundled_data.company.neighbours[draw.neighbours[0]] in page.text("#draw")
-    assert "Isobatch: 0" in page.text("#tip")
+    assert bundled_data.random_batches is not None
+    batch = bundled_data.random_batches.batches[1]
+    assert page.text("#random-batch").startswith(f"Batch 2 has {batch.columns} columns.")
+    assert bundled_data.random_batches.neighbours[batch.neighbours[0]] in page.text("#random-batch")
+    assert "Isobatch: 0" in page.text("#tooltip")
     page.press("End")
-    assert page.text("#draw").startswith("Batch 50 has")
-    page.picture(devtools.ARTEFACTS / "page-1000-batch.png")
+    assert page.text("#random-batch").startswith("Batch 50 has")
+    page.screenshot(devtools.ARTEFACTS / "page-1000-batch.png")
 
 
 def test_tab_alone_reaches_everything_in_order(page: devtools.Page, recorded: str) -> None:
@@ -237,7 +237,7 @@ def test_tab_alone_reaches_everything_in_order(page: devtools.Page, recorded: st
         "head",
         "map",
         "summary",
-        "company",
+        "random-batches",
     ]
     assert [each for each in reached if each in wanted] == wanted
 
@@ -246,13 +246,15 @@ def test_a_recorded_page_cannot_be_edited(page: devtools.Page, recorded: str) ->
     page.open(recorded)
     assert page.count("#sentences textarea[readonly]") == 2
     assert page.count("#sentences button") == 0
-    assert "isobatch serve" in page.text("#recorded")
+    assert "isobatch serve --page" in page.text("#recorded")
 
 
-def test_pictures_follow_the_width(page: devtools.Page, recorded: str) -> None:
+def test_plots_follow_the_width(page: devtools.Page, recorded: str) -> None:
     page.open(recorded, width=1200)
     page.resize(360)
-    page.wait_for("document.querySelector('#company svg').getBoundingClientRect().width <= 360")
+    page.wait_for(
+        "document.querySelector('#random-batches svg').getBoundingClientRect().width <= 360"
+    )
     assert page.value("document.documentElement.scrollWidth") <= 360
     assert page.count("#grid .upright") == 1
     page.resize(1200)
@@ -262,11 +264,11 @@ def test_pictures_follow_the_width(page: devtools.Page, recorded: str) -> None:
 @pytest.mark.parametrize("still", [True, False])
 def test_reduced_motion_is_respected(page: devtools.Page, recorded: str, still: bool) -> None:
     page.open(recorded, still=still)
-    duration = "getComputedStyle(document.querySelector('#map .box')).transitionDuration"
+    duration = "getComputedStyle(document.querySelector('#map .cell')).transitionDuration"
     assert (page.value(duration) in ("0s", "")) == still
 
 
-def test_without_scripts_it_says_why_it_is_empty(page: devtools.Page, recorded: str) -> None:
+def test_without_scripts_a_note_explains_the_empty_page(page: devtools.Page, recorded: str) -> None:
     page.open(recorded, scripts=False)
     assert page.value("document.querySelector('noscript p').getBoundingClientRect().height") > 0
     page.call("Emulation.setScriptExecutionDisabled", value=False)
@@ -287,12 +289,14 @@ def test_long_tokens_and_many_sentences_fit(
         "d",
     ]
     path = tmp_path / "many.html"
-    many = replace(bundled.data(texts, company=False), company=bundled_data.company)
+    many = replace(
+        bundled.data(texts, random_batches=False), random_batches=bundled_data.random_batches
+    )
     path.write_text(render_page(many), encoding="utf-8")
     for width in (360, 1400):
         page.open(path.as_uri(), width=width)
         assert page.value("document.documentElement.scrollWidth") <= width
         assert "1 sentence left out" in page.text("#limits")
-        assert "Sentences 1, 5 cut" in page.text("#limits")
-        page.picture(devtools.ARTEFACTS / f"page-{width}-many.png")
+        assert "Sentences 1, 5 truncated" in page.text("#limits")
+        page.screenshot(devtools.ARTEFACTS / f"page-{width}-many.png")
     assert page.text("#logits article:nth-of-type(2) .quoted") == "<script>alert(1)</script>"

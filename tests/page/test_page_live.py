@@ -1,7 +1,7 @@
-"""The live page in a real browser, asked of a tiny server: edits, answers, refusals.
+"""The live page in a real browser against a minimal server: edits, responses, errors.
 
-The server knows `LessonPage.answer` and nothing else; it has computed the company, which takes ten
-times as long as all else, once for all sentences. A complaint of the browser fails the test.
+The server calls only `LessonPage.answer`. The random batches, which take ten times as long as the
+rest, are computed once for all sentences. Any browser message fails the test.
 """
 
 import json
@@ -19,10 +19,10 @@ pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is n
 
 
 class _Endpoint(BaseHTTPRequestHandler):
-    """The server's part, as small as it can be: the page at /, lessons at /lesson."""
+    """A minimal server: the page at /, lessons at /lesson."""
 
     lesson: LessonPage
-    company: object
+    random_batches: object
     html = render_page(endpoint="/lesson")
 
     def do_GET(self) -> None:
@@ -35,8 +35,8 @@ class _Endpoint(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
-            status, answer = 200, self.lesson.answer(request | {"company": False})
-            answer["company"] = self.company if request["company"] else None
+            status, answer = 200, self.lesson.answer(request | {"random_batches": False})
+            answer["random_batches"] = self.random_batches if request["random_batches"] else None
         except InputError as error:
             status, answer = 422, {"error": str(error), "error_type": "validation"}
         if request["sentences"][0] == "broken":
@@ -61,7 +61,7 @@ class _Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def served(bundled: LessonPage, bundled_data: LessonData) -> Iterator[str]:
     """The address of a live page."""
-    computed = {"lesson": bundled, "company": bundled_data.as_dict()["company"]}
+    computed = {"lesson": bundled, "random_batches": bundled_data.as_dict()["random_batches"]}
     kind = type("Endpoint", (_Endpoint,), computed)
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -84,11 +84,11 @@ def retype(page: devtools.Page, index: int, text: str) -> None:
     page.wait_for(DONE)
 
 
-def test_a_live_page_asks_its_own_server_alone(page: devtools.Page, served: str) -> None:
+def test_a_live_page_requests_only_its_own_server(page: devtools.Page, served: str) -> None:
     page.open(served)
     page.wait_for(DONE)
     assert page.count("#grid td.pad") == 3
-    assert page.count("#company .point") == 150
+    assert page.count("#random-batches .point") == 150
     assert page.requests == [served, f"{served}lesson", f"{served}lesson"]
     retype(page, 0, "This sentence is by far the longest one of the two of them now, is it not?")
     assert page.text("#grid tr:nth-child(1) td:nth-child(3)").startswith("this")
@@ -122,15 +122,15 @@ def test_sentences_are_added_and_removed(page: devtools.Page, served: str) -> No
     assert page.count("#grid tr") == 8
 
 
-def test_a_refusal_of_the_server_is_shown(page: devtools.Page, served: str) -> None:
+def test_a_server_error_is_shown(page: devtools.Page, served: str) -> None:
     page.open(served)
     page.wait_for(DONE)
     retype(page, 0, "broken")
     assert "shutting down" in page.text("#failure")
-    page.picture(devtools.ARTEFACTS / "page-1000-failure.png")
+    page.screenshot(devtools.ARTEFACTS / "page-1000-failure.png")
     retype(page, 0, "whole again")
     assert page.value("document.getElementById('failure').hidden")
     assert page.text("#grid tr:nth-child(1) td:nth-child(3)").startswith("whole")
-    complaints = [each for each in page.complaints if "503" not in each]
-    assert complaints == [], "but for the browser's own line about the status"
-    page.complaints.clear()
+    messages = [each for each in page.messages if "503" not in each]
+    assert messages == [], "but for the browser's own line about the status"
+    page.messages.clear()

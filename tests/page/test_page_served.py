@@ -1,7 +1,7 @@
-"""The live page in a real browser, served by the command as people run it: `isobatch serve`.
+"""The live page in a real browser, served by the real command, `isobatch serve --page`.
 
-What test_page_live.py asks of a tiny server is here asked of the real one, its policy and its
-model included. A complaint of the browser fails the test.
+As test_page_live.py, but against the real server, its policy and its model included. Any browser
+message fails the test.
 """
 
 import json
@@ -14,7 +14,7 @@ import devtools
 import pytest
 
 from isobatch import Classifier
-from isobatch.page.verdict import float_bits
+from isobatch.page.logit_comparison import float_bits
 
 pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
 
@@ -26,8 +26,9 @@ PACKED = "#logits article:first-of-type tbody:last-child"
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[str]:
-    """The address of `isobatch serve` on the bundled model; asked to end, it ends with 0."""
-    command = [sys.executable, "-m", "isobatch", "serve", "--port", "0", "--precision", "fp32"]
+    """The address of `isobatch serve --page` on the bundled model; SIGTERM ends it with 0."""
+    options = ["--page", "--port", "0", "--precision", "fp32"]
+    command = [sys.executable, "-m", "isobatch", "serve", *options]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
@@ -43,15 +44,15 @@ def served() -> Iterator[str]:
 
 
 def bits(page: devtools.Page, row: str) -> list[str]:
-    """What stands in hexadecimal in a row of the packed half of the first table."""
+    """The hexadecimal digits in a row of the packed half of the first table."""
     shown = f"document.querySelectorAll('{PACKED} {row} .hex')"
     return [str(each) for each in page.value(f"[...{shown}].map(each => each.textContent)")]
 
 
 def test_the_mask_is_switched_and_a_sentence_edited(page: devtools.Page, served: str) -> None:
     page.open(f"{served}/")
-    page.wait_for("document.querySelectorAll('#map .on-pad.box').length > 0")
-    boxes = "[...document.querySelectorAll('#map .on-pad.box')]"
+    page.wait_for("document.querySelectorAll('#map .on-pad.cell').length > 0")
+    boxes = "[...document.querySelectorAll('#map .on-pad.cell')]"
     opacities = f"{boxes}.map(box => +box.getAttribute('fill-opacity'))"
     assert min(page.value(opacities)) > 0
     assert not page.text("#leak").startswith("0 %")
@@ -68,7 +69,7 @@ def test_the_mask_is_switched_and_a_sentence_edited(page: devtools.Page, served:
     assert after != before
     assert after == bits(page, "tr:nth-child(2)"), "the row of the sentence alone"
     assert after == [float_bits(each) for each in Classifier.from_pretrained()(text).logits]
-    assert page.text(f"{PACKED} tr:last-child .verdict") == "=same bits as alone"
+    assert page.text(f"{PACKED} tr:last-child .comparison") == "=same bits as alone"
     assert page.count("#grid tr:first-child td.pad") == 5
     assert {*page.requests} == {f"{served}/", f"{served}/lesson"}
 
@@ -76,10 +77,10 @@ def test_the_mask_is_switched_and_a_sentence_edited(page: devtools.Page, served:
 def test_it_fits_every_width_and_theme(page: devtools.Page, served: str) -> None:
     page.open(f"{served}/", width=WIDTHS[0])
     page.wait_for(DONE)
-    assert page.count("#company .point") == 150
+    assert page.count("#random-batches .point") == 150
     for width in WIDTHS:
         page.resize(width)
-        page.wait_for(f"document.querySelector('#company svg').clientWidth <= {width}")
+        page.wait_for(f"document.querySelector('#random-batches svg').clientWidth <= {width}")
         assert page.value("document.documentElement.scrollWidth") <= width
         for picture in ("#map", "#overview"):
             frame = f"document.querySelector('{picture}')"
@@ -87,15 +88,15 @@ def test_it_fits_every_width_and_theme(page: devtools.Page, served: str) -> None
         for theme in ("light", "dark"):
             scheme = {"name": "prefers-color-scheme", "value": theme}
             page.call("Emulation.setEmulatedMedia", features=[scheme])
-            page.picture(devtools.ARTEFACTS / f"served-{width}-{theme}.png")
+            page.screenshot(devtools.ARTEFACTS / f"served-{width}-{theme}.png")
 
 
-ASKED_AND_ANSWERED = """(() => {
+RESPONSE_SHOWN = """(() => {
     if (document.querySelector('.live-responses-table .response')) return true
     document.querySelector('.opblock.is-open .execute')?.click()
     return false
 })()"""
-"""Presses until it is heard: while the block opens, the button is there and does nothing yet."""
+"""Clicks until there is a response: while the block opens, the button does nothing yet."""
 
 
 def test_the_description_of_the_api_is_opened_and_tried(page: devtools.Page, served: str) -> None:
@@ -103,9 +104,9 @@ def test_the_description_of_the_api_is_opened_and_tried(page: devtools.Page, ser
     page.wait_for("document.querySelectorAll('.opblock').length === 10")
     page.click(".opblock-summary-control")
     page.wait_for("document.querySelector('.opblock.is-open .execute') !== null")
-    page.wait_for(ASKED_AND_ANSWERED)
+    page.wait_for(RESPONSE_SHOWN)
     assert page.text(".live-responses-table .response .response-col_status").startswith("200")
     assert "POSITIVE" in page.text(".live-responses-table .response .response-col_description")
-    page.picture(devtools.ARTEFACTS / "served-docs.png")
+    page.screenshot(devtools.ARTEFACTS / "served-docs.png")
     elsewhere = [each for each in page.requests if not each.startswith((f"{served}/", "data:"))]
     assert elsewhere == []

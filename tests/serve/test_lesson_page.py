@@ -37,12 +37,12 @@ def test_the_page_asks_its_own_origin_and_nobody_else(client: TestClient) -> Non
 
 
 def test_its_endpoint_computes_a_lesson(client: TestClient) -> None:
-    body = {"sentences": list(SENTENCES), "company": False}
+    body = {"sentences": list(SENTENCES), "random_batches": False}
     lesson = client.post(ENDPOINT, json=body)
     assert lesson.status_code == 200
     shown = lesson.json()["sentences"]
     assert len(shown) == len(SENTENCES)
-    assert lesson.json()["company"] is None
+    assert lesson.json()["random_batches"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-// Step 2: the switch of the mask, the choice of sentence, layer and head, and what leaks into pads.
+// Step 2: mask switch, choice of sentence, layer and head, and the attention that leaks to padding.
 "use strict";
 
 const attentionView = (() => {
@@ -8,19 +8,19 @@ const attentionView = (() => {
   const CELL = { smallest: 13, largest: 26, left: 34, top: 22 };
   /** @type {Lesson | null} */
   let lesson = null;
-  /** @type {Map<Attention, Uint16Array>} */
+  /** @type {Map<AttentionWeights, Uint16Array>} */
   let decoded = new Map();
 
-  /** Show a new lesson, at the head where most leaks. @param {Lesson} newLesson */
+  /** Show a new lesson, at the head with the largest leak. @param {Lesson} newLesson */
   function open(newLesson) {
     const same = lesson !== null && lesson.sentences.length === newLesson.sentences.length;
     lesson = newLesson;
     decoded = new Map();
-    if (!same || !pads(chosen.row)) chosen.row = mostPadded(lesson);
+    if (!same || !numPads(chosen.row)) chosen.row = mostPadded(lesson);
     if (!same) Object.assign(chosen, leakiest(lesson.sentences[chosen.row].unmasked));
     fill("row", lesson.sentences.length, chosen.row);
-    fill("layer", lesson.facts.num_layers, chosen.layer);
-    fill("head", lesson.facts.num_heads, chosen.head);
+    fill("layer", lesson.model.num_layers, chosen.layer);
+    fill("head", lesson.model.num_heads, chosen.head);
     draw();
   }
 
@@ -30,7 +30,7 @@ const attentionView = (() => {
     const attention = chosen.masked ? sentence.masked : sentence.unmasked;
     toggle.setAttribute("aria-checked", String(chosen.masked));
     for (const name of ["row", "layer", "head"]) select(name).value = String(chosen[name]);
-    elements.byId("leak").replaceChildren(...leakInWords(sentence, attention));
+    elements.byId("leak").replaceChildren(...leakSummary(sentence, attention));
     heatMap.draw({
       tokens: sentence.tokens,
       length: sentence.num_tokens,
@@ -42,78 +42,78 @@ const attentionView = (() => {
     drawTable(sentence, attention);
   }
 
-  /** @param {Sentence} sentence @param {Attention} attention */
-  function leakInWords(sentence, attention) {
+  /** @param {LessonSentence} sentence @param {AttentionWeights} attention */
+  function leakSummary(sentence, attention) {
     if (sentence.num_tokens === sentence.tokens.length) {
       return [
-        `Sentence ${chosen.row + 1} has no pads, so nothing can leak. `,
-        "Choose a shorter one, if there is one.",
+        `Sentence ${chosen.row + 1} has no padding, so no attention can leak to it. `,
+        "Choose a shorter sentence, if there is one.",
       ];
     }
     const here = attention.head_leaks[chosen.layer][chosen.head];
     const figure = elements.make(
       "strong",
-      { class: here > 0 ? "figure leaks" : "figure tight" },
+      { class: here > 0 ? "figure leaks" : "figure no-leak" },
       numbers.percent(here),
     );
     const head = `layer ${chosen.layer + 1}, head ${chosen.head + 1}`;
-    const place = ` of the attention of ${head} in sentence ${chosen.row + 1} falls on pads`;
-    const all = `; ${numbers.percent(attention.leak)} in the mean of all layers and heads.`;
-    return [figure, place, all, chosen.masked ? " Exactly nothing: the mask is on." : ""];
+    const location = ` of the attention of ${head} in sentence ${chosen.row + 1} is on padding`;
+    const all = `; ${numbers.percent(attention.leak)} on average over all layers and heads.`;
+    return [figure, location, all, chosen.masked ? " Exactly 0: the mask is on." : ""];
   }
 
-  /** @param {Attention} attention */
+  /** @param {AttentionWeights} attention */
   function label(attention) {
     const here = numbers.percent(attention.head_leaks[chosen.layer][chosen.head]);
     const mask = chosen.masked ? "with the mask" : "without the mask";
     return (
       `Heat map of the attention in sentence ${chosen.row + 1}, layer ${chosen.layer + 1}, ` +
-      `head ${chosen.head + 1}, ${mask}: ${here} falls on pads. The table below has the numbers.`
+      `head ${chosen.head + 1}, ${mask}: ${here} is on padding. The table below has the numbers.`
     );
   }
 
-  /** @param {Attention} attention */
+  /** @param {AttentionWeights} attention */
   function drawOverview(attention) {
-    const { num_layers: layers, num_heads: heads } = /** @type {Lesson} */ (lesson).facts;
-    const room = elements.innerWidth(overview) - CELL.left - 2;
-    const size = Math.max(CELL.smallest, Math.min(CELL.largest, Math.floor(room / heads)));
+    const { num_layers: layers, num_heads: heads } = /** @type {Lesson} */ (lesson).model;
+    const available = elements.innerWidth(overview) - CELL.left - 2;
+    const size = Math.max(CELL.smallest, Math.min(CELL.largest, Math.floor(available / heads)));
     const svg = d3.select(overview).selectAll("svg").data([attention]).join("svg");
     const mask = chosen.masked ? "with the mask" : "without the mask";
     svg.attr("role", "img").attr("class", "heads");
     svg.attr("width", CELL.left + size * heads + 2).attr("height", CELL.top + size * layers + 2);
     svg.attr(
       "aria-label",
-      `Share on pads in ${layers} layers of ${heads} heads, ${mask}; ` +
-        `${numbers.percent(attention.leak)} in the mean`,
+      `Share on padding in ${layers} layers of ${heads} heads, ${mask}; ` +
+        `${numbers.percent(attention.leak)} on average`,
     );
-    const boxes = attention.head_leaks.flatMap((row, layer) =>
+    const cells = attention.head_leaks.flatMap((row, layer) =>
       row.map((share, head) => ({ layer, head, share })),
     );
-    const isChosen = (box) => box.layer === chosen.layer && box.head === chosen.head;
+    const isChosen = (cell) => cell.layer === chosen.layer && cell.head === chosen.head;
     svg
       .selectAll("rect")
-      .data(boxes)
+      .data(cells)
       .join("rect")
-      .attr("class", (box) => (isChosen(box) ? "box on-pad chosen" : "box on-pad"))
-      .attr("x", (box) => CELL.left + size * box.head + 1)
-      .attr("y", (box) => CELL.top + size * box.layer + 1)
+      .attr("class", (cell) => (isChosen(cell) ? "cell on-pad chosen" : "cell on-pad"))
+      .attr("x", (cell) => CELL.left + size * cell.head + 1)
+      .attr("y", (cell) => CELL.top + size * cell.layer + 1)
       .attr("width", size - 2)
       .attr("height", size - 2)
-      .attr("fill-opacity", (box) => Math.sqrt(box.share).toFixed(3))
-      .on("pointerenter", (event, box) =>
-        tip.show(event.currentTarget, [
-          `layer ${box.layer + 1}, head ${box.head + 1}`,
-          numbers.percent(box.share),
+      .attr("fill-opacity", (cell) => Math.sqrt(cell.share).toFixed(3))
+      .on("pointerenter", (event, cell) =>
+        tooltip.show(event.currentTarget, [
+          `layer ${cell.layer + 1}, head ${cell.head + 1}`,
+          numbers.percent(cell.share),
         ]),
       )
-      .on("pointerleave", () => tip.hide())
-      .on("click", (_, box) => choose({ layer: box.layer, head: box.head }));
+      .on("pointerleave", () => tooltip.hide())
+      .on("click", (_, cell) => choose({ layer: cell.layer, head: cell.head }));
     drawNumbers(svg, size);
   }
 
-  /** The numbers of the first, the last and every fourth layer and head, and what they count. */
+  /** Number every second layer and head; all of them where there are few. */
   function drawNumbers(svg, size) {
-    const { num_layers: layers, num_heads: heads } = /** @type {Lesson} */ (lesson).facts;
+    const { num_layers: layers, num_heads: heads } = /** @type {Lesson} */ (lesson).model;
     const shown = (count) => d3.range(count).filter((index) => index % 2 === 0 || count < 5);
     svg
       .selectAll("text.head")
@@ -136,10 +136,10 @@ const attentionView = (() => {
       .text((layer) => layer + 1);
   }
 
-  /** @param {Sentence} sentence @param {Attention} attention */
+  /** @param {LessonSentence} sentence @param {AttentionWeights} attention */
   function drawTable(sentence, attention) {
     const make = elements.make;
-    const heading = ["Token", "Looks most at", "With", "Share on pads"].map((text) =>
+    const heading = ["Token", "Attends most to", "Share", "Share on padding"].map((text) =>
       make("th", { scope: "col" }, text),
     );
     const rows = d3.range(sentence.num_tokens).map((row) => {
@@ -173,20 +173,20 @@ const attentionView = (() => {
   }
 
   /**
-   * @param {Sentence} sentence @param {Attention} attention
+   * @param {LessonSentence} sentence @param {AttentionWeights} attention
    * @param {number} row @param {number} column
    */
   function weight(sentence, attention, row, column) {
-    const { num_heads: heads } = /** @type {Lesson} */ (lesson).facts;
+    const { num_heads: heads } = /** @type {Lesson} */ (lesson).model;
     if (!decoded.has(attention)) decoded.set(attention, decode(attention.weights));
-    const place = (chosen.layer * heads + chosen.head) * sentence.num_tokens + row;
+    const start = (chosen.layer * heads + chosen.head) * sentence.num_tokens + row;
     return (
-      /** @type {Uint16Array} */ (decoded.get(attention))[place * sentence.tokens.length + column] /
+      /** @type {Uint16Array} */ (decoded.get(attention))[start * sentence.tokens.length + column] /
       65535
     );
   }
 
-  /** Base64 of 16-bit numbers, low byte first. @param {string} text */
+  /** Decode base64 of little-endian uint16. @param {string} text */
   function decode(text) {
     const bytes = atob(text);
     return Uint16Array.from({ length: bytes.length / 2 }, (_, index) => {
@@ -195,7 +195,7 @@ const attentionView = (() => {
   }
 
   /** @param {number} row */
-  function pads(row) {
+  function numPads(row) {
     const sentence = /** @type {Lesson} */ (lesson).sentences[row];
     return sentence ? sentence.tokens.length - sentence.num_tokens : 0;
   }
@@ -205,7 +205,7 @@ const attentionView = (() => {
     return /** @type {number} */ (d3.minIndex(of.sentences, (sentence) => sentence.num_tokens));
   }
 
-  /** @param {Attention} attention */
+  /** @param {AttentionWeights} attention */
   function leakiest(attention) {
     const layer = /** @type {number} */ (
       d3.maxIndex(attention.head_leaks, (heads) => d3.max(heads))

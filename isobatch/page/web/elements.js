@@ -1,9 +1,9 @@
-// Making elements. Invariant: what comes from outside becomes text, and never markup.
+// Element creation. Invariant: external data becomes text, never markup.
 "use strict";
 
 const elements = (() => {
   /**
-   * An element with attributes and children; strings among the children become text.
+   * Create an element; strings among the children become text.
    * @param {string} tag
    * @param {Record<string, string | number>} [attributes]
    * @param {...(Node | string)} children
@@ -17,20 +17,20 @@ const elements = (() => {
     return element;
   }
 
-  /** The element with that id, which the template has. @param {string} id */
+  /** Find an element of the template. @param {string} id */
   function byId(id) {
     const element = document.getElementById(id);
     if (!element) throw new Error(`the page has no element #${id}`);
     return element;
   }
 
-  /** A token's name, its direction kept to itself. @param {string} token */
+  /** A token's name, with its text direction isolated. @param {string} token */
   function tokenName(token) {
     return make("bdi", { class: "token-name" }, token);
   }
 
   /**
-   * `text` with every character that differs from `reference` marked; neighbours share a mark.
+   * Mark every character of `text` that differs from `reference`; adjacent ones share a mark.
    * @param {string} text @param {string} reference
    */
   function marked(text, reference) {
@@ -44,7 +44,7 @@ const elements = (() => {
     return fragment;
   }
 
-  /** The width that children may take; clientWidth counts the padding. @param {Element} element */
+  /** Content width; clientWidth includes the CSS padding. @param {Element} element */
   function innerWidth(element) {
     const style = getComputedStyle(element);
     return element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);

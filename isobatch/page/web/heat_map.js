@@ -1,5 +1,5 @@
-// The heat map of one row, layer and head. The depth of a box is the square root of its share, so
-// that small shares show; the legend says so. Invariant: one scale, with the mask and without.
+// Heat map of one row, layer and head. Opacity is the square root of the share, so that small
+// shares are visible; the legend says so. Invariant: one scale, with the mask and without.
 "use strict";
 
 const heatMap = (() => {
@@ -8,44 +8,44 @@ const heatMap = (() => {
   const SHARES = 62;
   const SMALLEST = 15;
   const LARGEST = 40;
-  const HINT = "Point at a box, or use the arrow keys, to read it.";
+  const HINT = "Hover over a cell, or use the arrow keys, to read it.";
   const LEGEND = [0.01, 0.1, 0.25, 0.5, 1];
   const frame = elements.byId("map");
-  const reading = elements.byId("reading");
-  /** @type {Picture | null} */
+  const reading = elements.byId("cell");
+  /** @type {HeatMap | null} */
   let current = null;
   let cursor = { row: 0, column: 0 };
 
   /**
-   * @typedef {object} Picture
-   * @property {string[]} tokens all tokens of the row, pads too
-   * @property {number} length how many of them are real
+   * @typedef {object} HeatMap
+   * @property {string[]} tokens all tokens of the row, padding included
+   * @property {number} length number of real tokens
    * @property {(row: number, column: number) => number} weight
-   * @property {number[]} leaks the share on pads of each real token
-   * @property {string} label the whole picture in words
+   * @property {number[]} leaks share on padding of each real token
+   * @property {string} label text alternative of the heat map
    */
 
-  /** @param {Picture} picture */
-  function draw(picture) {
-    current = picture;
-    const columns = picture.tokens.length;
-    const room = elements.innerWidth(frame) - LABELS - SHARES;
-    const size = Math.max(SMALLEST, Math.min(LARGEST, Math.floor(room / columns)));
+  /** @param {HeatMap} map */
+  function draw(map) {
+    current = map;
+    const columns = map.tokens.length;
+    const available = elements.innerWidth(frame) - LABELS - SHARES;
+    const size = Math.max(SMALLEST, Math.min(LARGEST, Math.floor(available / columns)));
     const width = LABELS + size * columns + SHARES;
-    const height = TOP + size * picture.length + 4;
+    const height = TOP + size * map.length + 4;
     const svg = d3
       .select(frame)
       .selectAll("svg")
-      .data([picture])
+      .data([map])
       .join((enter) => scaffold(enter.append("svg")))
       .attr("width", width)
       .attr("height", height)
       .attr("viewBox", `0 0 ${width} ${height}`)
-      .attr("aria-label", picture.label);
-    drawPads(svg, picture, size);
-    drawBoxes(svg, picture, size);
-    drawLabels(svg, picture, size);
-    drawShares(svg, picture, size);
+      .attr("aria-label", map.label);
+    drawPads(svg, map, size);
+    drawCells(svg, map, size);
+    drawLabels(svg, map, size);
+    drawShares(svg, map, size);
     cursor = { row: 0, column: 0 };
     svg.select(".cursor").attr("visibility", "hidden");
     reading.textContent = HINT;
@@ -57,53 +57,53 @@ const heatMap = (() => {
     pattern.attr("id", "hatch").attr("width", 6).attr("height", 6);
     pattern.attr("patternUnits", "userSpaceOnUse").attr("patternTransform", "rotate(45)");
     pattern.append("line").attr("y2", 6).attr("class", "hatch");
-    for (const part of ["pads", "boxes", "rows", "columns", "shares"])
+    for (const part of ["pads", "cells", "rows", "columns", "shares"])
       svg.append("g").attr("class", part);
     svg.append("rect").attr("class", "cursor").attr("visibility", "hidden");
     return svg;
   }
 
-  /** Hatching behind the columns of the pads. */
-  function drawPads(svg, picture, size) {
-    const pads = picture.tokens.length - picture.length;
+  /** Hatch the columns of padding. */
+  function drawPads(svg, map, size) {
+    const pads = map.tokens.length - map.length;
     svg
       .select(".pads")
       .selectAll("rect")
       .data(pads ? [pads] : [])
       .join("rect")
-      .attr("x", LABELS + size * picture.length)
+      .attr("x", LABELS + size * map.length)
       .attr("y", TOP)
       .attr("width", size * pads)
-      .attr("height", size * picture.length)
+      .attr("height", size * map.length)
       .attr("fill", "url(#hatch)");
   }
 
-  function drawBoxes(svg, picture, size) {
-    const boxes = d3
-      .range(picture.length)
+  function drawCells(svg, map, size) {
+    const cells = d3
+      .range(map.length)
       .flatMap((row) =>
-        picture.tokens.map((_, column) => ({ row, column, share: picture.weight(row, column) })),
+        map.tokens.map((_, column) => ({ row, column, share: map.weight(row, column) })),
       );
     svg
-      .select(".boxes")
+      .select(".cells")
       .selectAll("rect")
-      .data(boxes, (box) => `${box.row} ${box.column}`)
+      .data(cells, (cell) => `${cell.row} ${cell.column}`)
       .join("rect")
-      .attr("class", (box) => (box.column < picture.length ? "box" : "box on-pad"))
-      .attr("x", (box) => LABELS + size * box.column + 0.5)
-      .attr("y", (box) => TOP + size * box.row + 0.5)
+      .attr("class", (cell) => (cell.column < map.length ? "cell" : "cell on-pad"))
+      .attr("x", (cell) => LABELS + size * cell.column + 0.5)
+      .attr("y", (cell) => TOP + size * cell.row + 0.5)
       .attr("width", size - 1)
       .attr("height", size - 1)
-      .attr("fill-opacity", (box) => Math.sqrt(box.share).toFixed(3))
-      .on("pointerenter", (event, box) => point(box, event.currentTarget))
-      .on("pointerleave", () => tip.hide());
+      .attr("fill-opacity", (cell) => Math.sqrt(cell.share).toFixed(3))
+      .on("pointerenter", (event, cell) => point(cell, event.currentTarget))
+      .on("pointerleave", () => tooltip.hide());
   }
 
-  function drawLabels(svg, picture, size) {
+  function drawLabels(svg, map, size) {
     svg
       .select(".rows")
       .selectAll("text")
-      .data(picture.tokens.slice(0, picture.length))
+      .data(map.tokens.slice(0, map.length))
       .join("text")
       .attr("x", LABELS - 8)
       .attr("y", (_, row) => TOP + size * (row + 0.5))
@@ -113,9 +113,9 @@ const heatMap = (() => {
     svg
       .select(".columns")
       .selectAll("text")
-      .data(picture.tokens)
+      .data(map.tokens)
       .join("text")
-      .attr("class", (_, column) => (column < picture.length ? "" : "on-pad"))
+      .attr("class", (_, column) => (column < map.length ? "" : "on-pad"))
       .attr(
         "transform",
         (_, column) => `translate(${LABELS + size * (column + 0.5) + 4},${TOP - 6}) rotate(-60)`,
@@ -123,15 +123,15 @@ const heatMap = (() => {
       .text(shortened);
   }
 
-  /** The share on pads at the end of each row, as a figure. */
-  function drawShares(svg, picture, size) {
-    const left = LABELS + size * picture.tokens.length + 8;
+  /** Write the share on padding at the end of each row. */
+  function drawShares(svg, map, size) {
+    const left = LABELS + size * map.tokens.length + 8;
     svg
       .select(".shares")
       .selectAll("text")
-      .data(picture.leaks)
+      .data(map.leaks)
       .join("text")
-      .attr("class", (leak) => (leak > 0 ? "leaks" : "tight"))
+      .attr("class", (leak) => (leak > 0 ? "leaks" : "no-leak"))
       .attr("x", left)
       .attr("y", (_, row) => TOP + size * (row + 0.5))
       .attr("dy", "0.35em")
@@ -144,16 +144,16 @@ const heatMap = (() => {
     return letters.length > 9 ? `${letters.slice(0, 8).join("")}…` : token;
   }
 
-  /** Say what is in a box, and show where it is. */
-  function point(box, target) {
+  /** Describe a cell. */
+  function point(cell, target) {
     if (!current) return;
-    const asking = current.tokens[box.row];
-    const asked = current.tokens[box.column];
-    const share = numbers.percent(current.weight(box.row, box.column));
-    const pad = box.column < current.length ? "" : " (a pad)";
-    tip.show(target, [`${asking} → ${asked}${pad}`, share]);
-    const column = `column ${box.column + 1}`;
-    reading.textContent = `${asking} gives ${share} of its attention to ${asked}${pad}, ${column}.`;
+    const query = current.tokens[cell.row];
+    const key = current.tokens[cell.column];
+    const share = numbers.percent(current.weight(cell.row, cell.column));
+    const pad = cell.column < current.length ? "" : " (padding)";
+    tooltip.show(target, [`${query} → ${key}${pad}`, share]);
+    const column = `column ${cell.column + 1}`;
+    reading.textContent = `${query} gives ${share} of its attention to ${key}${pad}, ${column}.`;
   }
 
   /** Move the cursor by the arrow keys. @param {KeyboardEvent} event */
@@ -176,35 +176,35 @@ const heatMap = (() => {
   }
 
   function showCursor() {
-    const isHere = (box) => box.row === cursor.row && box.column === cursor.column;
-    const box = d3.select(frame).select(".boxes").selectAll("rect").filter(isHere);
-    const node = /** @type {Element | null} */ (box.node());
+    const isHere = (cell) => cell.row === cursor.row && cell.column === cursor.column;
+    const cell = d3.select(frame).select(".cells").selectAll("rect").filter(isHere);
+    const node = /** @type {Element | null} */ (cell.node());
     if (!node) return;
     const outline = d3.select(frame).select(".cursor").attr("visibility", "visible");
-    for (const name of ["x", "y", "width", "height"]) outline.attr(name, box.attr(name));
+    for (const name of ["x", "y", "width", "height"]) outline.attr(name, cell.attr(name));
     node.scrollIntoView({ block: "nearest", inline: "nearest" });
     point(cursor, node);
   }
 
   function hideCursor() {
     d3.select(frame).select(".cursor").attr("visibility", "hidden");
-    tip.hide();
+    tooltip.hide();
   }
 
-  /** Boxes of known shares, so that a depth can be read. */
+  /** Draw cells of known shares. */
   function drawLegend() {
-    const key = elements.byId("legend");
-    const svg = d3.select(key).append("svg").attr("class", "key").attr("role", "img");
+    const svg = d3.select(elements.byId("legend")).append("svg");
+    svg.attr("class", "key").attr("role", "img");
     svg.attr("width", LEGEND.length * 44).attr("height", 34);
     svg.attr(
       "aria-label",
-      "Depths of colour for shares of 1, 10, 25, 50 and 100 %; their square root is drawn",
+      "Opacity for shares of 1, 10, 25, 50 and 100 %; their square root is drawn",
     );
     const steps = svg.selectAll("g").data(LEGEND).join("g");
     steps.attr("transform", (_, index) => `translate(${index * 44},0)`);
     steps
       .append("rect")
-      .attr("class", "box")
+      .attr("class", "cell")
       .attr("width", 43)
       .attr("height", 14)
       .attr("fill-opacity", Math.sqrt);

@@ -1,70 +1,70 @@
-// The shapes that the scripts share, for readers and for `tsc --checkJs`; not part of the page.
-// They are those of isobatch/page/data.py.
+// Types shared by the scripts, for readers and for `tsc --checkJs`; not part of the page.
+// They match isobatch/page/lesson_data.py.
 
-interface Attention {
+interface AttentionWeights {
   weights: string;
   leaks: number[][][];
   head_leaks: number[][];
   leak: number;
 }
 
-interface Verdict {
+interface LogitComparison {
   same_bits: boolean;
-  moved: number;
-  steps: number;
-  flipped: boolean;
-  text: string;
+  max_difference: number;
+  max_ulps: number;
+  label_flipped: boolean;
+  summary: string;
 }
 
 type Way = "alone" | "forgotten" | "masked" | "packed_alone" | "packed";
 
-interface Outcome {
+interface SentenceResult {
   way: Way;
   logits: number[];
   bits: string[];
   label: string;
   score: number;
-  verdict: Verdict;
+  comparison: LogitComparison;
 }
 
-interface Sentence {
+interface LessonSentence {
   text: string;
   cut: boolean;
   tokens: string[];
   input_ids: number[];
   attention_mask: number[];
   num_tokens: number;
-  unmasked: Attention;
-  masked: Attention;
+  unmasked: AttentionWeights;
+  masked: AttentionWeights;
   labels: string[];
-  outcomes: Outcome[];
+  results: SentenceResult[];
 }
 
-interface Draw {
+interface RandomBatch {
   neighbours: number[];
-  place: number;
+  row: number;
   columns: number;
   pads: number;
 }
 
-interface Strip {
+interface DifferenceSeries {
   way: "forgotten" | "masked" | "packed";
   differences: number[];
-  steps: number[];
+  ulps: number[];
   num_moved: number;
   num_flipped: number;
   largest: number;
 }
 
-interface Company {
+interface RandomBatches {
   sentence: number;
   neighbours: string[];
-  draws: Draw[];
-  strips: Strip[];
+  batches: RandomBatch[];
+  series: DifferenceSeries[];
 }
 
 interface Lesson {
-  facts: {
+  model: {
     checkpoint: string;
     family: string;
     labels: string[];
@@ -75,8 +75,8 @@ interface Lesson {
     instruction_set: string;
   };
   limits: { max_sentences: number; max_tokens: number; left_out: number };
-  sentences: Sentence[];
-  company: Company | null;
+  sentences: LessonSentence[];
+  random_batches: RandomBatches | null;
 }
 
 // d3's own types are for modules; here it is one global object.

@@ -1,32 +1,32 @@
-// The live page: edited sentences go to the endpoint, and what comes back is drawn. First the batch
-// is asked for, then, once nobody types any more, its company, which takes ten times as long.
+// The live page: posts edited sentences to the endpoint and draws the response. The batch is
+// requested first; the random batches, which take ten times as long, once typing has stopped.
 "use strict";
 
 const live = (() => {
   const PAUSE = 350;
   /** @type {AbortController | null} */
-  let asking = null;
+  let pending = null;
   let timer = 0;
 
   /**
-   * Ask for `texts` after a pause in typing; what was asked before is dropped.
+   * Request the lesson on `texts` after a pause in typing; cancels the previous request.
    * @param {string} endpoint @param {string[]} texts @param {(lesson: Lesson) => void} onLesson
    */
-  function ask(endpoint, texts, onLesson, pause = PAUSE) {
+  function request(endpoint, texts, onLesson, pause = PAUSE) {
     window.clearTimeout(timer);
-    asking?.abort();
+    pending?.abort();
     const own = new AbortController();
-    asking = own;
+    pending = own;
     progress("Computing…");
     timer = window.setTimeout(async () => {
       try {
-        const first = await post(endpoint, { sentences: texts, company: false }, own.signal);
+        const first = await post(endpoint, { sentences: texts, random_batches: false }, own.signal);
         onLesson(first);
         failure("");
-        if (!first.company) {
+        if (!first.random_batches) {
           await new Promise((done) => window.setTimeout(done, 2 * pause));
           own.signal.throwIfAborted();
-          onLesson(await post(endpoint, { sentences: texts, company: true }, own.signal));
+          onLesson(await post(endpoint, { sentences: texts, random_batches: true }, own.signal));
         }
         progress("");
       } catch (error) {
@@ -44,23 +44,23 @@ const live = (() => {
    * @returns {Promise<Lesson>}
    */
   async function post(endpoint, body, signal) {
-    const answer = await fetch(endpoint, {
+    const response = await fetch(endpoint, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
       signal,
     });
-    if (!answer.ok) throw new Error(await reason(answer));
-    return answer.json();
+    if (!response.ok) throw new Error(await reason(response));
+    return response.json();
   }
 
-  /** The server's own words, as {"error": "..."}, or the status. @param {Response} answer */
-  async function reason(answer) {
-    const text = await answer.text();
+  /** The server's error message, as {"error": "..."}, or the status. @param {Response} response */
+  async function reason(response) {
+    const text = await response.text();
     try {
-      return String(JSON.parse(text).error || answer.status);
+      return String(JSON.parse(text).error || response.status);
     } catch {
-      return `status ${answer.status}`;
+      return `status ${response.status}`;
     }
   }
 
@@ -77,5 +77,5 @@ const live = (() => {
     box.hidden = text === "";
   }
 
-  return { ask };
+  return { request };
 })();

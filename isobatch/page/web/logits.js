@@ -1,4 +1,4 @@
-// Step 3: the logits of each sentence in each way of computing, their bits, and the verdicts.
+// Step 3: logits of each sentence in each way of computing, their bits, and their comparison.
 "use strict";
 
 const logitsView = (() => {
@@ -10,11 +10,11 @@ const logitsView = (() => {
     packed: { title: "In the batch", engine: "packed", reference: "packed_alone" },
   };
   const ENGINES = {
-    padded: ["As most engines compute it", "a padded batch, in plain torch"],
-    packed: ["As Isobatch computes it", "packed: the pads are never computed"],
+    padded: ["Padded implementation", "as most engines compute it, in plain torch"],
+    packed: ["Isobatch", "packed: padding is never computed"],
   };
   const BIT = { width: 5, gap: 1, height: 10 };
-  /** After the sign and after the exponent. */
+  /** Bit positions after the sign and after the exponent. */
   const FIELDS = [1, 9];
 
   /** @param {Lesson} lesson */
@@ -24,7 +24,7 @@ const logitsView = (() => {
     return announcement(lesson);
   }
 
-  /** @param {Lesson} lesson @param {Sentence} sentence @param {number} index */
+  /** @param {Lesson} lesson @param {LessonSentence} sentence @param {number} index */
   function block(lesson, sentence, index) {
     const make = elements.make;
     const title = make(
@@ -35,14 +35,14 @@ const logitsView = (() => {
     );
     const caption = make(
       "caption",
-      { class: "unseen" },
+      { class: "visually-hidden" },
       `Logits of sentence ${index + 1} in five ways of computing`,
     );
     const names = [
       "Computed",
       ...sentence.labels.map((label) => `Logit of ${label}`),
       "Label",
-      "Against alone",
+      "Compared with alone",
     ];
     const heading = make(
       "tr",
@@ -58,15 +58,15 @@ const logitsView = (() => {
     for (const engine of Object.keys(ENGINES)) {
       table.append(group(sentence, engine));
     }
-    const shown = sentence.labels.length < lesson.facts.labels.length;
+    const shown = sentence.labels.length < lesson.model.labels.length;
     const some =
-      `The ${sentence.labels.length} highest of ${lesson.facts.labels.length} logits; ` +
-      "verdicts are about all of them.";
+      `The ${sentence.labels.length} highest of ${lesson.model.labels.length} logits; ` +
+      "the comparison covers all of them.";
     const note = shown ? [make("p", { class: "quiet" }, some)] : [];
     return make("article", { class: "sentence" }, title, make("div", {}, table), ...note);
   }
 
-  /** @param {Sentence} sentence @param {string} engine */
+  /** @param {LessonSentence} sentence @param {string} engine */
   function group(sentence, engine) {
     const make = elements.make;
     const [name, how] = ENGINES[engine];
@@ -77,44 +77,44 @@ const logitsView = (() => {
       name,
       make("span", { class: "quiet" }, ` — ${how}`),
     );
-    const rows = sentence.outcomes.filter((outcome) => WAYS[outcome.way].engine === engine);
+    const rows = sentence.results.filter((result) => WAYS[result.way].engine === engine);
     const body = make(
       "tbody",
       { role: "rowgroup" },
       make("tr", { role: "row", class: "engine" }, heading),
     );
-    body.append(...rows.map((outcome) => line(sentence, outcome)));
+    body.append(...rows.map((result) => row(sentence, result)));
     return body;
   }
 
-  /** @param {Sentence} sentence @param {Outcome} outcome */
-  function line(sentence, outcome) {
+  /** @param {LessonSentence} sentence @param {SentenceResult} result */
+  function row(sentence, result) {
     const make = elements.make;
-    const way = WAYS[outcome.way];
-    const alone = /** @type {Outcome} */ (
-      sentence.outcomes.find((each) => each.way === way.reference)
+    const way = WAYS[result.way];
+    const alone = /** @type {SentenceResult} */ (
+      sentence.results.find((each) => each.way === way.reference)
     );
-    const cells = outcome.logits.map((_, index) => {
+    const cells = result.logits.map((_, index) => {
       const name = make("span", { class: "name", "aria-hidden": "true" }, sentence.labels[index]);
-      return make("td", { role: "cell", class: "logit" }, name, number(outcome, alone, index));
+      return make("td", { role: "cell", class: "logit" }, name, number(result, alone, index));
     });
-    const score = make("span", { class: "quiet" }, ` ${numbers.percent(outcome.score)}`);
+    const score = make("span", { class: "quiet" }, ` ${numbers.percent(result.score)}`);
     return make(
       "tr",
       { role: "row" },
       make("th", { scope: "row", role: "rowheader" }, way.title),
       ...cells,
-      make("td", { role: "cell", class: "label" }, make("bdi", {}, outcome.label), score),
-      make("td", { role: "cell", class: "verdict" }, verdict(outcome, alone)),
+      make("td", { role: "cell", class: "label" }, make("bdi", {}, result.label), score),
+      make("td", { role: "cell", class: "comparison" }, comparison(result, alone)),
     );
   }
 
   /**
    * The logit, its bytes and its bits.
-   * @param {Outcome} outcome @param {Outcome} alone @param {number} index
+   * @param {SentenceResult} result @param {SentenceResult} alone @param {number} index
    */
-  function number(outcome, alone, index) {
-    const value = numbers.float32(outcome.logits[index]);
+  function number(result, alone, index) {
+    const value = numbers.float32(result.logits[index]);
     const box = elements.make("span", { class: "number" });
     box.append(
       elements.make(
@@ -125,30 +125,30 @@ const logitsView = (() => {
       elements.make(
         "code",
         { class: "hex" },
-        elements.marked(outcome.bits[index], alone.bits[index]),
+        elements.marked(result.bits[index], alone.bits[index]),
       ),
-      bits(outcome.bits[index], alone.bits[index]),
+      bits(result.bits[index], alone.bits[index]),
     );
     return box;
   }
 
   /**
-   * 32 boxes, filled for 1; under those that differ a stroke.
+   * Draw 32 boxes, filled for 1, and a stroke under each bit that differs.
    * @param {string} hex @param {string} reference
    */
   function bits(hex, reference) {
     const own = binary(hex);
     const other = binary(reference);
-    const place = (index) =>
+    const x = (index) =>
       index * (BIT.width + BIT.gap) + 4 * FIELDS.filter((field) => index >= field).length;
     const changed = d3.range(32).filter((index) => own[index] !== other[index]);
     const svg = d3.create("svg").attr("class", "bits").attr("role", "img");
-    svg.attr("width", place(32)).attr("height", BIT.height + 5);
+    svg.attr("width", x(32)).attr("height", BIT.height + 5);
     svg.attr(
       "aria-label",
       changed.length
         ? `${numbers.counted(changed.length, "bit")} of 32 differ from alone`
-        : "all 32 bits as alone",
+        : "all 32 bits the same as alone",
     );
     const boxes = svg
       .selectAll("rect")
@@ -159,10 +159,10 @@ const logitsView = (() => {
       (bit, index) =>
         `bit ${bit === "1" ? "one" : "zero"}${own[index] === other[index] ? "" : " changed"}`,
     );
-    boxes.attr("x", (_, index) => place(index) + 0.5).attr("y", 0.5);
+    boxes.attr("x", (_, index) => x(index) + 0.5).attr("y", 0.5);
     boxes.attr("width", BIT.width - 1).attr("height", BIT.height - 1);
     const strokes = svg.selectAll("line").data(changed).join("line").attr("class", "changed");
-    strokes.attr("x1", place).attr("x2", (index) => place(index) + BIT.width);
+    strokes.attr("x1", x).attr("x2", (index) => x(index) + BIT.width);
     strokes.attr("y1", BIT.height + 3).attr("y2", BIT.height + 3);
     return /** @type {SVGElement} */ (svg.node());
   }
@@ -172,24 +172,25 @@ const logitsView = (() => {
     return parseInt(hex, 16).toString(2).padStart(32, "0");
   }
 
-  /** @param {Outcome} outcome @param {Outcome} alone */
-  function verdict(outcome, alone) {
-    if (outcome === alone)
-      return elements.make("span", { class: "quiet" }, "the one to compare with");
-    const kind = outcome.verdict.same_bits ? "same" : outcome.verdict.flipped ? "flipped" : "moved";
+  /** @param {SentenceResult} result @param {SentenceResult} alone */
+  function comparison(result, alone) {
+    if (result === alone) return elements.make("span", { class: "quiet" }, "baseline");
+    const { same_bits, label_flipped, summary } = result.comparison;
+    const kind = same_bits ? "same" : label_flipped ? "flipped" : "moved";
     const sign = { same: "=", moved: "≠", flipped: "⚑" }[kind];
     const badge = elements.make("span", { class: "sign", "aria-hidden": "true" }, sign);
-    return elements.make("span", { class: kind }, badge, numbers.signed(outcome.verdict.text));
+    return elements.make("span", { class: kind }, badge, numbers.signed(summary));
   }
 
-  /** The verdicts in words, for the live region. @param {Lesson} lesson */
+  /** Summarize the comparisons for the live region. @param {Lesson} lesson */
   function announcement(lesson) {
     return lesson.sentences
       .map((sentence, index) => {
-        const said = (way) => sentence.outcomes.find((each) => each.way === way)?.verdict.text;
+        const summary = (way) =>
+          sentence.results.find((each) => each.way === way)?.comparison.summary;
         return (
-          `Sentence ${index + 1}: mask forgotten, ${said("forgotten")}; ` +
-          `with its mask, ${said("masked")}; Isobatch, ${said("packed")}.`
+          `Sentence ${index + 1}: mask forgotten, ${summary("forgotten")}; ` +
+          `with its mask, ${summary("masked")}; Isobatch, ${summary("packed")}.`
         );
       })
       .join(" ");

@@ -1,11 +1,11 @@
-// Numbers as people read them. Invariant: nothing that is not exactly zero is ever shown as zero.
+// Number formatting. Invariant: only exact zero is shown as zero.
 "use strict";
 
 const numbers = (() => {
   const SPACE = "\u00a0";
   const MINUS = "\u2212";
 
-  /** A share as a percentage: "14.6 %", "0 %", "under 0.1 %". @param {number} share */
+  /** Format a share as a percentage: "14.6 %", "0 %", "under 0.1 %". @param {number} share */
   function percent(share) {
     if (share === 0) return `0${SPACE}%`;
     if (share < 0.0005) return `under${SPACE}0.1${SPACE}%`;
@@ -14,7 +14,7 @@ const numbers = (() => {
     return `${shown}${SPACE}%`;
   }
 
-  /** Nine significant digits, which tell any two float32 numbers apart. @param {number} value */
+  /** Nine significant digits, which distinguish any two float32 numbers. @param {number} value */
   function float32(value) {
     return signed(value.toPrecision(9));
   }
@@ -27,7 +27,7 @@ const numbers = (() => {
     return signed(value.toFixed(Math.min(20, digits)));
   }
 
-  /** A whole number with its thousands apart. @param {number} value */
+  /** An integer with thousands separators. @param {number} value */
   function whole(value) {
     return signed(value.toLocaleString("en-GB"));
   }
@@ -37,12 +37,12 @@ const numbers = (() => {
     return `${whole(count)}${SPACE}${noun}${count === 1 ? "" : "s"}`;
   }
 
-  /** A magnification: two leading figures, as "360,000". @param {number} factor */
+  /** A magnification, to two significant digits: "360,000". @param {number} factor */
   function rounded(factor) {
     return whole(Number(factor.toPrecision(2)));
   }
 
-  /** A typographic minus, as wide as a figure. @param {string} text */
+  /** Use a typographic minus, as wide as a digit. @param {string} text */
   function signed(text) {
     return text.replace("-", MINUS);
   }

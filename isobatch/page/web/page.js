@@ -1,30 +1,30 @@
-// The page: one lesson drawn in every section, and drawn again when it, or the width, changes.
+// The page: draws a lesson in every section, again when the lesson or the width changes.
 "use strict";
 
 const page = (() => {
-  const REST = 150;
+  const RESIZE_DELAY = 150;
   let drawnWidth = 0;
   let timer = 0;
 
-  /** Draw everything of a lesson. @param {Lesson} lesson */
+  /** Draw a lesson. @param {Lesson} lesson */
   function show(lesson) {
     elements.byId("lesson").hidden = false;
-    tip.hide();
+    tooltip.hide();
     tokenGrid.draw(lesson);
     attentionView.open(lesson);
-    const said = logitsView.draw(lesson);
-    companyView.open(lesson);
-    factsView.draw(lesson);
+    const summary = logitsView.draw(lesson);
+    randomBatchesView.open(lesson);
+    modelInfoView.draw(lesson);
     drawnWidth = document.documentElement.clientWidth;
-    announce(said);
+    announce(summary);
   }
 
-  /** Tell a screen reader, politely. @param {string} text */
+  /** Announce to screen readers. @param {string} text */
   function announce(text) {
     elements.byId("announcement").textContent = text;
   }
 
-  /** Pictures are as wide as their frames; texts flow by themselves. */
+  /** Redraw plots, whose width follows their frames. */
   function onResize() {
     window.clearTimeout(timer);
     timer = window.setTimeout(() => {
@@ -32,8 +32,8 @@ const page = (() => {
       drawnWidth = document.documentElement.clientWidth;
       tokenGrid.fit();
       attentionView.draw();
-      companyView.draw();
-    }, REST);
+      randomBatchesView.draw();
+    }, RESIZE_DELAY);
   }
 
   function start() {
@@ -41,11 +41,11 @@ const page = (() => {
       elements.byId("payload").textContent || "",
     );
     const texts = data ? data.sentences.map((sentence) => sentence.text) : sentences;
-    const onChange = endpoint ? (changed) => live.ask(endpoint, changed, show) : null;
+    const onChange = endpoint ? (changed) => live.request(endpoint, changed, show) : null;
     elements.byId("lesson").hidden = false;
     sentenceEditor.open(texts, maxSentences, onChange);
     if (data) show(data);
-    if (endpoint && !data?.company) live.ask(endpoint, texts, show, 0);
+    if (endpoint && !data?.random_batches) live.request(endpoint, texts, show, 0);
     window.addEventListener("resize", onResize);
   }
 

@@ -1,4 +1,4 @@
-// The sentences: fields to edit in a live page, plain fields to read in a recorded one.
+// The sentences: editable fields in a live page, read-only ones in a recorded page.
 "use strict";
 
 const sentenceEditor = (() => {
@@ -6,7 +6,7 @@ const sentenceEditor = (() => {
   const list = elements.byId("sentences");
 
   /**
-   * Show `texts`. `onChange` gets all texts after an edit; without it nothing can be edited.
+   * Show `texts`. `onChange` gets all texts after an edit; without it the fields are read-only.
    * @param {string[]} texts @param {number} most
    * @param {((texts: string[]) => void) | null} onChange
    */
@@ -48,9 +48,9 @@ const sentenceEditor = (() => {
 
   /** @param {Element} pressed @param {() => void} changed */
   function remove(pressed, changed) {
-    const gone = /** @type {Element} */ (pressed.closest("li"));
-    const next = gone.nextElementSibling || gone.previousElementSibling;
-    gone.remove();
+    const item = /** @type {Element} */ (pressed.closest("li"));
+    const next = item.nextElementSibling || item.previousElementSibling;
+    item.remove();
     next?.querySelector("textarea")?.focus();
     changed();
   }

@@ -1,4 +1,4 @@
-// The grid: one row a sentence, one box a token, as the batch is padded.
+// The padded batch as a grid: one row per sentence, one box per token.
 "use strict";
 
 const tokenGrid = (() => {
@@ -21,7 +21,7 @@ const tokenGrid = (() => {
     elements.byId("limits").textContent = limits(lesson);
   }
 
-  /** Boxes get narrower where there is no room, then upright, so that the pads stay in sight. */
+  /** Narrow the boxes, then rotate their text, until the padding fits on screen. */
   function fit() {
     const grid = frame.querySelector("table");
     grid?.classList.remove("upright", "narrow");
@@ -30,16 +30,16 @@ const tokenGrid = (() => {
     }
   }
 
-  /** What is seen, in a sentence or two. @param {Lesson} lesson @param {number} columns */
+  /** Summarize the padding. @param {Lesson} lesson @param {number} columns */
   function summary(lesson, columns) {
     const padded = lesson.sentences.filter((each) => each.num_tokens < columns);
     const tokens = numbers.counted(columns, "token");
     const longest = `The longest sentence has ${tokens}, so every row gets ${columns} columns. `;
     if (!padded.length)
-      return [longest, "All are equally long: nothing is padded. Make one shorter."];
+      return [longest, "All have the same length: nothing is padded. Make one shorter."];
     const pads = padded.reduce((sum, each) => sum + columns - each.num_tokens, 0);
-    const name = elements.make("code", { class: "pad-token" }, lesson.facts.pad_token);
-    return [longest, `${numbers.whole(pads)}\u00a0×\u00a0`, name, " had to be added."];
+    const name = elements.make("code", { class: "pad-token" }, lesson.model.pad_token);
+    return [longest, `Padding added: ${numbers.whole(pads)}\u00a0×\u00a0`, name, "."];
   }
 
   /** @param {Lesson} lesson @param {number} columns */
@@ -52,40 +52,40 @@ const tokenGrid = (() => {
       const cells = sentence.tokens.map((_, column) => cell(sentence, row, column));
       body.append(elements.make("tr", {}, heading, ...cells));
     });
-    grid.append(elements.make("caption", { class: "unseen" }, caption), body);
+    grid.append(elements.make("caption", { class: "visually-hidden" }, caption), body);
     body.querySelector("td")?.setAttribute("tabindex", "0");
     listen(grid);
     return grid;
   }
 
-  /** @param {Sentence} sentence @param {number} row @param {number} column */
+  /** @param {LessonSentence} sentence @param {number} row @param {number} column */
   function cell(sentence, row, column) {
     const mask = sentence.attention_mask[column];
-    const facts = [
+    const details = [
       `input_id ${sentence.input_ids[column]}`,
-      `attention_mask ${mask}${mask ? "" : ": a pad"}`,
+      `attention_mask ${mask}${mask ? "" : ": padding"}`,
     ];
     const made = elements.make(
       "td",
       {
         class: mask ? "token" : "token pad",
         tabindex: -1,
-        "aria-label": `${sentence.tokens[column]}, ${facts.join(", ")}`,
+        "aria-label": `${sentence.tokens[column]}, ${details.join(", ")}`,
       },
       elements.tokenName(sentence.tokens[column]),
       elements.make("span", { class: "mask" }, String(mask)),
     );
     const where = `sentence ${row + 1}, column ${column + 1}`;
     const explain = () =>
-      tip.show(made, [elements.tokenName(sentence.tokens[column]), where, ...facts]);
+      tooltip.show(made, [elements.tokenName(sentence.tokens[column]), where, ...details]);
     made.addEventListener("pointerenter", explain);
     made.addEventListener("focus", explain);
-    made.addEventListener("pointerleave", tip.hide);
-    made.addEventListener("blur", tip.hide);
+    made.addEventListener("pointerleave", tooltip.hide);
+    made.addEventListener("blur", tooltip.hide);
     return made;
   }
 
-  /** Arrow keys move; one box at a time is in the order of Tab. @param {Element} grid */
+  /** Arrow keys move the focus, by a roving tabindex. @param {Element} grid */
   function listen(grid) {
     grid.addEventListener("keydown", (event) => {
       const pressed = /** @type {KeyboardEvent} */ (event);
@@ -106,28 +106,29 @@ const tokenGrid = (() => {
     });
   }
 
-  /** What a tokenizer writes for a space, if one of the tokens has it. @param {Lesson} lesson */
+  /** Explain the tokenizer's space marker, where a token has one. @param {Lesson} lesson */
   function spaceMarks(lesson) {
     const all = lesson.sentences.flatMap((each) => each.tokens);
     const mark = ["Ġ", "▁"].find((each) => all.some((token) => token.startsWith(each)));
     const pieces = all.some((token) => token.startsWith("##"));
-    if (mark) return ` ${mark} stands for the space before a word.`;
-    return pieces ? " ## stands before a piece of the word that began to its left." : "";
+    if (mark) return ` ${mark} marks a space before a word.`;
+    return pieces ? " ## marks the continuation of a word." : "";
   }
 
-  /** What was cut, and how much the page takes. @param {Lesson} lesson */
+  /** Explain what was truncated or left out. @param {Lesson} lesson */
   function limits(lesson) {
     const { max_sentences, max_tokens, left_out } = lesson.limits;
     const cut = lesson.sentences.flatMap((each, index) => (each.cut ? [index + 1] : []));
     const parts = [];
     if (left_out) {
       parts.push(
-        `${numbers.counted(left_out, "sentence")} left out: this page takes ${max_sentences}.`,
+        `${numbers.counted(left_out, "sentence")} left out: the limit is ${max_sentences}.`,
       );
     }
     if (cut.length) {
       const which = `Sentence${cut.length === 1 ? "" : "s"} ${cut.join(", ")}`;
-      parts.push(`${which} cut: of so many sentences this page takes ${max_tokens} tokens each.`);
+      const limit = `${max_tokens} tokens, the limit for this number of sentences`;
+      parts.push(`${which} truncated to ${limit}.`);
     }
     return parts.join(" ");
   }

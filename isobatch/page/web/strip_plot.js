@@ -1,8 +1,8 @@
-// One strip of points: batches from left to right, differences from alone up and down. Invariant: a
-// point lies on the line of zero only where the difference is exactly zero, and is a circle then.
+// A strip plot: batches on the x axis, differences from alone on the y axis. Invariant: a point is
+// on the zero line, and is a circle, only where the difference is exactly zero.
 "use strict";
 
-const stripPicture = (() => {
+const stripPlot = (() => {
   const MARGIN = { left: 56, right: 10, top: 12, bottom: 12 };
   const HEIGHT = 132;
   const AXIS = 40;
@@ -16,9 +16,9 @@ const stripPicture = (() => {
   /**
    * @typedef {object} Panel
    * @property {number[]} differences
-   * @property {number} reach the largest difference that the axis has to hold
-   * @property {string} label the picture in words
-   * @property {boolean} isLast whether the batches are numbered beneath
+   * @property {number} reach the largest difference on the axis
+   * @property {string} label text alternative of the plot
+   * @property {boolean} isLast whether to draw the axis of batches
    * @property {(index: number, target: Element) => void} onPoint
    */
 
@@ -36,7 +36,7 @@ const stripPicture = (() => {
     if (panel.isLast) drawBatches(svg, x, width);
   }
 
-  /** The axis of differences, labelled in a unit in which they are small numbers. */
+  /** Draw the axis of differences, in a unit that keeps its numbers short. */
   function drawDifferences(svg, y, width, unit) {
     const inside = width - MARGIN.left - MARGIN.right;
     const shown = (value) =>
@@ -69,7 +69,7 @@ const stripPicture = (() => {
       .attr("height", HEIGHT - MARGIN.top - MARGIN.bottom)
       .attr("visibility", "hidden");
     const points = svg.selectAll("path.point").data(panel.differences).join("path");
-    points.attr("class", (value) => (value === 0 ? "point still" : "point moved"));
+    points.attr("class", (value) => (value === 0 ? "point unmoved" : "point moved"));
     points.attr("d", (value) => (value === 0 ? circle : diamond));
     points.attr("transform", (value, index) => `translate(${x(index + 1)},${y(value)})`);
     const bands = svg.selectAll("rect.band").data(d3.range(panel.differences.length)).join("rect");
@@ -78,7 +78,7 @@ const stripPicture = (() => {
     bands.on("pointerenter", (event, index) => panel.onPoint(index, event.currentTarget));
   }
 
-  /** The axis of batches. */
+  /** Draw the axis of batches. */
   function drawBatches(svg, x, width) {
     const [first, last] = x.domain();
     const ticks = [1, 10, 20, 30, 40, 50].filter((batch) => batch > first && batch < last);
@@ -91,7 +91,7 @@ const stripPicture = (() => {
       .text("batch");
   }
 
-  /** Mark one batch in a strip. @param {any} svg @param {number} index */
+  /** Mark one batch. @param {any} svg @param {number} index */
   function mark(svg, index) {
     const band = svg.selectAll("rect.band").filter((each) => each === index);
     svg.select("rect.at").attr("visibility", band.empty() ? "hidden" : "visible");

@@ -1,33 +1,33 @@
-// The tip: a few lines beside what the pointer or the focus is on. Screen readers get the same
-// words from labels and live regions, so it is hidden from them.
+// The tooltip of the hovered or focused element. Hidden from screen readers, which get the same
+// text from labels and live regions.
 "use strict";
 
-const tip = (() => {
+const tooltip = (() => {
   const GAP = 8;
-  const box = elements.byId("tip");
+  const box = elements.byId("tooltip");
   /** @type {Element | null} */
-  let beside = null;
+  let anchor = null;
 
   /**
-   * Show lines beside `target`, above it where there is room.
+   * Show lines above `target`, or below it where there is no room.
    * @param {Element} target @param {(Node | string)[]} lines
    */
   function show(target, lines) {
     box.replaceChildren(...lines.map((line) => elements.make("div", {}, line)));
     box.hidden = false;
-    beside = target;
+    anchor = target;
     place();
   }
 
-  /** Where the target is now: it may have been scrolled, or be gone. */
+  /** Follow the anchor, which may have been scrolled or removed. */
   function place() {
-    if (!beside) return;
-    const around = beside.getBoundingClientRect();
+    if (!anchor) return;
+    const around = anchor.getBoundingClientRect();
     const { clientWidth, clientHeight } = document.documentElement;
-    if (!beside.isConnected || around.bottom < 0 || around.top > clientHeight) return hide();
+    if (!anchor.isConnected || around.bottom < 0 || around.top > clientHeight) return hide();
     const own = box.getBoundingClientRect();
-    const room = clientWidth - own.width - GAP;
-    const left = Math.max(GAP, Math.min(room, around.left + around.width / 2 - own.width / 2));
+    const rightmost = clientWidth - own.width - GAP;
+    const left = Math.max(GAP, Math.min(rightmost, around.left + around.width / 2 - own.width / 2));
     const above = around.top - own.height - GAP;
     box.style.left = `${left}px`;
     box.style.top = `${above >= GAP ? above : around.bottom + GAP}px`;
@@ -35,7 +35,7 @@ const tip = (() => {
 
   function hide() {
     box.hidden = true;
-    beside = null;
+    anchor = null;
   }
 
   document.addEventListener("keydown", (event) => {

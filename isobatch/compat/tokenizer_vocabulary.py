@@ -1,7 +1,7 @@
-"""Vocabulary: tokens, ids and text, each into the others; the special tokens by their names.
+"""Conversion between tokens, ids and text, and the special tokens by name.
 
-The half of a transformers tokenizer that needs no padding, truncation or tensors. It knows no
-files. Invariant: nothing here changes the tokenizer.
+The half of a transformers tokenizer that needs no padding, truncation or tensors. Invariant:
+nothing here changes the tokenizer.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from tokenizers.models import BPE
 from isobatch.compat.special_tokens import SpecialTokens
 from isobatch.errors import InputError
 
-Tokens = list[str] | tuple[str, ...]
+TokenList = list[str] | tuple[str, ...]
 
 _ID_LIMIT = 2**32  # ids are 32 bits wide in the tokenizers library
 _TIDY = (
@@ -31,15 +31,15 @@ _TIDY = (
 
 
 def _special(name: str) -> tuple[property, property]:
-    """Read-only attributes: the special token of that name and its id; None where there is none."""
+    """Make read-only attributes: a special token and its id, or None."""
     return (
-        property(lambda vocabulary: vocabulary.special_tokens_map.get(name)),
-        property(lambda vocabulary: vocabulary._id_of_special(name)),
+        property(lambda self: self.special_tokens_map.get(name)),
+        property(lambda self: self._id_of_special(name)),
     )
 
 
-class Vocabulary:
-    """The tokens of one checkpoint and what they mean."""
+class TokenizerVocabulary:
+    """The tokens of one checkpoint."""
 
     bos_token, bos_token_id = _special("bos_token")
     eos_token, eos_token_id = _special("eos_token")
@@ -58,7 +58,7 @@ class Vocabulary:
         self.clean_up_tokenization_spaces = tidy
 
     def __len__(self) -> int:
-        """Tokens of the vocabulary and added ones: the rows that an embedding needs."""
+        """Number of tokens including added ones: the rows that an embedding needs."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
     def __bool__(self) -> bool:
@@ -66,11 +66,11 @@ class Vocabulary:
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the vocabulary, without those that were added later."""
+        """Number of tokens without added ones."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
 
     def get_vocab(self) -> dict[str, int]:
-        """Every token and its id, added tokens included."""
+        """Map every token, added ones included, to its id."""
         return dict(self._tokenizer.get_vocab(with_added_tokens=True))
 
     @property
@@ -80,7 +80,7 @@ class Vocabulary:
 
     @property
     def all_special_tokens(self) -> list[str]:
-        """Every special token once, nameless ones last."""
+        """Every special token once, unnamed ones last."""
         return self._special_tokens.all
 
     @property
@@ -96,9 +96,9 @@ class Vocabulary:
     @overload
     def convert_tokens_to_ids(self, tokens: str) -> int | None: ...
     @overload
-    def convert_tokens_to_ids(self, tokens: Tokens) -> list[int | None]: ...
-    def convert_tokens_to_ids(self, tokens: str | Tokens) -> int | list[int | None] | None:
-        """The id of a token, or of each; the unknown token's id for one that does not exist."""
+    def convert_tokens_to_ids(self, tokens: TokenList) -> list[int | None]: ...
+    def convert_tokens_to_ids(self, tokens: str | TokenList) -> int | list[int | None] | None:
+        """Return the id of a token, or of each; unknown tokens get the unknown token's id."""
         if not isinstance(tokens, str):
             return [self.convert_tokens_to_ids(token) for token in tokens]
         known = self._tokenizer.token_to_id(tokens)
@@ -113,7 +113,7 @@ class Vocabulary:
     def convert_ids_to_tokens(
         self, ids: int | Iterable[Any], skip_special_tokens: bool = False
     ) -> str | list[str | None] | None:
-        """The token of an id, or of each id in a list, array or tensor; None for an unknown id."""
+        """Return the token of an id, or of each in a list, array or tensor; None if unknown."""
         if isinstance(ids, int):
             return self._tokenizer.id_to_token(_flat_ids(ids)[0])
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
@@ -125,9 +125,9 @@ class Vocabulary:
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> str | list[str]:
-        """The text of ids in a list, array or tensor; a list of texts for a batch of them.
+        """Decode ids in a list, array or tensor to a text, or a batch of them to a list of texts.
 
-        Spaces are cleaned up if asked, but never for byte-level BPE: there they are the text's own.
+        Spaces are never cleaned up for byte-level BPE, where they are part of the text.
         """
         tidy = clean_up_tokenization_spaces
         tidy = self.clean_up_tokenization_spaces if tidy is None else tidy
@@ -142,7 +142,7 @@ class Vocabulary:
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> list[str]:
-        """As `decode`, and always a list."""
+        """Decode as `decode` does, always to a list."""
         decoded = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
         return [decoded] if isinstance(decoded, str) else decoded
 
@@ -155,7 +155,7 @@ class Vocabulary:
 
 
 def _plain(ids: Any) -> Any:
-    """Arrays and tensors as Python's own lists and ints."""
+    """Convert arrays and tensors to lists and ints."""
     return ids.tolist() if hasattr(ids, "tolist") else ids
 
 
@@ -164,5 +164,5 @@ def _flat_ids(ids: Any) -> list[int]:
     row = [plain] if isinstance(plain, int) else [_plain(item) for item in plain]
     for position, item in enumerate(row):
         if not isinstance(item, int) or not 0 <= item < _ID_LIMIT:
-            raise InputError(f"id {position} of the row is no token id: {item!r}")
+            raise InputError(f"invalid token id at position {position}: {item!r}")
     return row

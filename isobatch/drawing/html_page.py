@@ -1,17 +1,17 @@
-"""The sheet: one HTML file that needs no network and no script, filled from a template.
+"""Self-contained HTML pages, without network access or scripts, rendered from a template.
 
-`sheet.html` has what all reports share; a template extends it. It knows no file that it is written
-to. Invariant: what comes from outside is escaped, and the same values give the same bytes.
+Every template extends `layout.html`. Invariant: values are escaped, and the same values give the
+same bytes.
 """
 
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
-from isobatch.drawing.words import percent, printable, shortened
+from isobatch.drawing.display_text import percent, printable, shortened
 
 
-def render_sheet(
+def render_html(
     package: str,
     template: str,
     *,
@@ -19,15 +19,15 @@ def render_sheet(
     filters: Mapping[str, Callable[..., object]],
     values: Mapping[str, object],
 ) -> str:
-    """The page that the file `template` of `package` describes.
+    """Render the file `template` of `package`.
 
-    `pictures`: each an SVG element by its name; `values`: all else, under its own name.
+    `pictures`: SVG elements by name, for the template's `pictures`; `values`: its other variables.
     """
     import jinja2
     import markupsafe
 
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader({"sheet.html": _source("isobatch.drawing", "sheet.html")}),
+        loader=jinja2.DictLoader({"layout.html": _source("isobatch.drawing", "layout.html")}),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_finalize,
@@ -45,7 +45,7 @@ def _source(package: str, name: str) -> str:
 
 
 def _prose(text: str) -> Any:
-    """Text in which `words between backticks` are code."""
+    """Mark up `words between backticks` as code."""
     import markupsafe
 
     parts = printable(text).split("`")
@@ -57,5 +57,5 @@ def _prose(text: str) -> Any:
 
 
 def _finalize(value: Any) -> Any:
-    """Make plain text printable; markup is a str too, but not of this exact type."""
+    """Make plain text printable; Markup, a subclass of str, is left unchanged."""
     return printable(value) if type(value) is str else value

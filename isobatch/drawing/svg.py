@@ -1,8 +1,7 @@
-"""Pictures drawn with matplotlib, as SVG for the inside of an HTML page.
+"""Charts drawn with matplotlib, as SVG elements for an HTML page.
 
-It knows no page. Invariant: the same drawing gives the same bytes, whatever matplotlibrc says,
-and matplotlib's settings are afterwards as before; they are the process's own, so draw in one
-thread at a time.
+Invariant: the same drawing gives the same bytes, whatever matplotlibrc contains, and matplotlib's
+settings are restored. They are global to the process: draw in one thread at a time.
 """
 
 import io
@@ -13,16 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from isobatch.drawing.words import printable
+from isobatch.drawing.display_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which keep apart in every common kind of colour blindness.
+# Okabe and Ito's colours, distinguishable with every common kind of colour blindness.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#595959"
-
-AS_DRAWN: Mapping[str, str] = {}
-"""The theme of a picture that keeps its colours, on a card that is always light."""
 
 
 def draw_svg(
@@ -30,13 +26,13 @@ def draw_svg(
     draw: Callable[["Figure"], None],
     name: str,
     description: str,
-    theme: Mapping[str, str] = AS_DRAWN,
+    theme: Mapping[str, str] | None = None,
 ) -> str:
-    """The SVG element of what `draw` draws on a figure of `size` inches.
+    """Render what `draw` draws on a figure of `size` inches as an SVG element.
 
-    Its ids begin with `name`, which must be its own on the page; `description` stands for it where
-    it cannot be seen. `theme`: colours, as #rrggbb, to what the page has in their place, such as
-    "var(--ink)".
+    `name`, unique on the page, prefixes its ids; `description` is its text alternative. `theme`
+    maps colours, as #rrggbb, to those of the page, such as "var(--ink)"; without one the chart
+    keeps its colours, for a card that is always light.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -46,14 +42,14 @@ def draw_svg(
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
         draw(figure)
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=nothing, bbox_inches="tight", pad_inches=0.05)
-    return _inline(file.getvalue(), name, description, theme)
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=metadata, bbox_inches="tight", pad_inches=0.05)
+    return _inline(file.getvalue(), name, description, theme or {})
 
 
 @contextmanager
 def _fixed_settings() -> Iterator[None]:
-    """Matplotlib as delivered; what it lacks a glyph for, the reader's browser will have."""
+    """matplotlib's defaults; missing glyphs are left to the fonts of the reader's browser."""
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -64,7 +60,7 @@ def _fixed_settings() -> Iterator[None]:
 
 
 def _inline(svg: bytes, name: str, description: str, theme: Mapping[str, str]) -> str:
-    """The SVG without namespaces, which HTML does not read, and with ids of its own."""
+    """Strip the namespaces, which HTML does not read, and prefix the ids."""
     root = ElementTree.fromstring(svg)
     for element in root.iter():
         element.tag = _local(element.tag)
@@ -86,7 +82,7 @@ def _inline(svg: bytes, name: str, description: str, theme: Mapping[str, str]) -
 
 
 def _attribute(key: str, value: str, name: str, theme: Mapping[str, str]) -> str:
-    """The value as it stands on the page: ids and their references, colours of the theme."""
+    """Rewrite an attribute: ids, references to them, and colours of the theme."""
     if key == "id":
         return f"{name}-{value}"
     if key == "href":

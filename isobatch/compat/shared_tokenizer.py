@@ -1,7 +1,6 @@
-"""Texts as a script gives them → checked texts and pairs → Encodings of the `tokenizers` library.
+"""Thread-safe tokenization of texts and pairs by the `tokenizers` library.
 
-It knows no padding and no tensors. Invariant: truncation is an argument of one call and never a
-setting that another thread could see.
+Invariant: truncation is an argument of one call, never a setting that another thread could see.
 """
 
 import threading
@@ -12,18 +11,18 @@ from typing import cast
 import tokenizers
 
 from isobatch.checkpoint.tokenizer import check_texts
-from isobatch.compat.options import Side, Truncation
+from isobatch.compat.tokenizer_options import TokenizerSide, TruncationSettings
 from isobatch.errors import InputError, OptionError
 from isobatch.types import TextInput
 
 TextBatch = Sequence[str] | Sequence[Sequence[str]]
 
 
-def read_texts(text: str | TextBatch, text_pair: str | Sequence[str] | None) -> list[TextInput]:
-    """One text or pair for each row. InputError names the first that is neither.
+def check_rows(text: str | TextBatch, text_pair: str | Sequence[str] | None) -> list[TextInput]:
+    """Return one text or pair per row; InputError names the first row that is neither.
 
     As in transformers, a list of two-item tuples or lists is a batch of pairs, and an empty
-    text_pair of a single text is none.
+    text_pair of a single text counts as None.
     """
     rows: list[object]
     if isinstance(text, str):
@@ -41,7 +40,7 @@ def read_texts(text: str | TextBatch, text_pair: str | Sequence[str] | None) -> 
 
 
 class SharedTokenizer:
-    """A tokenizer that threads share. A lock keeps each call's truncation to itself."""
+    """A tokenizer shared by threads; a lock isolates the truncation of each call."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -50,40 +49,40 @@ class SharedTokenizer:
     def encode(
         self,
         texts: Sequence[TextInput],
-        cut: Truncation | None,
-        side: Side,
+        cut: TruncationSettings | None,
+        side: TokenizerSide,
         *,
         special_tokens: bool = True,
     ) -> list[tokenizers.Encoding]:
-        """One Encoding for each text. InputError names the index of one that cannot be encoded."""
-        self._check_room(texts, cut, special_tokens)
+        """Encode each text; InputError names the index of one that cannot be encoded."""
+        self._check_max_length(texts, cut, special_tokens)
         with self._lock:
-            self._switch(cut, side)
+            self._set_truncation(cut, side)
             try:
-                # Not encode_batch_fast: it leaves out offsets and the tokens' names.
+                # Not encode_batch_fast, which omits offsets and token strings.
                 encoded = self._tokenizer.encode_batch(texts, add_special_tokens=special_tokens)
                 return list(encoded)
-            except Exception:  # the library raises bare Exception where a text cannot be cut so
+            except Exception:  # the library raises bare Exception where truncation is impossible
                 check_texts(texts)
-                self._refuse_uncuttable(texts, cut, special_tokens)
+                self._raise_untruncatable(texts, cut, special_tokens)
                 raise
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json, without any truncation."""
         with self._lock:
-            self._switch(None, "right")
+            self._set_truncation(None, "right")
             self._tokenizer.save(str(path))
 
-    def _switch(self, cut: Truncation | None, side: Side) -> None:
+    def _set_truncation(self, cut: TruncationSettings | None, side: TokenizerSide) -> None:
         if cut is None:
             self._tokenizer.no_truncation()
         else:
             self._tokenizer.enable_truncation(cut.max_length, strategy=cut.strategy, direction=side)
 
-    def _check_room(
-        self, texts: Sequence[TextInput], cut: Truncation | None, special_tokens: bool
+    def _check_max_length(
+        self, texts: Sequence[TextInput], cut: TruncationSettings | None, special_tokens: bool
     ) -> None:
-        """Where special tokens alone are more than max_length, the library cuts nothing at all."""
+        """The library truncates nothing where the special tokens alone exceed max_length."""
         if cut is None or not special_tokens:
             return
         pairs = not all(isinstance(text, str) for text in texts)
@@ -91,16 +90,19 @@ class SharedTokenizer:
         if cut.max_length < needed:
             raise OptionError(
                 f"max_length={cut.max_length} leaves no room for the {needed} special tokens of "
-                f"a {'pair' if pairs else 'text'}; choose a larger one"
+                f"a {'pair' if pairs else 'text'}; increase max_length"
             )
 
-    def _refuse_uncuttable(
-        self, texts: Sequence[TextInput], cut: Truncation | None, special_tokens: bool
+    def _raise_untruncatable(
+        self, texts: Sequence[TextInput], cut: TruncationSettings | None, special_tokens: bool
     ) -> None:
-        for index, text in enumerate(texts if cut is not None else ()):
+        if cut is None:
+            return
+        for index, text in enumerate(texts):
             try:
                 self._tokenizer.encode_batch_fast([text], add_special_tokens=special_tokens)
             except Exception as error:
                 raise InputError(
-                    f"text {index}: cannot be cut as asked, to {cut}: {error}; use truncation=True"
+                    f"text {index}: cannot be truncated to {cut.max_length} tokens by "
+                    f"{cut.strategy!r}: {error}; use truncation=True"
                 ) from error

@@ -1,7 +1,6 @@
-"""What padding, truncation, max_length and pad_to_multiple_of mean together, as in transformers.
+"""Padding and truncation options of a tokenizer call, resolved as in transformers.
 
-It knows no text. Invariant: an option is obeyed, refused, or warned about; none is dropped in
-silence.
+Invariant: every option is applied, rejected, or reported in a warning; none is silently ignored.
 """
 
 import warnings
@@ -12,12 +11,13 @@ from typing import Literal, TypeVar
 from isobatch.checkpoint.tokenizer import NO_LIMIT
 from isobatch.errors import IsobatchWarning, OptionError
 
-Side = Literal["right", "left"]
-Strategy = Literal["longest_first", "only_first", "only_second"]
+TokenizerSide = Literal["right", "left"]
+TruncationStrategy = Literal["longest_first", "only_first", "only_second"]
 PaddingOption = bool | Literal["longest", "max_length", "do_not_pad"]
-TruncationOption = bool | Strategy | Literal["do_not_truncate"] | None
+TruncationOption = bool | TruncationStrategy | Literal["do_not_truncate"] | None
 
-_CALLER = 4  # stack level of the script's line: _warn ← resolve ← the tokenizer's method ← script
+_CALLER = 4
+"""Stack level of the calling script: _warn ← resolve_options ← the tokenizer's method ← script."""
 
 _PADDINGS: dict[object, Literal["longest", "max_length"] | None] = {
     False: None,
@@ -26,7 +26,7 @@ _PADDINGS: dict[object, Literal["longest", "max_length"] | None] = {
     "longest": "longest",
     "max_length": "max_length",
 }
-_TRUNCATIONS: dict[object, Strategy | None] = {
+_TRUNCATIONS: dict[object, TruncationStrategy | None] = {
     None: None,
     False: None,
     "do_not_truncate": None,
@@ -35,41 +35,41 @@ _TRUNCATIONS: dict[object, Strategy | None] = {
     "only_first": "only_first",
     "only_second": "only_second",
 }
-_Choice = TypeVar("_Choice")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Padding:
-    """Rows become as long as `length`, or as the longest of them for None, rounded up."""
+class PaddingSettings:
+    """Pad rows to `length`, or to the longest of them (None), rounded up to `multiple_of`."""
 
     length: int | None
     multiple_of: int | None
-    side: Side
+    side: TokenizerSide
 
     def width(self, lengths: Iterable[int]) -> int:
-        """How long rows of these lengths become; a row that is longer stays as it is."""
+        """Length to which rows of these lengths are padded; longer rows are left unchanged."""
         width = max(lengths, default=0) if self.length is None else self.length
         multiple_of = self.multiple_of or 1
         return -(-width // multiple_of) * multiple_of
 
 
 @dataclass(frozen=True, slots=True)
-class Truncation:
-    """Rows are cut to `max_length` tokens, special tokens included."""
+class TruncationSettings:
+    """Truncate rows to `max_length` tokens, special tokens included."""
 
     max_length: int
-    strategy: Strategy
+    strategy: TruncationStrategy
 
 
-def resolve(
+def resolve_options(
     padding: PaddingOption,
     truncation: TruncationOption,
     max_length: int | None,
     pad_to_multiple_of: int | None,
-    padding_side: Side,
+    padding_side: TokenizerSide,
     model_max_length: int,
-) -> tuple[Padding | None, Truncation | None]:
-    """What is to be done to the rows. OptionError for a value that makes no sense."""
+) -> tuple[PaddingSettings | None, TruncationSettings | None]:
+    """Resolve the options of a call; OptionError for invalid values."""
     if max_length is not None and padding is False and truncation is None:
         truncation = True
     kind = _choose("padding", padding, _PADDINGS)
@@ -81,24 +81,31 @@ def resolve(
         _warn("pad_to_multiple_of is ignored without padding; add padding=True")
     limit = model_max_length if max_length is None else max_length
     if limit >= NO_LIMIT and (kind == "max_length" or strategy is not None):
-        _warn("nothing is cut, or padded to a limit: this tokenizer states none; give max_length")
+        _warn(
+            "truncation and max_length padding are ignored: "
+            "the tokenizer has no model_max_length; pass max_length"
+        )
         kind, strategy = None if kind == "max_length" else kind, None
     side = check_side("padding_side", padding_side)
-    cut = None if strategy is None else Truncation(limit, strategy)
+    cut = None if strategy is None else TruncationSettings(limit, strategy)
     if kind is None:
         return None, cut
-    _check_multiple(cut, pad_to_multiple_of)
-    return Padding(limit if kind == "max_length" else None, pad_to_multiple_of, side), cut
+    if cut is not None and pad_to_multiple_of is not None and limit % pad_to_multiple_of:
+        raise OptionError(
+            f"max_length {limit} is not a multiple of pad_to_multiple_of {pad_to_multiple_of}, "
+            f"so that truncated rows cannot be padded to a multiple of {pad_to_multiple_of}"
+        )
+    return PaddingSettings(limit if kind == "max_length" else None, pad_to_multiple_of, side), cut
 
 
-def check_side(name: str, side: Side) -> Side:
+def check_side(name: str, side: TokenizerSide) -> TokenizerSide:
     """Return `side`; OptionError unless it is "right" or "left"."""
     if side not in ("right", "left"):
         raise OptionError(f"{name} must be 'right' or 'left', got {side!r}")
     return side
 
 
-def _choose(name: str, value: object, choices: Mapping[object, _Choice]) -> _Choice:
+def _choose(name: str, value: object, choices: Mapping[object, _Value]) -> _Value:
     if isinstance(value, str | bool | None) and value in choices:
         return choices[value]
     raise OptionError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
@@ -110,14 +117,6 @@ def _check_counts(max_length: int | None, pad_to_multiple_of: int | None) -> Non
         whole = isinstance(count, int) and not isinstance(count, bool)
         if count is not None and not (whole and count > 0):
             raise OptionError(f"{name} must be a positive integer or None, got {count!r}")
-
-
-def _check_multiple(cut: Truncation | None, multiple: int | None) -> None:
-    if cut is not None and multiple is not None and cut.max_length % multiple:
-        raise OptionError(
-            f"rows cut to {cut.max_length} tokens cannot be padded to a multiple of {multiple}; "
-            "choose a max_length that is one"
-        )
 
 
 def _warn(message: str) -> None:
