@@ -1,7 +1,7 @@
 """Precisions: how near each is to fp32, many callers at once, and faults that break the promise.
 
-That each keeps the promise is in the other files here. A planted fault must be rejected at load, and
-must break the claim where it is trusted: otherwise neither the check nor the claim says anything.
+That each keeps the promise is in the other files here. A planted fault must be rejected at load
+and, where it is trusted, must break the claim: otherwise neither check nor claim means anything.
 """
 
 import threading
