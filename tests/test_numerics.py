@@ -1,7 +1,7 @@
-"""The promise at its root: rows that do not depend on their neighbours, and a proof that notices.
+"""Kernels: rows independent of their neighbours, and an invariance check that detects faults.
 
 Bits are compared with torch.equal, values with a formula in float64. The planted kernels and
-modules are wrong on purpose: a proof that lets one of them pass proves nothing.
+modules are wrong on purpose: the check must refuse each of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ def no_gradients() -> Iterator[None]:
 
 
 def settle_kernels(model: nn.Module) -> tuple[Choice, ...]:
-    """Settle every module by itself, as loading does with those that belong to no block."""
+    """Choose the kernel of every module, as loading does for those outside of blocks."""
     settler = KernelSettler(CPU)
     for module in model.modules():
         settler.settle(module)
@@ -63,7 +63,7 @@ def settle_kernels(model: nn.Module) -> tuple[Choice, ...]:
 
 
 def slices(num_rows: int) -> Iterator[slice]:
-    """Some rows of all, of every kind of count, at the front, at odd places and at the end."""
+    """Slices of several lengths at the front, at odd places and at the end."""
     for count in (*SOME_ROWS, num_rows):
         for first in sorted({0, 1, 7, num_rows - count}):
             if 0 <= first <= num_rows - count:
@@ -71,7 +71,7 @@ def slices(num_rows: int) -> Iterator[slice]:
 
 
 def rows_that_change(compute: Callable[[slice], Tensor], num_rows: int) -> set[str]:
-    """Every way in which rows came out with other bits than among all rows on two threads."""
+    """Cases in which rows have other bits than among all rows on two threads."""
     with threads(2):
         reference = compute(slice(0, num_rows))
     changed = set()
@@ -158,7 +158,7 @@ multiples_of_four = st.integers(1, 20).map(lambda count: 4 * count)
 @pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
 @given(num_in=multiples_of_four, num_out=sizes)
 @settings(max_examples=12)
-def test_tiles_give_a_row_the_same_bits_wherever_it_stands(
+def test_tiles_give_a_row_the_same_bits_at_any_place(
     num_in: int, num_out: int, joined: bool
 ) -> None:
     """Other inner sizes, which no checkpoint has, MKL treats by a row's place in the tile."""
@@ -167,9 +167,7 @@ def test_tiles_give_a_row_the_same_bits_wherever_it_stands(
 
 @given(num_in=sizes, num_out=sizes)
 @settings(max_examples=8)
-def test_rows_one_by_one_give_a_row_the_same_bits_wherever_it_stands(
-    num_in: int, num_out: int
-) -> None:
+def test_rows_one_by_one_give_a_row_the_same_bits_at_any_place(num_in: int, num_out: int) -> None:
     assert not kernel_changes(RowKernel(), num_in, num_out, num_rows=40)
 
 
@@ -185,7 +183,7 @@ def test_portable_kernels_give_a_row_the_same_bits_in_the_sizes_of_real_models(
 @pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
 @given(num_in=sizes, num_out=sizes)
 @settings(max_examples=12)
-def test_onednn_gives_a_row_the_same_bits_wherever_it_stands(
+def test_onednn_gives_a_row_the_same_bits_at_any_place(
     num_in: int, num_out: int, joined: bool
 ) -> None:
     assert not kernel_changes(OneDnnKernel(), num_in, num_out, joined=joined)
@@ -204,7 +202,7 @@ def test_onednn_with_a_fused_activation_gives_a_row_the_same_bits(
 @pytest.mark.parametrize("joined", [False, True], ids=("alone", "residual"))
 @given(num_in=sizes, num_out=sizes)
 @settings(max_examples=12)
-def test_bf16_gives_a_row_the_same_bits_wherever_it_stands(
+def test_bf16_gives_a_row_the_same_bits_at_any_place(
     num_in: int, num_out: int, joined: bool
 ) -> None:
     assert not kernel_changes(Bf16Kernel(), num_in, num_out, joined=joined)
@@ -231,10 +229,10 @@ def test_each_precision_has_its_kernels() -> None:
 @pytest.mark.parametrize(
     ("num_in", "num_out"), [(16, 16), (32, 48), (64, 100), (33, 5), (384, 2), (64, 1037)]
 )
-def test_what_the_proof_chooses_keeps_the_bits_of_every_row(
+def test_the_chosen_kernel_keeps_the_bits_of_every_row(
     num_in: int, num_out: int, name: str
 ) -> None:
-    """No shape and no activation may slip through the proof, or be left without a kernel."""
+    """Each shape and activation must have a kernel, and one that is batch-invariant."""
     layer, x = random_linear(num_in, num_out, activation_named(name)), normal(NUM_ROWS, num_in)
     (choice,) = settle_kernels(layer)
     assert not rows_that_change(lambda rows: layer(x[rows]), NUM_ROWS), choice
@@ -243,7 +241,7 @@ def test_what_the_proof_chooses_keeps_the_bits_of_every_row(
 # ----------------------------------------------------------------------------- the linear layer
 
 
-def test_a_linear_without_a_chosen_kernel_says_what_to_call() -> None:
+def test_a_linear_without_a_kernel_names_the_function_to_call() -> None:
     with pytest.raises(RuntimeError, match="settle_plain"):
         random_linear(4, 4)(normal(2, 4))
 
@@ -288,7 +286,7 @@ def attention_inputs(length: int, hidden: int) -> tuple[Tensor, Tensor, Tensor, 
 def attention_changes(
     attention: PackedAttention, length: int, first_only: bool, thread_counts: tuple[int, ...]
 ) -> set[str]:
-    """Where a sequence alone, or any thread count, gives other bits than all on the first count."""
+    """Cases in which a sequence alone, or a thread count, gives other bits than the first call."""
     query, key, value, runs = attention_inputs(length, attention.num_heads * attention.head_dim)
     if first_only:
         query = query[[run.first_token for whole in runs for run in whole.split()]]
@@ -299,7 +297,7 @@ def attention_changes(
             together = attention(query, key, value, runs, first_only=first_only)
             reference = together if reference is None else reference
             if not torch.equal(together, reference):
-                changed.add(f"length {length} in company, {count} threads")
+                changed.add(f"length {length} in a batch, {count} threads")
             for run in runs[1].split():
                 rows = run.sequences if first_only else run.tokens
                 parts = query[rows], key[run.tokens], value[run.tokens]
@@ -311,7 +309,7 @@ def attention_changes(
 
 @pytest.mark.parametrize("first_only", [False, True], ids=("full", "first"))
 @pytest.mark.parametrize(("num_heads", "head_dim"), HEAD_SHAPES)
-def test_attention_gives_a_sequence_the_same_bits_alone_and_in_company_at_every_length(
+def test_attention_gives_a_sequence_the_same_bits_alone_and_in_a_batch_at_every_length(
     num_heads: int, head_dim: int, first_only: bool
 ) -> None:
     attention = PackedAttention(num_heads, head_dim).eval()
@@ -348,7 +346,7 @@ def test_attention_computes_the_formula(num_heads: int, head_dim: int, length: i
         torch.testing.assert_close(first.double(), wanted, rtol=1e-5, atol=1e-6)
 
 
-# -------------------------------------------------------------------- the proof: planted faults
+# -------------------------------------------------------- invariance check: planted faults
 
 
 def one_ulp_up(tensor: Tensor) -> Tensor:
@@ -415,15 +413,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, *kernels: Kernel) -> None:
     )
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    with threads(2):
-        yield
-
-
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_kernel_is_refused_and_the_next_one_taken(
+def test_a_planted_kernel_is_refused_and_the_next_one_chosen(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch, PlantedKernel(FAULTS[fault]), TileKernel())
@@ -435,7 +427,7 @@ def test_a_planted_kernel_is_refused_and_the_next_one_taken(
     assert isinstance(layer.kernel, TileKernel)
 
 
-def test_a_kernel_without_a_fault_is_taken_and_nothing_refused(
+def test_a_kernel_without_a_fault_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The control: it is the faults that are refused above, not the planting."""
@@ -477,7 +469,7 @@ class WholeModel(nn.Module):
         self.norm = norm or nn.LayerNorm(32)
 
 
-def test_the_proof_reports_every_operation_with_a_reason() -> None:
+def test_the_check_reports_every_operation_with_a_reason() -> None:
     choices = settle_kernels(WholeModel().eval())
     assert {choice.operation for choice in choices} == {
         "linear 32→32 linear",
@@ -487,8 +479,8 @@ def test_the_proof_reports_every_operation_with_a_reason() -> None:
     assert all(choice.reason for choice in choices)
 
 
-class CompanyAttention(PackedAttention):
-    """Sequences in company come out one ulp higher than alone."""
+class BatchDependentAttention(PackedAttention):
+    """A sequence among others comes out one ulp higher than alone."""
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
         mixed = super()._attend(query, key, value, run)
@@ -496,7 +488,7 @@ class CompanyAttention(PackedAttention):
 
 
 class ShortAttention(PackedAttention):
-    """Only with one query, the first token's, and only in company."""
+    """The same, but only with one query, that of the first token."""
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
         mixed = super()._attend(query, key, value, run)
@@ -505,15 +497,15 @@ class ShortAttention(PackedAttention):
 
 
 class ThreadAttention(PackedAttention):
-    """One thread gives other bits than two, alone as in company."""
+    """One thread gives other bits than two, alone and in a batch."""
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
         mixed = super()._attend(query, key, value, run)
         return mixed if torch.get_num_threads() > 1 else one_ulp_up(mixed)
 
 
-@pytest.mark.parametrize("kind", [CompanyAttention, ShortAttention])
-def test_attention_that_changes_in_company_is_computed_sequence_by_sequence(
+@pytest.mark.parametrize("kind", [BatchDependentAttention, ShortAttention])
+def test_attention_that_depends_on_the_batch_is_computed_sequence_by_sequence(
     kind: type[PackedAttention],
 ) -> None:
     attention = kind(4, 8).eval()
@@ -540,7 +532,7 @@ class NeighbourNorm(nn.LayerNorm):
         return one_ulp_up(normed) if len(x) < 10 else normed
 
 
-def test_a_layer_norm_that_looks_at_its_neighbours_is_refused() -> None:
+def test_a_layer_norm_that_depends_on_the_number_of_rows_is_refused() -> None:
     with pytest.raises(NotInvariantError, match="layer norm 32"):
         settle_kernels(WholeModel(norm=NeighbourNorm(32)).eval())
 
@@ -551,14 +543,14 @@ def choice_for(operation: str, choices: tuple[Choice, ...]) -> Choice:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_settling_restores_the_number_of_threads(count: int) -> None:
+def test_choosing_kernels_restores_the_number_of_threads(count: int) -> None:
     with threads(count):
         settle_kernels(WholeModel().eval())
         assert torch.get_num_threads() == count
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_settling_restores_the_number_of_threads_when_a_kernel_fails(
+def test_choosing_kernels_restores_the_number_of_threads_when_a_kernel_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail_on_one_thread(product: Tensor, packed: bool, joined: bool) -> Tensor:
@@ -572,7 +564,7 @@ def test_settling_restores_the_number_of_threads_when_a_kernel_fails(
     assert torch.get_num_threads() == 2
 
 
-def test_settling_leaves_the_global_random_generator_alone() -> None:
+def test_choosing_kernels_leaves_the_global_random_generator_alone() -> None:
     before = torch.get_rng_state()
     settle_kernels(WholeModel().eval())
     assert torch.equal(torch.get_rng_state(), before)

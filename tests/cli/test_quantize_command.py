@@ -1,10 +1,10 @@
-"""`isobatch quantize` as a shell sees it."""
+"""`isobatch quantize`: output, folder and exit codes."""
 
 import json
 from pathlib import Path
 
 import pytest
-from test_commands import run, run_on_terminal
+from shell import run, run_on_terminal
 
 from isobatch.checkpoint import bundled_folder
 
@@ -12,8 +12,8 @@ BUNDLED = str(bundled_folder())
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("quantised") / "int8"
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("quantized") / "int8"
     ran = run("quantize", BUNDLED, str(out), "--json")
     assert (ran.returncode, ran.stderr) == (0, b"")
     report = json.loads(ran.stdout)
@@ -23,19 +23,19 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_folder_is_taken_wherever_a_checkpoint_is(quantised: Path) -> None:
+def test_every_command_reads_the_folder(quantized: Path) -> None:
     texts = ["Today is a nice day!", "But what about tomorrow? Im not sure."]
-    asked = [
+    runs = [
         run("classify", "--model", model, "--precision", "int8", *texts)
-        for model in (BUNDLED, str(quantised))
+        for model in (BUNDLED, str(quantized))
     ]
-    assert asked[0].returncode == 0
-    assert asked[1].stdout == asked[0].stdout
+    assert runs[0].returncode == 0
+    assert runs[1].stdout == runs[0].stdout
     for command in ("info", "lesson"):
-        assert run(command, str(quantised)).returncode == 0
+        assert run(command, str(quantized)).returncode == 0
 
 
-def test_people_get_a_table_and_the_sizes(tmp_path: Path) -> None:
+def test_a_terminal_gets_a_table_and_the_sizes(tmp_path: Path) -> None:
     shown = run_on_terminal("quantize", BUNDLED, str(tmp_path / "int8"))
     for words in ("query", "│", "24.1 MB", "26.5% of float32's 90.9 MB", str(tmp_path / "int8")):
         assert words in shown
@@ -54,9 +54,9 @@ def test_people_get_a_table_and_the_sizes(tmp_path: Path) -> None:
     ],
 )
 def test_errors_have_their_exit_code(
-    arguments: list[str], code: int, words: str, quantised: Path
+    arguments: list[str], code: int, words: str, quantized: Path
 ) -> None:
-    ran = run(*(argument.format(out=quantised) for argument in arguments))
+    ran = run(*(argument.format(out=quantized) for argument in arguments))
     assert ran.returncode == code, ran.stderr.decode()
     assert words in ran.stderr.decode()
     assert b"Traceback" not in ran.stderr
