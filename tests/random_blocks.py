@@ -1,7 +1,4 @@
-"""Blocks with random weights, sequences to put through them, and the formula in float64.
-
-For the tests of whole-block kernels, which know nothing of models and checkpoints.
-"""
+"""Blocks with random weights, random sequences, and the formula of a block in float64."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +28,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Unlike torch.equal, this tells 0.0 from -0.0, and a NaN is equal to itself."""
+    """Unlike in torch.equal, 0.0 differs from -0.0 and a NaN is equal to itself."""
     return torch.equal(one.view(torch.int32), other.view(torch.int32))
 
 
@@ -91,7 +88,7 @@ def compute(
 def alone(
     kernel: BlockKernel, hidden: Tensor, lengths: Sequence[int], *, first_only: bool = False
 ) -> Tensor:
-    """Each sequence in a call of its own."""
+    """Compute each sequence in a call of its own."""
     parts = torch.split(hidden, list(lengths))
     return torch.cat([compute(kernel, part, (len(part),), first_only=first_only) for part in parts])
 
@@ -99,7 +96,7 @@ def alone(
 def formula(
     layers: BlockLayers, hidden: Tensor, lengths: Sequence[int], *, first_only: bool = False
 ) -> Tensor:
-    """The block in float64, by torch's own operations."""
+    """Compute the block in float64 with torch's operations."""
     rows = [_sequence(layers, part.double()) for part in torch.split(hidden, list(lengths))]
     return torch.cat([part[:1] if first_only else part for part in rows])
 
@@ -113,7 +110,7 @@ def _sequence(layers: BlockLayers, hidden: Tensor) -> Tensor:
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
-    """One sequence, [length, hidden], in the dtype of its arguments."""
+    """Attention of one sequence, [length, hidden], in the dtype of its arguments."""
     q, k, v = (
         tensor.view(len(tensor), num_heads, -1).transpose(0, 1) for tensor in (query, key, value)
     )

@@ -1,7 +1,7 @@
-"""The check at load of whole blocks, and which precisions a machine is said to compute.
+"""The invariance check of blocks at load, and which precisions a machine offers.
 
-The planted blocks and products are wrong on purpose: a check that lets one of them pass proves
-nothing. A block here only doubles its rows, so that these tests need no processor in particular.
+The planted blocks and products are wrong on purpose: the check must refuse each of them. A block
+here only doubles its rows, so that these tests run on any processor.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -47,19 +47,19 @@ def one_ulp_up(tensor: Tensor) -> Tensor:
 
 
 @dataclass
-class Asked:
-    """What a planted block may look at, though a sound one must not."""
+class BlockCall:
+    """Arguments on which a planted block depends, though a correct one must not."""
 
     lengths: list[int]
     runs: Sequence[Run]
     first_only: bool
 
     @property
-    def in_company(self) -> bool:
+    def in_batch(self) -> bool:
         return len(self.lengths) > 1
 
 
-Spoil = Callable[[Tensor, Asked], Tensor]
+Spoil = Callable[[Tensor, BlockCall], Tensor]
 
 
 @dataclass
@@ -72,7 +72,7 @@ class PlantedBlock:
         self, hidden: Tensor, cu_seqlens: Tensor, runs: Sequence[Run], *, first_only: bool
     ) -> Tensor:
         rows = hidden[cu_seqlens[:-1]] if first_only else hidden
-        return self.spoil(2 * rows, Asked(cu_seqlens.diff().tolist(), runs, first_only))
+        return self.spoil(2 * rows, BlockCall(cu_seqlens.diff().tolist(), runs, first_only))
 
 
 def _last_row_moves(y: Tensor) -> Tensor:
@@ -86,25 +86,23 @@ def _one_number_moves(y: Tensor) -> Tensor:
 
 
 FAULTS: dict[str, Spoil] = {
-    "company counts": lambda y, asked: one_ulp_up(y) if asked.in_company else y,
-    "only first rows, in company": lambda y, asked: (
-        one_ulp_up(y) if asked.in_company and asked.first_only else y
+    "neighbours count": lambda y, call: one_ulp_up(y) if call.in_batch else y,
+    "only first rows, in a batch": lambda y, call: (
+        one_ulp_up(y) if call.in_batch and call.first_only else y
     ),
-    "only full rows, in company": lambda y, asked: (
-        one_ulp_up(y) if asked.in_company and not asked.first_only else y
+    "only full rows, in a batch": lambda y, call: (
+        one_ulp_up(y) if call.in_batch and not call.first_only else y
     ),
-    "equal lengths in one run": lambda y, asked: (
-        one_ulp_up(y) if any(run.num_sequences > 1 for run in asked.runs) else y
+    "equal lengths in one run": lambda y, call: (
+        one_ulp_up(y) if any(run.num_sequences > 1 for run in call.runs) else y
     ),
     "the thread count counts": lambda y, _: y if torch.get_num_threads() > 1 else one_ulp_up(y),
-    "many tokens take another path": lambda y, asked: (
-        one_ulp_up(y) if sum(asked.lengths) > 130 else y
+    "many tokens take another path": lambda y, call: (
+        one_ulp_up(y) if sum(call.lengths) > 130 else y
     ),
-    "one token takes another path": lambda y, asked: (
-        one_ulp_up(y) if sum(asked.lengths) == 1 else y
-    ),
-    "the last row of a batch": lambda y, asked: _last_row_moves(y) if asked.in_company else y,
-    "one number of a batch": lambda y, asked: _one_number_moves(y) if asked.in_company else y,
+    "one token takes another path": lambda y, call: one_ulp_up(y) if sum(call.lengths) == 1 else y,
+    "the last row of a batch": lambda y, call: _last_row_moves(y) if call.in_batch else y,
+    "one number of a batch": lambda y, call: _one_number_moves(y) if call.in_batch else y,
     "one scale for a whole batch": lambda y, _: torch.round(y / y.abs().max() * 127),
 }
 
@@ -121,12 +119,12 @@ def plant(monkeypatch: pytest.MonkeyPatch, *candidates: Candidate) -> None:
     monkeypatch.setattr("isobatch.numerics.block_proof.candidate_blocks", only_these)
 
 
-def sound(y: Tensor, _asked: Asked) -> Tensor:
+def sound(y: Tensor, _call: BlockCall) -> Tensor:
     return y
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_block_is_refused_and_the_next_one_taken(
+def test_a_planted_block_is_refused_and_the_next_one_chosen(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = Candidate("never", "no such processor", lambda _layers: PlantedBlock(sound))
@@ -139,7 +137,7 @@ def test_a_planted_block_is_refused_and_the_next_one_taken(
     assert choice.reason.endswith("same bits alone and in company, 1, 2 threads")
 
 
-def test_a_block_without_a_fault_is_taken_and_nothing_refused(
+def test_a_block_without_a_fault_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The control: it is the faults that are refused above, not the planting."""
@@ -149,10 +147,10 @@ def test_a_block_without_a_fault_is_taken_and_nothing_refused(
     assert "refused" not in choice.reason
 
 
-def test_without_a_sound_block_the_layers_are_settled_one_by_one(
+def test_without_a_correct_block_each_layer_has_its_own_kernel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plant(monkeypatch, planted("planted", FAULTS["company counts"]))
+    plant(monkeypatch, planted("planted", FAULTS["neighbours count"]))
     layers, settler = random_block(64, 64, 4), KernelSettler(CPU)
     assert settler.settle_block(layers, packed=True) is None
     block, *others = settler.choices
@@ -162,10 +160,10 @@ def test_without_a_sound_block_the_layers_are_settled_one_by_one(
     assert all(layer.kernel is not None for layer in layers.linears)
 
 
-def test_without_a_sound_block_int8_is_refused_and_every_reason_named(
+def test_without_a_correct_block_int8_is_refused_and_every_reason_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first, second = FAULTS["company counts"], FAULTS["the thread count counts"]
+    first, second = FAULTS["neighbours count"], FAULTS["the thread count counts"]
     plant(monkeypatch, planted("first", first), planted("second", second))
     with pytest.raises(NotInvariantError, match=r"my block: .*first refused.*second refused"):
         settle_block(random_block(64, 64, 4), "my block", "int8", packed=True)
@@ -196,7 +194,7 @@ def test_a_product_that_is_off_by_one_is_refused_in_any_layer(
     assert choice.reason.startswith(f"off by one refused (product {sizes} is not exact")
 
 
-def test_a_block_is_tried_once_a_shape_and_made_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_is_checked_once_a_shape_and_made_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[BlockLayers] = []
 
     def make(layers: BlockLayers) -> PlantedBlock:
@@ -212,7 +210,7 @@ def test_a_block_is_tried_once_a_shape_and_made_for_each(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_settling_leaves_mode_threads_and_random_numbers_as_they_were(training: bool) -> None:
+def test_choosing_kernels_leaves_mode_threads_and_random_numbers_unchanged(training: bool) -> None:
     layers, before = random_block(64, 64, 4), torch.get_rng_state()
     layers.attend.train(training)
     settle_block(layers, "block", "fp32", packed=False)
@@ -221,8 +219,8 @@ def test_settling_leaves_mode_threads_and_random_numbers_as_they_were(training: 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-class CompanyAttention(PackedAttention):
-    """Sequences in company come out one ulp higher than alone."""
+class BatchDependentAttention(PackedAttention):
+    """A sequence among others comes out one ulp higher than alone."""
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, run: Run) -> Tensor:
         mixed = super()._attend(query, key, value, run)
@@ -230,8 +228,8 @@ class CompanyAttention(PackedAttention):
 
 
 @pytest.mark.skipif("int8" not in OFFERED, reason="no int8 on this machine")
-def test_int8_in_torch_splits_what_attention_must_not_compute_together() -> None:
-    attend = CompanyAttention(5, 8).eval()
+def test_int8_in_torch_splits_batch_dependent_attention() -> None:
+    attend = BatchDependentAttention(5, 8).eval()
     layers, x = random_block(40, 33, 5)._replace(attend=attend), normal(sum(LENGTHS), 40)
     settler = KernelSettler(CPU, "int8")
     kernel = settler.settle_block(layers, packed=True)
@@ -242,12 +240,12 @@ def test_int8_in_torch_splits_what_attention_must_not_compute_together() -> None
     assert same_bits(alone(kernel, x, LENGTHS), compute(kernel, x, LENGTHS))
 
 
-# ----------------------------------------------------------------- what is chosen on this machine
+# ------------------------------------------------------------------------ choice on this machine
 
 
 @each_offered
 @pytest.mark.parametrize("shape", [(64, 128, 4), (72, 40, 3), (21, 33, 3)])
-def test_what_is_chosen_keeps_the_bits_of_every_sequence(
+def test_the_chosen_block_keeps_the_bits_of_every_sequence(
     shape: tuple[int, int, int], precision: Precision
 ) -> None:
     layers, x = random_block(*shape), normal(sum(LENGTHS), shape[0])
@@ -260,7 +258,7 @@ def test_what_is_chosen_keeps_the_bits_of_every_sequence(
                 assert same_bits(alone(kernel, x, LENGTHS, first_only=first_only), together)
 
 
-@pytest.mark.skipif(why_not("fp32") is not None, reason="nothing is compiled here")
+@pytest.mark.skipif(why_not("fp32") is not None, reason="no compiled kernels here")
 def test_the_compiled_block_is_chosen_where_it_can_be() -> None:
     layers = random_block(64, 128, 4)
     for precision in OFFERED:
@@ -272,7 +270,7 @@ def test_the_compiled_block_is_chosen_where_it_can_be() -> None:
 
 
 @each_offered
-def test_without_the_extension_the_reason_says_so(
+def test_without_the_extension_the_reason_names_it(
     precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("isobatch.numerics.compiled._kernels", None)
@@ -286,7 +284,7 @@ def test_without_the_extension_the_reason_says_so(
         assert choice.kernel == "layer by layer"
 
 
-def test_candidates_say_why_they_cannot_be_used() -> None:
+def test_unusable_candidates_have_a_reason() -> None:
     for precision in PRECISIONS:
         first, *others = candidate_blocks(random_block(72, 40, 3), precision, packed=True)
         assert first.name == f"compiled {precision}"
@@ -296,7 +294,7 @@ def test_candidates_say_why_they_cannot_be_used() -> None:
     assert plain.why_not
 
 
-# ----------------------------------------------------------------------- which precisions there are
+# ------------------------------------------------------------------------------------ precisions
 
 
 def test_float32_is_always_offered() -> None:
@@ -306,7 +304,7 @@ def test_float32_is_always_offered() -> None:
         check_precision(precision, CPU)
 
 
-def test_a_precision_that_does_not_exist_is_refused_with_those_that_do() -> None:
+def test_an_unknown_precision_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PrecisionError, match=r"'fp8' .*none of this name; use fp32"):
         check_precision("fp8", CPU)  # type: ignore[arg-type]
 

@@ -1,7 +1,8 @@
-"""The compiled blocks: the values of the formula, the bits of the twin, and no neighbour in them.
+"""The compiled blocks: values of the formula, bits of the reference, independence of neighbours.
 
 Each test runs for the precisions whose instructions this processor has. int8 is compared bit by bit
-with its twin in plain torch; on sequences of one token attention is the identity in both.
+with its reference implementation in plain torch; on sequences of one token attention is the
+identity in both.
 """
 
 import copy
@@ -52,7 +53,7 @@ SHAPES = [(64, 64, 4), (64, 192, 1), (192, 128, 4), (192, 64, 12), (320, 64, 4),
 
 LENGTHS = (130, 17, 16, 15, 5, 5, 2, 1, 1, 64, 3)
 ERRORS = {"fp32": 2e-6, "bf16": 0.01, "int8": 0.03}
-"""What a precision may cost, as the root of the mean square of numbers that are of size 1."""
+"""Largest error of a precision: root mean square, of numbers of size 1."""
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +107,7 @@ def test_attention_computes_the_formula(hidden: int, heads: int, length: int) ->
 
 
 def test_attention_to_one_key_alone() -> None:
-    """Scores so far apart that every other key's weight is nothing."""
+    """Scores so far apart that every other key's weight is zero."""
     layers = random_block(64, 64, 1)
     for layer in layers.linears:
         layer.bias.zero_()
@@ -117,11 +118,11 @@ def test_attention_to_one_key_alone() -> None:
     torch.testing.assert_close(found.double(), formula(layers, x, (6,)), rtol=1e-6, atol=1e-6)
 
 
-# ------------------------------------------------------------------------- int8: twin and products
+# -------------------------------------------------------------------- int8: reference and products
 
 
 def extreme_rows(hidden: int) -> Tensor:
-    """Rows that stretch a scale: nothing, nearly nothing, much, all equal, one number alone."""
+    """Rows with extreme scales: zero, nearly zero, large, all equal, a single number."""
     single = torch.zeros(hidden)
     single[hidden // 3] = 3.0
     rows = [
@@ -143,7 +144,7 @@ def extreme_rows(hidden: int) -> Tensor:
 @pytest.mark.parametrize("eps", [1e-12, 1e-5])
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_without_attention_the_twin_gives_the_same_bits(
+def test_without_attention_the_reference_gives_the_same_bits(
     shape: tuple[int, int, int], activation: str, eps: float, first_only: bool
 ) -> None:
     layers, x = random_block(*shape, activation, eps), extreme_rows(shape[0])
@@ -151,20 +152,20 @@ def test_without_attention_the_twin_gives_the_same_bits(
     for count in (1, 2):
         with threads(count):
             ours = compute(PackedBlock(layers, "int8"), x, lengths, first_only=first_only)
-            twin = compute(Int8Block(layers), x, lengths, first_only=first_only)
-        assert same_bits(ours, twin)
+            reference = compute(Int8Block(layers), x, lengths, first_only=first_only)
+        assert same_bits(ours, reference)
         assert ours.isfinite().all()
 
 
 @needs_int8
 @pytest.mark.skipif(not has_exact_int8(), reason="torch's int8 products are not exact here")
 @each_first
-def test_with_attention_the_twin_is_near(first_only: bool) -> None:
+def test_with_attention_the_reference_is_near(first_only: bool) -> None:
     """Attention's last digits differ, and now and then one of them moves a rounding."""
     layers, x = random_block(192, 128, 4), normal(sum(LENGTHS), 192)
     ours = compute(PackedBlock(layers, "int8"), x, LENGTHS, first_only=first_only)
-    twin = compute(Int8Block(layers), x, LENGTHS, first_only=first_only)
-    assert (ours - twin).square().mean().sqrt() < 1e-3
+    reference = compute(Int8Block(layers), x, LENGTHS, first_only=first_only)
+    assert (ours - reference).square().mean().sqrt() < 1e-3
 
 
 @needs_int8
@@ -209,7 +210,7 @@ def test_a_product_is_near_the_formula(precision: Precision, rows: int) -> None:
 @each_precision
 @each_first
 @pytest.mark.parametrize("shape", SHAPES[1:5])
-def test_a_sequence_has_the_same_bits_alone_and_in_company(
+def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
     shape: tuple[int, int, int], first_only: bool, precision: Precision
 ) -> None:
     kernel, x = PackedBlock(random_block(*shape), precision), normal(sum(LENGTHS), shape[0])
@@ -230,10 +231,10 @@ def test_a_sequence_has_the_same_bits_alone_and_in_company(
     count=st.sampled_from([1, 2]),
 )
 @settings(max_examples=40)
-def test_a_sequence_has_the_same_bits_in_any_company(
+def test_a_sequence_has_the_same_bits_in_any_batch(
     precision: Precision, lengths: list[int], place: int, first_only: bool, count: int
 ) -> None:
-    """From one row to two thousand: through both ways of sharing out the work."""
+    """From one row to two thousand: both ways of dividing the work."""
     kernel, x = PackedBlock(NARROW, precision), normal(sum(lengths), 64, seed=len(lengths))
     place %= len(lengths)
     borders = borders_of(lengths).tolist()
@@ -250,8 +251,10 @@ NARROW = random_block(64, 128, 2)
 
 @each_precision
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, 1e38])
-def test_a_neighbour_that_is_no_number_changes_no_bit(precision: Precision, poison: float) -> None:
-    """Vectors of 16 keys and groups of 6 rows reach over a sequence's end; nothing may be kept."""
+def test_a_neighbour_that_is_not_a_number_changes_no_bit(
+    precision: Precision, poison: float
+) -> None:
+    """Vectors of 16 keys and groups of 6 rows reach past a sequence's end; those must not count."""
     kernel, lengths = PackedBlock(NARROW, precision), (3, 7, 30, 5)
     x = normal(sum(lengths), 64)
     expected = alone(kernel, x, lengths)
@@ -264,7 +267,7 @@ def test_a_neighbour_that_is_no_number_changes_no_bit(precision: Precision, pois
 
 
 @each_precision
-def test_an_argument_is_left_alone(precision: Precision) -> None:
+def test_arguments_are_not_modified(precision: Precision) -> None:
     x, borders = normal(30, 64), borders_of((20, 10))
     before = x.clone()
     PackedBlock(NARROW, precision)(x, borders, [], first_only=False)
@@ -286,7 +289,7 @@ def test_two_thousand_tokens_have_the_same_bits_on_any_number_of_threads(
 
 
 @each_precision
-def test_calls_from_several_threads_at_once_do_not_meet(precision: Precision) -> None:
+def test_concurrent_calls_are_independent(precision: Precision) -> None:
     kernel = PackedBlock(NARROW, precision)
     jobs = [(length, normal(length, 64, seed=length)) for length in (1, 5, 40, 130, 300)]
     expected = [compute(kernel, x, (length,)) for length, x in jobs]
@@ -328,7 +331,7 @@ def test_calls_from_several_threads_at_once_do_not_meet(precision: Precision) ->
         (normal(4, 64), [0, 3, 1, 4], ValueError),
     ],
 )
-def test_what_would_be_read_wrongly_is_refused(
+def test_invalid_arguments_are_refused(
     hidden: Tensor, borders: Sequence[int] | Tensor, error: type[Exception]
 ) -> None:
     cu_seqlens = borders if isinstance(borders, Tensor) else torch.tensor(borders)
@@ -340,12 +343,12 @@ def test_what_would_be_read_wrongly_is_refused(
 @pytest.mark.parametrize(
     "x", [normal(4, 64).double(), normal(4, 128), normal(64), normal(1, 4, 64)]
 )
-def test_a_product_refuses_what_it_would_read_wrongly(x: Tensor) -> None:
+def test_a_product_refuses_invalid_arguments(x: Tensor) -> None:
     with pytest.raises(TypeError, match="expected float32"):
         multiply(PackedProduct(NARROW.up, "fp32"), "fp32", x)
 
 
-def test_rows_that_lie_apart_are_read_as_rows() -> None:
+def test_strided_rows_are_read_correctly() -> None:
     apart = normal(500, 128)[:, ::2]
     for kernel in blocks_of(NARROW).values():
         assert same_bits(
@@ -357,7 +360,7 @@ def test_rows_that_lie_apart_are_read_as_rows() -> None:
     )
 
 
-def test_nothing_here_follows_torch_s_default_dtype() -> None:
+def test_results_do_not_depend_on_torch_s_default_dtype() -> None:
     x = normal(9, 64)
     for kernel in blocks_of(NARROW).values():
         expected = compute(kernel, x, (9,))
@@ -369,7 +372,7 @@ def test_nothing_here_follows_torch_s_default_dtype() -> None:
 
 
 @each_precision
-def test_a_packed_block_holds_all_that_it_reads(precision: Precision) -> None:
+def test_a_packed_block_does_not_read_its_source_weights(precision: Precision) -> None:
     layers, x = random_block(64, 128, 2), normal(9, 64)
     kernel = PackedBlock(layers, precision)
     expected = compute(kernel, x, (9,))
@@ -432,12 +435,12 @@ Gradients = dict[str, Tensor]
 
 
 def gradients_of(layers: BlockLayers, result: Tensor, x: Tensor) -> Gradients:
-    """Of a fixed sum of the result, after all parameters and x."""
-    asked = {f"{number}": each for number, each in enumerate(layers.parameters)} | {"x": x}
-    asked = {name: each for name, each in asked.items() if each.requires_grad}
+    """Gradients of a fixed sum of the result with respect to all parameters and x."""
+    wanted = {f"{number}": each for number, each in enumerate(layers.parameters)} | {"x": x}
+    wanted = {name: each for name, each in wanted.items() if each.requires_grad}
     weights = normal(*result.shape, seed=77).to(result.dtype)
-    found = torch.autograd.grad((result * weights).sum(), list(asked.values()))
-    return dict(zip(asked, found, strict=True))
+    found = torch.autograd.grad((result * weights).sum(), list(wanted.values()))
+    return dict(zip(wanted, found, strict=True))
 
 
 @each_first
@@ -489,7 +492,7 @@ def test_a_parameter_that_changes_before_its_gradient_is_noticed() -> None:
         result.backward()
 
 
-def test_no_gradient_where_none_is_asked_for() -> None:
+def test_no_gradient_without_grad_mode() -> None:
     x = normal(12, 64).requires_grad_()
     assert compute(PlainBlock(NARROW), x, (9, 3)).grad_fn is None
     with torch.inference_mode():
@@ -507,7 +510,7 @@ def test_parameters_that_change_are_seen_at_once() -> None:
         assert parameter is layers.key.bias or not torch.equal(changed, before)
         parameter.data = parameter.data.clone()
         assert same_bits(compute(kernel, x, (9, 3)), changed)
-    layers.up.weight.data = layers.up.weight.t().contiguous().t()  # the same, lying otherwise
+    layers.up.weight.data = layers.up.weight.t().contiguous().t()  # the same in another layout
     assert same_bits(compute(kernel, x, (9, 3)), changed)
 
 

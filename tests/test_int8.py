@@ -1,6 +1,6 @@
 """int8: rounding with a scale for each row, exact products, and the block in plain torch.
 
-What the compiled block does in C++ is done here by torch; tests/test_compiled.py compares the two.
+The block is the reference implementation of the compiled one; tests/test_compiled.py compares them.
 """
 
 import pytest
@@ -105,16 +105,14 @@ def test_rows_of_zeros_stay_zeros() -> None:
 
 @given(rows=st.integers(1, 20), columns=sizes, magnitude=magnitudes, seed=seeds)
 @settings(max_examples=30)
-def test_what_was_rounded_is_rounded_to_itself(
-    rows: int, columns: int, magnitude: float, seed: int
-) -> None:
+def test_rounding_is_idempotent(rows: int, columns: int, magnitude: float, seed: int) -> None:
     for bits in (8, 7):
         once = quantise_weight(normal(rows, columns, seed=seed) * magnitude, bits)
         again = quantise_weight(once.dequantised(), bits)
         assert torch.equal(again.values, once.values)
 
 
-def test_stored_weights_are_taken_as_they_are_or_rounded_once_more() -> None:
+def test_stored_weights_are_used_unchanged_or_rounded_to_7_bits() -> None:
     plain = nn.Parameter(normal(6, 40))
     stored = quantise_weight(normal(6, 40, seed=1))
     assert quantised_weight(plain, stored, 8) is stored
@@ -169,7 +167,7 @@ def test_a_sum_of_columns_is_their_sum(rows: int, columns: int, seed: int) -> No
     torch.testing.assert_close(sum_columns(x).double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_nothing_here_follows_torch_s_default_dtype() -> None:
+def test_results_do_not_depend_on_torch_s_default_dtype() -> None:
     x, norm = normal(3, 100), nn.LayerNorm(100)
     expected = normalise(x, norm), quantise_rows(x).scale, quantise_weight(x).scale
     torch.set_default_dtype(torch.float64)
@@ -228,7 +226,7 @@ def test_a_product_that_is_off_by_one_is_noticed(wrong: int) -> None:
 
 
 def test_a_product_in_sixteen_bits_is_noticed() -> None:
-    """What vpmaddubsw does: two neighbours are added, and what 16 bits cannot hold is cut."""
+    """As vpmaddubsw: sums of two neighbours saturate at 16 bits."""
     layer = random_linear(64, 40)
 
     def multiply(_layer: nn.Module, x: Tensor) -> Tensor:
@@ -243,7 +241,7 @@ def test_a_product_in_sixteen_bits_is_noticed() -> None:
     assert fault.endswith("it saturates")
 
 
-# ---------------------------------------------------------------------------------- whole blocks
+# ---------------------------------------------------------------------------------------- blocks
 
 
 @with_onednn
@@ -265,7 +263,7 @@ def test_a_block_is_near_the_formula(bits: int, activation: str, first_only: boo
 @each_bits
 @pytest.mark.parametrize("first_only", [False, True], ids=("full", "first"))
 @pytest.mark.parametrize("shape", [(64, 128, 4), (40, 33, 5), (21, 33, 3), (64, 20, 1)])
-def test_a_sequence_has_the_same_bits_alone_and_in_company(
+def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
     bits: int, shape: tuple[int, int, int], first_only: bool
 ) -> None:
     kernel, x = Int8Block(random_block(*shape), bits), normal(sum(LENGTHS), shape[0])
@@ -279,7 +277,7 @@ def test_a_sequence_has_the_same_bits_alone_and_in_company(
 
 
 def one_scale_for_all(x: Tensor) -> StoredRows:
-    """The planted fault: as most libraries do it, with one scale for the whole batch."""
+    """The planted fault: one scale for the whole batch, as in most libraries."""
     amax = x.abs().amax().clamp_min(1e-30)
     values = (torch.round(x * (127 / amax)) + ZERO_POINT).to(torch.uint8)
     return StoredRows(values, (amax / 127).expand(len(x), 1))
@@ -295,7 +293,7 @@ def test_one_scale_for_a_whole_batch_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 
 @with_onednn
-def test_weights_that_a_checkpoint_holds_in_int8_are_multiplied_as_they_are() -> None:
+def test_int8_weights_of_a_checkpoint_are_multiplied_unchanged() -> None:
     layers = random_block(64, 128, 4)
     x, borders, runs = normal(9, 64), borders_of((9,)), runs_of((9,))
     with torch.no_grad():

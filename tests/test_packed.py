@@ -1,4 +1,4 @@
-"""Packing: where ids, positions and borders lie, by hand, and the way back from a padded batch."""
+"""Packing: ids, positions and borders checked by hand, and unpadding of a padded batch."""
 
 from dataclasses import FrozenInstanceError
 
@@ -47,7 +47,7 @@ def test_neighbours_of_equal_length_are_one_run_and_others_are_not() -> None:
     assert batch.cu_seqlens.tolist() == [0, 4, 8, 12, 13, 15, 17, 21]
 
 
-def test_a_run_knows_its_sequences_and_tokens_and_splits_into_them() -> None:
+def test_a_run_has_slices_of_sequences_and_tokens_and_splits_into_sequences() -> None:
     run = Run(first_sequence=4, first_token=13, num_sequences=2, length=3)
     assert (run.sequences, run.tokens) == (slice(4, 6), slice(13, 19))
     assert list(run.split()) == [Run(4, 13, 1, 3), Run(5, 16, 1, 3)]
@@ -74,12 +74,12 @@ def test_robertas_positions_skip_the_pad_id_inside_a_text(
     assert unpad_lists(in_front, mask, PAD).position_ids.tolist() == positions
 
 
-def test_robertas_positions_begin_anew_with_each_sequence() -> None:
+def test_robertas_positions_restart_with_each_sequence() -> None:
     batch = pack(encodings_of([[5, 6], [7, PAD, 8]]), padding_idx=PAD)
     assert batch.position_ids.tolist() == [2, 3, 2, 1, 3]
 
 
-def test_unpad_puts_the_longest_first_and_says_which_row_each_sequence_was() -> None:
+def test_unpad_puts_the_longest_first_and_returns_the_row_of_each_sequence() -> None:
     ids = torch.tensor([[2, 3, 0, 0], [4, 5, 6, 7], [8, 9, 0, 0], [6, 5, 4, 0]])
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]])
     batch, order = unpad(ids, mask)
@@ -131,7 +131,7 @@ def test_a_row_that_its_mask_leaves_empty_is_refused_by_its_number() -> None:
 
 @pytest.mark.parametrize("padding_idx", [None, PAD])
 def test_an_encoding_without_tokens_is_refused(padding_idx: int | None) -> None:
-    """Its first row would be the next sequence's: an answer from a neighbour."""
+    """Its first row would be the next sequence's: logits of a neighbour."""
     with pytest.raises(InputError):
         pack(encodings_of([[3, 4], [], [5]]), padding_idx)
 
