@@ -17,7 +17,7 @@ from isobatch.errors import MissingAttentionMaskWarning
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from scripts.write_docs import PARTS, fresh_documents  # noqa: E402 - scripts/ is beside the package
+from scripts.write_docs import PARTS, fresh_documents  # noqa: E402 - scripts/ is next to the package
 
 DOCUMENTS = [
     *ROOT.glob("*.md"),

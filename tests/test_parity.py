@@ -51,7 +51,7 @@ ModelsOf = Callable[[Tiny], Models]
 
 @pytest.fixture(scope="session")
 def models_of(tiny_folder: TinyFolder) -> ModelsOf:
-    """Our model, settled but not prepacked, and transformers', of the same checkpoint."""
+    """Our model, kernels chosen but not prepacked, and transformers', of one checkpoint."""
     made: dict[Tiny, Models] = {}
 
     def both(tiny: Tiny) -> Models:

@@ -1,4 +1,4 @@
-"""Commands: what goes to stdout and stderr, and the exit codes."""
+"""Commands: output on stdout and stderr, and exit codes."""
 
 import json
 import os
