@@ -1,18 +1,24 @@
-"""Fixtures: tiny checkpoint folders, each written once a session; transformers kept quiet."""
+"""Fixtures: the bundled model and tiny checkpoint folders, each made once a process."""
 
 import os
 
-# Before torch is loaded: beside a busy process, threads that spin make the tests ten times as slow.
+# Both before torch is loaded, and for subprocesses too. One thread unless a test sets a number: the
+# workers of pytest-xdist share the processors, and for tiny models two threads that wait for each
+# other are many times slower. Next to a busy process, threads that spin make a test ten times as
+# slow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import cache
 
 import hypothesis
 import pytest
 import torch
 import transformers
-from tiny_checkpoints import Tiny, write_checkpoint
+from tiny_checkpoints import TinyFolder, write_checkpoint
+
+from isobatch import Classifier
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -21,27 +27,27 @@ transformers.logging.disable_progress_bar()
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
-TinyFolder = Callable[[Tiny], Path]
-
 
 @pytest.fixture(autouse=True)
-def _audits_in_one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Tiny models only: two threads that wait for each other are many times slower."""
+def _same_number_of_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
-    if request.path.parent.name == "audit":
-        torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def two_threads(_same_number_of_threads: None) -> None:
+    """Two threads share the work: on busy processors this takes two to three times the time."""
+    torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
     """The folder of a tiny checkpoint: never write into it, copy it first."""
-    made: dict[Tiny, Path] = {}
+    return cache(lambda tiny: write_checkpoint(tmp_path_factory.mktemp(tiny.model_type), tiny))
 
-    def folder_of(tiny: Tiny) -> Path:
-        if tiny not in made:
-            made[tiny] = write_checkpoint(tmp_path_factory.mktemp(tiny.model_type), tiny)
-        return made[tiny]
 
-    return folder_of
+@pytest.fixture(scope="session")
+def bundled_classifier() -> Callable[[str], Classifier]:
+    """The bundled model in a precision: never change it."""
+    return cache(lambda precision: Classifier.from_pretrained(precision=precision))

@@ -1,7 +1,7 @@
-"""Checkpoints: every sound folder is read to the bit, every other one is refused by name.
+"""Checkpoints: every valid folder is read bit by bit, every other one is refused by name.
 
-The hub is a small server on this machine that speaks as much of its protocol as a download needs;
-where it is to be out of reach, nobody answers.
+The hub is a small server on this machine that implements the part of its protocol that a download
+needs; an unreachable hub is an address without a server.
 """
 
 import json
@@ -20,9 +20,8 @@ import huggingface_hub
 import pytest
 import torch
 import transformers
-from conftest import TinyFolder
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import FAMILIES, Tiny, fill_randomly, reference_model, tiny_config
+from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, fill_randomly, reference_model, tiny_config
 from torch import Tensor
 
 from isobatch.checkpoint import (
@@ -53,7 +52,7 @@ Tensors = dict[str, Tensor]
 
 @pytest.fixture
 def folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
-    """A sound BERT checkpoint, to be broken."""
+    """A valid BERT checkpoint, to be corrupted."""
     return Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "checkpoint"))
 
 
@@ -86,7 +85,7 @@ def assert_same_tensors(ours: Tensors, theirs: Tensors) -> None:
         assert torch.equal(tensor, theirs[name]), name
 
 
-# ------------------------------------------------------------------------------ sound folders
+# ------------------------------------------------------------------------------ valid folders
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -129,13 +128,13 @@ def test_buffers_of_old_files_are_tolerated(folder: Path, buffer: str) -> None:
     assert_same_tensors(parameters_by_hub_name(read_model(folder)), before)
 
 
-def test_a_head_for_pretraining_beside_the_classifier_is_tolerated(folder: Path) -> None:
+def test_a_pretraining_head_next_to_the_classifier_is_tolerated(folder: Path) -> None:
     edit_tensors(folder, lambda tensors: tensors.update({"cls.predictions.bias": torch.ones(9)}))
     assert "classifier.weight" in parameters_by_hub_name(read_model(folder))
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_what_is_written_is_read_again(
+def test_written_tensors_are_read_again(
     model_type: str, tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     source = tiny_folder(Tiny(model_type))
@@ -191,12 +190,12 @@ def test_scores_are_made_as_by_transformers_pipeline(
     assert (head.num_labels, head.score_activation) == (num_labels, activation)
 
 
-def test_labels_stand_in_the_order_of_their_ids() -> None:
+def test_labels_are_in_the_order_of_their_ids() -> None:
     labels = {str(index): f"<{index}>" for index in (10, 2, 0, 1, *range(3, 10))}
     assert config_with(id2label=labels).head.labels == tuple(f"<{index}>" for index in range(11))
 
 
-# -------------------------------------------------------------------------- tensors that differ
+# ------------------------------------------------------------------------- mismatched tensors
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -257,16 +256,14 @@ def test_a_wider_configuration_than_its_tensors_names_shape_and_wish(folder: Pat
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_weight_that_is_no_number_is_the_checkpoints_fault_not_the_machines(
-    folder: Path, value: float
-) -> None:
+def test_a_weight_that_is_not_finite_is_a_checkpoint_error(folder: Path, value: float) -> None:
     edit_tensors(folder, lambda tensors: tensors[OUTPUT][3].fill_(value))
     with pytest.raises(CheckpointError) as caught:
         read_packed_model(folder, torch.device("cpu"))
     assert OUTPUT in str(caught.value)
 
 
-# ------------------------------------------------------------------------- files that are broken
+# --------------------------------------------------------------------------------- corrupt files
 
 
 def _cut(share: float) -> Callable[[bytes], bytes]:
@@ -284,7 +281,7 @@ def _cut(share: float) -> Callable[[bytes], bytes]:
         pytest.param(lambda _: b"<!doctype html><title>Sign in</title>", id="web page"),
     ],
 )
-def test_a_file_that_is_not_whole_is_refused_and_named(
+def test_a_corrupt_file_is_refused_and_named(
     folder: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     path = folder / SINGLE
@@ -383,7 +380,7 @@ def test_a_folder_without_a_configuration_is_refused(folder: Path) -> None:
         ({"position_embedding_type": "relative_key_query"}, "is not implemented"),
     ],
 )
-def test_what_is_not_implemented_is_refused_not_ignored(
+def test_an_unsupported_configuration_is_refused(
     changes: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(UnsupportedModelError) as caught:
@@ -421,7 +418,7 @@ def test_an_activation_that_is_not_implemented_is_refused_with_the_folder(folder
     ],
     ids=str,
 )
-def test_a_setting_that_makes_no_sense_is_refused_by_its_key(
+def test_an_invalid_setting_is_refused_by_its_key(
     changes: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(CheckpointError) as caught:
@@ -449,7 +446,7 @@ class Planted:
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
-def test_a_pickle_is_refused_unread_and_the_cure_is_named(
+def test_a_pickle_is_refused_unread_and_the_fix_is_named(
     folder: Path, tmp_path: Path, name: str
 ) -> None:
     mark = tmp_path / "it ran"
@@ -473,10 +470,10 @@ def test_an_index_that_names_a_pickle_is_refused_unread(sharded: Path, tmp_path:
     assert not mark.exists()
 
 
-# ------------------------------------------------------------------------------- where it lies
+# ------------------------------------------------------------------------------------- location
 
 
-def test_a_folder_is_taken_as_it_is(folder: Path) -> None:
+def test_a_folder_is_used_directly(folder: Path) -> None:
     assert locate_checkpoint(folder) == locate_checkpoint(str(folder)) == folder
 
 
@@ -487,7 +484,7 @@ def test_a_folder_wins_over_a_hub_id_of_the_same_name(
     assert locate_checkpoint("checkpoint") == Path("checkpoint")
 
 
-def test_a_file_is_refused_and_the_folder_asked_for(folder: Path) -> None:
+def test_a_file_is_refused_with_a_hint_to_name_its_folder(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="is a file; name the folder that holds it"):
         locate_checkpoint(folder / SINGLE)
 
@@ -509,11 +506,11 @@ HUB_FILES = {
 }
 
 
-class StandIn(BaseHTTPRequestHandler):
-    """The hub, as far as a download asks: one model at main and at the tag v1."""
+class FakeHub(BaseHTTPRequestHandler):
+    """The hub's protocol of downloads: one model at main and at the tag v1."""
 
     protocol_version = "HTTP/1.1"
-    asked: ClassVar[set[str]] = set()
+    requested: ClassVar[set[str]] = set()
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -522,21 +519,21 @@ class StandIn(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].removeprefix("/")
         for name, commit in (("main", COMMIT), ("v1", TAGGED), (COMMIT, COMMIT), (TAGGED, TAGGED)):
             if path == f"api/models/some/model/revision/{name}":
-                return self.answer(json.dumps({"id": "some/model", "sha": commit}).encode())
+                return self.respond(json.dumps({"id": "some/model", "sha": commit}).encode())
             if path == f"api/models/some/model/tree/{name}":
-                return self.answer(json.dumps([*map(self.entry, HUB_FILES)]).encode())
+                return self.respond(json.dumps([*map(self.entry, HUB_FILES)]).encode())
             if (file := path.removeprefix(f"some/model/resolve/{name}/")) in HUB_FILES:
-                self.asked.add(file)
-                return self.answer(HUB_FILES[file], {"ETag": f'"{file}"', "X-Repo-Commit": commit})
+                self.requested.add(file)
+                return self.respond(HUB_FILES[file], {"ETag": f'"{file}"', "X-Repo-Commit": commit})
         known = path.startswith("api/models/some/model/")
         code = "RevisionNotFound" if known else "RepoNotFound"
-        return self.answer(b"{}", {"X-Error-Code": code}, status=404)
+        return self.respond(b"{}", {"X-Error-Code": code}, status=404)
 
     @staticmethod
     def entry(path: str) -> dict[str, object]:
         return {"type": "file", "path": path, "size": len(HUB_FILES[path]), "oid": "0" * 40}
 
-    def answer(
+    def respond(
         self, content: bytes, headers: dict[str, str] | None = None, status: int = 200
     ) -> None:
         self.send_response(status)
@@ -550,27 +547,27 @@ class StandIn(BaseHTTPRequestHandler):
         pass
 
 
-class Portal(StandIn):
-    """Not the hub at all: a page that asks to sign in, for every address."""
+class Portal(FakeHub):
+    """A captive portal: a page to sign in, for every address."""
 
     def do_GET(self) -> None:
-        self.answer(b"<!doctype html><title>Sign in</title>", {"Content-Type": "text/html"})
+        self.respond(b"<!doctype html><title>Sign in</title>", {"Content-Type": "text/html"})
 
 
-class HangUp(StandIn):
-    """Closes the connection without a word."""
+class HangUp(FakeHub):
+    """Closes the connection without a response."""
 
     def do_GET(self) -> None:
         self.close_connection = True
 
 
-class BreakOff(StandIn):
+class BreakOff(FakeHub):
     """Stops in the middle of the weights."""
 
-    def answer(
+    def respond(
         self, content: bytes, headers: dict[str, str] | None = None, status: int = 200
     ) -> None:
-        super().answer(content[: len(content) // 2] if content == b"weights" else content, headers)
+        super().respond(content[: len(content) // 2] if content == b"weights" else content, headers)
         self.close_connection = content == b"weights"
 
     def send_header(self, keyword: str, value: str) -> None:
@@ -578,11 +575,11 @@ class BreakOff(StandIn):
         super().send_header(keyword, str(len(b"weights")) if torn else value)
 
 
-class Broken(StandIn):
+class Broken(FakeHub):
     """An internal error for every address."""
 
     def do_GET(self) -> None:
-        self.answer(b"{}", status=500)
+        self.respond(b"{}", status=500)
 
 
 @pytest.fixture
@@ -604,17 +601,17 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[s
 
 
 @pytest.fixture
-def serve(hub: Callable[[str], None]) -> Iterator[Callable[[type[StandIn]], None]]:
+def serve(hub: Callable[[str], None]) -> Iterator[Callable[[type[FakeHub]], None]]:
     """Call it with a handler, and that is the hub."""
     servers: list[ThreadingHTTPServer] = []
 
-    def as_hub(handler: type[StandIn]) -> None:
+    def as_hub(handler: type[FakeHub]) -> None:
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.05,)).start()
         hub(f"http://127.0.0.1:{server.server_port}")
 
-    StandIn.asked.clear()
+    FakeHub.requested.clear()
     yield as_hub
     huggingface_hub.close_session()  # or the server waits for its next request
     for server in servers:
@@ -622,50 +619,52 @@ def serve(hub: Callable[[str], None]) -> Iterator[Callable[[type[StandIn]], None
         server.server_close()
 
 
-Serve = Callable[[type[StandIn]], None]
+Serve = Callable[[type[FakeHub]], None]
 
 
-def test_from_the_hub_come_the_files_of_a_checkpoint_and_no_pickle_or_code(serve: Serve) -> None:
-    serve(StandIn)
+def test_the_hub_gives_the_files_of_a_checkpoint_and_no_pickle_or_code(serve: Serve) -> None:
+    serve(FakeHub)
     folder = locate_checkpoint("some/model")
     wanted = {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors"}
     assert {path.name for path in folder.iterdir() if path.is_file()} == wanted
     assert all((folder / name).read_bytes() == HUB_FILES[name] for name in wanted)
-    assert not {name for name in StandIn.asked if name.endswith((".bin", ".h5", ".py", ".onnx"))}
+    assert not {
+        name for name in FakeHub.requested if name.endswith((".bin", ".h5", ".py", ".onnx"))
+    }
 
 
-def test_from_the_hub_comes_no_checkpoint_of_a_sub_folder(serve: Serve) -> None:
-    serve(StandIn)
+def test_no_checkpoint_of_a_subfolder_is_downloaded(serve: Serve) -> None:
+    serve(FakeHub)
     locate_checkpoint("some/model")
-    assert not {name for name in StandIn.asked if "/" in name}
+    assert not {name for name in FakeHub.requested if "/" in name}
 
 
 def test_a_revision_is_its_own_folder(serve: Serve) -> None:
-    serve(StandIn)
+    serve(FakeHub)
     tagged, latest = locate_checkpoint("some/model", "v1"), locate_checkpoint("some/model")
     assert (tagged.name, latest.name) == (TAGGED, COMMIT)
 
 
 @pytest.mark.parametrize(("name", "revision"), [("some/other", None), ("some/model", "v2")])
-def test_what_the_hub_does_not_have_is_refused_with_its_name(
+def test_a_name_or_revision_unknown_to_the_hub_is_refused_with_its_name(
     serve: Serve, name: str, revision: str | None
 ) -> None:
-    serve(StandIn)
+    serve(FakeHub)
     with pytest.raises(CheckpointError, match=f"^{name}: no such folder, and the hub refused it"):
         locate_checkpoint(name, revision)
 
 
-def test_what_was_downloaded_is_found_without_the_hub(
+def test_a_downloaded_checkpoint_is_found_without_the_hub(
     serve: Serve, hub: Callable[[str], None]
 ) -> None:
-    serve(StandIn)
+    serve(FakeHub)
     downloaded = locate_checkpoint("some/model")
     hub(dead_address())
     assert locate_checkpoint("some/model") == downloaded
 
 
 def dead_address() -> str:
-    """Where nobody listens."""
+    """An address without a server."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -689,7 +688,7 @@ def test_offline_a_name_is_refused_at_once(
 
 
 @pytest.mark.parametrize("path", ["no/such/folder", "/no/such/folder", "./nowhere", "a b"])
-def test_a_path_that_is_nowhere_is_refused_without_asking_the_hub(
+def test_a_missing_path_is_refused_without_a_request_to_the_hub(
     hub: Callable[[str], None], path: str
 ) -> None:
     hub(dead_address())
@@ -699,15 +698,15 @@ def test_a_path_that_is_nowhere_is_refused_without_asking_the_hub(
 
 
 @pytest.mark.parametrize("handler", [Portal, HangUp, BreakOff, Broken])
-def test_a_hub_that_answers_nonsense_is_an_error_of_the_checkpoint(
-    serve: Serve, handler: type[StandIn]
+def test_an_invalid_response_of_the_hub_is_a_checkpoint_error(
+    serve: Serve, handler: type[FakeHub]
 ) -> None:
     serve(handler)
     with pytest.raises(CheckpointError, match="some/model: "):
         locate_checkpoint("some/model")
 
 
-def test_a_hub_that_never_answers_is_given_up_within_ten_seconds(
+def test_a_hub_that_never_responds_times_out_within_ten_seconds(
     hub: Callable[[str], None],
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
@@ -715,6 +714,6 @@ def test_a_hub_that_never_answers_is_given_up_within_ten_seconds(
             hub(f"http://127.0.0.1:{server.getsockname()[1]}")
             asking = pool.submit(locate_checkpoint, "some/model")
             _, waiting = wait([asking], timeout=10)
-        error = asking.exception(timeout=5)  # a closed door ends the longest wait
+        error = asking.exception(timeout=5)  # closing the server ends the longest wait
     assert not waiting
     assert isinstance(error, CheckpointError)

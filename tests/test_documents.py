@@ -1,4 +1,4 @@
-"""Documentation that cannot drift: snippets run, generated parts are fresh, links lead on."""
+"""Documentation: snippets run, generated parts are up to date, links have targets."""
 
 import doctest
 import re
@@ -17,7 +17,7 @@ from isobatch.errors import MissingAttentionMaskWarning
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from scripts.write_docs import PARTS, fresh_documents  # noqa: E402 - scripts/ is beside the package
+from scripts.write_docs import PARTS, fresh_documents  # noqa: E402 - scripts/ is next to the package
 
 DOCUMENTS = [
     *ROOT.glob("*.md"),
@@ -71,19 +71,25 @@ def commands_in(document: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if "|" not in line]
 
 
-def test_generated_parts_are_fresh() -> None:
-    for path, fresh in fresh_documents():
+@pytest.fixture(scope="module")
+def documents() -> list[tuple[Path, str]]:
+    """Each document with generated parts, and its text with these parts made again."""
+    return list(fresh_documents())
+
+
+def test_generated_parts_are_up_to_date(documents: list[tuple[Path, str]]) -> None:
+    for path, fresh in documents:
         assert path.read_text(encoding="utf-8") == fresh, f"{path} is stale: run `make docs`"
 
 
-def test_every_generated_part_stands_in_a_document() -> None:
-    texts = [path.read_text(encoding="utf-8") for path, _ in fresh_documents()]
+def test_every_generated_part_is_in_a_document(documents: list[tuple[Path, str]]) -> None:
+    texts = [path.read_text(encoding="utf-8") for path, _ in documents]
     named = {name for text in texts for name in re.findall(r"<!-- generated: (\w+) -->", text)}
     assert named == PARTS.keys()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document: Path) -> None:
+def test_links_have_targets(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
     missing = [target for target in targets if not (document.parent / target).exists()]
     assert missing == []
@@ -92,6 +98,6 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_commands_of_the_readme_exist_in_the_makefile() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    asked = set(re.findall(r"(?:^|`)make (\w+)", readme, flags=re.M))
-    assert asked >= {"demo", "test", "bench"}
-    assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in asked)
+    named = set(re.findall(r"(?:^|`)make (\w+)", readme, flags=re.M))
+    assert named >= {"demo", "test", "bench"}
+    assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in named)

@@ -1,4 +1,4 @@
-"""The model against transformers, the oracle: same logits, same gradients, same activations.
+"""The model against transformers, the reference: logits, gradients and activations.
 
 1e-5 is absolute and needs no scaling: the tiny checkpoints' logits are of ordinary size (up to 5),
 and float32's own error is a few 1e-6 there.
@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from conftest import TinyFolder
 from tiny_checkpoints import (
     COUNTED_FROM_PADDING,
     FAMILIES,
     Tiny,
+    TinyFolder,
     pad_left,
     pad_right,
     random_ids,
@@ -51,7 +51,7 @@ ModelsOf = Callable[[Tiny], Models]
 
 @pytest.fixture(scope="session")
 def models_of(tiny_folder: TinyFolder) -> ModelsOf:
-    """Our model, settled but not prepacked, and transformers', of the same checkpoint."""
+    """Our model, kernels chosen but not prepacked, and transformers', of one checkpoint."""
     made: dict[Tiny, Models] = {}
 
     def both(tiny: Tiny) -> Models:
@@ -104,13 +104,13 @@ def test_packed_texts_have_the_logits_of_transformers(
     ours, theirs = models_of(tiny)
     rows = random_ids(LENGTHS, tiny)
     expected = reference_logits(theirs, pad_right(rows, tiny.pad_token_id))
-    assert expected.std(0).min() > 0.1, "logits that hardly vary would prove nothing"
+    assert expected.std(0).min() > 0.1, "logits that hardly vary would be no test"
     torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
 
 
 @pytest.mark.skipif(unavailable("fp32") is not None, reason=f"compiled: {unavailable('fp32')}")
 def test_one_of_the_shapes_is_computed_by_compiled_blocks(models_of: ModelsOf) -> None:
-    """The control: without it the tests here would compare nothing compiled."""
+    """The control: without it the tests here might compare no compiled block."""
     kernels = [models_of(Tiny("bert", **shape))[0].blocks[0].kernel for shape in SHAPES]
     assert isinstance(kernels[0], PlainBlock)
     assert kernels[1:] == [None, None, None]
@@ -129,7 +129,7 @@ def test_packed_weights_give_the_bits_of_plain_ones(
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_a_text_has_the_same_bits_alone_and_in_company(
+def test_a_text_has_the_same_bits_alone_and_in_a_batch(
     model_type: str, models_of: ModelsOf
 ) -> None:
     tiny = Tiny(model_type)
@@ -177,7 +177,7 @@ def test_holes_in_the_mask_mean_what_they_mean_to_transformers(
     holed[0, 3:6], holed[1, 28], holed[2, 1] = 0, 0, 0
     logits = unpadded_logits(ours, (ids, holed), tiny)
     torch.testing.assert_close(logits, reference_logits(theirs, (ids, holed)), **CLOSE)
-    assert (logits - whole).abs().max() > 0.01, "holes that change nothing would prove nothing"
+    assert (logits - whole).abs().max() > 0.01, "holes without an effect would be no test"
 
 
 @pytest.mark.parametrize("model_type", COUNTED_FROM_PADDING)
@@ -213,7 +213,7 @@ def test_token_types_reach_the_logits_as_in_transformers(
 
 
 @pytest.mark.parametrize("name", _BY_NAME)
-def test_an_activation_is_the_function_that_transformers_calls_so(name: str) -> None:
+def test_an_activation_is_the_function_of_that_name_in_transformers(name: str) -> None:
     x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([-1e4, -0.0, 0.0, 1e4])])
     torch.testing.assert_close(activation_named(name).function(x), ACT2FN[name](x))
     assert torch.isfinite(activation_named(name).function(x)).all()
@@ -260,7 +260,7 @@ def test_every_gradient_is_that_of_transformers(
 
 @each_way
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_asking_for_gradients_changes_no_bit(
+def test_gradients_change_no_bit(
     model_type: str, shape: dict[str, int], models_of: ModelsOf
 ) -> None:
     tiny = Tiny(model_type, **shape)
@@ -273,7 +273,7 @@ def test_asking_for_gradients_changes_no_bit(
 
 @each_way
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_dropout_acts_in_training_only(
+def test_dropout_is_active_in_training_only(
     model_type: str, shape: dict[str, int], models_of: ModelsOf
 ) -> None:
     tiny = Tiny(model_type, **shape)

@@ -1,4 +1,4 @@
-"""Planning: each text once, no batch over budget, the longest first, and always the same plan."""
+"""Planning: each text once, no batch over budget, the longest first, deterministic."""
 
 import re
 from itertools import pairwise
@@ -33,7 +33,7 @@ def test_a_plan_by_hand(lengths: list[int], budget: int, plan: list[Batch]) -> N
 
 
 @given(lengths_lists, budgets)
-def test_every_index_stands_in_exactly_one_batch(lengths: list[int], budget: int) -> None:
+def test_every_index_is_in_exactly_one_batch(lengths: list[int], budget: int) -> None:
     planned = [index for batch in plan_batches(lengths, budget) for index in batch]
     assert sorted(planned) == list(range(len(lengths)))
 

@@ -1,12 +1,15 @@
-"""Which precision is taken: as asked, by default, and for "auto" by a record of these weights."""
+"""Which precision is chosen: as given, by default, and for "auto" by a record of these weights."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_checkpoints import Tiny, TinyFolder
+from tokenizer_folders import write_wordpiece_folder
 
 from isobatch import Classifier, agreement, precision
 from isobatch.checkpoint import bundled_folder
@@ -31,16 +34,15 @@ TEXTS = ["Today is a nice day!", "But what about tomorrow? Im not sure.", "dull"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
     """A checkpoint without a record."""
-    copy = tmp_path / "checkpoint"
-    shutil.copytree(bundled_folder(), copy, ignore=shutil.ignore_patterns(RECORD))
-    return copy
+    shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "checkpoint")
+    return write_wordpiece_folder(tmp_path / "checkpoint")
 
 
 @pytest.fixture(autouse=True)
 def all_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Choosing is tested as on a machine that computes every precision."""
+    """Make this a machine that computes every precision, for the choice."""
     monkeypatch.setattr(precision, "supported_precisions", lambda _device: ("fp32", "bf16", "int8"))
     monkeypatch.setattr(precision, "has_exact_int8", lambda: True)
 
@@ -55,34 +57,34 @@ def test_fp32_is_the_default(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
-def test_what_is_asked_for_is_taken_with_or_without_a_record(folder: Path, name: str) -> None:
+def test_a_named_precision_is_used_with_or_without_a_record(folder: Path, name: str) -> None:
     assert chosen(folder, name) == (name, "asked for")
 
 
-def test_a_name_that_is_none_is_refused(folder: Path) -> None:
+def test_an_unknown_precision_is_refused(folder: Path) -> None:
     with pytest.raises(OptionError, match="'fp64' is not offered; use fp32, bf16, int8 or auto"):
         chosen(folder, "fp64")
 
 
-def test_auto_takes_fp32_where_nothing_was_shown(folder: Path) -> None:
+def test_auto_is_fp32_without_a_record(folder: Path) -> None:
     name, reason = chosen(folder)
     assert name == "fp32"
     assert reason.count("was not shown for these weights; see `isobatch precisions`") == 2
 
 
-def test_auto_takes_the_fastest_that_was_shown(folder: Path) -> None:
+def test_auto_is_the_fastest_precision_in_the_record(folder: Path) -> None:
     write_agreements(folder, {"bf16": GOOD, "int8": GOOD})
     assert chosen(folder) == ("int8", "99.50% of 500 texts have fp32's label")
 
 
-def test_auto_leaves_out_what_came_out_poor(folder: Path) -> None:
+def test_auto_leaves_out_a_precision_with_poor_agreement(folder: Path) -> None:
     write_agreements(folder, {"bf16": GOOD, "int8": POOR})
     name, reason = chosen(folder)
     assert name == "bf16"
     assert reason.startswith("int8 left out (only 98.00% of 500 texts")
 
 
-def test_auto_leaves_out_what_was_shown_on_few_texts(folder: Path) -> None:
+def test_auto_leaves_out_a_record_of_few_texts(folder: Path) -> None:
     few = PrecisionAgreement(MIN_TEXTS - 1, 1.0, 0.0)
     write_agreements(folder, {"int8": few})
     name, reason = chosen(folder)
@@ -90,7 +92,7 @@ def test_auto_leaves_out_what_was_shown_on_few_texts(folder: Path) -> None:
     assert f"shown on {MIN_TEXTS - 1} texts only" in reason
 
 
-def test_a_record_of_other_weights_counts_as_none(folder: Path) -> None:
+def test_a_record_of_other_weights_is_ignored(folder: Path) -> None:
     write_agreements(folder, {"int8": GOOD})
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
@@ -102,7 +104,7 @@ def test_a_record_of_other_weights_counts_as_none(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("offered", [("fp32",), ("fp32", "bf16")])
-def test_auto_leaves_out_what_the_machine_cannot_compute(
+def test_auto_leaves_out_a_precision_that_the_machine_cannot_compute(
     folder: Path, offered: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "supported_precisions", lambda _device: offered)
@@ -112,7 +114,7 @@ def test_auto_leaves_out_what_the_machine_cannot_compute(
     assert "int8 left out (this machine cannot compute it)" in reason
 
 
-def test_auto_leaves_out_int8_where_it_would_need_other_weights(
+def test_auto_leaves_out_int8_where_it_needs_weights_of_7_bits(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "has_exact_int8", lambda: False)
@@ -122,9 +124,15 @@ def test_auto_leaves_out_int8_where_it_would_need_other_weights(
     assert "7 bits" in reason
 
 
+<<<<<<< main
 def test_exactness_is_found_out_and_not_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "unavailable", lambda _precision: "planted")
     honest = selection.multiply
+=======
+def test_exactness_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_proof.compiled, "why_not", lambda _precision: "planted")
+    honest = block_proof._multiply_torch
+>>>>>>> h-suite
 
     def saturating(*arguments: object, **options: int) -> torch.Tensor:
         product = honest(*arguments, **options)  # type: ignore[arg-type]
@@ -139,7 +147,7 @@ def test_exactness_is_found_out_and_not_assumed(monkeypatch: pytest.MonkeyPatch)
     ["{", '{"weights_sha256": 1, "precisions"', '["int8"]'],
     ids=["torn", "cut", "list"],
 )
-def test_a_torn_record_is_an_error_that_names_it(folder: Path, text: str) -> None:
+def test_a_corrupt_record_is_an_error_that_names_it(folder: Path, text: str) -> None:
     (folder / RECORD).write_text(text)
     with pytest.raises(CheckpointError, match=RECORD):
         chosen(folder)
@@ -154,39 +162,42 @@ def test_a_record_without_figures_is_an_error(folder: Path, shown: object) -> No
         chosen(folder)
 
 
-# ------------------------------------------------------------------- the bundled model, for real
+# ----------------------------------------------------------------------- bundled model
 
 
-def test_the_bundled_model_has_a_record_and_auto_goes_by_it() -> None:
+def test_the_bundled_model_has_a_record_and_auto_uses_it(
+    bundled_classifier: Callable[[str], Classifier],
+) -> None:
     shown = read_agreements(bundled_folder())
     assert {name: each.num_texts for name, each in shown.items()} == {"bf16": 6735, "int8": 6735}
-    classifier = Classifier.from_pretrained(precision="auto")
+    classifier, int8 = Classifier.from_pretrained(precision="auto"), bundled_classifier("int8")
     assert classifier.precision == "int8"
     assert "of 6,735 texts" in classifier.precision_reason
-    asked = Classifier.from_pretrained(precision="int8")
-    assert asked.precision_reason == "asked for"
-    assert np.array_equal(classifier.logits(TEXTS), asked.logits(TEXTS))
+    assert int8.precision_reason == "asked for"
+    assert np.array_equal(classifier.logits(TEXTS), int8.logits(TEXTS))
 
 
-def test_precisions_are_compared_with_fp32_on_the_same_texts() -> None:
+def test_precisions_are_compared_with_fp32_on_the_same_texts(
+    bundled_classifier: Callable[[str], Classifier],
+) -> None:
     results = compare_precisions(None, TEXTS)
     assert results[0].precision == "fp32"
     assert results[0].agreement == PrecisionAgreement(len(TEXTS), 1.0, 0.0)
-    fp32 = Classifier.from_pretrained().logits(TEXTS)
+    fp32 = bundled_classifier("fp32").logits(TEXTS)
     for result in results[1:]:
-        logits = Classifier.from_pretrained(precision=result.precision).logits(TEXTS)
+        logits = bundled_classifier(result.precision).logits(TEXTS)
         difference = float(np.abs(logits - fp32).max())
         assert result.agreement.largest_logit_difference == difference > 0
         assert result.texts_per_second > 0
 
 
-def test_one_logit_has_its_label_by_its_sign() -> None:
+def test_the_label_of_a_single_logit_is_its_sign() -> None:
     logits = np.array([[0.5], [-0.5], [0.1]], dtype=np.float32)
     found = agreement._agreement(np.array([[0.4], [0.5], [0.2]], dtype=np.float32), logits)
     assert found.label_agreement == pytest.approx(2 / 3)
 
 
-def test_a_comparison_of_nothing_is_refused() -> None:
+def test_a_comparison_without_texts_is_refused() -> None:
     with pytest.raises(InputError, match="no texts"):
         compare_precisions(None, [])
 

@@ -1,17 +1,16 @@
-"""Classifier: what it accepts, what it answers, and what it refuses, on the bundled model."""
+"""Classifier: inputs, predictions and errors, on the bundled model."""
 
 import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import TinyFolder
-from tiny_checkpoints import Tiny
+from tiny_checkpoints import Tiny, TinyFolder
 from tokenizer_folders import write_wordpiece_folder
 
 from isobatch import Classifier, Prediction, predictor
@@ -23,20 +22,20 @@ from isobatch.types import Encoding
 NICE = "Today is a nice day!"
 
 
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return Classifier.from_pretrained()
+@pytest.fixture
+def classifier(bundled_classifier: Callable[[str], Classifier]) -> Classifier:
+    return bundled_classifier("fp32")
 
 
 def test_one_text_is_one_prediction(classifier: Classifier) -> None:
-    answer = classifier(NICE)
-    assert isinstance(answer, Prediction)
-    assert answer.label == "POSITIVE"
-    assert answer.num_tokens == 8
-    assert not answer.truncated
-    assert list(answer.scores) == list(classifier.labels) == ["NEGATIVE", "POSITIVE"]
-    assert math.isclose(sum(answer.scores.values()), 1.0)
-    assert answer.score == max(answer.scores.values())
+    prediction = classifier(NICE)
+    assert isinstance(prediction, Prediction)
+    assert prediction.label == "POSITIVE"
+    assert prediction.num_tokens == 8
+    assert not prediction.truncated
+    assert list(prediction.scores) == list(classifier.labels) == ["NEGATIVE", "POSITIVE"]
+    assert math.isclose(sum(prediction.scores.values()), 1.0)
+    assert prediction.score == max(prediction.scores.values())
 
 
 def test_a_prediction_prints_as_documented(classifier: Classifier) -> None:
@@ -62,12 +61,14 @@ def test_scores_agree_with_transformers(classifier: Classifier) -> None:
     for text in texts:
         with torch.no_grad():
             expected = model(**tokenizer(text, truncation=True, return_tensors="pt")).logits[0]
-        answer = classifier(text)
-        assert answer.logits == pytest.approx(expected.tolist(), abs=1e-5)
-        assert answer.score == pytest.approx(expected.double().softmax(0).max().item(), abs=1e-6)
+        prediction = classifier(text)
+        assert prediction.logits == pytest.approx(expected.tolist(), abs=1e-5)
+        assert prediction.score == pytest.approx(
+            expected.double().softmax(0).max().item(), abs=1e-6
+        )
 
 
-def test_lists_and_other_iterables_are_answered_in_order(classifier: Classifier) -> None:
+def test_lists_and_other_iterables_give_predictions_in_order(classifier: Classifier) -> None:
     texts = ["good", "bad", "very long and " * 20, ""]
     expected = [classifier(text) for text in texts]
     assert classifier(texts) == expected
@@ -85,7 +86,7 @@ def test_pairs_are_tuples(classifier: Classifier) -> None:
     assert classifier(list(pair))[0] != alone
 
 
-def test_nothing_asked_is_nothing_answered(classifier: Classifier) -> None:
+def test_no_texts_give_no_predictions(classifier: Classifier) -> None:
     assert classifier([]) == []
     assert list(classifier.predict_stream([])) == []
     assert classifier.logits([]).shape == (0, 2)
@@ -104,16 +105,17 @@ def test_special_tokens_in_a_text_are_read_as_transformers_reads_them(
 
 @pytest.mark.parametrize("text", ["word " * 200_000, "x" * 1_000_000], ids=["words", "one word"])
 def test_a_megabyte_of_text(classifier: Classifier, text: str) -> None:
-    answer = classifier(text)
-    assert answer.num_tokens <= 512
-    assert answer.truncated == (answer.num_tokens == 512)
+    prediction = classifier(text)
+    assert prediction.num_tokens <= 512
+    assert prediction.truncated == (prediction.num_tokens == 512)
 
 
 def test_a_long_text_is_cut_and_marked_or_refused(classifier: Classifier) -> None:
-    assert [answer.truncated for answer in classifier(["short", "word " * 600])] == [False, True]
+    assert [each.truncated for each in classifier(["short", "word " * 600])] == [False, True]
     with pytest.raises(TooLongError, match=r"text 1: has more than 512 tokens"):
         classifier(["short", "word " * 600], truncation="error")
-    strict = Classifier.from_pretrained(truncation="error")
+    strict = Classifier.from_pretrained(truncation="error", max_batch_tokens=7)
+    assert strict.max_batch_tokens == 7
     with pytest.raises(TooLongError, match="text 0"):
         strict.logits(["word " * 600])
     assert strict("word " * 510).num_tokens == 512
@@ -133,7 +135,7 @@ def test_a_long_text_is_cut_and_marked_or_refused(classifier: Classifier) -> Non
         (["fine", ("pair", "\udc00")], 1),
     ],
 )
-def test_what_is_no_text_is_named_by_its_index(
+def test_a_non_string_input_is_named_by_its_index(
     classifier: Classifier, texts: object, index: int
 ) -> None:
     with pytest.raises(InputError, match=rf"^text {index}: "):
@@ -141,7 +143,7 @@ def test_what_is_no_text_is_named_by_its_index(
 
 
 @pytest.mark.parametrize("texts", [3, None, b"bytes", {"text": "x"}])
-def test_what_is_no_list_of_texts_is_refused(classifier: Classifier, texts: object) -> None:
+def test_an_input_other_than_texts_is_refused(classifier: Classifier, texts: object) -> None:
     with pytest.raises(InputError, match="expected a text"):
         classifier(texts)  # type: ignore[call-overload]
 
@@ -155,21 +157,21 @@ def test_stream_reads_a_window_ahead_and_no_further(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor, "WINDOW_TEXTS", 8)
-    asked = itertools.count()
-    endless: Iterator[str] = (f"text {next(asked)}" for _ in itertools.repeat(None))
-    answers = list(itertools.islice(classifier.predict_stream(endless), 20))
-    assert next(asked) == 24
-    assert answers == classifier([f"text {number}" for number in range(20)])
+    read = itertools.count()
+    endless: Iterator[str] = (f"text {next(read)}" for _ in itertools.repeat(None))
+    predictions = list(itertools.islice(classifier.predict_stream(endless), 20))
+    assert next(read) == 24
+    assert predictions == classifier([f"text {number}" for number in range(20)])
 
 
 def test_stream_names_the_index_in_the_whole_stream(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
-    answers = classifier.predict_stream(["a"] * 9 + [None])  # type: ignore[list-item]
-    assert len(list(itertools.islice(answers, 8))) == 8
+    predictions = classifier.predict_stream(["a"] * 9 + [None])  # type: ignore[list-item]
+    assert len(list(itertools.islice(predictions, 8))) == 8
     with pytest.raises(InputError, match=r"^text 9: "):
-        next(answers)
+        next(predictions)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_stream_names_the_index_in_the_whole_stream(
         {"truncation": "perhaps"},
     ],
 )
-def test_options_that_make_no_sense(options: dict[str, object]) -> None:
+def test_an_invalid_option_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=str(next(iter(options.values())))):
         Classifier.from_pretrained(**options)  # type: ignore[arg-type]
 
@@ -194,13 +196,9 @@ def test_cuda_without_a_device_says_so() -> None:
         Classifier.from_pretrained(device="cuda")
 
 
-def test_threads_are_set_when_asked_for() -> None:
-    before = torch.get_num_threads()
-    try:
-        Classifier.from_pretrained(threads=1)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+def test_the_threads_option_sets_the_number_of_threads() -> None:
+    Classifier.from_pretrained(threads=3)
+    assert torch.get_num_threads() == 3
 
 
 def test_a_weight_is_not_kept_twice(classifier: Classifier) -> None:
@@ -231,17 +229,19 @@ def test_scores_follow_the_problem_type(
     for file in tiny_folder(tiny).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     write_wordpiece_folder(tmp_path, "bert")
-    answer = Classifier.from_pretrained(tmp_path)("a b c")
-    logits = torch.tensor(answer.logits, dtype=torch.float64)
+    prediction = Classifier.from_pretrained(tmp_path)("a b c")
+    logits = torch.tensor(prediction.logits, dtype=torch.float64)
     scores = {"softmax": logits.softmax(0), "sigmoid": logits.sigmoid(), "none": logits}[expected]
-    assert list(answer.scores.values()) == pytest.approx(scores.tolist(), abs=1e-12)
+    assert list(prediction.scores.values()) == pytest.approx(scores.tolist(), abs=1e-12)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_scores_never_overflow(activation: str) -> None:
-    answer = make_prediction([-1e30, 1e30, 0.0], ["a", "b", "c"], activation, Encoding([1], [0]))  # type: ignore[arg-type]
-    assert answer.label == "b"
-    assert all(0.0 <= score <= 1.0 for score in answer.scores.values())
+    prediction = make_prediction(
+        [-1e30, 1e30, 0.0], ["a", "b", "c"], activation, Encoding([1], [0])
+    )  # type: ignore[arg-type]
+    assert prediction.label == "b"
+    assert all(0.0 <= score <= 1.0 for score in prediction.scores.values())
 
 
 def test_all_errors_are_of_one_tree() -> None:

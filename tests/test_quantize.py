@@ -1,4 +1,8 @@
+<<<<<<< main
 """int8 checkpoints: bit-identical to int8 at load, a quarter of the size, accepted everywhere."""
+=======
+"""int8 checkpoints: the same bits as int8 at load, a quarter of the size, read by every API."""
+>>>>>>> h-suite
 
 import json
 import shutil
@@ -8,9 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TinyFolder
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import FAMILIES, Tiny, pad_right, random_ids
+from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, random_ids
 from tokenizer_folders import write_bpe_folder, write_wordpiece_folder
 from torch import Tensor
 
@@ -33,7 +36,7 @@ CPU = torch.device("cpu")
 LENGTHS = (2, 3, 5, 5, 17, 64, 129, 300)
 SMALL: dict[str, int] = {}
 WHOLE_PANELS = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
-"""Sizes that the compiled kernels take; SMALL's they leave to torch."""
+"""Sizes that the compiled kernels support; those of SMALL are computed in torch."""
 
 SINGLE = "model.safetensors"
 WORDS = "bert.embeddings.word_embeddings.weight"
@@ -43,8 +46,13 @@ Tensors = dict[str, Tensor]
 
 
 @pytest.fixture
+<<<<<<< main
 def int8_folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
     """A sound BERT checkpoint in int8, to be broken."""
+=======
+def quantized(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
+    """A valid BERT checkpoint in int8, to be corrupted."""
+>>>>>>> h-suite
     quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
     return tmp_path / "int8"
 
@@ -82,7 +90,7 @@ def alone_and_together(model: SequenceClassifier, tiny: Tiny) -> tuple[bytes, by
 
 @pytest.mark.parametrize("shape", [SMALL, WHOLE_PANELS], ids=("in torch", "compiled"))
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_answers_are_the_bits_that_int8_gives_at_load(
+def test_logits_have_the_bits_of_int8_at_load(
     model_type: str, shape: dict[str, int], tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     tiny = Tiny(model_type, **shape)
@@ -95,7 +103,7 @@ def test_answers_are_the_bits_that_int8_gives_at_load(
     assert in_fp32[0] != expected[0], "the control: int8 does change the bits"
 
 
-def test_the_two_shapes_take_the_two_ways_of_computing_int8(
+def test_the_two_shapes_use_the_two_kernels_of_int8(
     tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     kernels = []
@@ -107,7 +115,7 @@ def test_the_two_shapes_take_the_two_ways_of_computing_int8(
     assert (kernels[1] == "compiled int8") == (compiled.why_not("int8") is None)
 
 
-def test_the_bundled_model_answers_texts_with_the_same_bits(tmp_path: Path) -> None:
+def test_the_bundled_model_gives_texts_the_same_bits(tmp_path: Path) -> None:
     texts = ["Today is a nice day!", "", "a plot " * 200, "Im not sure.", ("a pair", "of two")]
     quantize_checkpoint(None, tmp_path / "int8")
     before = Classifier.from_pretrained(precision="int8")
@@ -118,11 +126,15 @@ def test_the_bundled_model_answers_texts_with_the_same_bits(tmp_path: Path) -> N
     ]
 
 
+<<<<<<< main
 # ------------------------------------------------------------------------------------ output files
+=======
+# --------------------------------------------------------------------------------------- output
+>>>>>>> h-suite
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_values_and_scales_are_those_of_int8_and_the_rest_is_as_it_was(
+def test_values_and_scales_are_those_of_int8_and_the_rest_is_unchanged(
     model_type: str, tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     folder, out = tiny_folder(Tiny(model_type)), tmp_path / "int8"
@@ -204,7 +216,7 @@ def test_rows_of_zeros_stay_zeros(tiny_folder: TinyFolder, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("tokenizer_json", [True, False])
-def test_the_tokenizer_and_the_card_come_along_and_nothing_else(
+def test_tokenizer_and_model_card_are_copied_and_no_other_file(
     tokenizer_json: bool, tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "checkpoint"))
@@ -217,11 +229,11 @@ def test_the_tokenizer_and_the_card_come_along_and_nothing_else(
     assert written == wanted | ({"tokenizer.json"} if tokenizer_json else set())
     for name in written - {"config.json", SINGLE}:
         assert (tmp_path / "int8" / name).read_bytes() == (folder / name).read_bytes()
-    answers = Classifier.from_pretrained(tmp_path / "int8", precision="int8")(["Today", "nice"])
-    assert answers == Classifier.from_pretrained(folder, precision="int8")(["Today", "nice"])
+    predictions = Classifier.from_pretrained(tmp_path / "int8", precision="int8")(["Today", "nice"])
+    assert predictions == Classifier.from_pretrained(folder, precision="int8")(["Today", "nice"])
 
 
-def test_byte_level_tokenizers_come_along(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+def test_byte_level_tokenizers_are_copied(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder(Tiny("roberta")), tmp_path / "checkpoint"))
     write_bpe_folder(folder, tokenizer_json=False)
     quantize_checkpoint(folder, tmp_path / "int8")
@@ -229,18 +241,22 @@ def test_byte_level_tokenizers_come_along(tiny_folder: TinyFolder, tmp_path: Pat
     assert Classifier.from_pretrained(tmp_path / "int8", precision="int8")("Today").num_tokens > 2
 
 
-def test_others_may_read_what_was_written(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+def test_the_output_has_the_usual_permissions(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
     (tmp_path / "usual").touch()
     usual = (tmp_path / "usual").stat().st_mode
     assert {path.stat().st_mode for path in (tmp_path / "int8").iterdir()} == {usual}
 
 
+<<<<<<< main
 # -------------------------------------------------------------------------- read in every precision
+=======
+# ---------------------------------------------------------------------------- reading by every API
+>>>>>>> h-suite
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_every_other_way_of_reading_gets_values_times_scale(
+def test_every_other_reader_gets_values_times_scale(
     model_type: str, tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     tiny, out = Tiny(model_type), tmp_path / "int8"
@@ -259,8 +275,13 @@ def test_every_other_way_of_reading_gets_values_times_scale(
         torch.testing.assert_close(narrow, expected, rtol=0, atol=0.3)
 
 
+<<<<<<< main
 def test_a_widened_model_is_saved_as_a_plain_checkpoint(int8_folder: Path, tmp_path: Path) -> None:
     widened = AutoModelForSequenceClassification.from_pretrained(int8_folder)
+=======
+def test_a_widened_model_is_saved_as_a_plain_checkpoint(quantized: Path, tmp_path: Path) -> None:
+    widened = AutoModelForSequenceClassification.from_pretrained(quantized)
+>>>>>>> h-suite
     assert not hasattr(widened.config, "quantization_config")
     widened.save_pretrained(tmp_path / "plain")
     assert not read_config(tmp_path / "plain").quantized
@@ -283,7 +304,11 @@ def test_a_saved_model_can_be_quantized_and_read_again(
     assert alone_and_together(model_of(tmp_path / "int8"), tiny) == expected
 
 
+<<<<<<< main
 def test_shards_may_be_quantized(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+=======
+def test_shards_can_be_quantized(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+>>>>>>> h-suite
     whole, parts = Tiny("bert"), Tiny("bert", max_shard_size="30KB")
     quantize_checkpoint(tiny_folder(whole), tmp_path / "from whole")
     report = quantize_checkpoint(tiny_folder(parts), tmp_path / "from parts")
@@ -293,6 +318,7 @@ def test_shards_may_be_quantized(tiny_folder: TinyFolder, tmp_path: Path) -> Non
     assert files[0] == files[1]
 
 
+<<<<<<< main
 def test_a_scale_may_be_in_another_shard_than_its_weight(int8_folder: Path) -> None:
     tiny = Tiny("bert")
     expected = alone_and_together(model_of(int8_folder), tiny)
@@ -311,6 +337,26 @@ def test_int8_tensors_of_other_tools_are_read(int8_folder: Path) -> None:
     """In the head, where it is widened; and a block's weight that is plain is rounded."""
     tiny = Tiny("bert")
     before = alone_and_together(model_of(int8_folder), tiny)
+=======
+def test_a_scale_may_be_in_another_shard_than_its_weight(quantized: Path) -> None:
+    tiny = Tiny("bert")
+    expected = alone_and_together(model_of(quantized), tiny)
+    tensors = load_file(quantized / SINGLE)
+    scales = {name: tensors.pop(name) for name in list(tensors) if name.endswith("_scale")}
+    weight_map = {}
+    for file, held in (("model-1.safetensors", scales), ("model-2.safetensors", tensors)):
+        save_file(held, quantized / file)
+        weight_map |= dict.fromkeys(held, file)
+    (quantized / SINGLE).unlink()
+    (quantized / f"{SINGLE}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert alone_and_together(model_of(quantized), tiny) == expected
+
+
+def test_int8_weights_outside_of_blocks_are_read(quantized: Path) -> None:
+    """In the head, where it is widened; and a block's weight that is plain is rounded."""
+    tiny = Tiny("bert")
+    before = alone_and_together(model_of(quantized), tiny)
+>>>>>>> h-suite
 
     def change(tensors: Tensors) -> None:
         for name in ("classifier.weight", "bert.pooler.dense.weight"):
@@ -318,6 +364,7 @@ def test_int8_tensors_of_other_tools_are_read(int8_folder: Path) -> None:
             tensors[name], tensors[f"{name}_scale"] = rounded.values, rounded.scale[:, None]
         tensors[OUTPUT] = tensors[OUTPUT].float() * tensors.pop(f"{OUTPUT}_scale")
 
+<<<<<<< main
     edit_tensors(int8_folder, change)
     after = alone_and_together(model_of(int8_folder), tiny)
     assert after[0] == after[1] != before[0]
@@ -336,6 +383,26 @@ def test_scales_of_other_widths_are_read(int8_folder: Path, dtype: torch.dtype) 
 
 
 # ----------------------------------------------------------------------------------- write errors
+=======
+    edit_tensors(quantized, change)
+    after = alone_and_together(model_of(quantized), tiny)
+    assert after[0] == after[1] != before[0]
+    stored, pooler = load_file(quantized / SINGLE), "bert.pooler.dense.weight"
+    expected = stored[pooler].float() * stored[f"{pooler}_scale"]
+    assert torch.equal(read_model(quantized).head.dense.weight, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_scales_of_other_widths_are_read(quantized: Path, dtype: torch.dtype) -> None:
+    scales = f"{OUTPUT}_scale"
+    edit_tensors(quantized, lambda tensors: tensors.update({scales: tensors[scales].to(dtype)}))
+    stored = load_file(quantized / SINGLE)
+    expected = stored[OUTPUT].float() * stored[scales].float()
+    assert torch.equal(read_model(quantized).blocks[0].down.weight, expected)
+
+
+# -------------------------------------------------------------------------------- refused outputs
+>>>>>>> h-suite
 
 
 @pytest.mark.parametrize(
@@ -347,7 +414,7 @@ def test_scales_of_other_widths_are_read(int8_folder: Path, dtype: torch.dtype) 
     ],
     ids=("a checkpoint", "a file", "hidden"),
 )
-def test_what_is_there_is_not_overwritten(
+def test_existing_files_are_not_overwritten(
     prepare: Callable[[Path], object], complaint: str, tmp_path: Path
 ) -> None:
     prepare(tmp_path / "out")
@@ -381,15 +448,19 @@ def test_an_empty_folder_and_missing_parents_are_fine(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
 
 
+<<<<<<< main
 def test_a_quantized_checkpoint_is_not_quantized_again(int8_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is quantized already"):
         quantize_checkpoint(int8_folder, tmp_path / "again")
+=======
+def test_a_quantized_checkpoint_is_not_quantized_again(quantized: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is quantised already"):
+        quantize_checkpoint(quantized, tmp_path / "again")
+>>>>>>> h-suite
     assert not (tmp_path / "again").exists()
 
 
-def test_a_place_where_nothing_can_be_written_is_named(
-    tiny_folder: TinyFolder, tmp_path: Path
-) -> None:
+def test_an_unwritable_output_is_named(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="cannot be written") as caught:
         quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "file" / "out")
@@ -405,7 +476,7 @@ def test_a_place_where_nothing_can_be_written_is_named(
     ],
     ids=("full disk", "interrupted"),
 )
-def test_nothing_is_left_of_what_could_not_be_finished(
+def test_an_unfinished_output_is_removed(
     step: str,
     failure: BaseException,
     seen_as: type[BaseException],
@@ -425,9 +496,7 @@ def test_nothing_is_left_of_what_could_not_be_finished(
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_made_of_a_checkpoint_that_cannot_be_read(
-    tiny_folder: TinyFolder, tmp_path: Path
-) -> None:
+def test_an_unreadable_checkpoint_leaves_no_output(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "broken"))
     edit_tensors(folder, lambda tensors: tensors[OUTPUT][0].fill_(float("nan")))
     for source in (folder, tmp_path / "not there"):
@@ -436,7 +505,11 @@ def test_nothing_is_made_of_a_checkpoint_that_cannot_be_read(
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
+<<<<<<< main
 # ------------------------------------------------------------------------------------ read errors
+=======
+# ------------------------------------------------------------------------------- refused inputs
+>>>>>>> h-suite
 
 
 def _set(name: str, make: Callable[[Tensor], Tensor]) -> Callable[[Tensors], object]:
@@ -492,16 +565,28 @@ SCALE = f"{OUTPUT}_scale"
 )
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_weight_and_a_scale_that_do_not_belong_together_are_named(
+<<<<<<< main
     int8_folder: Path,
+=======
+    quantized: Path,
+>>>>>>> h-suite
     precision: Precision,
     edit: Callable[[Tensors], object],
     complaint: str,
 ) -> None:
+<<<<<<< main
     edit_tensors(int8_folder, edit)
     with pytest.raises(CheckpointError) as caught:
         model_of(int8_folder, precision)
     assert complaint in str(caught.value)
     assert str(int8_folder) in str(caught.value)
+=======
+    edit_tensors(quantized, edit)
+    with pytest.raises(CheckpointError) as caught:
+        model_of(quantized, precision)
+    assert complaint in str(caught.value)
+    assert str(quantized) in str(caught.value)
+>>>>>>> h-suite
 
 
 def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path: Path) -> None:
@@ -511,6 +596,7 @@ def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path
         read_model(folder)
 
 
+<<<<<<< main
 def test_weights_and_configuration_must_say_the_same(
     int8_folder: Path, tiny_folder: TinyFolder
 ) -> None:
@@ -526,6 +612,21 @@ def test_int8_without_quantization_config_is_rejected(int8_folder: Path) -> None
 
 
 # ----------------------------------------------------------------------------------- other schemes
+=======
+def test_weights_and_configuration_must_agree(quantized: Path, tiny_folder: TinyFolder) -> None:
+    shutil.copy(tiny_folder(Tiny("bert")) / SINGLE, quantized)
+    with pytest.raises(TensorMismatchError, match="announces int8 weights, but there is no"):
+        read_model(quantized)
+
+
+def test_int8_that_is_not_announced_is_refused(quantized: Path) -> None:
+    edit_json(quantized / "config.json", lambda config: config.pop("quantization_config"))
+    with pytest.raises(TensorMismatchError, match="has no quantization_config"):
+        read_model(quantized)
+
+
+# ------------------------------------------------------------------------- other schemes
+>>>>>>> h-suite
 
 
 AS_THE_LIBRARY_WRITES_IT = {
@@ -585,7 +686,7 @@ def changed(path: Iterable[str], value: object) -> dict[str, Any]:
 GROUP = ("config_groups", "group_0")
 
 
-def test_the_library_s_own_words_are_understood() -> None:
+def test_the_section_written_by_the_library_is_read() -> None:
     assert announced(AS_THE_LIBRARY_WRITES_IT)
     assert not announced(None)
     assert announced(changed((*GROUP, "input_activations"), None))
@@ -624,7 +725,11 @@ def test_the_library_s_own_words_are_understood() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
+<<<<<<< main
 def test_other_schemes_are_rejected_by_name_with_a_fix(section: object, complaint: str) -> None:
+=======
+def test_other_schemes_are_refused_by_name_with_a_fix(section: object, complaint: str) -> None:
+>>>>>>> h-suite
     with pytest.raises(UnsupportedModelError) as caught:
         announced(section)
     assert complaint in str(caught.value)
@@ -636,14 +741,14 @@ def test_other_schemes_are_rejected_by_name_with_a_fix(section: object, complain
     ["int8", [], changed(["config_groups"], {}), changed(["config_groups", "W8A8"], ["Linear"])],
     ids=("text", "list", "no groups", "preset"),
 )
-def test_a_section_that_makes_no_sense_is_refused(section: object) -> None:
+def test_an_invalid_section_is_refused(section: object) -> None:
     with pytest.raises(IsobatchError, match="quantization_config"):
         announced(section)
 
 
 @pytest.mark.filterwarnings("ignore:You passed `quantization_config`")
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_transformers_reads_what_was_written(
+def test_transformers_reads_the_output(
     model_type: str, tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
     """Where compressed-tensors is installed: no key missing or left over, and the same logits."""

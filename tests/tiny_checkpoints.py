@@ -1,12 +1,12 @@
-"""Tiny random checkpoint folders of every family, written by transformers itself: the oracle.
+"""Tiny random checkpoint folders of every family, written by transformers, the reference.
 
-A folder holds config.json and safetensors, no tokenizer: whoever needs text adds one. The weights
+A folder holds config.json and safetensors, no tokenizer: tests of texts add one. The weights
 are drawn from wider normal distributions than an untrained model has, so that logits of different
 texts differ in the first digit and a fault in any one tensor shows in them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ VOCAB_SIZE = 500
 
 @dataclass(frozen=True, slots=True)
 class Tiny:
-    """What a tiny checkpoint is to be; equal ones are the same bits."""
+    """The configuration of a tiny checkpoint; equal ones give the same bits."""
 
     model_type: str
     num_heads: int = 4
@@ -57,8 +57,12 @@ class Tiny:
 
     @property
     def has_token_types(self) -> bool:
-        """Whether the family tells the texts of a pair apart by type."""
+        """Whether the family marks the texts of a pair by type."""
         return self.model_type in ("bert", "electra")
+
+
+TinyFolder = Callable[[Tiny], Path]
+"""Where the checkpoint of a Tiny is; a fixture has this type."""
 
 
 def write_checkpoint(folder: Path, tiny: Tiny) -> Path:
@@ -75,14 +79,16 @@ def random_model(tiny: Tiny) -> transformers.PreTrainedModel:
 
 
 def tiny_config(tiny: Tiny) -> transformers.PreTrainedConfig:
-    """The family's configuration, in its own words."""
+    """transformers' configuration of the family."""
     head = {"num_labels": tiny.num_labels, "problem_type": tiny.problem_type}
     shared = {"vocab_size": tiny.vocab_size, "pad_token_id": tiny.pad_token_id, **head}
-    words = _distilbert_words(tiny) if tiny.model_type == "distilbert" else _bert_words(tiny)
-    return transformers.AutoConfig.for_model(tiny.model_type, **shared, **words)
+    settings = (
+        _distilbert_settings(tiny) if tiny.model_type == "distilbert" else _bert_settings(tiny)
+    )
+    return transformers.AutoConfig.for_model(tiny.model_type, **shared, **settings)
 
 
-def _distilbert_words(tiny: Tiny) -> dict[str, object]:
+def _distilbert_settings(tiny: Tiny) -> dict[str, object]:
     return {
         "dim": tiny.hidden_size,
         "n_heads": tiny.num_heads,
@@ -96,9 +102,9 @@ def _distilbert_words(tiny: Tiny) -> dict[str, object]:
     }
 
 
-def _bert_words(tiny: Tiny) -> dict[str, object]:
+def _bert_settings(tiny: Tiny) -> dict[str, object]:
     beyond = 0 if tiny.padding_idx is None else tiny.padding_idx + 1
-    words: dict[str, object] = {
+    settings: dict[str, object] = {
         "hidden_size": tiny.hidden_size,
         "num_attention_heads": tiny.num_heads,
         "num_hidden_layers": tiny.num_layers,
@@ -112,17 +118,18 @@ def _bert_words(tiny: Tiny) -> dict[str, object]:
         "layer_norm_eps": 1e-12 if tiny.has_token_types else 1e-5,
     }
     if tiny.model_type == "electra":
-        words["embedding_size"] = tiny.embedding_size
-    return words
+        settings["embedding_size"] = tiny.embedding_size
+    return settings
 
 
 def fill_randomly(
     model: transformers.PreTrainedModel, seed: int = 0
 ) -> transformers.PreTrainedModel:
-    """Draw every parameter anew from a seed, the same on every machine and in every version.
+    """Draw every parameter from a seed, the same on every machine and in every version.
 
-    Matrices N(0, 1.7 / √inputs), tables N(0, 1), norm weights near 1, biases N(0, 0.2). Nothing
-    stays at zero or one, so that a bias, a norm or a pad's row that is left out or swapped shows.
+    Matrices N(0, 1.7 / √inputs), tables N(0, 1), norm weights near 1, biases N(0, 0.2). No
+    parameter stays at zero or one, so that a bias, a norm or a pad's row that is left out or
+    swapped shows.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

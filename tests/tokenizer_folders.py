@@ -1,7 +1,7 @@
-"""Folders with a tiny tokenizer, as the hub has them: WordPiece, byte-level BPE and Unigram.
+"""Folders with a tiny tokenizer, as on the hub: WordPiece, byte-level BPE and Unigram.
 
-Each function writes the tokenizer's files and, where there is none yet, the least config.json that
-transformers' AutoTokenizer needs. `options` are added to tokenizer_config.json.
+Each function writes the tokenizer's files and, where it is missing, the smallest config.json that
+transformers' AutoTokenizer accepts. `options` are added to tokenizer_config.json.
 """
 
 import json
@@ -21,7 +21,7 @@ SENTENCES = (
     "Café naïve: l'été n'est pas fini — 今日 は good 😀",
     "It doesn't work, and they've said: 'never again'; 3.14 % of 2,718.",
 )
-"""What the tiny tokenizers know; tests may well use other texts."""
+"""Training texts of the tiny tokenizers; tests use other texts too."""
 
 _CLASSES = {
     "bert": "BertTokenizer",
@@ -43,7 +43,7 @@ def write_wordpiece_folder(
     tokenizer_json: bool = True,
     options: Mapping[str, object] | None = None,
 ) -> Path:
-    """BERT's kind: [PAD] is 0, as in the real ones; vocab.txt, and tokenizer.json if asked for."""
+    """Write BERT's tokenizer: [PAD] is 0; vocab.txt, perhaps tokenizer.json."""
     folder.mkdir(parents=True, exist_ok=True)
     words = re.findall(r"\w+", " ".join(SENTENCES).lower())
     pieces = [*_SYMBOLS, *(f"##{symbol}" for symbol in _SYMBOLS), "##ing", "##ow", *words]
@@ -63,7 +63,7 @@ def write_bpe_folder(
     tokenizer_json: bool = True,
     options: Mapping[str, object] | None = None,
 ) -> Path:
-    """RoBERTa's kind: <pad> is 1; vocab.json and merges.txt, and tokenizer.json if asked for."""
+    """Write RoBERTa's tokenizer: <pad> is 1; vocab.json, merges.txt, perhaps tokenizer.json."""
     folder.mkdir(parents=True, exist_ok=True)
     built = ByteLevelBPETokenizer(trim_offsets=True)
     built.train_from_iterator(
@@ -83,7 +83,7 @@ def write_bpe_folder(
 def write_unigram_folder(
     folder: Path, model_type: str = "xlm-roberta", *, options: Mapping[str, object] | None = None
 ) -> Path:
-    """XLM-RoBERTa's and CamemBERT's kind, which come as tokenizer.json alone."""
+    """Write XLM-RoBERTa's or CamemBERT's tokenizer, which is tokenizer.json alone."""
     folder.mkdir(parents=True, exist_ok=True)
     words = {f"▁{word}" for sentence in SENTENCES for word in sentence.split()}
     pieces = [*_ROBERTA_SPECIALS, "▁", *sorted(words), *_SYMBOLS, "<mask>"]

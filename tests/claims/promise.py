@@ -1,8 +1,8 @@
-"""The promise as functions: what a system must do so that the batch never changes its answer.
+"""Batch invariance as functions: the batch never changes the answer.
 
-A system is anything that takes texts and gives logits [texts, num_labels]. Each function returns
-the texts whose bits changed; the promise is that the list is empty, and every claim is also put to
-a system without the property, where the list must not be empty. No tolerance, no second try.
+A system is a function from texts to logits [texts, num_labels]. Each function returns the texts
+whose bits changed. The claim is that the list is empty; each claim is also tested on a system
+without the property, where the list must not be empty. No tolerance, no retry.
 """
 
 import random
@@ -18,14 +18,14 @@ System = Callable[[list[str]], Logits]
 
 
 def alone(system: System, texts: Sequence[str]) -> Logits:
-    """Each text asked by itself."""
+    """Compute each text in a call of its own."""
     return np.concatenate([system([text]) for text in texts])
 
 
 def changed_in_random_batches(
     system: System, texts: Sequence[str], seed: int, rounds: int = 3
 ) -> list[str]:
-    """Cut shuffled texts into batches of 1 to 64 and compare each answer with that alone."""
+    """Cut shuffled texts into batches of 1 to 64 and compare each row with the text alone."""
     shuffler = random.Random(seed)
     expected = dict(zip(texts, alone(system, texts), strict=True))
     changed: list[str] = []
@@ -40,26 +40,26 @@ def changed_in_random_batches(
 
 
 def changed_needles(
-    system: System, needle: str, neighbours: Sequence[str], seed: int, trials: int = 30
+    system: System, needle: str, neighbours: Sequence[str], seed: int, rounds: int = 30
 ) -> list[str]:
-    """Hide one text at a random place among random neighbours, again and again."""
+    """Put one text at a random place among random batch neighbours, `rounds` times."""
     shuffler = random.Random(seed)
     expected = system([needle])[0]
     changed: list[str] = []
-    for _ in range(trials):
-        company = shuffler.sample(list(neighbours), shuffler.randint(1, len(neighbours)))
-        place = shuffler.randint(0, len(company))
-        row = system([*company[:place], needle, *company[place:]])[place]
+    for _ in range(rounds):
+        others = shuffler.sample(list(neighbours), shuffler.randint(1, len(neighbours)))
+        place = shuffler.randint(0, len(others))
+        row = system([*others[:place], needle, *others[place:]])[place]
         changed += [] if same_bits(row, expected) else [needle]
     return changed
 
 
-def changed_by_order(system: System, texts: Sequence[str], seed: int, trials: int = 5) -> list[str]:
-    """Permute one batch: each text must keep its own answer, which also shows a lost order."""
+def changed_by_order(system: System, texts: Sequence[str], seed: int, rounds: int = 5) -> list[str]:
+    """Permute one batch: each text must keep its logits, which also detects a lost order."""
     shuffler = random.Random(seed)
     expected = dict(zip(texts, system(list(texts)), strict=True))
     changed: list[str] = []
-    for _ in range(trials):
+    for _ in range(rounds):
         shuffled = shuffler.sample(list(texts), len(texts))
         rows = zip(shuffled, system(shuffled), strict=True)
         changed += [text for text, row in rows if not same_bits(row, expected[text])]
@@ -69,26 +69,26 @@ def changed_by_order(system: System, texts: Sequence[str], seed: int, trials: in
 def changed_by_threads(
     system: System, texts: Sequence[str], thread_counts: Sequence[int] = (1, 2)
 ) -> list[str]:
-    """Ask alone and together under each number of threads."""
-    answers = []
+    """Compute alone and together with each number of threads."""
+    results = []
     for num_threads in thread_counts:
         with threads(num_threads):
-            answers += [alone(system, texts), system(list(texts))]
+            results += [alone(system, texts), system(list(texts))]
     return [
         text
         for index, text in enumerate(texts)
-        if not all(same_bits(answer[index], answers[0][index]) for answer in answers)
+        if not all(same_bits(result[index], results[0][index]) for result in results)
     ]
 
 
 def same_bits(one: Logits, other: Logits) -> bool:
-    """Equal to the last bit; unlike ==, this tells 0.0 from -0.0 and a NaN is equal to itself."""
+    """Compare bits; unlike with ==, 0.0 differs from -0.0 and a NaN is equal to itself."""
     return one.tobytes() == other.tobytes()
 
 
 @contextmanager
 def threads(num_threads: int) -> Iterator[None]:
-    """torch with so many threads, and as before afterwards."""
+    """Set torch's number of threads inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:

@@ -1,14 +1,17 @@
-"""The promise on the bundled model in every precision: texts in, by every way of the package.
+"""Batch invariance of the bundled model in every precision, through every API of the package.
 
-Random words everywhere, and real texts where the development data is at hand (environment variable
-ISOBATCH_DATA, or ../shared/data).
+On random words everywhere, and on real texts where the development data is available (environment
+variable ISOBATCH_DATA, or ../shared/data).
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,18 +40,18 @@ SEED = 20260101
 
 @pytest.fixture(scope="module", params=supported_precisions(torch.device("cpu")))
 def precision(request: pytest.FixtureRequest) -> Precision:
-    asked: Precision = request.param
-    return asked
+    name: Precision = request.param
+    return name
 
 
 @pytest.fixture(scope="module")
-def classifier(precision: Precision) -> Classifier:
-    return Classifier.from_pretrained(precision=precision)
+def classifier(bundled_classifier: Callable[[str], Classifier], precision: Precision) -> Classifier:
+    return bundled_classifier(precision)
 
 
 @pytest.fixture(scope="module")
-def in_fp32() -> Classifier:
-    return Classifier.from_pretrained()
+def in_fp32(bundled_classifier: Callable[[str], Classifier]) -> Classifier:
+    return bundled_classifier("fp32")
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,14 @@ def texts() -> list[str]:
 
 
 @pytest.fixture(scope="module")
+def expected(classifier: Classifier, texts: list[str]) -> Logits:
+    """Each text in a call of its own."""
+    return alone(classifier.logits, texts)
+
+
+@pytest.fixture(scope="module")
 def padded() -> System:
-    """The reference: transformers, padded to the longest, with its mask: right, but not exact."""
+    """transformers, padded to the longest, with its mask: correct, but not batch-invariant."""
     folder = bundled_folder()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -70,12 +79,13 @@ def padded() -> System:
     @torch.no_grad()
     def logits(batch: list[str]) -> Logits:
         inputs = tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
-        answer: Logits = model(**inputs).logits.numpy()
-        return answer
+        result: Logits = model(**inputs).logits.numpy()
+        return result
 
     return logits
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_random_batches_change_no_bit(classifier: Classifier, texts: list[str]) -> None:
     assert changed_in_random_batches(classifier.logits, texts, SEED) == []
 
@@ -89,7 +99,7 @@ def test_needle_keeps_its_bits(classifier: Classifier, texts: list[str]) -> None
 
 
 def test_needle_changes_in_a_padded_model(padded: System, texts: list[str]) -> None:
-    assert changed_needles(padded, NEEDLE, texts[:40], SEED, trials=10) != []
+    assert changed_needles(padded, NEEDLE, texts[:40], SEED, rounds=10) != []
 
 
 def test_order_changes_no_bit(classifier: Classifier, texts: list[str]) -> None:
@@ -97,14 +107,15 @@ def test_order_changes_no_bit(classifier: Classifier, texts: list[str]) -> None:
 
 
 def test_a_lost_order_is_noticed(in_fp32: Classifier, texts: list[str]) -> None:
-    def sorted_and_left_so(batch: list[str]) -> Logits:
+    def sorted_by_length(batch: list[str]) -> Logits:
         return in_fp32.logits(sorted(batch, key=len))
 
-    assert changed_by_order(sorted_and_left_so, texts, SEED, trials=1) != []
+    assert changed_by_order(sorted_by_length, texts, SEED, rounds=1) != []
 
 
 def test_threads_change_no_bit(classifier: Classifier, texts: list[str]) -> None:
-    assert changed_by_threads(classifier.logits, texts[:50]) == []
+    counts = sorted({1, 2, len(os.sched_getaffinity(0))})
+    assert changed_by_threads(classifier.logits, texts[:50], counts) == []
 
 
 def test_a_sum_split_by_threads_is_noticed(texts: list[str]) -> None:
@@ -119,21 +130,32 @@ def test_a_sum_split_by_threads_is_noticed(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 7, 100, 100_000])
 def test_the_token_budget_changes_no_bit(
-    classifier: Classifier, precision: Precision, texts: list[str], max_batch_tokens: int
+    classifier: Classifier, texts: list[str], expected: Logits, max_batch_tokens: int
 ) -> None:
-    other = Classifier.from_pretrained(precision=precision, max_batch_tokens=max_batch_tokens)
-    assert same_bits(other.logits(texts[:50]), classifier.logits(texts[:50]))
+    other = copy(classifier)
+    other.max_batch_tokens = max_batch_tokens
+    assert same_bits(other.logits(texts[:50]), expected[:50])
 
 
-def test_stream_and_call_give_the_bits_of_logits(classifier: Classifier, texts: list[str]) -> None:
-    expected = [tuple(row) for row in alone(classifier.logits, texts).tolist()]
-    assert [answer.logits for answer in classifier.predict_stream(iter(texts))] == expected
-    assert [answer.logits for answer in classifier(texts)] == expected
-    assert [classifier(text).logits for text in texts] == expected
+def test_stream_and_call_give_the_prediction_of_a_text_alone(
+    classifier: Classifier, texts: list[str], expected: Logits
+) -> None:
+    predictions = [classifier(text) for text in texts]
+    assert [each.logits for each in predictions] == [tuple(row) for row in expected.tolist()]
+    assert list(classifier.predict_stream(iter(texts))) == predictions
+    assert classifier(texts) == predictions, "labels, scores and numbers of tokens too"
 
 
-def test_scores_do_not_depend_on_the_batch(classifier: Classifier, texts: list[str]) -> None:
-    assert classifier(texts) == [classifier(text) for text in texts]
+@pytest.fixture(scope="module")
+def drop_in() -> tuple[Any, Any]:
+    """Tokenizer and model as transformers' users load them."""
+    model = AutoModelForSequenceClassification.from_pretrained()
+    return AutoTokenizer.from_pretrained(), model
+
+
+@pytest.fixture(scope="module")
+def expected_in_fp32(in_fp32: Classifier, texts: list[str]) -> Logits:
+    return alone(in_fp32.logits, texts[:12])
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -141,36 +163,39 @@ def test_scores_do_not_depend_on_the_batch(classifier: Classifier, texts: list[s
     "padding", [{"padding": True}, {"padding": "max_length"}, {"pad_to_multiple_of": 16}]
 )
 @pytest.mark.parametrize("gradients", [True, False])
-def test_the_drop_in_face_gives_the_same_bits(
-    in_fp32: Classifier, texts: list[str], side: str, padding: dict[str, object], gradients: bool
+def test_the_drop_in_api_gives_the_same_bits(
+    drop_in: tuple[Any, Any],
+    texts: list[str],
+    expected_in_fp32: Logits,
+    side: str,
+    padding: dict[str, object],
+    gradients: bool,
 ) -> None:
+    tokenizer, model = drop_in
     options = {"padding": True, **padding, "padding_side": side}
-    tokenizer = AutoTokenizer.from_pretrained()
-    model = AutoModelForSequenceClassification.from_pretrained()
-    batch = texts[:12]
-    inputs = tokenizer(batch, truncation=True, return_tensors="pt", **options)
+    inputs = tokenizer(texts[:12], truncation=True, return_tensors="pt", **options)
     with torch.set_grad_enabled(gradients):
         logits = model(**inputs).logits
     assert (logits.grad_fn is not None) == gradients
-    assert same_bits(logits.detach().numpy(), alone(in_fp32.logits, batch))
+    assert same_bits(logits.detach().numpy(), expected_in_fp32)
 
 
 def test_the_command_gives_the_same_bits(
-    classifier: Classifier, precision: Precision, texts: list[str]
+    precision: Precision, texts: list[str], expected: Logits
 ) -> None:
     command = [sys.executable, "-m", "isobatch", "classify", "--precision", precision]
     ran = subprocess.run(command, input="\n".join(texts).encode(), capture_output=True, check=True)
-    answers = [json.loads(line) for line in ran.stdout.decode().splitlines()]
-    assert [answer["text"] for answer in answers] == texts
-    printed = np.array([answer["logits"] for answer in answers], dtype=np.float32)
-    assert same_bits(printed, alone(classifier.logits, texts))
+    records = [json.loads(line) for line in ran.stdout.decode().splitlines()]
+    assert [record["text"] for record in records] == texts
+    printed = np.array([record["logits"] for record in records], dtype=np.float32)
+    assert same_bits(printed, expected)
 
 
 def test_real_texts_change_no_bit(classifier: Classifier) -> None:
     data = Path(os.environ.get("ISOBATCH_DATA", "../shared/data"))
     files = (data / "sst2/dev.tsv", data / "agnews/test.tsv")
     if missing := [str(path) for path in files if not path.is_file()]:
-        pytest.skip(f"the development texts are not here: {', '.join(missing)}")
+        pytest.skip(f"the development texts are missing: {', '.join(missing)}")
     texts = [
         line.rpartition("\t")[0]
         for path in files

@@ -1,8 +1,8 @@
-"""The promise for every family, precision and several shapes, on tiny random checkpoints, ids in.
+"""Batch invariance of every family, precision and several shapes, on tiny random checkpoints.
 
 Head sizes of 8 and single heads are where torch's own attention kernel was seen to change bits with
 the second thread, so they are not left out. The last two shapes are such as the compiled kernels
-take; the others are computed layer by layer, or in int8 by the twin.
+take; the others are computed layer by layer, or in int8 by the reference implementation.
 """
 
 from pathlib import Path
@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from claims.promise import threads
-from conftest import TinyFolder
-from tiny_checkpoints import FAMILIES, Tiny, pad_right, random_ids, reference_model
+from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, random_ids, reference_model
 from torch import Tensor
 
 from isobatch.batching.packed import pack
@@ -28,7 +27,7 @@ SHAPES = [(4, 8, 48), (2, 32, 48), (1, 16, 48), (1, 64, 48), (4, 16, 128), (2, 3
 """Heads, their size, and the intermediate size."""
 
 WAYS = ["plain", *supported_precisions(CPU)]
-"""From plain parameters, or packed in each precision."""
+"""Plain parameters, or packed in each precision."""
 
 CASES = [(shape, way) for shape in SHAPES for way in WAYS if way in ("plain", "fp32")]
 CASES += [(shape, way) for shape in SHAPES[::4] for way in WAYS[2:]]
@@ -81,22 +80,22 @@ def logits_of(model: SequenceClassifier, rows: list[list[int]]) -> Tensor:
 
 
 def test_alone_and_in_any_batch_with_any_threads(model: SequenceClassifier, tiny: Tiny) -> None:
-    check_the_promise(model, random_ids(LENGTHS, tiny))
+    check_batch_invariance(model, random_ids(LENGTHS, tiny))
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_without_the_compiled_kernels_too(
+def test_without_the_compiled_kernels(
     way: str, tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing was compiled every precision is still to be had, and keeps the promise."""
+    """Without compiled kernels every precision is still available and batch-invariant."""
     monkeypatch.setattr("isobatch.kernels.compiled._kernels", None)
     tiny = tiny_of("bert", SHAPES[4])
     model, choices = model_of(tiny_folder(tiny), way)
     assert "not built" in choices[0].reason
-    check_the_promise(model, random_ids(LENGTHS, tiny))
+    check_batch_invariance(model, random_ids(LENGTHS, tiny))
 
 
-def check_the_promise(model: SequenceClassifier, rows: list[list[int]]) -> None:
+def check_batch_invariance(model: SequenceClassifier, rows: list[list[int]]) -> None:
     alone = torch.cat([logits_of(model, [row]) for row in rows])
     shuffler = np.random.default_rng(7)
     for num_threads in (1, 2):

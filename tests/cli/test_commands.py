@@ -1,61 +1,31 @@
+<<<<<<< main
 """The command line from a shell: stdout, stderr and exit codes."""
+=======
+"""Commands: output on stdout and stderr, and exit codes."""
+>>>>>>> h-suite
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from shell import ISOBATCH, run, run_on_terminal, run_process
 
 from isobatch.cli import classify
 from isobatch.kernels import supported_precisions
 from isobatch.lesson import SENTENCES
 
-ISOBATCH = [sys.executable, "-m", "isobatch"]
-
-
-def run(
-    *arguments: str, stdin: bytes | None = None, **environment: str
-) -> subprocess.CompletedProcess[bytes]:
-    """Run the command with stdin a pipe, empty unless given."""
-    return subprocess.run(
-        [*ISOBATCH, *arguments],
-        input=stdin if stdin is not None else b"",
-        capture_output=True,
-        check=False,
-        env=os.environ | environment,
-    )
-
-
-def run_on_terminal(*arguments: str) -> str:
-    """Run the command with stdin, stdout and stderr on a terminal of 120 columns."""
-    leader, follower = pty.openpty()
-    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [*ISOBATCH, *arguments], stdin=follower, stdout=follower, stderr=follower, env=environment
-    )
-    os.close(follower)
-    shown = b""
-    try:
-        while part := os.read(leader, 4096):
-            shown += part
-    except OSError:  # Linux ends a pseudo-terminal's stream so
-        pass
-    os.close(leader)
-    process.wait()
-    return shown.decode()
-
 
 def test_texts_off_a_terminal_are_json_lines() -> None:
-    ran = run("classify", *SENTENCES)
-    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    ran = run_process("classify", *SENTENCES)
+    predictions = [json.loads(line) for line in ran.stdout.splitlines()]
     assert ran.returncode == 0
-    assert [answer["text"] for answer in answers] == list(SENTENCES)
-    assert [answer["label"] for answer in answers] == ["POSITIVE", "NEGATIVE"]
-    assert answers[0].keys() == {
+    assert [each["text"] for each in predictions] == list(SENTENCES)
+    assert [each["label"] for each in predictions] == ["POSITIVE", "NEGATIVE"]
+    assert predictions[0].keys() == {
         "text",
         "label",
         "score",
@@ -73,7 +43,11 @@ def test_lines_of_stdin_keep_their_count_and_order() -> None:
     assert [json.loads(line)["text"] for line in ran.stdout.splitlines()] == lines
 
 
+<<<<<<< main
 def test_empty_stdin_has_no_texts() -> None:
+=======
+def test_empty_stdin_gives_no_output() -> None:
+>>>>>>> h-suite
     ran = run("classify")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
@@ -93,36 +67,47 @@ def test_no_text_on_a_terminal_is_a_usage_error() -> None:
     assert "no text" in run_on_terminal("classify")
 
 
+<<<<<<< main
 def test_no_colour_off_a_terminal() -> None:
+=======
+def test_no_colour_without_a_terminal() -> None:
+>>>>>>> h-suite
     assert b"\x1b" not in run("lesson").stdout
 
 
 def test_a_truncated_text_is_marked_and_counted() -> None:
     ran = run("classify", "word " * 600, "short")
+<<<<<<< main
     answers = [json.loads(line) for line in ran.stdout.splitlines()]
     assert [answer["truncated"] for answer in answers] == [True, False]
     assert answers[0]["num_tokens"] == 512
     assert ran.stderr.decode() == "1 of 2 texts were truncated to 512 tokens\n"
+=======
+    predictions = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [each["truncated"] for each in predictions] == [True, False]
+    assert predictions[0]["num_tokens"] == 512
+    assert ran.stderr.decode() == "1 of 2 texts were cut to 512 tokens\n"
+>>>>>>> h-suite
 
 
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "words"),
     [
-        (["classify", "--precision", "fp8", "x"], None, 2, "fp8"),
-        (["classify", "--device", "abacus", "x"], None, 2, "abacus"),
-        (["classify", "--threads", "0", "x"], None, 2, "threads"),
-        (["classify", "--no-such-option"], None, 2, "no-such-option"),
-        (["no-such-command"], None, 2, "no-such-command"),
-        (["classify", "--truncation", "maybe", "x"], None, 2, "maybe"),
-        (["classify", "--truncation", "error", "word " * 600], None, 3, "text 0"),
+        (["classify", "--precision", "fp8", "x"], b"", 2, "fp8"),
+        (["classify", "--device", "abacus", "x"], b"", 2, "abacus"),
+        (["classify", "--threads", "0", "x"], b"", 2, "threads"),
+        (["classify", "--no-such-option"], b"", 2, "no-such-option"),
+        (["no-such-command"], b"", 2, "no-such-command"),
+        (["classify", "--truncation", "maybe", "x"], b"", 2, "maybe"),
+        (["classify", "--truncation", "error", "word " * 600], b"", 3, "text 0"),
         (["classify"], b"good\nbad \xff byte\n", 3, "line 2"),
-        (["classify", "--model", "no/such/folder/anywhere", "x"], None, 4, "no/such/folder"),
-        (["info", "./missing"], None, 4, "./missing"),
-        (["lesson", "--text", "only one"], None, 2, "two sentences"),
+        (["classify", "--model", "no/such/folder/anywhere", "x"], b"", 4, "no/such/folder"),
+        (["info", "./missing"], b"", 4, "./missing"),
+        (["lesson", "--text", "only one"], b"", 2, "two sentences"),
     ],
 )
 def test_errors_are_one_line_and_have_their_exit_code(
-    arguments: list[str], stdin: bytes | None, code: int, words: str
+    arguments: list[str], stdin: bytes, code: int, words: str
 ) -> None:
     ran = run(*arguments, stdin=stdin)
     assert ran.returncode == code, ran.stderr.decode()
@@ -130,7 +115,19 @@ def test_errors_are_one_line_and_have_their_exit_code(
     assert b"Traceback" not in ran.stderr
 
 
+<<<<<<< main
 def test_a_closed_stdout_is_not_a_crash() -> None:
+=======
+def test_a_process_ends_with_the_same_exit_code_and_output() -> None:
+    """The other tests of errors run the command in this process."""
+    arguments = ("info", "./missing")
+    here, process = run(*arguments), run_process(*arguments)
+    assert (process.returncode, process.stdout, process.stderr) == (4, b"", here.stderr)
+    assert here.returncode == 4
+
+
+def test_a_reader_that_closes_its_pipe_is_no_crash() -> None:
+>>>>>>> h-suite
     texts = b"a fine film\n" * 3000
     process = subprocess.Popen(
         [*ISOBATCH, "classify"],
@@ -168,7 +165,11 @@ def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
 
 
 @pytest.mark.parametrize("precision", supported_precisions(torch.device("cpu")))
+<<<<<<< main
 def test_every_precision_gives_a_line_the_same_bits_in_every_batch(precision: str) -> None:
+=======
+def test_a_line_has_the_same_bits_in_any_batch_in_every_precision(precision: str) -> None:
+>>>>>>> h-suite
     arguments = ("classify", "--precision", precision)
     together = run(*arguments, stdin="\n".join(["bad", *SENTENCES, "good " * 40]).encode())
     alone = run(*arguments, SENTENCES[0])
@@ -209,8 +210,8 @@ def test_the_lesson_has_four_steps() -> None:
     assert steps[0]["rows"][0]["input_ids"] == ids
     assert steps[2]["rows"][0]["input_ids"] == [*ids, 0, 0, 0]
     assert steps[3]["rows"][0]["attention_mask"] == [1] * 8 + [0] * 3
-    verdicts = [[row["same_bits"] for row in step["rows"]] for step in steps]
-    assert verdicts == [[True], [True], [False, True], [True, True]]
+    same_bits = [[row["same_bits"] for row in step["rows"]] for step in steps]
+    assert same_bits == [[True], [True], [False, True], [True, True]]
     assert steps[2]["rows"][0]["moved"] > 1e-3
 
 
@@ -219,14 +220,14 @@ def test_the_lesson_takes_other_sentences(tmp_path: Path) -> None:
     assert "sentence 3: Three" in shown.decode()
 
 
-def test_version_and_help_answer_without_torch() -> None:
+def test_version_and_help_do_not_import_torch() -> None:
     code = "import sys, isobatch, isobatch.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert run("--version").stdout.startswith(b"isobatch ")
 
 
 def test_lines_are_read_one_by_one() -> None:
-    """An endless stdin must not be read to its end before the first answer."""
+    """An endless stdin must not be read to its end before the first prediction."""
     read, write = os.pipe()
     with os.fdopen(read, "rb") as reader, os.fdopen(write, "wb", buffering=0) as writer:
         writer.write(b"first\nsecond\n")

@@ -1,18 +1,16 @@
-"""One lesson of the bundled model, one browser and tiny checkpoints, each made once."""
+"""Fixtures: a lesson of the bundled model, a browser and tiny checkpoints, each made once."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import devtools
 import pytest
-from tiny_checkpoints import Tiny
+from tiny_checkpoints import Tiny, TinyFolder
 from tokenizer_folders import write_bpe_folder, write_unigram_folder, write_wordpiece_folder
 
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonData, LessonPage
-
-TinyFolder = Callable[[Tiny], Path]
 
 WRITERS = {"roberta": write_bpe_folder} | dict.fromkeys(
     ("xlm-roberta", "camembert"), write_unigram_folder
@@ -37,16 +35,24 @@ def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devtools.
 
 @pytest.fixture
 def page(browser_page: devtools.Page) -> Iterator[devtools.Page]:
+<<<<<<< main
     """The browser's page. A test fails on any message, exception or violation."""
     browser_page.messages.clear()
     yield browser_page
     assert browser_page.value("1") == 1, "pending browser messages have been read"
     assert browser_page.messages == []
+=======
+    """The browser's page. A test fails on any message, exception or violation of a policy in it."""
+    browser_page.complaints.clear()
+    yield browser_page
+    assert browser_page.value("1") == 1, "the browser has sent its messages"
+    assert browser_page.complaints == []
+>>>>>>> h-suite
 
 
 @pytest.fixture(scope="session")
 def folder_of(tiny_folder: TinyFolder, tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
-    """A tiny checkpoint with its family's kind of tokenizer."""
+    """The folder of a tiny checkpoint with a tokenizer of its family."""
     made: dict[Tiny, Path] = {}
 
     def folder_with_tokenizer(tiny: Tiny) -> Path:
