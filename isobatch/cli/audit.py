@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from isobatch.cli import audit_options, inputs, options, run_options, serve_options
+from isobatch.cli import audit_options, inputs, options, run_options, serve
 from isobatch.cli.audit_tables import print_probes, print_report
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
@@ -31,7 +31,7 @@ def audit(
     precision: audit_options.AuditPrecision = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
-    revision: serve_options.Revision = None,
+    revision: serve.Revision = None,
     dialect: audit_options.Dialect = None,
     api_key: audit_options.SentApiKey = None,
     quick: audit_options.Quick = False,

@@ -134,14 +134,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("disturbed", [False, True])
 def test_load_changes_no_bit(folder: Path, texts: list[str], cached: int, disturbed: bool) -> None:
     classifier = Classifier.from_pretrained(folder)
-    with running(create_app(classifier, Settings(cached_answers=cached))) as url:
+    with running(create_app(classifier, Settings(cache_size=cached))) as url:
         changed = asyncio.run(changed_under_load(url, classifier, texts, disturbed=disturbed))
     assert changed == []
 
 
 def test_load_changes_no_bit_of_the_bundled_model(texts: list[str]) -> None:
     classifier = Classifier.from_pretrained(precision="auto")
-    with running(create_app(classifier, Settings(cached_answers=0))) as url:
+    with running(create_app(classifier, Settings(cache_size=0))) as url:
         changed = asyncio.run(changed_under_load(url, classifier, texts[:40], disturbed=True))
     assert changed == []
 
@@ -158,6 +158,6 @@ class PaddingClassifier(Classifier):
 
 def test_the_claim_fails_for_a_server_that_pads(folder: Path, texts: list[str]) -> None:
     classifier = PaddingClassifier.from_pretrained(folder)
-    with running(create_app(classifier, Settings(cached_answers=0))) as url:
+    with running(create_app(classifier, Settings(cache_size=0))) as url:
         changed = asyncio.run(changed_under_load(url, classifier, texts, disturbed=False))
     assert changed

@@ -1,4 +1,4 @@
-"""The live page in a real browser, served by the command as people run it: `isobatch serve`.
+"""The live page in a real browser, served by the command as people run it: `isobatch serve --page`.
 
 What test_page_live.py asks of a tiny server is here asked of the real one, its policy and its
 model included. A complaint of the browser fails the test.
@@ -27,7 +27,8 @@ PACKED = "#logits article:first-of-type tbody:last-child"
 @pytest.fixture(scope="module")
 def served() -> Iterator[str]:
     """The address of `isobatch serve` on the bundled model; asked to end, it ends with 0."""
-    command = [sys.executable, "-m", "isobatch", "serve", "--port", "0", "--precision", "fp32"]
+    options = ["--page", "--port", "0", "--precision", "fp32"]
+    command = [sys.executable, "-m", "isobatch", "serve", *options]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:

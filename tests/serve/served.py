@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from tiny_checkpoints import Tiny, write_checkpoint
 from tokenizer_folders import write_wordpiece_folder
 
@@ -58,7 +58,7 @@ class HeldClassifier(Classifier):
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
+def running(app: Starlette) -> Iterator[str]:
     """Serve `app` on a free port, in a thread; the address."""
     config = uvicorn.Config(
         app, port=0, log_config=None, access_log=False, lifespan="on", ws="none"

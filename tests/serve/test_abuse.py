@@ -28,7 +28,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 def attack(classifier: Classifier, expected: dict[str, tuple[float, ...]]) -> Outcome:
-    with running(create_app(classifier, Settings(cached_answers=50))) as url:
+    with running(create_app(classifier, Settings(cache_size=50))) as url:
         return asyncio.run(abuse(url, expected, num_requests=REQUESTS, num_connections=CONNECTIONS))
 
 

@@ -20,7 +20,7 @@ TEXTS = (
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = write_tiny(tmp_path_factory.mktemp("audited"))
-    app = create_app(Classifier.from_pretrained(folder), Settings(cached_answers=0))
+    app = create_app(Classifier.from_pretrained(folder), Settings(cache_size=0))
     with running(app) as address:
         yield address
 

@@ -9,7 +9,7 @@ import pytest
 from isobatch.cache import Logits
 from isobatch.core import Encoding
 from isobatch.serve.batching import Batcher, BatchReport
-from isobatch.serve.errors import ComputeError, ShuttingDownError
+from isobatch.serve.http_errors import ComputeError, ShuttingDownError
 
 
 def encoding(number: int, length: int = 1) -> Encoding:

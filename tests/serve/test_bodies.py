@@ -163,8 +163,11 @@ def test_a_method_that_is_not_taken_is_405(client: httpx.Client) -> None:
     assert client.head("/health").status_code == 200
 
 
-def test_get_of_the_root_is_left_for_a_page(client: httpx.Client) -> None:
-    refused(client.get("/"), 405, "MethodNotAllowed")
+def test_get_of_the_root_redirects_to_the_documentation(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
+    for method in ("HEAD", "PUT"):
+        assert client.request(method, "/").status_code == 405
 
 
 def test_at_most_three_reasons_are_given(client: httpx.Client) -> None:

@@ -241,7 +241,7 @@ class TestRefusals:
     def test_a_missing_library_is_named_with_its_cure(
         self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.delitem(sys.modules, "isobatch.serve.run", raising=False)
+        monkeypatch.delitem(sys.modules, "isobatch.serve.server", raising=False)
         monkeypatch.setitem(sys.modules, "uvicorn", None)
         assert command("serve") == 2
         said = capfd.readouterr().err
@@ -251,7 +251,7 @@ class TestRefusals:
 
 def test_help_loads_no_server() -> None:
     report = (
-        "import sys; from isobatch.cli import app; print({'fastapi', 'torch'} & {*sys.modules})"
+        "import sys; from isobatch.cli import app; print({'starlette', 'torch'} & {*sys.modules})"
     )
     ran = subprocess.run([sys.executable, "-c", report], capture_output=True, check=True)
     assert ran.stdout.strip() == b"set()"

@@ -9,13 +9,17 @@ import hypothesis
 import jsonschema
 import pytest
 import schemathesis
-from fastapi import APIRouter
-from serve.served import JSON, client_of, running, write_tiny
+from serve.served import client_of, running, write_tiny
+from starlette.requests import Request
+from starlette.responses import Response
 from tiny_checkpoints import Tiny
 
 from isobatch import Classifier
-from isobatch.serve.app import create_app, describe_app
-from isobatch.serve.documents import CONTENT_SECURITY, DOCUMENT_PATHS, SWAGGER, openapi_text
+from isobatch.serve.api_route import ApiRoute
+from isobatch.serve.app import create_app
+from isobatch.serve.openapi import openapi_document
+from isobatch.serve.routes import API_ROUTES
+from isobatch.serve.routes.docs import CONTENT_SECURITY, DOCUMENT_PATHS, SWAGGER
 from isobatch.serve.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,10 +63,9 @@ def description(client: httpx.Client) -> dict[str, dict[str, dict[str, dict[str,
 
 
 def test_the_description_in_the_repository_is_this_one(client: httpx.Client) -> None:
-    kept = (ROOT / "docs/openapi.json").read_text(encoding="utf-8")
-    fresh = openapi_text(describe_app())
-    assert kept == fresh, "docs/openapi.json is stale: run `make docs`"
-    assert json.loads(kept) == client.get("/openapi.json").json()
+    kept = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
+    assert kept == openapi_document(API_ROUTES), "docs/openapi.json is stale: run `make docs`"
+    assert kept == client.get("/openapi.json").json()
 
 
 def test_it_describes_every_route_and_no_other(
@@ -132,15 +135,17 @@ def test_fuzzing_finds_no_answer_that_contradicts_the_description(
         assert fuzz(url, mode) > 100
 
 
-def test_fuzzing_would_find_one(classifier: Classifier) -> None:
-    page = APIRouter()
+def test_fuzzing_would_find_one(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(request: Request) -> Response:
+        raise RuntimeError("a route that fails")
 
-    @page.get("/wrong")
-    async def wrong() -> int:
-        raise RuntimeError("a page that fails")
-
+    described = {200: {"description": "A number"}}
+    route = ApiRoute(
+        "/wrong", wrong, tag="wrong", summary="Wrong", response=int, responses=described
+    )
+    monkeypatch.setattr("isobatch.serve.app.API_ROUTES", (*API_ROUTES, route))
     with (
-        running(create_app(classifier, ANY_NUMBER, page=page)) as url,
+        running(create_app(classifier, ANY_NUMBER)) as url,
         pytest.raises(BaseException, match="Server error"),
     ):
         fuzz(url, schemathesis.GenerationMode.POSITIVE)
@@ -158,35 +163,18 @@ class TestDocuments:
             assert len(answer.content) > 100
         assert client.get("/docs/swagger-ui.css").headers["content-type"].startswith("text/css")
 
-    def test_what_is_shipped_is_small_and_has_its_licence(self) -> None:
+    def test_what_is_shipped_is_small_and_has_its_license(self) -> None:
         sizes = {path.name: path.stat().st_size for path in SWAGGER.iterdir()}
         assert sizes.keys() >= {"LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"}
         assert sum(sizes.values()) < 2_000_000
 
-    def test_a_page_may_bring_its_own_routes(self, classifier: Classifier) -> None:
-        page = APIRouter()
-
-        @page.get("/")
-        async def root() -> str:
-            return "the page"
-
-        @page.post("/page/echo")
-        async def echo(words: list[str]) -> list[str]:
-            return words
-
-        settings = Settings(api_key="k", payload_limit=60)
+    def test_the_root_leads_to_them_without_a_key(self, classifier: Classifier) -> None:
         key = {"authorization": "Bearer k"}
-        with (
-            running(create_app(classifier, settings, page=page)) as url,
-            httpx.Client(base_url=url, trust_env=False) as client,
-        ):
-            assert client.get("/").json() == "the page", "a browser brings no key"
+        with client_of(classifier, Settings(api_key="k")) as client:
+            answer = client.get("/")
+            assert answer.status_code == 307, "a browser brings no key"
+            assert answer.next_request is not None
+            assert answer.next_request.url.path == "/docs"
+            assert client.get("/", follow_redirects=True).status_code == 200
             assert client.post("/", json={"inputs": "a"}).status_code == 401
             assert client.post("/", json={"inputs": "a"}, headers=key).status_code == 200
-            assert client.post("/page/echo", json=["a"]).status_code == 401
-            assert client.post("/page/echo", json=["a"], headers=key).json() == ["a"]
-            for body, status in ((b"[1]", 422), (b"[", 422), (b'["' + b"a" * 99 + b'"]', 413)):
-                content = iter([body])  # of no announced length
-                answer = client.post("/page/echo", content=content, headers=JSON | key)
-                assert answer.status_code == status
-                assert answer.json().keys() == {"error", "error_type"}

@@ -8,21 +8,22 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
 from serve.served import running
+from starlette.testclient import TestClient
 
 from isobatch import Classifier
 from isobatch.errors import CheckpointError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
 from isobatch.serve.app import create_app
-from isobatch.serve.lesson import ENDPOINT, lesson_router
+from isobatch.serve.live_page import ENDPOINT
+from isobatch.serve.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     classifier = Classifier.from_pretrained()
-    with TestClient(create_app(classifier, page=lesson_router(classifier.folder))) as client:
+    with TestClient(create_app(classifier, Settings(page=True))) as client:
         yield client
 
 
@@ -61,10 +62,28 @@ def test_the_inference_dialect_still_has_its_route(client: TestClient) -> None:
     assert answer.json()[0][0]["label"] == "POSITIVE"
 
 
-def test_without_a_page_there_is_none() -> None:
-    with TestClient(create_app(Classifier.from_pretrained())) as client:
-        assert client.get("/").status_code == 405
+@pytest.mark.parametrize("settings", [Settings(), Settings(page=True, api_key="k")])
+def test_there_is_no_page_by_default_nor_with_a_key(settings: Settings) -> None:
+    key = {"authorization": "Bearer k"}
+    app = create_app(Classifier.from_pretrained(), settings)
+    with TestClient(app, headers=key, follow_redirects=False) as client:
+        assert client.get("/").status_code == 307
         assert client.post(ENDPOINT, json={}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"[1]", 422), (b"[", 422), (b'["' + b"a" * 99 + b'"]', 413)]
+)
+def test_a_body_without_its_length_is_limited_too(body: bytes, status: int) -> None:
+    settings = Settings(page=True, payload_limit=60)
+    with (
+        running(create_app(Classifier.from_pretrained(), settings)) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        headers = {"content-type": "application/json"}
+        answer = client.post(ENDPOINT, content=iter([body]), headers=headers)
+    assert answer.status_code == status
+    assert answer.json().keys() == {"error", "error_type"}
 
 
 def test_another_site_s_page_cannot_have_a_lesson_computed(client: TestClient) -> None:
@@ -91,7 +110,7 @@ def test_whoever_leaves_the_line_has_no_lesson_computed(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(LessonPage, "answer", answer)
     classifier = Classifier.from_pretrained()
-    app = create_app(classifier, page=lesson_router(classifier.folder))
+    app = create_app(classifier, Settings(page=True))
     with (
         running(app) as url,
         httpx.Client(base_url=url, trust_env=False) as client,
@@ -115,12 +134,12 @@ def test_what_no_request_should_meet_is_in_the_log_and_counted(
 
     monkeypatch.setattr(LessonPage, "from_pretrained", fail)
     classifier = Classifier.from_pretrained()
-    with TestClient(create_app(classifier, page=lesson_router(classifier.folder))) as client:
+    with TestClient(create_app(classifier, Settings(page=True))) as client:
         refused = client.post(ENDPOINT, json={"sentences": list(SENTENCES)})
         assert 'te_request_failure{err="inference"} 1' in client.get("/metrics").text
     assert refused.status_code == 500
     assert refused.json() == {
-        "error": "the server failed; its log says why",
+        "error": "internal server error; see the server's log",
         "error_type": "Backend",
     }
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [CheckpointError]

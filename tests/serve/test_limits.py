@@ -77,7 +77,7 @@ class TestNumberOfTexts:
             answer = client.post("/predict", json={"inputs": ["a"] * 4})
             assert count(client, "te_request_failure", err="batch_size") == 1
         assert refusal(answer) == (422, "Validation")
-        assert "4 texts in one request, 3 are allowed" in answer.json()["error"]
+        assert "got 4, maximum 3" in answer.json()["error"]
 
     @pytest.mark.parametrize(
         ("path", "body"),
@@ -285,7 +285,7 @@ class TestFailureAndLeaving:
         {"max_wait_ms": -1},
         {"max_wait_ms": float("nan")},
         {"max_wait_ms": float("inf")},
-        {"cached_answers": -1},
+        {"cache_size": -1},
         {"api_key": ""},
     ],
 )
@@ -306,7 +306,7 @@ def test_once_the_door_closes_whoever_comes_by_an_open_connection_gets_503(
         taken = pool.submit(client.post, "/predict", json=NICE)
         until(held.entered.is_set)
         assert client.get("/health").status_code == 200
-        app.state.door.closing = True
+        app.state.engine.closing = True
         for answer in (client.post("/predict", json=NICE), client.get("/health")):
             assert refusal(answer) == (503, "Unhealthy")
             assert answer.headers["connection"] == "close"
