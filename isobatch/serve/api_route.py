@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from isobatch.core import TextInput
 from isobatch.serve.engine import InferenceResult, ServingEngine
-from isobatch.serve.http_errors import InvalidBodyError, MediaTypeError, UnknownModelError
+from isobatch.serve.http_errors import ErrorCode, RequestError
 
 MAX_REASONS = 3
 """Reasons that an error names: more would bury the first."""
@@ -27,8 +27,9 @@ Endpoint = Callable[..., Awaitable[Response]]
 class ApiRoute(Route):
     """A route and all that OpenAPI says of it; without a summary it is left out of OpenAPI.
 
-    An endpoint with a parameter `body` gets the validated body by that parameter's type; `response`
-    is the type of the 200 response's JSON, and `responses` describes every status.
+    An endpoint with a parameter `body` is a POST route and gets the validated body, of that
+    parameter's type. `response` is the type of the 200 response's JSON; `responses` describes every
+    status.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class ApiRoute(Route):
         path: str,
         endpoint: Endpoint,
         *,
-        method: str = "GET",
+        method: str | None = None,
         tag: str = "",
         summary: str = "",
         response: Any = None,
@@ -44,7 +45,7 @@ class ApiRoute(Route):
         operation_id: str | None = None,
     ) -> None:
         self.body: type[BaseModel] | None = endpoint.__annotations__.get("body")
-        self.method = method
+        self.method = method or ("POST" if self.body else "GET")
         self.tag = tag
         self.summary = summary
         self.description = endpoint.__doc__
@@ -53,12 +54,12 @@ class ApiRoute(Route):
         super().__init__(
             path,
             _reading(endpoint, self.body) if self.body else endpoint,
-            methods=[method],
+            methods=[self.method],
             name=getattr(endpoint, "__name__", None),
             include_in_schema=bool(summary),
         )
-        self.methods = {method}  # Starlette adds HEAD to GET
-        derived = re.sub(r"\W", "_", f"{self.name}{self.path_format}_{method.lower()}")
+        self.methods = {self.method}  # Starlette adds HEAD to GET
+        derived = re.sub(r"\W", "_", f"{self.name}{self.path_format}_{self.method.lower()}")
         self.operation_id = operation_id or derived
 
 
@@ -73,23 +74,25 @@ def _reading(endpoint: Endpoint, body_type: type[BaseModel]) -> Endpoint:
         try:
             body = adapter.validate_json(content)
         except ValidationError as error:
-            raise InvalidBodyError(_reasons(error)) from None
+            raise RequestError(ErrorCode.VALIDATION, _reasons(error)) from None
         return await endpoint(request, body)
 
     return read
 
 
 def check_media_type(request: Request) -> None:
-    """Raise MediaTypeError unless the body is declared as uncompressed JSON."""
+    """Raise RequestError unless the body is declared as uncompressed JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise MediaTypeError(
+        raise RequestError(
+            ErrorCode.MEDIA_TYPE,
             f"unsupported media type (got {kind or 'none'}). Send JSON with the header "
-            "Content-Type: application/json"
+            "Content-Type: application/json",
         )
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
-        raise MediaTypeError(f"Content-Encoding {coding} is not supported. Send the body as it is")
+        message = f"unsupported Content-Encoding (got {coding}). Send the body uncompressed"
+        raise RequestError(ErrorCode.MEDIA_TYPE, message)
 
 
 def _reasons(error: ValidationError) -> str:
@@ -112,10 +115,11 @@ def engine_of(request: Request) -> ServingEngine:
 
 
 def check_model(request: Request, name: str | None) -> None:
-    """Raise UnknownModelError if a client names another model than the one that is served."""
+    """Raise RequestError if a client names another model than the one that is served."""
     served = engine_of(request).settings.model_name
     if name is not None and name != served:
-        raise UnknownModelError(f"model {name!r} is not served here, only {served!r}")
+        message = f"model {name!r} is not served here, only {served!r}"
+        raise RequestError(ErrorCode.UNKNOWN_MODEL, message)
 
 
 async def infer(
@@ -140,16 +144,15 @@ def json_response(request: Request, content: object, result: InferenceResult) ->
     lost. The number of truncated texts is our own header.
     """
     body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    timings = result.timings
     headers = {
         "x-compute-type": engine_of(request).classifier.device.type,
-        "x-compute-time": _milliseconds(timings.total),
+        "x-compute-time": _milliseconds(result.total_seconds),
         "x-compute-characters": str(result.num_characters),
         "x-compute-tokens": str(result.num_tokens),
-        "x-total-time": _milliseconds(timings.total),
-        "x-tokenization-time": _milliseconds(timings.tokenization),
-        "x-queue-time": _milliseconds(timings.queue),
-        "x-inference-time": _milliseconds(timings.inference),
+        "x-total-time": _milliseconds(result.total_seconds),
+        "x-tokenization-time": _milliseconds(result.tokenization_seconds),
+        "x-queue-time": _milliseconds(result.queue_seconds),
+        "x-inference-time": _milliseconds(result.inference_seconds),
         "x-truncated-inputs": str(result.num_truncated),
     }
     return Response(body, media_type="application/json", headers=headers)

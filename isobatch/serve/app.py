@@ -16,11 +16,11 @@ from starlette.responses import Response
 
 from isobatch.errors import IsobatchError
 from isobatch.predictor import Classifier
-from isobatch.serve.admission import ApiKeyGate, BodyGate, ConcurrencyGate, ShutdownGate
+from isobatch.serve.admission import AdmissionMiddleware
 from isobatch.serve.api_route import ApiRoute
 from isobatch.serve.engine import ServingEngine
 from isobatch.serve.http_errors import (
-    UNEXPECTED,
+    ErrorCode,
     error_code,
     error_response,
     method_not_allowed,
@@ -49,7 +49,8 @@ def create_app(classifier: Classifier, settings: Settings | None = None) -> Star
     async def on_error(request: Request, error: Exception) -> Response:
         code = error_code(error)
         engine.metrics.count_failure(code.label)
-        if code is UNEXPECTED and isinstance(error, IsobatchError):  # Starlette reraises the others
+        if code is ErrorCode.UNEXPECTED and isinstance(error, IsobatchError):
+            # Starlette reraises other exceptions, which uvicorn logs.
             logger.error("unhandled exception while serving a request", exc_info=error)
         return error_response(error)
 
@@ -81,7 +82,7 @@ def _root_routes(classifier: Classifier, settings: Settings) -> list[ApiRoute]:
 
 def _middleware(engine: ServingEngine) -> list[Middleware]:
     """List the middlewares from the outermost to the innermost."""
-    settings, count = engine.settings, engine.metrics.count_failure
+    settings = engine.settings
     middleware = [Middleware(AccessLogMiddleware)] if settings.access_log else []
     if settings.cors_allow_origins:
         middleware.append(
@@ -93,14 +94,7 @@ def _middleware(engine: ServingEngine) -> list[Middleware]:
                 expose_headers=list(RESPONSE_HEADERS),
             )
         )
-    middleware.append(Middleware(ShutdownGate, count, engine))
-    if settings.api_key is not None:
-        health = () if settings.health_needs_key else status.HEALTH_PATHS
-        open_paths = (*health, *docs.DOCUMENT_PATHS, "/")
-        middleware.append(Middleware(ApiKeyGate, count, settings.api_key, open_paths))
+    health = () if settings.health_needs_key else status.HEALTH_PATHS
+    open_paths = (*health, *docs.DOCUMENT_PATHS, "/")
     exempt_paths = (*status.STATUS_PATHS, *docs.DOCUMENT_PATHS)
-    return [
-        *middleware,
-        Middleware(BodyGate, count, settings.payload_limit, settings.body_seconds),
-        Middleware(ConcurrencyGate, count, settings.max_concurrent_requests, exempt_paths),
-    ]
+    return [*middleware, Middleware(AdmissionMiddleware, engine, open_paths, exempt_paths)]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from isobatch.cache import Logits
 from isobatch.core import Encoding
 from isobatch.plan import count_padding
-from isobatch.serve.http_errors import ComputeError, ShuttingDownError
+from isobatch.serve.http_errors import ErrorCode, RequestError
 
 logger = logging.getLogger("isobatch.serve")
 
@@ -108,7 +108,7 @@ class Batcher:
         num_tokens = sum(map(len, encodings))
         with self._changed:
             if self._closed:
-                raise ShuttingDownError("the server is shutting down")
+                raise RequestError(ErrorCode.SHUTTING_DOWN, "the server is shutting down")
             self._queue.append(
                 QueuedRequest(encodings, num_tokens, future, time.perf_counter(), use_cache)
             )
@@ -119,15 +119,14 @@ class Batcher:
         return future
 
     def fail_pending(self) -> int:
-        """Fail all unresolved requests with ShuttingDownError and return their number.
+        """Fail all unresolved requests and return their number.
 
         Call it in the event loop.
         """
         pending = [future for future in self._pending if not future.done()]
+        message = "the server shut down before the request was computed. Retry"
         for future in pending:
-            future.set_exception(
-                ShuttingDownError("the server shut down before the request was computed. Retry")
-            )
+            future.set_exception(RequestError(ErrorCode.SHUTTING_DOWN, message))
         return len(pending)
 
     async def close(self) -> None:
@@ -195,7 +194,7 @@ class Batcher:
             for request in batch:
                 self._process([request])
         else:
-            error = ComputeError("the model failed; see the server's log")
+            error = RequestError(ErrorCode.INFERENCE, "the model failed; see the server's log")
             self._call_in_loop(self._resolve, batch, [error])
 
     def _compute_batch(self, batch: list[QueuedRequest]) -> list[list[Logits]] | None:
@@ -218,13 +217,13 @@ class Batcher:
 
     @staticmethod
     def _resolve(
-        batch: list[QueuedRequest], results: Sequence[BatchedLogits | ComputeError]
+        batch: list[QueuedRequest], results: Sequence[BatchedLogits | RequestError]
     ) -> None:
         """Resolve the futures of a batch in the event loop, except cancelled ones."""
         for request, result in zip(batch, results, strict=True):
             if request.future.done():
                 continue
-            if isinstance(result, ComputeError):
+            if isinstance(result, RequestError):
                 request.future.set_exception(result)
             else:
                 request.future.set_result(result)

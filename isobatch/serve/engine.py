@@ -20,12 +20,7 @@ from isobatch.core import Encoding, TextInput
 from isobatch.errors import InputError
 from isobatch.predictor import Classifier
 from isobatch.serve.batching import BatchedLogits, Batcher
-from isobatch.serve.http_errors import (
-    ComputeError,
-    DisconnectedError,
-    EmptyRequestError,
-    TooManyTextsError,
-)
+from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.prometheus import ServerMetrics
 from isobatch.serve.settings import Settings
 
@@ -36,24 +31,17 @@ INLINE_CHARACTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds of one request, from reading its body to its last logit."""
-
-    total: float
-    tokenization: float
-    queue: float
-    inference: float
-
-
-@dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """Logits of each text of a request, in order, with its size and timings."""
+    """Logits of each text of a request, in order, with its size and its times in seconds."""
 
     logits: list[Logits]
     num_tokens: int
     num_characters: int
     num_truncated: int
-    timings: Timings
+    total_seconds: float
+    tokenization_seconds: float
+    queue_seconds: float
+    inference_seconds: float
 
 
 class ServingEngine:
@@ -120,30 +108,31 @@ class ServingEngine:
         future = self._batcher.submit(encodings, use_cache=use_cache)
         batched = await _unless_disconnected(future, receive)
         if not all(math.isfinite(value) for row in batched.logits for value in row):
-            raise ComputeError("the model's logits are not finite. Check the checkpoint's weights")
-        timings = Timings(
-            total=time.perf_counter() - started,
-            tokenization=tokenized - tokenizing,
-            queue=batched.queue_seconds,
-            inference=batched.inference_seconds,
-        )
-        self._count(encodings, timings, method)
-        return InferenceResult(
+            message = "the model's logits are not finite. Check the checkpoint's weights"
+            raise RequestError(ErrorCode.INFERENCE, message)
+        result = InferenceResult(
             logits=batched.logits,
             num_tokens=sum(map(len, encodings)),
             num_characters=sum(map(_num_characters, texts)),
             num_truncated=sum(encoding.truncated for encoding in encodings),
-            timings=timings,
+            total_seconds=time.perf_counter() - started,
+            tokenization_seconds=tokenized - tokenizing,
+            queue_seconds=batched.queue_seconds,
+            inference_seconds=batched.inference_seconds,
         )
+        self._count(encodings, result, method)
+        return result
 
     def _check_number(self, texts: Sequence[TextInput]) -> None:
         if not texts:
-            raise EmptyRequestError("the request contains no text (expected at least 1)")
+            message = "the request contains no text (expected at least 1)"
+            raise RequestError(ErrorCode.EMPTY_REQUEST, message)
         if len(texts) > (limit := self.settings.max_client_batch_size):
-            raise TooManyTextsError(
+            raise RequestError(
+                ErrorCode.TOO_MANY_TEXTS,
                 f"too many texts in one request (got {len(texts)}, maximum {limit}). Send several "
                 "requests, which are batched together, or start the server with a larger "
-                "--max-client-batch-size"
+                "--max-client-batch-size",
             )
 
     async def _tokenize(self, texts: Sequence[TextInput], truncate: bool | None) -> list[Encoding]:
@@ -163,17 +152,17 @@ class ServingEngine:
             encodings.append(result)
         return encodings
 
-    def _count(self, encodings: Sequence[Encoding], timings: Timings, method: str) -> None:
+    def _count(self, encodings: Sequence[Encoding], result: InferenceResult, method: str) -> None:
         metrics = self.metrics
         metrics.successes.labels(method).inc()
         metrics.predicted_texts.inc(len(encodings))
-        metrics.truncated_inputs.inc(sum(encoding.truncated for encoding in encodings))
+        metrics.truncated_inputs.inc(result.num_truncated)
         for encoding in encodings:
             metrics.input_length.observe(len(encoding))
-        metrics.duration.observe(timings.total)
-        metrics.tokenization.observe(timings.tokenization)
-        metrics.queue.observe(timings.queue)
-        metrics.inference.observe(timings.inference)
+        metrics.duration.observe(result.total_seconds)
+        metrics.tokenization.observe(result.tokenization_seconds)
+        metrics.queue.observe(result.queue_seconds)
+        metrics.inference.observe(result.inference_seconds)
 
 
 def _num_characters(text: TextInput) -> int:
@@ -183,7 +172,7 @@ def _num_characters(text: TextInput) -> int:
 async def _unless_disconnected(
     future: asyncio.Future[BatchedLogits], receive: Receive
 ) -> BatchedLogits:
-    """Await the future; if the client disconnects, cancel it and raise DisconnectedError."""
+    """Await the future; if the client disconnects, cancel it and raise RequestError."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -197,6 +186,6 @@ async def _unless_disconnected(
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise DisconnectedError("the client disconnected") from None
+        raise RequestError(ErrorCode.DISCONNECTED, "the client disconnected") from None
     finally:
         watcher.cancel()

@@ -1,79 +1,14 @@
-"""Errors of the HTTP server, and one table that maps them to status, error type and metric label.
-
-InputError and TooLongError of the package are in the table too, as is Starlette's ClientDisconnect,
-which is raised when a client disconnects in the middle of its body.
-"""
+"""Errors of the HTTP server, and one table of their status, error type and metric label."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from isobatch.errors import InputError, IsobatchError, TooLongError
-
-
-class RequestError(IsobatchError):
-    """A request that fails; the message is sent to the client."""
-
-
-class EmptyRequestError(RequestError):
-    """The request contains no text."""
-
-
-class TooManyTextsError(RequestError):
-    """The request contains more texts than `max_client_batch_size`."""
-
-
-class InvalidBodyError(RequestError):
-    """The body is not JSON, or does not match the route's schema."""
-
-
-class MediaTypeError(RequestError):
-    """The body is not declared as uncompressed application/json."""
-
-
-class BodyTooLargeError(RequestError):
-    """The body exceeds `payload_limit`."""
-
-
-class BodyTimeoutError(RequestError):
-    """The body was not complete within `body_seconds`."""
-
-
-class UnknownModelError(RequestError):
-    """The requested model is not the one that is served."""
-
-
-class WrongTaskError(RequestError):
-    """The route does not support the served model."""
-
-
-class ComputeError(RequestError):
-    """The model failed; the request may have been valid."""
-
-
-class OverloadedError(RequestError):
-    """The maximum number of concurrent requests is reached."""
-
-
-class UnhealthyError(RequestError):
-    """The server does not accept requests."""
-
-
-class ShuttingDownError(UnhealthyError):
-    """The server does not accept requests because it is shutting down."""
-
-
-class UnauthorizedError(RequestError):
-    """The API key is missing or wrong."""
-
-
-class DisconnectedError(RequestError):
-    """The client disconnected before its response was ready."""
-
 
 ErrorType = Literal[
     "Validation",
@@ -90,54 +25,69 @@ ErrorType = Literal[
 ]
 """text-embeddings-inference's types, and our own where it sends no body."""
 
+_CLOSE = {"connection": "close"}
 
-@dataclass(frozen=True, slots=True)
-class ErrorCode:
+
+class ErrorCode(Enum):
     """How an error is reported; `label` is TEI's `err` label of te_request_failure."""
 
-    status: int
-    error_type: ErrorType
-    label: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    EMPTY_REQUEST = 400, "Empty", "validation"
+    UNAUTHORIZED = 401, "Unauthorized", "unauthorized", {"www-authenticate": "Bearer"}
+    UNKNOWN_MODEL = 404, "NotFound", "validation"
+    BODY_TIMEOUT = 408, "Timeout", "validation", _CLOSE
+    BODY_TOO_LARGE = 413, "Validation", "payload_size", _CLOSE
+    MEDIA_TYPE = 415, "Validation", "validation"
+    VALIDATION = 422, "Validation", "validation"
+    TOO_MANY_TEXTS = 422, "Validation", "batch_size"
+    TOKENIZATION = 422, "Tokenizer", "tokenization"
+    WRONG_TASK = 424, "Backend", "model_type"
+    INFERENCE = 424, "Backend", "inference"
+    OVERLOADED = 429, "Overloaded", "overloaded", {"retry-after": "1"}
+    DISCONNECTED = 499, "Dropped", "dropped"
+    UNEXPECTED = 500, "Backend", "inference"
+    UNHEALTHY = 503, "Unhealthy", "unhealthy"
+    SHUTTING_DOWN = 503, "Unhealthy", "unhealthy", _CLOSE
+
+    def __init__(
+        self,
+        status: int,
+        error_type: ErrorType,
+        label: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status = status
+        self.error_type = error_type
+        self.label = label
+        self.headers = headers
 
 
-CLOSE = {"connection": "close"}
-UNEXPECTED = ErrorCode(500, "Backend", "inference")
+class RequestError(IsobatchError):
+    """A request that fails with `code`; the message is sent to the client."""
 
-ERROR_CODES: dict[type[Exception], ErrorCode] = {
-    EmptyRequestError: ErrorCode(400, "Empty", "validation"),
-    UnauthorizedError: ErrorCode(
-        401, "Unauthorized", "unauthorized", {"www-authenticate": "Bearer"}
-    ),
-    UnknownModelError: ErrorCode(404, "NotFound", "validation"),
-    BodyTimeoutError: ErrorCode(408, "Timeout", "validation", CLOSE),
-    BodyTooLargeError: ErrorCode(413, "Validation", "payload_size", CLOSE),
-    MediaTypeError: ErrorCode(415, "Validation", "validation"),
-    InvalidBodyError: ErrorCode(422, "Validation", "validation"),
-    TooManyTextsError: ErrorCode(422, "Validation", "batch_size"),
-    TooLongError: ErrorCode(422, "Validation", "validation"),
-    InputError: ErrorCode(422, "Tokenizer", "tokenization"),
-    WrongTaskError: ErrorCode(424, "Backend", "model_type"),
-    ComputeError: ErrorCode(424, "Backend", "inference"),
-    OverloadedError: ErrorCode(429, "Overloaded", "overloaded", {"retry-after": "1"}),
-    DisconnectedError: ErrorCode(499, "Dropped", "dropped"),
-    ClientDisconnect: ErrorCode(499, "Dropped", "dropped"),
-    UnhealthyError: ErrorCode(503, "Unhealthy", "unhealthy"),
-    ShuttingDownError: ErrorCode(503, "Unhealthy", "unhealthy", CLOSE),
-}
-"""The nearest class in an error's MRO counts; every other error is UNEXPECTED."""
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def error_code(error: Exception) -> ErrorCode:
-    """Look up the code of `error`."""
-    kinds = type(error).__mro__
-    return next((ERROR_CODES[kind] for kind in kinds if kind in ERROR_CODES), UNEXPECTED)
+    """Choose the code of an error that was raised for a request."""
+    match error:
+        case RequestError():
+            return error.code
+        case TooLongError():
+            return ErrorCode.VALIDATION
+        case InputError():
+            return ErrorCode.TOKENIZATION
+        case ClientDisconnect():  # in the middle of its body
+            return ErrorCode.DISCONNECTED
+    return ErrorCode.UNEXPECTED
 
 
 def error_response(error: Exception) -> Response:
-    """Build the response for `error`; an unexpected one hides its message from the client."""
+    """Build the response for `error`; the message of an unexpected one is not sent."""
     code = error_code(error)
-    message = "internal server error; see the server's log" if code is UNEXPECTED else str(error)
+    unexpected = code is ErrorCode.UNEXPECTED
+    message = "internal server error; see the server's log" if unexpected else str(error)
     return _response(code.status, message, code.error_type, code.headers)
 
 

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from isobatch.page import LessonPage, content_security_policy, render_page
 from isobatch.serve.api_route import ApiRoute, check_media_type
-from isobatch.serve.http_errors import DisconnectedError, InvalidBodyError
+from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.routes.docs import DOCUMENT_HEADERS
 
 ENDPOINT = "/lesson"
@@ -47,11 +47,12 @@ def page_routes(folder: Path) -> list[ApiRoute]:
         try:
             body = json.loads(await request.body())
         except (ValueError, RecursionError) as error:
-            raise InvalidBodyError(f"the body is not JSON: {error}") from None
+            message = f"the body is not JSON: {error}"
+            raise RequestError(ErrorCode.VALIDATION, message) from None
         async with lock:
             # The page drops a request when the visitor types on.
             if await request.is_disconnected():
-                raise DisconnectedError("the client disconnected")
+                raise RequestError(ErrorCode.DISCONNECTED, "the client disconnected")
             loop = asyncio.get_running_loop()
             return JSONResponse(await loop.run_in_executor(executor, compute, body))
 

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from isobatch import __version__
 from isobatch.serve.api_route import ApiRoute
-from isobatch.serve.http_errors import ERROR_CODES, UNEXPECTED
+from isobatch.serve.http_errors import ErrorCode
 from isobatch.serve.schema import Refusal
 
 DESCRIPTION = (
@@ -54,7 +54,7 @@ def inference_responses(
     description: str = "Successful response", *, names_model: bool = False
 ) -> dict[int, dict[str, Any]]:
     """Describe the responses of an inference route; 404 only where a request names the model."""
-    types = {code.status: code.error_type for code in (*ERROR_CODES.values(), UNEXPECTED)}
+    types = {code.status: code.error_type for code in ErrorCode}
     errors = {
         status: error_response(text, example={"error": text, "error_type": types[status]})
         for status, text in _ERROR_DESCRIPTIONS.items()

@@ -9,7 +9,7 @@ import pytest
 from isobatch.cache import Logits
 from isobatch.core import Encoding
 from isobatch.serve.batching import Batcher, BatchReport
-from isobatch.serve.http_errors import ComputeError, ShuttingDownError
+from isobatch.serve.http_errors import ErrorCode, RequestError
 
 
 def encoding(number: int, length: int = 1) -> Encoding:
@@ -57,6 +57,11 @@ def drive(
 
 async def until_entered(model: Model) -> None:
     assert await asyncio.to_thread(model.entered.wait, 10)
+
+
+def failed(result: object) -> bool:
+    """Whether a request's result is that the model failed."""
+    return isinstance(result, RequestError) and result.code is ErrorCode.INFERENCE
 
 
 def test_each_request_gets_its_own_rows_in_order() -> None:
@@ -169,7 +174,7 @@ def test_a_failure_reaches_its_cause_alone_and_the_next_batch_is_computed(
         futures += [batcher.submit([encoding(n)]) for n in (2, 666, 3)]
         model.gate.set()
         results = await asyncio.gather(*futures, return_exceptions=True)
-        assert [isinstance(result, ComputeError) for result in results] == [0, 0, 1, 0]
+        assert [failed(result) for result in results] == [0, 0, 1, 0]
         assert (await batcher.submit([encoding(4)])).logits == [(4.0,)]
 
     drive(model, scenario)
@@ -185,7 +190,7 @@ def test_a_failure_of_everything_answers_everyone(kind: type[BaseException]) -> 
     async def scenario(batcher: Batcher) -> None:
         futures = [batcher.submit([encoding(n)]) for n in range(30)]
         results = await asyncio.gather(*futures, return_exceptions=True)
-        assert all(isinstance(result, ComputeError) for result in results)
+        assert all(failed(result) for result in results)
         assert batcher.alive
 
     drive(broken, scenario)
@@ -193,8 +198,9 @@ def test_a_failure_of_everything_answers_everyone(kind: type[BaseException]) -> 
 
 def test_a_model_that_loses_a_row_fails_instead_of_shifting_the_others() -> None:
     async def scenario(batcher: Batcher) -> None:
-        with pytest.raises(ComputeError):
+        with pytest.raises(RequestError) as caught:
             await batcher.submit([encoding(1), encoding(2)])
+        assert failed(caught.value)
 
     drive(lambda encodings: [(0.0,)], scenario)
 
@@ -208,8 +214,9 @@ def test_closing_answers_whoever_waits_and_refuses_whoever_comes() -> None:
         futures = [batcher.submit([encoding(n)]) for n in range(5)]
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
-        with pytest.raises(ShuttingDownError):
+        with pytest.raises(RequestError) as caught:
             batcher.submit([encoding(9)])
+        assert caught.value.code is ErrorCode.SHUTTING_DOWN
         model.gate.set()
         await closing
         assert [(await future).logits for future in futures] == [[(float(n),)] for n in range(5)]

@@ -20,7 +20,7 @@ from serve.test_metrics import OWN_NAMES, TEI_NAMES
 from isobatch import Classifier
 from isobatch.cli import app as command_line
 from isobatch.serve.app import create_app
-from isobatch.serve.http_errors import ERROR_CODES, UNEXPECTED
+from isobatch.serve.http_errors import ErrorCode
 from isobatch.serve.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -71,9 +71,9 @@ def test_there_are_examples_of_every_dialect() -> None:
 def test_every_refusal_stands_in_the_table() -> None:
     rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", DOCUMENT, flags=re.M)
     written = {(int(status), error_type) for status, error_type in rows}
-    codes = {(code.status, code.error_type) for code in (*ERROR_CODES.values(), UNEXPECTED)}
+    codes = {(code.status, code.error_type) for code in ErrorCode}
     assert written == codes | {(405, "MethodNotAllowed")}
-    labels = {code.label for code in ERROR_CODES.values()}
+    labels = {code.label for code in ErrorCode}
     assert [label for label in labels if f"`{label}`" not in DOCUMENT] == []
 
 

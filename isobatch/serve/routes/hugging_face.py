@@ -85,7 +85,6 @@ ROUTES = (
     ApiRoute(
         "/",
         infer_labels,
-        method="POST",
         tag=TAG,
         summary="Classify texts and pairs",
         response=list[list[LabelScore]],
@@ -95,7 +94,6 @@ ROUTES = (
     ApiRoute(
         "/models/{model:path}",
         infer_labels_by_name,
-        method="POST",
         tag=TAG,
         summary="The same, for clients that name the model",
         response=list[list[LabelScore]],

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from isobatch import __version__
 from isobatch.core import Precision
 from isobatch.serve.api_route import ApiRoute, engine_of
-from isobatch.serve.http_errors import UnhealthyError
+from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.openapi import error_response
 
 TAG = "status"
@@ -84,7 +84,7 @@ class ModelList(BaseModel):
 async def health(request: Request) -> Response:
     """200 and an empty body, or 503."""
     if not engine_of(request).healthy:
-        raise UnhealthyError("the server does not accept requests")
+        raise RequestError(ErrorCode.UNHEALTHY, "the server does not accept requests")
     return Response()
 
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from isobatch.core import activate
 from isobatch.serve.api_route import ApiRoute, engine_of, infer, json_response
-from isobatch.serve.http_errors import WrongTaskError
+from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.openapi import inference_responses
 from isobatch.serve.schema import (
     LabelScore,
@@ -84,9 +84,10 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     """Ranks, highest score first. 424 unless the model has a single label, as rerankers do."""
     head = engine_of(request).classifier.config.head
     if head.num_labels != 1:
-        raise WrongTaskError(
+        raise RequestError(
+            ErrorCode.WRONG_TASK,
             f"/rerank: the model is not a reranker (got {head.num_labels} labels, expected 1). "
-            "Use /predict"
+            "Use /predict",
         )
     pairs = [(body.query, text) for text in body.texts]
     result = await infer(request, pairs, truncate=body.truncate, single=False)
@@ -104,7 +105,6 @@ ROUTES = (
     ApiRoute(
         "/predict",
         predict,
-        method="POST",
         tag=TAG,
         summary="Classify texts and pairs",
         response=list[LabelScore] | list[list[LabelScore]],
@@ -113,7 +113,6 @@ ROUTES = (
     ApiRoute(
         "/rerank",
         rerank,
-        method="POST",
         tag=TAG,
         summary="Rank texts by how well they answer a query",
         response=list[Rank],

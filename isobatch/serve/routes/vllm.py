@@ -112,7 +112,6 @@ ROUTES = (
     ApiRoute(
         "/v1/classify",
         classify,
-        method="POST",
         tag=TAG,
         summary="Classify texts",
         response=ClassifyResponse,
@@ -121,7 +120,6 @@ ROUTES = (
     ApiRoute(
         "/classify",
         classify,
-        method="POST",
         tag=TAG,
         summary="The same, at vLLM's older path",
         response=ClassifyResponse,
