@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from isobatch.cache import Logits
 from isobatch.core import Encoding
-from isobatch.plan import count_padding
 from isobatch.serve.http_errors import ErrorCode, RequestError
 
 logger = logging.getLogger("isobatch.serve")
@@ -30,15 +29,6 @@ class BatchedLogits:
     logits: list[Logits]
     queue_seconds: float
     inference_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReport:
-    """Size of a computed batch; padding: tokens that padded batches of 32 would have added."""
-
-    num_texts: int
-    num_tokens: int
-    padding: int
 
 
 @dataclass(slots=True, eq=False)
@@ -66,9 +56,9 @@ class Batcher:
         *,
         compute_uncached: Compute | None = None,
         max_wait_seconds: float = 0.0,
-        report: Callable[[BatchReport], None] = lambda report: None,
+        report: Callable[[list[int]], None] = lambda lengths: None,
     ) -> None:
-        """Set up the queue; `report` is called in the event loop after each batch.
+        """Set up the queue; `report` gets the lengths of each computed batch, in the event loop.
 
         compute_uncached: computes batches with a request that must not use the cache.
         """
@@ -187,8 +177,7 @@ class Batcher:
                 for request, own in zip(batch, rows, strict=True)
             ]
             lengths = [len(each) for request in batch for each in request.encodings]
-            report = BatchReport(len(lengths), sum(lengths), count_padding(lengths))
-            self._call_in_loop(self._report, report)
+            self._call_in_loop(self._report, lengths)
             self._call_in_loop(self._resolve, batch, results)
         elif len(batch) > 1:
             for request in batch:

@@ -60,7 +60,7 @@ class ServingEngine:
             settings.max_batch_tokens,
             compute_uncached=classifier.compute,
             max_wait_seconds=settings.max_wait_ms / 1000,
-            report=self.metrics.add_batch,
+            report=self.metrics.count_batch,
         )
 
     def start(self) -> None:

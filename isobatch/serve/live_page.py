@@ -10,7 +10,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -34,9 +33,6 @@ def page_routes(folder: Path) -> list[ApiRoute]:
     def load() -> LessonPage:
         return LessonPage.from_pretrained(folder)
 
-    def compute(body: object) -> dict[str, Any]:
-        return load().answer(body)
-
     async def show(request: Request) -> Response:
         return HTMLResponse(html, headers=headers)
 
@@ -54,6 +50,7 @@ def page_routes(folder: Path) -> list[ApiRoute]:
             if await request.is_disconnected():
                 raise RequestError(ErrorCode.DISCONNECTED, "the client disconnected")
             loop = asyncio.get_running_loop()
-            return JSONResponse(await loop.run_in_executor(executor, compute, body))
+            lesson = await loop.run_in_executor(executor, lambda: load().answer(body))
+            return JSONResponse(lesson)
 
     return [ApiRoute("/", show), ApiRoute(ENDPOINT, compute_lesson, method="POST")]

@@ -50,20 +50,20 @@ _ERROR_DESCRIPTIONS = {
 }
 
 
-def inference_responses(
+def describe_responses(
     description: str = "Successful response", *, names_model: bool = False
 ) -> dict[int, dict[str, Any]]:
     """Describe the responses of an inference route; 404 only where a request names the model."""
     types = {code.status: code.error_type for code in ErrorCode}
     errors = {
-        status: error_response(text, example={"error": text, "error_type": types[status]})
+        status: describe_error(text, example={"error": text, "error_type": types[status]})
         for status, text in _ERROR_DESCRIPTIONS.items()
         if status != 404 or names_model
     }
     return {200: {"description": description, "headers": RESPONSE_HEADERS}, **errors}
 
 
-def error_response(description: str, **content: object) -> dict[str, Any]:
+def describe_error(description: str, **content: object) -> dict[str, Any]:
     """Describe one error response."""
     schema = {"$ref": COMPONENT.format(model=Refusal.__name__)}
     return {

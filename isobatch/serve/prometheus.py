@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from isobatch.cache import LogitsCache
-from isobatch.serve.batching import BatchReport
+from isobatch.plan import count_padding
 
 SECONDS = tuple(15e-6 * 1.5**power for power in range(35))
 SIZES = tuple(float(2**power) for power in range(16))
@@ -76,11 +76,11 @@ class ServerMetrics(Collector):
         """Count a failed request by its error label."""
         self.failures.labels(label).inc()
 
-    def add_batch(self, report: BatchReport) -> None:
-        """Count a computed batch."""
-        self.batch_size.observe(report.num_texts)
-        self.batch_tokens.observe(report.num_tokens)
-        self.padding_avoided.inc(report.padding)
+    def count_batch(self, lengths: list[int]) -> None:
+        """Count a computed batch by the number of tokens of each text."""
+        self.batch_size.observe(len(lengths))
+        self.batch_tokens.observe(sum(lengths))
+        self.padding_avoided.inc(count_padding(lengths))
 
     def collect(self) -> Iterator[Metric]:
         """Yield TEI's counters without Prometheus' suffix `_total`, and so untyped; cache hits."""

@@ -32,7 +32,7 @@ def attack(classifier: Classifier, expected: dict[str, tuple[float, ...]]) -> Ou
         return asyncio.run(abuse(url, expected, num_requests=REQUESTS, num_connections=CONNECTIONS))
 
 
-def test_all_who_stay_are_answered_rightly_and_memory_is_level(
+def test_clients_that_stay_get_the_right_logits_and_memory_is_level(
     classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = random_texts(["a", "nice", "day", "unknown"], 100, seed=5)
@@ -43,7 +43,7 @@ def test_all_who_stay_are_answered_rightly_and_memory_is_level(
     assert caplog.text == "", "to leave is no error"
 
 
-def test_a_wrong_answer_would_be_noticed(classifier: Classifier) -> None:
+def test_wrong_logits_would_be_noticed(classifier: Classifier) -> None:
     outcome = attack(classifier, {"a day": classifier("a nice day").logits})
     assert outcome.wrong > 0
     assert not outcome.passed

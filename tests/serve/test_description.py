@@ -62,13 +62,13 @@ def description(client: httpx.Client) -> dict[str, dict[str, dict[str, dict[str,
     return described
 
 
-def test_the_description_in_the_repository_is_this_one(client: httpx.Client) -> None:
+def test_the_openapi_document_in_the_repository_is_fresh(client: httpx.Client) -> None:
     kept = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
     assert kept == openapi_document(API_ROUTES), "docs/openapi.json is stale: run `make docs`"
     assert kept == client.get("/openapi.json").json()
 
 
-def test_it_describes_every_route_and_no_other(
+def test_it_describes_exactly_the_routes(
     description: dict[str, dict[str, dict[str, dict[str, object]]]],
 ) -> None:
     assert description["security"] == [{}, {"key": []}]
@@ -82,7 +82,7 @@ def test_it_describes_every_route_and_no_other(
             assert operation["responses"]
 
 
-def test_every_example_is_answered_as_described(
+def test_every_example_is_valid_and_succeeds(
     client: httpx.Client, description: dict[str, dict[str, dict[str, dict[str, object]]]]
 ) -> None:
     schemas = description["components"]["schemas"]
@@ -128,14 +128,16 @@ def fuzz(url: str, mode: schemathesis.GenerationMode, seed: int = 1) -> int:
 @pytest.mark.parametrize(
     "mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
 )
-def test_fuzzing_finds_no_answer_that_contradicts_the_description(
+def test_fuzzing_finds_no_response_that_contradicts_the_description(
     classifier: Classifier, mode: schemathesis.GenerationMode
 ) -> None:
     with running(create_app(classifier, ANY_NUMBER)) as url:
         assert fuzz(url, mode) > 100
 
 
-def test_fuzzing_would_find_one(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzing_would_find_such_a_response(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def wrong(request: Request) -> Response:
         raise RuntimeError("a route that fails")
 
@@ -163,12 +165,12 @@ class TestDocuments:
             assert len(answer.content) > 100
         assert client.get("/docs/swagger-ui.css").headers["content-type"].startswith("text/css")
 
-    def test_what_is_shipped_is_small_and_has_its_license(self) -> None:
+    def test_the_bundle_is_small_and_has_its_license(self) -> None:
         sizes = {path.name: path.stat().st_size for path in SWAGGER.iterdir()}
         assert sizes.keys() >= {"LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"}
         assert sum(sizes.values()) < 2_000_000
 
-    def test_the_root_leads_to_them_without_a_key(self, classifier: Classifier) -> None:
+    def test_the_root_redirects_to_them_without_a_key(self, classifier: Classifier) -> None:
         key = {"authorization": "Bearer k"}
         with client_of(classifier, Settings(api_key="k")) as client:
             answer = client.get("/")

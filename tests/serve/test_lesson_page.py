@@ -27,7 +27,7 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-def test_the_page_asks_its_own_origin_and_nobody_else(client: TestClient) -> None:
+def test_the_page_connects_to_its_own_origin_only(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
     policy = page.headers["content-security-policy"]
@@ -56,7 +56,7 @@ def test_a_bad_request_says_why(body: bytes, client: TestClient) -> None:
     assert set(refused.json()) == {"error", "error_type"}
 
 
-def test_the_inference_dialect_still_has_its_route(client: TestClient) -> None:
+def test_the_inference_route_still_works(client: TestClient) -> None:
     answer = client.post("/", json={"inputs": SENTENCES[0]})
     assert answer.status_code == 200
     assert answer.json()[0][0]["label"] == "POSITIVE"
@@ -92,7 +92,9 @@ def test_another_site_s_page_cannot_have_a_lesson_computed(client: TestClient) -
     assert refused.json()["error_type"] == "Validation"
 
 
-def test_whoever_leaves_the_line_has_no_lesson_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_disconnects_in_the_queue_has_no_lesson_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     entered, gate = threading.Event(), threading.Event()
     computed: list[object] = []
 
@@ -126,7 +128,7 @@ def test_whoever_leaves_the_line_has_no_lesson_computed(monkeypatch: pytest.Monk
     assert computed == ["first", "staying"]
 
 
-def test_what_no_request_should_meet_is_in_the_log_and_counted(
+def test_an_unexpected_error_is_logged_and_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(folder: Path) -> LessonPage:

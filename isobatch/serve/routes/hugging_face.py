@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from isobatch.core import Activation
 from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
-from isobatch.serve.openapi import inference_responses
+from isobatch.serve.openapi import describe_responses
 from isobatch.serve.schema import Integral, LabelScore, StrictModel, TextsOrPairs, label_scores
 
 TAG = "Hugging Face Inference"
@@ -88,7 +88,7 @@ ROUTES = (
         tag=TAG,
         summary="Classify texts and pairs",
         response=list[list[LabelScore]],
-        responses=inference_responses(_DESCRIPTION),
+        responses=describe_responses(_DESCRIPTION),
         operation_id="infer__post",
     ),
     ApiRoute(
@@ -97,7 +97,7 @@ ROUTES = (
         tag=TAG,
         summary="The same, for clients that name the model",
         response=list[list[LabelScore]],
-        responses=inference_responses(_DESCRIPTION, names_model=True),
+        responses=describe_responses(_DESCRIPTION, names_model=True),
         operation_id="infer_by_name_models__model__post",
     ),
 )

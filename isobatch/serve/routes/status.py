@@ -13,7 +13,7 @@ from isobatch import __version__
 from isobatch.core import Precision
 from isobatch.serve.api_route import ApiRoute, engine_of
 from isobatch.serve.http_errors import ErrorCode, RequestError
-from isobatch.serve.openapi import error_response
+from isobatch.serve.openapi import describe_error
 
 TAG = "status"
 HEALTH_PATHS = ("/health", "/metrics")
@@ -144,7 +144,7 @@ ROUTES = (
         summary="Whether the server responds",
         responses={
             200: _OK,
-            503: error_response("The server is shutting down, or its model thread has ended"),
+            503: describe_error("The server is shutting down, or its model thread has ended"),
         },
     ),
     ApiRoute("/health", health, method="HEAD"),

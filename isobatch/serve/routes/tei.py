@@ -10,7 +10,7 @@ from starlette.responses import Response
 from isobatch.core import activate
 from isobatch.serve.api_route import ApiRoute, engine_of, infer, json_response
 from isobatch.serve.http_errors import ErrorCode, RequestError
-from isobatch.serve.openapi import inference_responses
+from isobatch.serve.openapi import describe_responses
 from isobatch.serve.schema import (
     LabelScore,
     StrictModel,
@@ -108,7 +108,7 @@ ROUTES = (
         tag=TAG,
         summary="Classify texts and pairs",
         response=list[LabelScore] | list[list[LabelScore]],
-        responses=inference_responses("Every label with its score, highest first"),
+        responses=describe_responses("Every label with its score, highest first"),
     ),
     ApiRoute(
         "/rerank",
@@ -116,6 +116,6 @@ ROUTES = (
         tag=TAG,
         summary="Rank texts by how well they answer a query",
         response=list[Rank],
-        responses=inference_responses(),
+        responses=describe_responses(),
     ),
 )

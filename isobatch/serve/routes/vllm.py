@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from isobatch.core import activate
 from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
-from isobatch.serve.openapi import inference_responses
+from isobatch.serve.openapi import describe_responses
 from isobatch.serve.schema import Integral, StrictModel, TextList
 
 TAG = "vLLM and SGLang"
@@ -115,7 +115,7 @@ ROUTES = (
         tag=TAG,
         summary="Classify texts",
         response=ClassifyResponse,
-        responses=inference_responses(names_model=True),
+        responses=describe_responses(names_model=True),
     ),
     ApiRoute(
         "/classify",
@@ -123,7 +123,7 @@ ROUTES = (
         tag=TAG,
         summary="The same, at vLLM's older path",
         response=ClassifyResponse,
-        responses=inference_responses(names_model=True),
+        responses=describe_responses(names_model=True),
         operation_id="classify_at_older_path",
     ),
 )
