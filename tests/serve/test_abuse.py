@@ -1,4 +1,4 @@
-"""Many connections, a tenth of which leave early: every other answer is right.
+"""Many connections, a tenth of which disconnect early: every other response is right.
 
 A small run of benchmarks/serving/abuse.py, against a thread; the long run has a process.
 """
@@ -40,7 +40,7 @@ def test_clients_that_stay_get_the_right_logits_and_memory_is_level(
     assert outcome.passed, outcome
     assert outcome.right + outcome.left == REQUESTS
     assert 30 < outcome.left < 100
-    assert caplog.text == "", "to leave is no error"
+    assert caplog.text == "", "a disconnect is not an error"
 
 
 def test_wrong_logits_would_be_noticed(classifier: Classifier) -> None:

@@ -1,4 +1,4 @@
-"""The Batcher alone: what is taken together, who is dropped, and who is answered when it fails."""
+"""The Batcher alone: which requests share a batch, are dropped, or fail."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Bodies that are not what a route describes, and requests that are not for it: all are refused."""
+"""Bodies that do not match a route's schema, wrong methods and paths: all are refused."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""`isobatch serve` as a process: its line, its logs, its signals and its exit codes."""
+"""`isobatch serve` as a process: its output, logs, signals and exit codes."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def started(
     *arguments: str | Path, command: Sequence[str] = SERVE, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The process and its address; killed if the test leaves it alive."""
+    """The process and its URL; killed if it is still running after the test."""
     process = subprocess.Popen(
         [*command, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -58,7 +58,7 @@ def test_it_prints_model_precision_and_url_serves_and_exits_with_0(folder: Path)
         process.send_signal(signal.SIGTERM)
         output, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert output == b"", "one line is all that goes to stdout"
+    assert output == b"", "stdout has one line only"
     assert info["model_id"] == "tiny-model"
     logits = Classifier.from_pretrained(folder)("a secret text").logits
     assert [each["score"] for each in answer.json()] == sorted(logits, reverse=True)
@@ -201,7 +201,7 @@ def test_an_incomplete_request_does_not_delay_shutdown(folder: Path) -> None:
 
 
 def test_requests_that_still_wait_at_the_shutdown_timeout_get_503(folder: Path) -> None:
-    """SLOW takes 4 s for the first request; the second waits in line, and hears of it in JSON."""
+    """SLOW takes 4 s for the first request; the second is queued, and gets JSON too."""
     slow = [sys.executable, "-c", SLOW.replace("0.02", "0.1")]
     options = (folder, "--port", "0", "--shutdown-seconds", "1")
     with started(*options, command=slow) as (process, url), ThreadPoolExecutor(2) as pool:
@@ -218,7 +218,7 @@ def test_requests_that_still_wait_at_the_shutdown_timeout_get_503(folder: Path) 
 
 
 class TestRefusals:
-    """In this process: no server comes up, and its logs stay as the tests have them."""
+    """In this process: no server starts, and logging stays as configured for the tests."""
 
     @pytest.fixture(autouse=True)
     def own_logs(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What the documentation and the deployment files say is true: examples, tables, units, images."""
+"""The documentation and deployment files are true: examples, tables, units, images."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The live page over HTTP: its policy, its endpoint, its refusals."""
+"""The live page over HTTP: its policy, endpoint and errors."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Every limit, with its status code and body; keys, origins, and who is let in when."""
+"""Every limit, with its status code and body; keys, origins, and admission."""
 
 import asyncio
 import threading
@@ -45,7 +45,7 @@ def held(folder: Path) -> Iterator[HeldClassifier]:
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Status and type of a refusal; its body has just the two fields, and no trace of the code."""
+    """Status and type of an error, whose body has just the two fields and no traceback."""
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert body.keys() == {"error", "error_type"}
@@ -62,7 +62,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def count(client: httpx.Client, name: str, **labels: str) -> float:
-    """A number among the metrics; 0 where it was never counted."""
+    """The value of a metric; 0 if it was never counted."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = (sample for family in families for sample in family.samples)
     return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
@@ -201,14 +201,14 @@ class TestOrigins:
             assert asked.status_code == 200
             assert asked.headers["access-control-allow-origin"] == "https://a.example"
             refused = client.post("/predict", json=NICE, headers=PREFLIGHT)
-            assert refused.status_code == 401, "a page can read why, and that it was refused"
+            assert refused.status_code == 401, "a page can read the error"
             assert refused.headers["access-control-allow-origin"] == "https://a.example"
             key = {"authorization": "Bearer k", "origin": "https://b.example"}
             other = client.post("/predict", json=NICE, headers=key)
             assert "access-control-allow-origin" not in other.headers
 
 
-class TestFailureAndLeaving:
+class TestFailuresAndDisconnects:
     def test_a_failing_batch_fails_only_its_cause_and_the_server_continues(
         self, held: HeldClassifier, caplog: pytest.LogCaptureFixture
     ) -> None:

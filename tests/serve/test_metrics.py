@@ -1,4 +1,4 @@
-"""Metrics parse, and count what happened; so do the lines of the log."""
+"""Metrics parse and count requests, texts and failures; log lines parse."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ def client(classifier: Classifier) -> Iterator[httpx.Client]:
 
 
 def readings(client: httpx.Client) -> dict[str, float]:
-    """Every sample by its name, with its label where it has one."""
+    """Every sample by its name and label."""
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {

@@ -1,4 +1,4 @@
-"""What the server says of its own API is true: OpenAPI, /docs, and fuzzing by that description."""
+"""The OpenAPI document is true, checked by fuzzing; /docs works without a network."""
 
 import json
 from collections.abc import Iterator
@@ -36,15 +36,15 @@ OPERATIONS = {
     "GET /v1/models",
 }
 ANY_NUMBER = Settings(max_client_batch_size=10_000)
-"""The one limit that a description of types cannot tell."""
+"""The one limit that the schemas do not express."""
 
 FUZZED = 50
-"""Requests for each route and kind: such as follow the description, and such as do not."""
+"""Requests for each route and mode: valid by the schema, and invalid."""
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    """With a single label, so that no route has to refuse what is asked as described."""
+    """With a single label, so that every route accepts valid requests."""
     tiny = Tiny("bert", num_labels=1)
     return Classifier.from_pretrained(write_tiny(tmp_path_factory.mktemp("tiny"), tiny))
 
@@ -101,7 +101,7 @@ def test_every_example_is_valid_and_succeeds(
 
 
 def fuzz(url: str, mode: schemathesis.GenerationMode, seed: int = 1) -> int:
-    """Ask every route at random; it raises where an answer contradicts the description."""
+    """Send random requests to every route; raises if a response contradicts the document."""
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     asked = 0
     for operation in (result.ok() for result in schema.get_all_operations()):

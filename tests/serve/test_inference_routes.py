@@ -1,4 +1,4 @@
-"""Every dialect's requests and answers, against the classifier itself."""
+"""Every API's requests and responses, compared with the classifier itself."""
 
 import math
 from collections.abc import Iterator
