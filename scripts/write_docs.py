@@ -25,8 +25,8 @@ from isobatch.cli import app
 from isobatch.cli.lesson import lesson_table
 from isobatch.lesson import SENTENCES, replay_lesson
 from isobatch.scope import PROMISE
-from isobatch.serve.app import describe_app
-from isobatch.serve.documents import openapi_text
+from isobatch.serve.openapi import openapi_document
+from isobatch.serve.routes import API_ROUTES
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 112
@@ -75,7 +75,8 @@ def fresh_documents() -> Iterator[tuple[Path, str]]:
             re.sub(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", _part, text, flags=re.S),
         )
 
-    yield ROOT / "docs/openapi.json", openapi_text(describe_app())
+    openapi = json.dumps(openapi_document(API_ROUTES), ensure_ascii=False, indent=1)
+    yield ROOT / "docs/openapi.json", f"{openapi}\n"
 
 
 def _part(match: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from isobatch.cli import audit_options, inputs, options, run_options, serve_options
+from isobatch.cli import audit_options, inputs, options, run_options, serve
 from isobatch.cli.audit_tables import print_probes, print_report
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
@@ -29,9 +29,15 @@ def audit(
     texts: audit_options.Texts = None,
     tokenizer: audit_options.Tokenizer = None,
     precision: audit_options.AuditPrecision = None,
+<<<<<<< main
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
     revision: serve_options.Revision = None,
+=======
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    revision: serve.Revision = None,
+>>>>>>> h-serve
     dialect: audit_options.Dialect = None,
     api_key: audit_options.SentApiKey = None,
     quick: audit_options.Quick = False,

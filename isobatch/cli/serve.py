@@ -1,23 +1,117 @@
-"""`isobatch serve`: a model over HTTP, in the dialects that clients know already."""
+"""`isobatch serve`: a model over HTTP, compatible with other servers' clients.
 
-from functools import partial
+Each option is also an environment variable. Nothing heavy is imported until the command runs, so
+that `--help` responds at once.
+"""
+
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
 from isobatch.batching.cache import CACHED_ENCODINGS
 from isobatch.batching.plan import MAX_BATCH_TOKENS
-from isobatch.cli import options, serve_options
+from isobatch.cli import options
 from isobatch.extras import needs_extra
-from isobatch.serve import settings as server
+from isobatch.serve.settings import (
+    MAX_CLIENT_BATCH_SIZE,
+    MAX_CONCURRENT_REQUESTS,
+    PAYLOAD_LIMIT,
+    Settings,
+)
 
-if TYPE_CHECKING:
-    from isobatch.tasks import Classifier
+
+def _option(variable: str, help_text: str, *names: str, **limits: Any) -> Any:
+    """Make an option that is also the environment variable ISOBATCH_`variable`."""
+    return typer.Option(*names, envvar=f"ISOBATCH_{variable}", help=help_text, **limits)
+
+
+Host = Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 for all interfaces.")]
+Port = Annotated[int, _option("PORT", "Port to listen on; 0 for a free one.", min=0, max=65535)]
+ServedModelName = Annotated[
+    str | None,
+    _option(
+        "SERVED_MODEL_NAME",
+        "Name of the model in requests and responses. Default: its hub id or its folder's name.",
+    ),
+]
+MaxConcurrentRequests = Annotated[
+    int,
+    _option(
+        "MAX_CONCURRENT_REQUESTS",
+        "Maximum number of concurrent requests; more are refused at once (429).",
+        min=1,
+    ),
+]
+MaxClientBatchSize = Annotated[
+    int,
+    _option(
+        "MAX_CLIENT_BATCH_SIZE",
+        "Maximum number of texts per request; more are refused (422).",
+        min=1,
+    ),
+]
+PayloadLimit = Annotated[
+    int,
+    _option(
+        "PAYLOAD_LIMIT",
+        "Maximum size of a request body in bytes; larger ones are refused (413).",
+        min=1,
+    ),
+]
+MaxWaitMs = Annotated[
+    float,
+    _option("MAX_WAIT_MS", "Maximum time in ms to wait for more requests to batch with.", min=0),
+]
+CacheSize = Annotated[
+    int,
+    _option("CACHE_SIZE", "Maximum number of cached predictions; 0 disables the cache.", min=0),
+]
+ApiKey = Annotated[
+    str | None,
+    _option(
+        "API_KEY",
+        "API key that requests must send as Authorization: Bearer KEY (401). Other users of the "
+        "machine can see it on a command line, but not in the environment variable.",
+    ),
+]
+HealthNeedsKey = Annotated[
+    bool,
+    _option(
+        "HEALTH_NEEDS_KEY",
+        "Require the API key for /health and /metrics too.",
+        "--health-needs-key",
+    ),
+]
+CorsAllowOrigin = Annotated[
+    list[str] | None,
+    _option("CORS_ALLOW_ORIGIN", "Origin whose pages may read responses; repeat for several."),
+]
+JsonOutput = Annotated[bool, _option("JSON_OUTPUT", "Write logs as JSON lines.", "--json-output")]
+AccessLog = Annotated[bool, _option("ACCESS_LOG", "Log a line for each request.")]
+ShutdownSeconds = Annotated[
+    float,
+    _option(
+        "SHUTDOWN_SECONDS",
+        "Maximum time in seconds for active requests to complete after SIGTERM.",
+        min=1,
+    ),
+]
+Page = Annotated[
+    bool,
+    _option(
+        "PAGE",
+        "Serve the interactive lesson page at /, which loads the model a second time and computes "
+        "what visitors type; ignored with --api-key.",
+        "--page",
+    ),
+]
+Revision = Annotated[str | None, _option("REVISION", "Branch, tag or commit of a hub id.")]
 
 
 def serve(
     model: options.ModelArgument = None,
+<<<<<<< main
     host: serve_options.Host = "127.0.0.1",
     port: serve_options.Port = 8080,
     served_model_name: serve_options.ServedModelName = None,
@@ -39,71 +133,70 @@ def serve(
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
     revision: serve_options.Revision = None,
+=======
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    served_model_name: ServedModelName = None,
+    max_concurrent_requests: MaxConcurrentRequests = MAX_CONCURRENT_REQUESTS,
+    max_client_batch_size: MaxClientBatchSize = MAX_CLIENT_BATCH_SIZE,
+    payload_limit: PayloadLimit = PAYLOAD_LIMIT,
+    max_batch_tokens: options.MaxBatchTokens = MAX_BATCH_TOKENS,
+    max_wait_ms: MaxWaitMs = 0.0,
+    truncation: options.Truncation = "cut",
+    cache_size: CacheSize = CACHED_ENCODINGS,
+    api_key: ApiKey = None,
+    health_needs_key: HealthNeedsKey = False,
+    cors_allow_origin: CorsAllowOrigin = None,
+    json_output: JsonOutput = False,
+    access_log: AccessLog = True,
+    shutdown_seconds: ShutdownSeconds = 25.0,
+    page: Page = False,
+    precision: options.Precision = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    revision: Revision = None,
+>>>>>>> h-serve
 ) -> None:
-    """Serve a model over HTTP: /predict, /rerank, /v1/classify, / and more; /docs describes them.
+    """Serve a model over HTTP: /predict, /rerank, /v1/classify, / and more; see /docs.
 
-    Logs go to stderr. After SIGTERM or Ctrl-C what is under way is answered, all else refused, and
-    the exit code is 0; a second signal ends at once.
+    Logs go to stderr. On SIGTERM or Ctrl-C active requests are completed, new ones are refused, and
+    the exit code is 0; a second signal ends the process at once.
     """
-    settings = server.Settings(
+    settings = Settings(
         model_name=served_model_name or _name_of(model),
         max_concurrent_requests=max_concurrent_requests,
         max_client_batch_size=max_client_batch_size,
         payload_limit=payload_limit,
         max_batch_tokens=max_batch_tokens,
         max_wait_ms=max_wait_ms,
-        cached_answers=cache_size,
+        cache_size=cache_size,
         api_key=api_key,
         health_needs_key=health_needs_key,
         cors_allow_origins=tuple(cors_allow_origin or ()),
         access_log=access_log,
+        page=page,
     )
     with needs_extra("serve", "serving"):
-        from isobatch.serve.app import create_app
-        from isobatch.serve.lesson import lesson_router
         from isobatch.serve.logs import configure_logging
-        from isobatch.serve.run import bind, run_server
+        from isobatch.serve.server import bind, run_server
     configure_logging(as_json=json_output)
-    with bind(host, port) as bound:  # before loading: an address that is taken shows at once
-        classifier = _load(
-            model, precision, device, threads, max_batch_tokens, truncation, revision
+    with bind(host, port) as bound:  # first, so that a port in use is reported before loading
+        from isobatch.tasks import Classifier
+
+        classifier = Classifier.from_pretrained(
+            model,
+            precision=precision,
+            device=device,
+            threads=threads,
+            max_batch_tokens=max_batch_tokens,
+            truncation=cast("Literal['cut', 'error']", truncation),
+            revision=revision,
         )
-        # A browser cannot send the key, so the page would only be refused its lessons.
-        lesson = lesson_router(classifier.folder) if page and api_key is None else None
-        app = create_app(classifier, settings, page=lesson)
-        ready = f"isobatch: serving {settings.model_name} ({classifier.precision}) on"
-        tell = partial(_tell, ready)
-        run_server(app, bound, grace_seconds=shutdown_seconds, on_ready=tell)
-
-
-def _tell(ready: str, address: str) -> None:
-    typer.echo(f"{ready} {address}")
-
-
-def _load(
-    model: str | None,
-    precision: options.PrecisionName | None,
-    device: str,
-    threads: int | None,
-    max_batch_tokens: int,
-    truncation: str,
-    revision: str | None,
-) -> "Classifier":
-    from isobatch.tasks import Classifier
-
-    return Classifier.from_pretrained(
-        model,
-        precision=precision,
-        device=device,
-        threads=threads,
-        max_batch_tokens=max_batch_tokens,
-        truncation=cast("Literal['cut', 'error']", truncation),
-        revision=revision,
-    )
+        run_server(classifier, settings, bound, shutdown_seconds, on_ready=typer.echo)
 
 
 def _name_of(model: str | None) -> str:
-    """A hub id is its own name, a folder has one."""
+    """Return a hub id as it is, or the name of a folder."""
     from isobatch.checkpoint import bundled_folder
 
     folder = bundled_folder() if model is None else Path(model)

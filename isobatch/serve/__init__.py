@@ -1,6 +1,5 @@
-"""The server: many clients at once, one model, and every answer as if it had been asked alone.
+"""The HTTP server: routes compatible with other servers, dynamic batching, one model thread.
 
-A request goes `limits` → `dialects` → `engine` → `batching` → the model, and its answer back by the
-same way. It knows no files and reads no environment. Only `settings` can be imported without the
-extra `serve`; the rest begins at `app.create_app` and `run.run_server`.
+A request passes `admission` → `routes` → `engine` → `batching` → the model. Only `settings` can be
+imported without the extra `serve`; start with `app.create_app` and `server.run_server`.
 """

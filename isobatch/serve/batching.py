@@ -1,7 +1,7 @@
-"""The Batcher: requests wait in line, and one thread computes what waits whenever it is free.
+"""Dynamic batching: requests queue, and one thread computes what has queued whenever it is free.
 
-It knows encodings and a function that computes them, no HTTP and no texts. Invariant: every request
-that was taken in is answered once, by its logits or by an error, unless its future was cancelled.
+Invariant: every submitted request is resolved once, by its logits or by an error, unless its future
+was cancelled.
 """
 
 import asyncio
@@ -14,8 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from isobatch.batching.cache import Output
-from isobatch.batching.plan import count_padding
-from isobatch.serve.errors import ComputeError, ShuttingDownError
+from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.types import Encoding
 
 logger = logging.getLogger("isobatch.serve")
@@ -24,39 +23,30 @@ Compute = Callable[[list[Encoding]], Sequence[Output]]
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """Logits of one request, and the seconds it waited and the model took."""
+class BatchedLogits:
+    """Logits of one request, with the seconds it queued and its batch took."""
 
     logits: list[Output]
     queue_seconds: float
     inference_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class BatchReport:
-    """What was computed together; padding: pads that batches of 32 in this order would hold."""
-
-    num_texts: int
-    num_tokens: int
-    padding: int
-
-
 @dataclass(slots=True, eq=False)
-class Waiting:
-    """One request in line."""
+class QueuedRequest:
+    """One request in the queue."""
 
     encodings: list[Encoding]
     num_tokens: int
-    future: asyncio.Future[Computed]
+    future: asyncio.Future[BatchedLogits]
     since: float
-    afresh: bool
+    use_cache: bool
 
 
 class Batcher:
-    """A line of requests, and the thread that works it off, first come first served.
+    """A first-in, first-out queue of requests and the thread that computes them.
 
-    Use it from one event loop: `start`, `submit`, `close`. What is taken together are whole
-    requests, as many as fit into `max_batch_tokens`, and always one.
+    Use it from one event loop: `start`, `submit`, `close`. A batch is as many whole requests as fit
+    into `max_batch_tokens`, and at least one.
     """
 
     def __init__(
@@ -64,68 +54,73 @@ class Batcher:
         compute: Compute,
         max_batch_tokens: int,
         *,
-        compute_afresh: Compute | None = None,
+        compute_uncached: Compute | None = None,
         max_wait_seconds: float = 0.0,
-        report: Callable[[BatchReport], None] = lambda report: None,
+        report: Callable[[list[int]], None] = lambda lengths: None,
     ) -> None:
-        """`report` is called in the event loop, after each batch.
+        """Set up the queue; `report` gets the lengths of each computed batch, in the event loop.
 
-        compute_afresh: what computes a batch with a request that wants nothing remembered.
+        compute_uncached: computes batches with a request that must not use the cache.
         """
         self._compute = compute
-        self._compute_afresh = compute_afresh or compute
+        self._compute_uncached = compute_uncached or compute
         self._max_batch_tokens = max_batch_tokens
         self._max_wait_seconds = max_wait_seconds
         self._report = report
-        self._line: deque[Waiting] = deque()
-        self._tokens_in_line = 0
+        self._queue: deque[QueuedRequest] = deque()
+        self._queued_tokens = 0
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="isobatch-model", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._open: set[asyncio.Future[Computed]] = set()
+        self._pending: set[asyncio.Future[BatchedLogits]] = set()
 
     def start(self) -> None:
-        """Start the thread; to be called in the event loop."""
+        """Start the thread; call it in the event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether somebody works the line off."""
+        """Whether the thread is running and accepts requests."""
         return self._thread.is_alive() and not self._closed
 
     @property
     def queue_size(self) -> int:
-        """Requests in line, those included that were cancelled and not yet noticed."""
-        return len(self._line)
+        """Number of queued requests, including cancelled ones that are not yet dropped."""
+        return len(self._queue)
 
     def submit(
-        self, encodings: list[Encoding], *, afresh: bool = False
-    ) -> asyncio.Future[Computed]:
-        """Put a request in line. To cancel the future is to leave the line."""
-        future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
+        self, encodings: list[Encoding], *, use_cache: bool = True
+    ) -> asyncio.Future[BatchedLogits]:
+        """Queue a request; cancelling its future removes it."""
+        future: asyncio.Future[BatchedLogits] = asyncio.get_running_loop().create_future()
         num_tokens = sum(map(len, encodings))
         with self._changed:
             if self._closed:
-                raise ShuttingDownError("the server is shutting down")
-            waiting = Waiting(encodings, num_tokens, future, time.perf_counter(), afresh)
-            self._line.append(waiting)
-            self._tokens_in_line += num_tokens
+                raise RequestError(ErrorCode.SHUTTING_DOWN, "the server is shutting down")
+            self._queue.append(
+                QueuedRequest(encodings, num_tokens, future, time.perf_counter(), use_cache)
+            )
+            self._queued_tokens += num_tokens
             self._changed.notify()
-        self._open.add(future)
-        future.add_done_callback(self._open.discard)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
         return future
 
-    def give_up(self) -> int:
-        """In the event loop: whoever still waits gets ShuttingDownError; returns how many."""
-        waiting = [future for future in self._open if not future.done()]
-        for future in waiting:
-            future.set_exception(ShuttingDownError("the server is shutting down; ask another"))
-        return len(waiting)
+    def fail_pending(self) -> int:
+        """Fail all unresolved requests and return their number.
+
+        Call it in the event loop.
+        """
+        pending = [future for future in self._pending if not future.done()]
+        message = "the server shut down before the request was computed. Retry"
+        for future in pending:
+            future.set_exception(RequestError(ErrorCode.SHUTTING_DOWN, message))
+        return len(pending)
 
     async def close(self) -> None:
-        """Work off the line, then end the thread."""
+        """Compute what is queued, then end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -133,93 +128,91 @@ class Batcher:
             await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        while batch := self._take():
-            self._answer(batch)
+        while batch := self._next_batch():
+            self._process(batch)
 
-    def _take(self) -> list[Waiting]:
-        """The next batch, as soon as there is one; empty when all is done and closed."""
+    def _next_batch(self) -> list[QueuedRequest]:
+        """Wait for a batch; it is empty once the queue is closed and empty."""
         with self._changed:
             while True:
-                self._wait_for_company()
-                if batch := self._pop():
+                self._wait_until_full()
+                if batch := self._pop_batch():
                     return batch
                 if self._closed:
                     return []
                 self._changed.wait()
 
-    def _wait_for_company(self) -> None:
-        """Only where it was asked for: until the batch is full, or the first has waited enough."""
-        while self._line and self._tokens_in_line < self._max_batch_tokens and not self._closed:
-            rest = self._line[0].since + self._max_wait_seconds - time.perf_counter()
+    def _wait_until_full(self) -> None:
+        """Wait until the batch is full or the first request has waited `max_wait_seconds`."""
+        while self._queue and self._queued_tokens < self._max_batch_tokens and not self._closed:
+            rest = self._queue[0].since + self._max_wait_seconds - time.perf_counter()
             if rest <= 0:
                 return
             self._changed.wait(rest)
 
-    def _pop(self) -> list[Waiting]:
-        """Those in front, up to the budget; whoever has left is dropped here, before any work."""
-        batch: list[Waiting] = []
+    def _pop_batch(self) -> list[QueuedRequest]:
+        """Take requests up to the token budget; cancelled ones are dropped before any work."""
+        batch: list[QueuedRequest] = []
         num_tokens = 0
-        while self._line:
-            first = self._line[0]
-            left = first.future.done()
-            if not left and batch and num_tokens + first.num_tokens > self._max_batch_tokens:
+        while self._queue:
+            first = self._queue[0]
+            cancelled = first.future.done()
+            if not cancelled and batch and num_tokens + first.num_tokens > self._max_batch_tokens:
                 break
-            self._line.popleft()
-            self._tokens_in_line -= first.num_tokens
-            if not left:
+            self._queue.popleft()
+            self._queued_tokens -= first.num_tokens
+            if not cancelled:
                 batch.append(first)
                 num_tokens += first.num_tokens
         return batch
 
-    def _answer(self, batch: list[Waiting]) -> None:
-        """Compute a batch; where it fails, each request alone, so that only the cause fails."""
+    def _process(self, batch: list[QueuedRequest]) -> None:
+        """Compute a batch; if it fails, retry each request alone, so that only the cause fails."""
         started = time.perf_counter()
-        rows = self._attempt(batch)
+        rows = self._compute_batch(batch)
         seconds = time.perf_counter() - started
         if rows is not None:
-            answers = [
-                Computed(own, started - waiting.since, seconds)
-                for waiting, own in zip(batch, rows, strict=True)
+            results = [
+                BatchedLogits(own, started - request.since, seconds)
+                for request, own in zip(batch, rows, strict=True)
             ]
-            self._deliver(self._report, _report_of(batch))
-            self._deliver(self._settle, batch, answers)
+            lengths = [len(each) for request in batch for each in request.encodings]
+            self._call_in_loop(self._report, lengths)
+            self._call_in_loop(self._resolve, batch, results)
         elif len(batch) > 1:
-            for waiting in batch:
-                self._answer([waiting])
+            for request in batch:
+                self._process([request])
         else:
-            failed = ComputeError("the model failed; the server's log says why")
-            self._deliver(self._settle, batch, [failed])
+            error = RequestError(ErrorCode.INFERENCE, "the model failed; see the server's log")
+            self._call_in_loop(self._resolve, batch, [error])
 
-    def _attempt(self, batch: list[Waiting]) -> list[list[Output]] | None:
-        """Logits of each request, or None, with the reason in the log."""
+    def _compute_batch(self, batch: list[QueuedRequest]) -> list[list[Output]] | None:
+        """Compute the logits of each request; None if that fails, with the reason in the log."""
         try:
-            afresh = any(waiting.afresh for waiting in batch)
-            compute = self._compute_afresh if afresh else self._compute
-            rows = iter(compute([each for waiting in batch for each in waiting.encodings]))
-            return [[next(rows) for _ in waiting.encodings] for waiting in batch]
-        except BaseException as error:  # a thread that ended here would leave everyone waiting
+            use_cache = all(request.use_cache for request in batch)
+            compute = self._compute if use_cache else self._compute_uncached
+            rows = iter(compute([each for request in batch for each in request.encodings]))
+            return [[next(rows) for _ in request.encodings] for request in batch]
+        except BaseException as error:  # if the thread ended here, every request would hang
             reason = f"{type(error).__name__}: {error}"
-            logger.exception("the model failed with %d requests: %s", len(batch), reason)
+            logger.exception("the model failed on %d requests: %s", len(batch), reason)
             return None
 
-    def _deliver(self, callback: Callable[..., None], *arguments: object) -> None:
-        """Call back in the event loop, unless the server has ended meanwhile."""
+    def _call_in_loop(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Call back in the event loop, unless it has been closed."""
         assert self._loop is not None
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     @staticmethod
-    def _settle(batch: list[Waiting], answers: Sequence[Computed | ComputeError]) -> None:
-        """In the event loop: wake everyone who waited for this batch and has not left."""
-        for waiting, answer in zip(batch, answers, strict=True):
-            if waiting.future.done():
+    def _resolve(
+        batch: list[QueuedRequest], results: Sequence[BatchedLogits | RequestError]
+    ) -> None:
+        """Resolve the futures of a batch in the event loop, except cancelled ones."""
+        for request, result in zip(batch, results, strict=True):
+            if request.future.done():
                 continue
-            if isinstance(answer, ComputeError):
-                waiting.future.set_exception(answer)
+            if isinstance(result, RequestError):
+                request.future.set_exception(result)
             else:
-                waiting.future.set_result(answer)
-
-
-def _report_of(batch: Sequence[Waiting]) -> BatchReport:
-    lengths = [len(encoding) for waiting in batch for encoding in waiting.encodings]
-    return BatchReport(len(lengths), sum(lengths), count_padding(lengths))
+                request.future.set_result(result)

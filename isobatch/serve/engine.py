@@ -1,8 +1,7 @@
-"""Engine: the texts of one request in, their logits out, with what it took.
+"""ServingEngine: texts of a request → logits, with timings; checks, tokenizes, batches, counts.
 
-It knows no dialect. Short texts are tokenized in the event loop, others in a thread; the Batcher
-computes. Invariant: a request is checked before it costs anything, and costs nothing more once its
-client has gone.
+Short texts are tokenized in the event loop, longer ones in a thread. A request is validated before
+it costs anything, and dropped when its client disconnects.
 """
 
 import asyncio
@@ -18,145 +17,134 @@ from starlette.types import Receive
 
 from isobatch.batching.cache import Output, OutputCache
 from isobatch.errors import InputError
-from isobatch.serve.batching import Batcher, Computed
-from isobatch.serve.errors import (
-    ClientGoneError,
-    ComputeError,
-    EmptyRequestError,
-    TooManyTextsError,
-)
-from isobatch.serve.metrics import Metrics
+from isobatch.serve.batching import BatchedLogits, Batcher
+from isobatch.serve.http_errors import ErrorCode, RequestError
+from isobatch.serve.prometheus import ServerMetrics
 from isobatch.serve.settings import Settings
 from isobatch.tasks import Classifier
-from isobatch.types import Encoding, TextInput, Truncation
+from isobatch.types import Encoding, TextInput
 
 logger = logging.getLogger("isobatch.serve")
 
 INLINE_CHARACTERS = 4096
-"""Up to here tokenization takes less than 2 ms, and a thread would take longer to come in."""
-
-
-_TRUNCATIONS: dict[bool, Truncation] = {True: "cut", False: "error"}
+"""Up to this length tokenization takes less than 2 ms, less than switching to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds of one request, from its first byte read to its last logit."""
-
-    total: float
-    tokenization: float
-    queue: float
-    inference: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Logits of each text of a request, in order, and what they took."""
+class InferenceResult:
+    """Logits of each text of a request, in order, with its size and its times in seconds."""
 
     logits: list[Output]
     num_tokens: int
     num_characters: int
     num_truncated: int
-    timings: Timings
+    total_seconds: float
+    tokenization_seconds: float
+    queue_seconds: float
+    inference_seconds: float
 
 
-class Engine:
-    """One model behind a line. `start` and `close` belong to one event loop."""
+class ServingEngine:
+    """One model behind a queue; call `start` and `close` in the same event loop."""
 
-    def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.classifier = classifier
         self.settings = settings
-        self.metrics = metrics
         self.created = int(time.time())
-        self._cache = OutputCache(settings.cached_answers) if settings.cached_answers else None
+        self.closing = False
+        cache = OutputCache(settings.cache_size) if settings.cache_size else None
+        self.metrics = ServerMetrics(cache, lambda: self._batcher.queue_size)
         self._tokenizer = ThreadPoolExecutor(1, "isobatch-tokenizer")
         self._batcher = Batcher(
-            partial(classifier.forward, cache=self._cache),
+            partial(classifier.forward, cache=cache),
             settings.max_batch_tokens,
-            compute_afresh=classifier.forward,
+            compute_uncached=classifier.forward,
             max_wait_seconds=settings.max_wait_ms / 1000,
-            report=metrics.add_batch,
+            report=self.metrics.count_batch,
         )
-        self._publish()
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start the model thread."""
         self._batcher.start()
 
     async def close(self) -> None:
-        """Answer whoever waits, then stop."""
+        """Compute what is queued, then stop."""
         await self._batcher.close()
         self._tokenizer.shutdown(wait=False, cancel_futures=True)
 
-    def give_up(self) -> None:
-        """Answer whoever still waits with an error: there is no time left."""
-        if number := self._batcher.give_up():
-            logger.warning("%d requests were given up, as the time to shut down is over", number)
+    def fail_pending(self) -> None:
+        """Fail all requests that are still waiting: the time to shut down is over."""
+        if number := self._batcher.fail_pending():
+            logger.warning("shutdown timed out: failed %d pending requests", number)
 
     @property
-    def alive(self) -> bool:
-        """Whether the model's thread is there to answer."""
-        return self._batcher.alive
+    def healthy(self) -> bool:
+        """Whether the server accepts requests and the model thread is running."""
+        return self._batcher.alive and not self.closing
 
-    async def answer(
+    async def infer(
         self,
         texts: Sequence[TextInput],
         *,
         truncate: bool | None,
         single: bool,
-        afresh: bool,
+        use_cache: bool,
         receive: Receive,
         started: float,
-    ) -> Answer:
-        """Compute `texts`; `receive` tells when the client leaves, `started` when it came.
+    ) -> InferenceResult:
+        """Compute the logits of `texts`; `receive` reports when the client disconnects.
 
-        truncate: cut what is too long, or refuse it; None for the classifier's own habit. afresh:
-        compute every text, whatever is remembered.
+        truncate: cut texts that are too long, or refuse them; None for the classifier's default.
+        single: whether the request is a text without a list, for the metrics. started: when reading
+        the request began.
         """
         self._check_number(texts)
         method = "single" if single else "batch"
-        self.metrics.requests.add(1, method)
-        self.metrics.texts.add(len(texts))
-        begun = time.perf_counter()
-        encodings = await self._encode(texts, truncate)
+        self.metrics.requests.labels(method).inc()
+        self.metrics.texts.inc(len(texts))
+        tokenizing = time.perf_counter()
+        encodings = await self._tokenize(texts, truncate)
         tokenized = time.perf_counter()
-        computed = await _unless_gone(self._batcher.submit(encodings, afresh=afresh), receive)
-        if not all(math.isfinite(value) for row in computed.logits for value in row):
-            raise ComputeError(
-                "the model's logits are not finite numbers; is the checkpoint sound?"
-            )
-        timings = Timings(
-            total=time.perf_counter() - started,
-            tokenization=tokenized - begun,
-            queue=computed.queue_seconds,
-            inference=computed.inference_seconds,
-        )
-        self._count(encodings, timings, method)
-        return Answer(
-            logits=computed.logits,
+        future = self._batcher.submit(encodings, use_cache=use_cache)
+        batched = await _unless_disconnected(future, receive)
+        if not all(math.isfinite(value) for row in batched.logits for value in row):
+            message = "the model's logits are not finite. Check the checkpoint's weights"
+            raise RequestError(ErrorCode.INFERENCE, message)
+        result = InferenceResult(
+            logits=batched.logits,
             num_tokens=sum(map(len, encodings)),
             num_characters=sum(map(_num_characters, texts)),
             num_truncated=sum(encoding.truncated for encoding in encodings),
-            timings=timings,
+            total_seconds=time.perf_counter() - started,
+            tokenization_seconds=tokenized - tokenizing,
+            queue_seconds=batched.queue_seconds,
+            inference_seconds=batched.inference_seconds,
         )
+        self._count(encodings, result, method)
+        return result
 
     def _check_number(self, texts: Sequence[TextInput]) -> None:
         if not texts:
-            raise EmptyRequestError("there is no text in this request")
+            message = "the request contains no text (expected at least 1)"
+            raise RequestError(ErrorCode.EMPTY_REQUEST, message)
         if len(texts) > (limit := self.settings.max_client_batch_size):
-            raise TooManyTextsError(
-                f"{len(texts)} texts in one request, {limit} are allowed; send several requests "
-                "(they are computed together), or start the server with --max-client-batch-size"
+            raise RequestError(
+                ErrorCode.TOO_MANY_TEXTS,
+                f"too many texts in one request (got {len(texts)}, maximum {limit}). Send several "
+                "requests, which are batched together, or start the server with a larger "
+                "--max-client-batch-size",
             )
 
-    async def _encode(self, texts: Sequence[TextInput], truncate: bool | None) -> list[Encoding]:
-        truncation: Truncation | None = None if truncate is None else _TRUNCATIONS[truncate]
-        encode = partial(self.classifier.tokenize, texts, truncation=truncation)
+    async def _tokenize(self, texts: Sequence[TextInput], truncate: bool | None) -> list[Encoding]:
+        truncation = self.classifier.truncation
+        if truncate is not None:
+            truncation = "cut" if truncate else "error"
+        tokenize = partial(self.classifier.tokenize, texts, truncation=truncation)
         if sum(map(_num_characters, texts)) <= INLINE_CHARACTERS:
-            results = encode()
+            results = tokenize()
         else:
             loop = asyncio.get_running_loop()
-            results = await loop.run_in_executor(self._tokenizer, encode)
+            results = await loop.run_in_executor(self._tokenizer, tokenize)
         encodings = []
         for result in results:
             if isinstance(result, InputError):
@@ -164,32 +152,27 @@ class Engine:
             encodings.append(result)
         return encodings
 
-    def _count(self, encodings: Sequence[Encoding], timings: Timings, method: str) -> None:
+    def _count(self, encodings: Sequence[Encoding], result: InferenceResult, method: str) -> None:
         metrics = self.metrics
-        metrics.successes.add(1, method)
-        metrics.answered_texts.add(len(encodings))
-        metrics.truncated_inputs += sum(encoding.truncated for encoding in encodings)
+        metrics.successes.labels(method).inc()
+        metrics.predicted_texts.inc(len(encodings))
+        metrics.truncated_inputs.inc(result.num_truncated)
         for encoding in encodings:
             metrics.input_length.observe(len(encoding))
-        metrics.duration.observe(timings.total)
-        metrics.tokenization.observe(timings.tokenization)
-        metrics.queue.observe(timings.queue)
-        metrics.inference.observe(timings.inference)
-
-    def _publish(self) -> None:
-        cache, batcher = self._cache, self._batcher
-        self.metrics.gauges["te_queue_size"] = "Requests in line", lambda: batcher.queue_size
-        if cache is not None:
-            self.metrics.cache_hits = lambda: cache.hits
-            self.metrics.gauges["isobatch_cache_size"] = "Answers remembered", lambda: len(cache)
+        metrics.duration.observe(result.total_seconds)
+        metrics.tokenization.observe(result.tokenization_seconds)
+        metrics.queue.observe(result.queue_seconds)
+        metrics.inference.observe(result.inference_seconds)
 
 
 def _num_characters(text: TextInput) -> int:
     return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
 
 
-async def _unless_gone(future: asyncio.Future[Computed], receive: Receive) -> Computed:
-    """The future's result; ClientGoneError, and the future cancelled, if the client leaves."""
+async def _unless_disconnected(
+    future: asyncio.Future[BatchedLogits], receive: Receive
+) -> BatchedLogits:
+    """Await the future; if the client disconnects, cancel it and raise RequestError."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -203,6 +186,6 @@ async def _unless_gone(future: asyncio.Future[Computed], receive: Receive) -> Co
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise ClientGoneError("the client has gone") from None
+        raise RequestError(ErrorCode.DISCONNECTED, "the client disconnected") from None
     finally:
         watcher.cancel()

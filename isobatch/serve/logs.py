@@ -1,7 +1,7 @@
-"""Logs of the server: one line a request, for people or as JSON; never a text, never a key.
+"""Logs of the server: one line per request, plain or JSON, without texts and keys.
 
-Invariant: of a request only method, path, status, time and client are written, and of an error only
-its kind and where it was raised: its message might repeat what a client sent.
+Invariant: a request is logged by method, path, status, time and client only, an error by its type
+and traceback only: its message might repeat what a client sent.
 """
 
 import json
@@ -17,37 +17,37 @@ access_logger = logging.getLogger("isobatch.access")
 _ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
-class AccessLog:
-    """A line for each request, when it is over."""
+class AccessLogMiddleware:
+    """Log a line for each request when it has ended."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and write down how it ended."""
+        """Pass the request on and log its status and time."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
         status = 500
 
-        async def note_status(message: Message) -> None:
+        async def keep_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, note_status)
+            await self.app(scope, receive, keep_status)
         finally:
             _log_request(scope, status, time.perf_counter() - started)
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
-    """The path as it came, still encoded: decoded, it could end the line and begin another."""
+    """Log the path as it was sent, encoded: decoded, it could contain line breaks."""
     path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
     client = scope.get("client")
-    facts = {
+    fields = {
         "client": f"{client[0]}:{client[1]}" if client else "-",
         "method": scope["method"],
         "path": path.partition("?")[0],
@@ -56,13 +56,13 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
     }
     access_logger.info(
         "%(client)s %(method)s %(path)s %(status)d %(milliseconds).1f ms",
-        facts,
-        extra={"facts": facts},
+        fields,
+        extra={"fields": fields},
     )
 
 
 class PlainLines(logging.Formatter):
-    """Lines for people, with the time in UTC."""
+    """Plain lines, with the time in UTC."""
 
     converter = staticmethod(time.gmtime)
 
@@ -70,22 +70,22 @@ class PlainLines(logging.Formatter):
         super().__init__("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - logging's name
-        """The kind of the error and the lines that led to it, without its message."""
+        """Format the traceback and the error's type, without its message."""
         return "\n".join(_trace(ei))
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """`time`, `level`, `message`; the facts of a request; the trace of an error."""
+        """Format `time`, `level`, `message`, a request's fields and an error's `trace`."""
         entry: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",
             "level": record.levelname,
             "message": record.getMessage().rstrip(),
         }
-        entry |= getattr(record, "facts", {})
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["trace"] = _trace(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
@@ -98,7 +98,7 @@ def _trace(error: _ExcInfo) -> list[str]:
 
 
 def configure_logging(*, as_json: bool) -> None:
-    """Send the server's and uvicorn's logs to stderr, in one form, and to nobody else."""
+    """Send the server's and uvicorn's logs to stderr only, in one format."""
     output = logging.StreamHandler()
     output.setFormatter(JsonLines() if as_json else PlainLines())
     for name in ("isobatch", "uvicorn"):

@@ -1,7 +1,6 @@
-"""Settings of the server: its limits and habits, each with its default.
+"""Settings of the server; it can be imported without the extra `serve`.
 
-It reads no environment and knows no HTTP. Invariant: a Settings that exists makes sense, and stays
-as it is.
+Invariant: a Settings that exists is valid and never changes.
 """
 
 from dataclasses import dataclass, field
@@ -16,21 +15,24 @@ PAYLOAD_LIMIT = 2_000_000
 """The first three are text-embeddings-inference's defaults."""
 
 LONGEST_WAIT_MS = 60_000.0
-"""Far above what is sensible; what no clock can wait for would end the model's thread."""
+"""Far above what is sensible; much larger values overflow Condition.wait, which would end the
+model's thread."""
 
 BODY_SECONDS = 30.0
-"""How long a body may take to come in: a slow sender holds a place at the door meanwhile."""
+"""Time for a body to arrive: until then a slow sender counts as a concurrent request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server treats its requests.
+    """Limits and options of a server.
 
-    max_batch_tokens: how many waiting tokens the model takes at once; one request is never split.
-    max_wait_ms: how long a request may wait for company where the model is free; 0: not at all.
-    api_key: None opens every route; else all but the documentation ask for it, and /health and
-    /metrics only where `health_needs_key`.
-    cors_allow_origins: origins whose pages may read answers; none by default.
+    max_batch_tokens: maximum number of queued tokens per batch; one request is never split.
+    max_wait_ms: maximum time for which a request waits for others while the model is free.
+    cache_size: maximum number of cached predictions; 0 disables the cache.
+    api_key: required for all routes except the documentation, and /health and /metrics unless
+    `health_needs_key`; None opens all of them.
+    cors_allow_origins: origins whose pages may read responses.
+    page: serve the lesson page at /; ignored with an `api_key`, which a browser cannot send.
     """
 
     model_name: str = "default"
@@ -39,12 +41,13 @@ class Settings:
     payload_limit: int = PAYLOAD_LIMIT
     max_batch_tokens: int = MAX_BATCH_TOKENS
     max_wait_ms: float = 0.0
-    cached_answers: int = CACHED_ENCODINGS
+    cache_size: int = CACHED_ENCODINGS
     body_seconds: float = BODY_SECONDS
     api_key: str | None = field(default=None, repr=False)
     health_needs_key: bool = False
     cors_allow_origins: tuple[str, ...] = ()
     access_log: bool = True
+    page: bool = False
 
     def __post_init__(self) -> None:
         at_least_one = {
@@ -56,11 +59,11 @@ class Settings:
         for name, value in at_least_one.items():
             if value < 1:
                 raise OptionError(f"{name} must be at least 1, got {value}")
-        if not 0 <= self.max_wait_ms <= LONGEST_WAIT_MS:  # so that NaN is refused, too
+        if not 0 <= self.max_wait_ms <= LONGEST_WAIT_MS:  # written so that NaN is refused too
             raise OptionError(
                 f"max_wait_ms must be from 0 to {LONGEST_WAIT_MS:g}, got {self.max_wait_ms}"
             )
-        if self.cached_answers < 0:
-            raise OptionError(f"cached_answers must be at least 0, got {self.cached_answers}")
+        if self.cache_size < 0:
+            raise OptionError(f"cache_size must be at least 0, got {self.cache_size}")
         if self.api_key == "":
-            raise OptionError("api_key is empty, which would protect nothing; leave it out instead")
+            raise OptionError("api_key is empty, which would protect nothing. Leave it out instead")

@@ -1,7 +1,8 @@
-"""The promise over HTTP: under load every answer is, bit for bit, the answer of its text alone.
+"""The promise over HTTP: under load every response has the bits of its text computed alone.
 
-Many clients ask in three dialects, alone and in batches, while others send rubbish or leave. The
-claim is also put to a server whose model pads and forgets the mask, and must fail there.
+Many clients use three APIs, with texts alone and in batches, while others send invalid requests or
+disconnect. The claim is also checked on a server whose model pads and forgets the mask, where it
+must fail.
 """
 
 import asyncio
@@ -66,7 +67,7 @@ DIALECTS: tuple[Ask, ...] = (ask_predict, ask_inference, ask_classify)
 
 
 async def disturb(client: httpx.AsyncClient, texts: Sequence[str], seed: int) -> None:
-    """What other clients do meanwhile: rubbish, too much, and leaving before the answer."""
+    """What other clients do meanwhile: invalid requests, too many texts, early disconnects."""
     chooser = random.Random(seed)
     for _ in range(6):
         kind = chooser.randrange(3)
@@ -85,7 +86,7 @@ async def disturb(client: httpx.AsyncClient, texts: Sequence[str], seed: int) ->
 async def changed_under_load(
     url: str, classifier: Classifier, texts: Sequence[str], *, disturbed: bool, seed: int = SEED
 ) -> list[str]:
-    """Ask every text twice, in requests of 1 to 8, from NUM_CLIENTS clients at once.
+    """Send every text twice, in requests of 1 to 8, from NUM_CLIENTS clients at once.
 
     Returns the texts whose logits are not those that the classifier itself gives for them alone.
     """
@@ -134,20 +135,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("disturbed", [False, True])
 def test_load_changes_no_bit(folder: Path, texts: list[str], cached: int, disturbed: bool) -> None:
     classifier = Classifier.from_pretrained(folder)
-    with running(create_app(classifier, Settings(cached_answers=cached))) as url:
+    with running(create_app(classifier, Settings(cache_size=cached))) as url:
         changed = asyncio.run(changed_under_load(url, classifier, texts, disturbed=disturbed))
     assert changed == []
 
 
 def test_load_changes_no_bit_of_the_bundled_model(texts: list[str]) -> None:
     classifier = Classifier.from_pretrained(precision="auto")
-    with running(create_app(classifier, Settings(cached_answers=0))) as url:
+    with running(create_app(classifier, Settings(cache_size=0))) as url:
         changed = asyncio.run(changed_under_load(url, classifier, texts[:40], disturbed=True))
     assert changed == []
 
 
 class PaddingClassifier(Classifier):
-    """What the promise is not true of: rows padded to the longest, and the mask forgotten."""
+    """A model that breaks the promise: rows padded to the longest, and the mask forgotten."""
 
     @torch.no_grad()
     def compute(self, encodings: Sequence[Encoding], cache: OutputCache | None = None) -> list[Row]:
@@ -158,6 +159,6 @@ class PaddingClassifier(Classifier):
 
 def test_the_claim_fails_for_a_server_that_pads(folder: Path, texts: list[str]) -> None:
     classifier = PaddingClassifier.from_pretrained(folder)
-    with running(create_app(classifier, Settings(cached_answers=0))) as url:
+    with running(create_app(classifier, Settings(cache_size=0))) as url:
         changed = asyncio.run(changed_under_load(url, classifier, texts, disturbed=False))
     assert changed

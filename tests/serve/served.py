@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from tiny_checkpoints import Tiny, write_checkpoint
 from tokenizer_folders import write_wordpiece_folder
 
@@ -29,12 +29,12 @@ AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
 
 
 def write_tiny(folder: Path, tiny: Tiny = THREE_LABELS) -> Path:
-    """A checkpoint folder with a tokenizer, so that texts can be asked."""
+    """A checkpoint folder with a tokenizer, so that texts can be classified."""
     return write_wordpiece_folder(write_checkpoint(folder, tiny), "bert")
 
 
 class HeldClassifier(Classifier):
-    """Computes nothing until `gate` is opened, breaks on a word, and tells what it computed."""
+    """Computes nothing until `gate` is opened, fails on a word, and records what it computed."""
 
     def hold(self, poison: str | None = None) -> "HeldClassifier":
         """Close the gate; a text with the token ids of `poison` makes its batch fail."""
@@ -58,8 +58,8 @@ class HeldClassifier(Classifier):
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
-    """Serve `app` on a free port, in a thread; the address."""
+def running(app: Starlette) -> Iterator[str]:
+    """Serve `app` on a free port, in a thread; yields the URL."""
     config = uvicorn.Config(
         app, port=0, log_config=None, access_log=False, lifespan="on", ws="none"
     )
@@ -80,7 +80,7 @@ def running(app: FastAPI) -> Iterator[str]:
 
 @contextmanager
 def client_of(classifier: Classifier, settings: Settings | None = None) -> Iterator[httpx.Client]:
-    """A client of a server of its own."""
+    """A client with its own server."""
     with (
         running(create_app(classifier, settings)) as url,
         httpx.Client(base_url=url, timeout=20, trust_env=False) as client,
@@ -89,6 +89,6 @@ def client_of(classifier: Classifier, settings: Settings | None = None) -> Itera
 
 
 def connected(url: str) -> socket.socket:
-    """A bare connection to the server, for what no client library would send."""
+    """A bare connection to the server, for requests that no client library sends."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     return socket.create_connection((host, int(port)), timeout=10)

@@ -1,4 +1,4 @@
-"""Many connections, a tenth of which leave early: every other answer is right.
+"""Many connections, a tenth of which disconnect early: every other response is right.
 
 A small run of benchmarks/serving/abuse.py, against a thread; the long run has a process.
 """
@@ -28,11 +28,11 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 def attack(classifier: Classifier, expected: dict[str, tuple[float, ...]]) -> Outcome:
-    with running(create_app(classifier, Settings(cached_answers=50))) as url:
+    with running(create_app(classifier, Settings(cache_size=50))) as url:
         return asyncio.run(abuse(url, expected, num_requests=REQUESTS, num_connections=CONNECTIONS))
 
 
-def test_all_who_stay_are_answered_rightly_and_memory_is_level(
+def test_clients_that_stay_get_the_right_logits_and_memory_is_level(
     classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = random_texts(["a", "nice", "day", "unknown"], 100, seed=5)
@@ -40,10 +40,10 @@ def test_all_who_stay_are_answered_rightly_and_memory_is_level(
     assert outcome.passed, outcome
     assert outcome.right + outcome.left == REQUESTS
     assert 30 < outcome.left < 100
-    assert caplog.text == "", "to leave is no error"
+    assert caplog.text == "", "a disconnect is not an error"
 
 
-def test_a_wrong_answer_would_be_noticed(classifier: Classifier) -> None:
+def test_wrong_logits_would_be_noticed(classifier: Classifier) -> None:
     outcome = attack(classifier, {"a day": classifier("a nice day").logits})
     assert outcome.wrong > 0
     assert not outcome.passed

@@ -1,4 +1,4 @@
-"""The audit of our own server finds nothing, with every dialect, whatever is in flight."""
+"""The audit of our own server finds nothing on any API, whatever is in flight."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ TEXTS = (
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = write_tiny(tmp_path_factory.mktemp("audited"))
-    app = create_app(Classifier.from_pretrained(folder), Settings(cached_answers=0))
+    app = create_app(Classifier.from_pretrained(folder), Settings(cache_size=0))
     with running(app) as address:
         yield address
 
@@ -30,13 +30,13 @@ def audited(address: str) -> AuditReport:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v1/classify", "/"])
-def test_our_server_is_exact_in_every_dialect(url: str, path: str) -> None:
+def test_our_server_is_exact_on_every_api(url: str, path: str) -> None:
     report = audited(url + path)
     assert report.verdict == "exact", report.findings
     exact = {each.probe for each in report.with_status("exact")}
     assert {"requests-in-flight", "order", "company-length", "batch-size"} <= exact
 
 
-def test_what_a_server_cannot_be_asked_is_not_passed(url: str) -> None:
+def test_probes_that_a_server_cannot_run_are_not_passed(url: str) -> None:
     untested = {each.probe for each in audited(url).with_status("not tested")}
     assert {"mask-honoured", "pad-side", "head-pooling", "thread-count"} <= untested

@@ -1,4 +1,4 @@
-"""The Batcher alone: what is taken together, who is dropped, and who is answered when it fails."""
+"""The Batcher alone: which requests share a batch, are dropped, or fail."""
 
 import asyncio
 import threading
@@ -7,8 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from isobatch.batching.cache import Output
+<<<<<<< main
 from isobatch.serve.batching import Batcher, BatchReport
 from isobatch.serve.errors import ComputeError, ShuttingDownError
+=======
+from isobatch.batching.plan import count_padding
+from isobatch.serve.batching import Batcher
+from isobatch.serve.http_errors import ErrorCode, RequestError
+>>>>>>> h-serve
 from isobatch.types import Encoding
 
 
@@ -40,7 +46,7 @@ def drive(
     scenario: Callable[[Batcher], Awaitable[None]],
     max_batch_tokens: int = 100,
     max_wait_seconds: float = 0.0,
-    report: Callable[[BatchReport], None] = lambda report: None,
+    report: Callable[[list[int]], None] = lambda lengths: None,
 ) -> None:
     async def live() -> None:
         batcher = Batcher(model, max_batch_tokens, max_wait_seconds=max_wait_seconds, report=report)
@@ -59,6 +65,11 @@ async def until_entered(model: Model) -> None:
     assert await asyncio.to_thread(model.entered.wait, 10)
 
 
+def failed(result: object) -> bool:
+    """Whether a request's result is that the model failed."""
+    return isinstance(result, RequestError) and result.code is ErrorCode.INFERENCE
+
+
 def test_each_request_gets_its_own_rows_in_order() -> None:
     async def scenario(batcher: Batcher) -> None:
         futures = [batcher.submit([encoding(n), encoding(n + 100)]) for n in range(20)]
@@ -69,7 +80,7 @@ def test_each_request_gets_its_own_rows_in_order() -> None:
     drive(Model(), scenario)
 
 
-def test_what_waited_is_taken_together_in_order_up_to_the_budget() -> None:
+def test_queued_requests_are_batched_in_order_up_to_the_budget() -> None:
     model = Model(opened=False)
 
     async def scenario(batcher: Batcher) -> None:
@@ -95,7 +106,7 @@ def test_a_request_larger_than_the_budget_is_computed_whole() -> None:
     assert model.batches == [[1, 2, 3]]
 
 
-def test_the_model_does_not_wait_for_company_by_default() -> None:
+def test_the_model_does_not_wait_for_more_requests_by_default() -> None:
     async def scenario(batcher: Batcher) -> None:
         await batcher.submit([encoding(1)])
         await batcher.submit([encoding(2)])
@@ -105,7 +116,7 @@ def test_the_model_does_not_wait_for_company_by_default() -> None:
     assert model.batches == [[1], [2]]
 
 
-def test_it_waits_where_that_was_asked_for_and_not_once_the_batch_is_full() -> None:
+def test_with_max_wait_it_waits_until_the_batch_is_full() -> None:
     model = Model()
 
     async def scenario(batcher: Batcher) -> None:
@@ -118,7 +129,7 @@ def test_it_waits_where_that_was_asked_for_and_not_once_the_batch_is_full() -> N
     assert model.batches == [[1, 2]]
 
 
-def test_waiting_ends_after_the_time_that_was_given() -> None:
+def test_waiting_ends_after_max_wait() -> None:
     model = Model()
 
     async def scenario(batcher: Batcher) -> None:
@@ -128,7 +139,7 @@ def test_waiting_ends_after_the_time_that_was_given() -> None:
     drive(model, scenario, max_wait_seconds=0.05)
 
 
-def test_whoever_leaves_is_dropped_before_any_work() -> None:
+def test_a_cancelled_request_is_dropped_before_any_work() -> None:
     model = Model(opened=False)
 
     async def scenario(batcher: Batcher) -> None:
@@ -144,7 +155,7 @@ def test_whoever_leaves_is_dropped_before_any_work() -> None:
     assert model.batches == [[1], [3]]
 
 
-def test_one_who_leaves_while_being_computed_disturbs_nobody() -> None:
+def test_cancelling_during_the_computation_does_not_affect_others() -> None:
     model = Model(opened=False)
 
     async def scenario(batcher: Batcher) -> None:
@@ -158,7 +169,7 @@ def test_one_who_leaves_while_being_computed_disturbs_nobody() -> None:
     drive(model, scenario)
 
 
-def test_a_failure_reaches_its_cause_alone_and_the_next_batch_is_computed(
+def test_only_the_failing_request_fails_and_the_next_batch_is_computed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = Model(opened=False)
@@ -169,7 +180,7 @@ def test_a_failure_reaches_its_cause_alone_and_the_next_batch_is_computed(
         futures += [batcher.submit([encoding(n)]) for n in (2, 666, 3)]
         model.gate.set()
         results = await asyncio.gather(*futures, return_exceptions=True)
-        assert [isinstance(result, ComputeError) for result in results] == [0, 0, 1, 0]
+        assert [failed(result) for result in results] == [0, 0, 1, 0]
         assert (await batcher.submit([encoding(4)])).logits == [(4.0,)]
 
     drive(model, scenario)
@@ -178,14 +189,14 @@ def test_a_failure_reaches_its_cause_alone_and_the_next_batch_is_computed(
 
 
 @pytest.mark.parametrize("kind", [MemoryError, SystemExit])
-def test_a_failure_of_everything_answers_everyone(kind: type[BaseException]) -> None:
+def test_when_every_batch_fails_every_request_fails(kind: type[BaseException]) -> None:
     def broken(encodings: list[Encoding]) -> list[Output]:
         raise kind
 
     async def scenario(batcher: Batcher) -> None:
         futures = [batcher.submit([encoding(n)]) for n in range(30)]
         results = await asyncio.gather(*futures, return_exceptions=True)
-        assert all(isinstance(result, ComputeError) for result in results)
+        assert all(failed(result) for result in results)
         assert batcher.alive
 
     drive(broken, scenario)
@@ -193,13 +204,14 @@ def test_a_failure_of_everything_answers_everyone(kind: type[BaseException]) -> 
 
 def test_a_model_that_loses_a_row_fails_instead_of_shifting_the_others() -> None:
     async def scenario(batcher: Batcher) -> None:
-        with pytest.raises(ComputeError):
+        with pytest.raises(RequestError) as caught:
             await batcher.submit([encoding(1), encoding(2)])
+        assert failed(caught.value)
 
     drive(lambda encodings: [(0.0,)], scenario)
 
 
-def test_closing_answers_whoever_waits_and_refuses_whoever_comes() -> None:
+def test_closing_computes_queued_requests_and_refuses_new_ones() -> None:
     model = Model(opened=False)
 
     async def live() -> None:
@@ -208,8 +220,9 @@ def test_closing_answers_whoever_waits_and_refuses_whoever_comes() -> None:
         futures = [batcher.submit([encoding(n)]) for n in range(5)]
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
-        with pytest.raises(ShuttingDownError):
+        with pytest.raises(RequestError) as caught:
             batcher.submit([encoding(9)])
+        assert caught.value.code is ErrorCode.SHUTTING_DOWN
         model.gate.set()
         await closing
         assert [(await future).logits for future in futures] == [[(float(n),)] for n in range(5)]
@@ -217,9 +230,9 @@ def test_closing_answers_whoever_waits_and_refuses_whoever_comes() -> None:
     asyncio.run(live())
 
 
-def test_batches_are_reported_with_the_padding_that_was_not_computed() -> None:
+def test_batches_are_reported_by_their_lengths() -> None:
     model = Model(opened=False)
-    reports: list[BatchReport] = []
+    reports: list[list[int]] = []
 
     async def scenario(batcher: Batcher) -> None:
         futures = [batcher.submit([encoding(1)])]
@@ -229,4 +242,5 @@ def test_batches_are_reported_with_the_padding_that_was_not_computed() -> None:
         await asyncio.gather(*futures)
 
     drive(model, scenario, report=reports.append)
-    assert reports == [BatchReport(1, 1, 0), BatchReport(2, 7, 3)]
+    assert reports == [[1], [5, 2]]
+    assert [count_padding(lengths) for lengths in reports] == [0, 3]

@@ -1,4 +1,4 @@
-"""Bodies that are not what a route describes, and requests that are not for it: all are refused."""
+"""Bodies that do not match a route's schema, wrong methods and paths: all are refused."""
 
 import gzip
 import json
@@ -56,7 +56,7 @@ def refused(answer: httpx.Response, status: int, error_type: str = "Validation")
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_is_not_the_json_described_is_422(
+def test_a_body_that_does_not_match_the_schema_is_422(
     client: httpx.Client, path: str, body: bytes
 ) -> None:
     refused(client.post(path, content=body, headers=JSON), 422)
@@ -111,14 +111,14 @@ def test_inputs_of_a_wrong_type_are_422_and_the_place_is_named(
         ("/v1/classify", "request_id", "x" * 200),
     ],
 )
-def test_a_field_that_is_unknown_or_bent_is_422_and_named(
+def test_an_unknown_or_coercible_field_is_422_and_named(
     client: httpx.Client, path: str, field: str, value: object
 ) -> None:
     message = refused(client.post(path, json={ROUTES[path]: "a", field: value}), 422)
     assert field in message
 
 
-def test_a_lone_surrogate_is_no_text(client: httpx.Client) -> None:
+def test_a_lone_surrogate_is_refused(client: httpx.Client) -> None:
     for path, field in (("/predict", "inputs"), ("/", "inputs"), ("/v1/classify", "input")):
         body = f'{{"{field}": "a\\ud800b"}}'.encode()
         refused(client.post(path, content=body, headers=JSON), 422)
@@ -129,32 +129,32 @@ def test_a_lone_surrogate_is_no_text(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
-def test_another_kind_of_body_is_415(client: httpx.Client, kind: str | None) -> None:
+def test_another_media_type_is_415(client: httpx.Client, kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
     message = refused(client.post("/predict", content=SOUND, headers=headers), 415)
     assert "Content-Type: application/json" in message
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
-def test_json_may_be_announced_in_other_letters(client: httpx.Client, kind: str) -> None:
+def test_the_media_type_is_case_insensitive(client: httpx.Client, kind: str) -> None:
     answer = client.post("/predict", content=SOUND, headers={"content-type": kind})
     assert answer.status_code == 200
 
 
-def test_a_packed_body_is_415(client: httpx.Client) -> None:
+def test_a_compressed_body_is_415(client: httpx.Client) -> None:
     headers = JSON | {"content-encoding": "gzip"}
     message = refused(client.post("/predict", content=gzip.compress(SOUND), headers=headers), 415)
     assert "gzip" in message
 
 
-def test_a_path_that_is_not_there_is_404(client: httpx.Client) -> None:
+def test_an_unknown_path_is_404(client: httpx.Client) -> None:
     for path in ("/nowhere", "/predict/", "/models/other/default", "/../etc/passwd", "/%00"):
         answer = client.post(path, json={"inputs": "a"})
         refused(answer, 404, "NotFound")
     refused(client.get("/docs/../../errors.py"), 404, "NotFound")
 
 
-def test_a_method_that_is_not_taken_is_405(client: httpx.Client) -> None:
+def test_an_unsupported_method_is_405(client: httpx.Client) -> None:
     for method, path in (("GET", "/predict"), ("OPTIONS", "/predict"), ("POST", "/health")):
         answer = client.request(method, path)
         refused(answer, 405, "MethodNotAllowed")
@@ -163,8 +163,11 @@ def test_a_method_that_is_not_taken_is_405(client: httpx.Client) -> None:
     assert client.head("/health").status_code == 200
 
 
-def test_get_of_the_root_is_left_for_a_page(client: httpx.Client) -> None:
-    refused(client.get("/"), 405, "MethodNotAllowed")
+def test_get_of_the_root_redirects_to_the_documentation(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
+    for method in ("HEAD", "PUT"):
+        assert client.request(method, "/").status_code == 405
 
 
 def test_at_most_three_reasons_are_given(client: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""`isobatch serve` as a process: its line, its logs, its signals and its exit codes."""
+"""`isobatch serve` as a process: its output, logs, signals and exit codes."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def started(
     *arguments: str | Path, command: Sequence[str] = SERVE, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The process and its address; killed if the test leaves it alive."""
+    """The process and its URL; killed if it is still running after the test."""
     process = subprocess.Popen(
         [*command, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -49,7 +49,7 @@ def started(
         process.communicate()
 
 
-def test_it_names_model_precision_and_address_answers_and_ends_with_0(folder: Path) -> None:
+def test_it_prints_model_precision_and_url_serves_and_exits_with_0(folder: Path) -> None:
     with started(folder, "--port", "0", "--json-output") as (process, url):
         answer = httpx.post(f"{url}/predict", json={"inputs": "a secret text", "raw_scores": True})
         httpx.post(f"{url}/predict?key=secret", json={"inputs": ["another secret"], "no": 1})
@@ -58,7 +58,7 @@ def test_it_names_model_precision_and_address_answers_and_ends_with_0(folder: Pa
         process.send_signal(signal.SIGTERM)
         output, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert output == b"", "one line is all that goes to stdout"
+    assert output == b"", "stdout has one line only"
     assert info["model_id"] == "tiny-model"
     logits = Classifier.from_pretrained(folder)("a secret text").logits
     assert [each["score"] for each in answer.json()] == sorted(logits, reverse=True)
@@ -121,7 +121,7 @@ main()
 """
 
 
-def test_sigterm_lets_what_was_taken_end_and_refuses_the_rest(folder: Path) -> None:
+def test_sigterm_completes_accepted_requests_and_refuses_new_ones(folder: Path) -> None:
     request = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
     with (
         started(folder, "--port", "0", command=[sys.executable, "-c", SLOW]) as (process, url),
@@ -187,7 +187,7 @@ def test_a_second_signal_ends_at_once(folder: Path) -> None:
         assert isinstance(asking.exception(), httpx.TransportError)
 
 
-def test_what_does_not_end_in_time_is_given_up(folder: Path) -> None:
+def test_an_incomplete_request_does_not_delay_shutdown(folder: Path) -> None:
     slow = [sys.executable, "-c", SLOW]
     options = (folder, "--port", "0", "--shutdown-seconds", "1")
     with started(*options, command=slow) as (process, url), connected(url) as half:
@@ -200,8 +200,8 @@ def test_what_does_not_end_in_time_is_given_up(folder: Path) -> None:
         assert process.wait(10) == 0
 
 
-def test_who_still_waits_when_the_time_is_over_is_told_so(folder: Path) -> None:
-    """SLOW takes 4 s for the first request; the second waits in line, and hears of it in JSON."""
+def test_requests_that_still_wait_at_the_shutdown_timeout_get_503(folder: Path) -> None:
+    """SLOW takes 4 s for the first request; the second is queued, and gets JSON too."""
     slow = [sys.executable, "-c", SLOW.replace("0.02", "0.1")]
     options = (folder, "--port", "0", "--shutdown-seconds", "1")
     with started(*options, command=slow) as (process, url), ThreadPoolExecutor(2) as pool:
@@ -218,13 +218,13 @@ def test_who_still_waits_when_the_time_is_over_is_told_so(folder: Path) -> None:
 
 
 class TestRefusals:
-    """In this process: no server comes up, and its logs stay as the tests have them."""
+    """In this process: no server starts, and logging stays as configured for the tests."""
 
     @pytest.fixture(autouse=True)
     def own_logs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("isobatch.serve.logs.configure_logging", lambda *, as_json: None)
 
-    def test_an_address_that_is_taken_shows_before_the_model_is_loaded(
+    def test_an_address_in_use_is_reported_before_the_model_is_loaded(
         self, capfd: pytest.CaptureFixture[str]
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -232,16 +232,14 @@ class TestRefusals:
             assert command("serve", "/no/such/model", "--port", port) == 2
         assert f"cannot serve on 127.0.0.1, port {port}" in capfd.readouterr().err
 
-    def test_a_checkpoint_that_is_none_is_exit_code_4(
-        self, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_missing_checkpoint_is_exit_code_4(self, capfd: pytest.CaptureFixture[str]) -> None:
         assert command("serve", "/no/such/model", "--port", 0) == 4
         assert capfd.readouterr().out == ""
 
-    def test_a_missing_library_is_named_with_its_cure(
+    def test_a_missing_library_is_named_with_its_fix(
         self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.delitem(sys.modules, "isobatch.serve.run", raising=False)
+        monkeypatch.delitem(sys.modules, "isobatch.serve.server", raising=False)
         monkeypatch.setitem(sys.modules, "uvicorn", None)
         assert command("serve") == 2
         said = capfd.readouterr().err
@@ -251,7 +249,7 @@ class TestRefusals:
 
 def test_help_loads_no_server() -> None:
     report = (
-        "import sys; from isobatch.cli import app; print({'fastapi', 'torch'} & {*sys.modules})"
+        "import sys; from isobatch.cli import app; print({'starlette', 'torch'} & {*sys.modules})"
     )
     ran = subprocess.run([sys.executable, "-c", report], capture_output=True, check=True)
     assert ran.stdout.strip() == b"set()"

@@ -1,4 +1,4 @@
-"""What the documentation and the deployment files say is true: examples, tables, units, images."""
+"""The documentation and deployment files are true: examples, tables, units, images."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from serve.test_metrics import OWN_NAMES, TEI_NAMES
 from isobatch import Classifier
 from isobatch.cli import app as command_line
 from isobatch.serve.app import create_app
-from isobatch.serve.errors import FAULTS, UNFORESEEN
+from isobatch.serve.http_errors import ErrorCode
 from isobatch.serve.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,7 +44,7 @@ def variables() -> set[str]:
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 @pytest.mark.parametrize(("command", "answer"), EXAMPLES, ids=lambda text: text[:45])
-def test_the_examples_print_what_the_document_says(url: str, command: str, answer: str) -> None:
+def test_the_examples_print_the_documented_output(url: str, command: str, answer: str) -> None:
     there = command.replace("http://127.0.0.1:8080", url)
     assert there != command
     words = shlex.split(there.replace("\\\n", ""))
@@ -63,25 +63,25 @@ def like(value: object, key: str = "") -> object:
     return pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
 
 
-def test_there_are_examples_of_every_dialect() -> None:
+def test_there_are_examples_of_every_api() -> None:
     asked = {re.search(r"8080(/\S*)", command)[1] for command, _ in EXAMPLES}  # type: ignore[index]
     assert asked == {"/predict", "/", "/v1/classify"}
 
 
-def test_every_refusal_stands_in_the_table() -> None:
+def test_every_error_is_in_the_table() -> None:
     rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", DOCUMENT, flags=re.M)
     written = {(int(status), error_type) for status, error_type in rows}
-    faults = {(fault.status, fault.error_type) for fault in (*FAULTS.values(), UNFORESEEN)}
-    assert written == faults | {(405, "MethodNotAllowed")}
-    labels = {fault.label for fault in FAULTS.values()}
+    codes = {(code.status, code.error_type) for code in ErrorCode}
+    assert written == codes | {(405, "MethodNotAllowed")}
+    labels = {code.label for code in ErrorCode}
     assert [label for label in labels if f"`{label}`" not in DOCUMENT] == []
 
 
-def test_every_metric_stands_in_the_table() -> None:
+def test_every_metric_is_in_the_table() -> None:
     assert [name for name in (*TEI_NAMES, *OWN_NAMES) if f"`{name}" not in DOCUMENT] == []
 
 
-def test_every_option_that_is_named_exists() -> None:
+def test_every_documented_option_exists() -> None:
     command = typer.main.get_command(command_line).commands["serve"]  # type: ignore[attr-defined]
     options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
     named = set(re.findall(r"`(--[a-z-]+)", DOCUMENT)) - {"--build-arg"}
@@ -90,7 +90,7 @@ def test_every_option_that_is_named_exists() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd")
-def test_the_unit_is_sound(tmp_path: Path) -> None:
+def test_the_systemd_unit_is_valid(tmp_path: Path) -> None:
     (unit,) = re.findall(r"```ini\n(.*?)```", DOCUMENT, flags=re.S)
     (tmp_path / "isobatch.service").write_text(
         unit.replace("/opt/isobatch/bin/isobatch", sys.executable), encoding="utf-8"
@@ -102,7 +102,7 @@ def test_the_unit_is_sound(tmp_path: Path) -> None:
 
 
 class TestImage:
-    def test_it_runs_as_nobody_in_particular_and_without_a_compiler(self) -> None:
+    def test_it_runs_unprivileged_and_without_a_compiler(self) -> None:
         *_, final = DOCKERFILE.split("\nFROM ")
         assert re.search(r"^USER 10001$", final, flags=re.M)
         assert final.startswith("python:3.11-slim")
@@ -113,7 +113,7 @@ class TestImage:
         assert named >= {"ISOBATCH_HOST", "ISOBATCH_PORT"}
         assert named <= variables()
 
-    def test_its_health_check_tells_a_server_from_none(self, url: str) -> None:
+    def test_its_health_check_detects_whether_the_server_runs(self, url: str) -> None:
         (words,) = re.findall(r"HEALTHCHECK.*? CMD (\[.*?\])\n", DOCKERFILE, flags=re.S)
         _, *command = json.loads(words.replace("\\\n", ""))
         for address, status in ((url, 0), ("http://127.0.0.1:9", 1)):
@@ -124,7 +124,7 @@ class TestImage:
             )
             assert ran.returncode == status
 
-    def test_everything_that_is_copied_is_there_and_not_ignored(self) -> None:
+    def test_copied_files_exist_and_are_not_ignored(self) -> None:
         ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
         copied = [
             source
@@ -137,12 +137,12 @@ class TestImage:
             assert f"!{source}" in ignored, source
 
     @pytest.mark.skipif(not shutil.which("hadolint"), reason="there is no hadolint")
-    def test_hadolint_has_nothing_to_say(self) -> None:
+    def test_hadolint_reports_nothing(self) -> None:
         ran = subprocess.run(["hadolint", ROOT / "Dockerfile"], capture_output=True, check=False)
         assert ran.stdout == b""
 
 
-def test_compose_gives_it_no_more_than_it_needs() -> None:
+def test_compose_grants_minimal_privileges() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
     service = compose["services"]["isobatch"]
     assert set(service["environment"]) <= variables()

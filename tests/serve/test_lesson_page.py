@@ -1,4 +1,4 @@
-"""The live page over HTTP: its policy, its endpoint, its refusals."""
+"""The live page over HTTP: its policy, endpoint and errors."""
 
 import asyncio
 import threading
@@ -8,25 +8,34 @@ from pathlib import Path
 
 import httpx
 import pytest
+<<<<<<< main
 from fastapi.testclient import TestClient
+=======
+>>>>>>> h-serve
 from serve.served import running
+from starlette.testclient import TestClient
 
 from isobatch import Classifier
 from isobatch.errors import CheckpointError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
 from isobatch.serve.app import create_app
+<<<<<<< main
 from isobatch.serve.lesson import ENDPOINT, lesson_router
+=======
+from isobatch.serve.live_page import ENDPOINT
+from isobatch.serve.settings import Settings
+>>>>>>> h-serve
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     classifier = Classifier.from_pretrained()
-    with TestClient(create_app(classifier, page=lesson_router(classifier.folder))) as client:
+    with TestClient(create_app(classifier, Settings(page=True))) as client:
         yield client
 
 
-def test_the_page_asks_its_own_origin_and_nobody_else(client: TestClient) -> None:
+def test_the_page_connects_to_its_own_origin_only(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
     policy = page.headers["content-security-policy"]
@@ -55,16 +64,34 @@ def test_a_bad_request_says_why(body: bytes, client: TestClient) -> None:
     assert set(refused.json()) == {"error", "error_type"}
 
 
-def test_the_inference_dialect_still_has_its_route(client: TestClient) -> None:
+def test_the_inference_route_still_works(client: TestClient) -> None:
     answer = client.post("/", json={"inputs": SENTENCES[0]})
     assert answer.status_code == 200
     assert answer.json()[0][0]["label"] == "POSITIVE"
 
 
-def test_without_a_page_there_is_none() -> None:
-    with TestClient(create_app(Classifier.from_pretrained())) as client:
-        assert client.get("/").status_code == 405
+@pytest.mark.parametrize("settings", [Settings(), Settings(page=True, api_key="k")])
+def test_there_is_no_page_by_default_nor_with_a_key(settings: Settings) -> None:
+    key = {"authorization": "Bearer k"}
+    app = create_app(Classifier.from_pretrained(), settings)
+    with TestClient(app, headers=key, follow_redirects=False) as client:
+        assert client.get("/").status_code == 307
         assert client.post(ENDPOINT, json={}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"[1]", 422), (b"[", 422), (b'["' + b"a" * 99 + b'"]', 413)]
+)
+def test_a_body_without_its_length_is_limited_too(body: bytes, status: int) -> None:
+    settings = Settings(page=True, payload_limit=60)
+    with (
+        running(create_app(Classifier.from_pretrained(), settings)) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        headers = {"content-type": "application/json"}
+        answer = client.post(ENDPOINT, content=iter([body]), headers=headers)
+    assert answer.status_code == status
+    assert answer.json().keys() == {"error", "error_type"}
 
 
 def test_another_site_s_page_cannot_have_a_lesson_computed(client: TestClient) -> None:
@@ -73,7 +100,9 @@ def test_another_site_s_page_cannot_have_a_lesson_computed(client: TestClient) -
     assert refused.json()["error_type"] == "Validation"
 
 
-def test_whoever_leaves_the_line_has_no_lesson_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_disconnects_in_the_queue_has_no_lesson_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     entered, gate = threading.Event(), threading.Event()
     computed: list[object] = []
 
@@ -91,7 +120,7 @@ def test_whoever_leaves_the_line_has_no_lesson_computed(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(LessonPage, "answer", answer)
     classifier = Classifier.from_pretrained()
-    app = create_app(classifier, page=lesson_router(classifier.folder))
+    app = create_app(classifier, Settings(page=True))
     with (
         running(app) as url,
         httpx.Client(base_url=url, trust_env=False) as client,
@@ -107,7 +136,7 @@ def test_whoever_leaves_the_line_has_no_lesson_computed(monkeypatch: pytest.Monk
     assert computed == ["first", "staying"]
 
 
-def test_what_no_request_should_meet_is_in_the_log_and_counted(
+def test_an_unexpected_error_is_logged_and_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(folder: Path) -> LessonPage:
@@ -115,12 +144,12 @@ def test_what_no_request_should_meet_is_in_the_log_and_counted(
 
     monkeypatch.setattr(LessonPage, "from_pretrained", fail)
     classifier = Classifier.from_pretrained()
-    with TestClient(create_app(classifier, page=lesson_router(classifier.folder))) as client:
+    with TestClient(create_app(classifier, Settings(page=True))) as client:
         refused = client.post(ENDPOINT, json={"sentences": list(SENTENCES)})
         assert 'te_request_failure{err="inference"} 1' in client.get("/metrics").text
     assert refused.status_code == 500
     assert refused.json() == {
-        "error": "the server failed; its log says why",
+        "error": "internal server error; see the server's log",
         "error_type": "Backend",
     }
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [CheckpointError]

@@ -1,4 +1,4 @@
-"""Every limit, with its status code and body; keys, origins, and who is let in when."""
+"""Every limit, with its status code and body; keys, origins, and admission."""
 
 import asyncio
 import threading
@@ -45,7 +45,7 @@ def held(folder: Path) -> Iterator[HeldClassifier]:
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Status and type of a refusal; its body has just the two fields, and no trace of the code."""
+    """Status and type of an error, whose body has just the two fields and no traceback."""
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert body.keys() == {"error", "error_type"}
@@ -62,28 +62,26 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def count(client: httpx.Client, name: str, **labels: str) -> float:
-    """A number among the metrics; 0 where it was never counted."""
+    """The value of a metric; 0 if it was never counted."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = (sample for family in families for sample in family.samples)
     return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
 
 class TestNumberOfTexts:
-    def test_as_many_as_allowed_are_answered_and_one_more_is_refused(
-        self, classifier: Classifier
-    ) -> None:
+    def test_the_maximum_is_accepted_and_one_more_is_refused(self, classifier: Classifier) -> None:
         with client_of(classifier, Settings(max_client_batch_size=3)) as client:
             assert len(client.post("/predict", json={"inputs": ["a"] * 3}).json()) == 3
             answer = client.post("/predict", json={"inputs": ["a"] * 4})
             assert count(client, "te_request_failure", err="batch_size") == 1
         assert refusal(answer) == (422, "Validation")
-        assert "4 texts in one request, 3 are allowed" in answer.json()["error"]
+        assert "got 4, maximum 3" in answer.json()["error"]
 
     @pytest.mark.parametrize(
         ("path", "body"),
         [("/predict", {"inputs": []}), ("/", {"inputs": []}), ("/v1/classify", {"input": []})],
     )
-    def test_no_text_at_all_is_400(
+    def test_an_empty_request_is_400(
         self, classifier: Classifier, path: str, body: dict[str, object]
     ) -> None:
         with client_of(classifier) as client:
@@ -93,7 +91,7 @@ class TestNumberOfTexts:
 class TestBodySize:
     settings = Settings(payload_limit=100)
 
-    def test_an_announced_body_above_the_limit_is_refused_unread(
+    def test_a_declared_body_above_the_limit_is_refused_unread(
         self, classifier: Classifier
     ) -> None:
         with client_of(classifier, self.settings) as client:
@@ -104,7 +102,9 @@ class TestBodySize:
         assert refusal(answer) == (413, "Validation")
         assert "100 bytes" in answer.json()["error"]
 
-    def test_a_body_without_its_length_is_counted_as_it_comes(self, classifier: Classifier) -> None:
+    def test_a_body_without_its_length_is_counted_as_it_arrives(
+        self, classifier: Classifier
+    ) -> None:
         with client_of(classifier, self.settings) as client:
             small = iter([b'{"inputs": ', b'"a"', b"}"])
             assert client.post("/predict", content=small, headers=JSON).status_code == 200
@@ -112,7 +112,7 @@ class TestBodySize:
             answer = client.post("/predict", content=large, headers=JSON)
         assert refusal(answer) == (413, "Validation")
 
-    def test_a_body_that_never_ends_is_given_up(self, classifier: Classifier) -> None:
+    def test_a_body_that_never_ends_times_out(self, classifier: Classifier) -> None:
         head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         app = create_app(classifier, Settings(body_seconds=0.2))
         with running(app) as url, connected(url) as raw:
@@ -123,7 +123,7 @@ class TestBodySize:
 
 
 class TestConcurrency:
-    def test_at_the_limit_the_next_is_refused_at_once_and_the_status_still_answers(
+    def test_above_the_limit_requests_are_refused_at_once_and_status_routes_work(
         self, held: HeldClassifier
     ) -> None:
         settings = Settings(max_concurrent_requests=2)
@@ -139,7 +139,7 @@ class TestConcurrency:
             assert [each.result().status_code for each in taken] == [200, 200]
             assert client.post("/predict", json=NICE).status_code == 200
 
-    def test_a_place_is_free_again_after_a_refusal(self, classifier: Classifier) -> None:
+    def test_a_refused_request_no_longer_counts(self, classifier: Classifier) -> None:
         with client_of(classifier, Settings(max_concurrent_requests=1)) as client:
             for _ in range(3):
                 assert client.post("/predict", json={}).status_code == 422
@@ -163,7 +163,7 @@ class TestKey:
             for path in ("/info", "/v1/models", "/nowhere"):
                 assert client.get(path, headers=headers).status_code == 401
 
-    def test_with_the_key_everything_answers(self, classifier: Classifier) -> None:
+    def test_with_the_key_every_route_works(self, classifier: Classifier) -> None:
         with client_of(classifier, self.settings) as client:
             assert client.post("/predict", json=NICE, headers=RIGHT).status_code == 200
             lower = {"authorization": "bearer sésame".encode()}
@@ -180,19 +180,19 @@ class TestKey:
                 assert client.get(path, headers=RIGHT).status_code == 200
             assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200
 
-    def test_the_key_is_in_no_representation(self) -> None:
+    def test_repr_does_not_show_the_key(self) -> None:
         assert "sésame" not in repr(self.settings)
 
 
 class TestOrigins:
-    def test_no_page_may_read_answers_by_default(self, classifier: Classifier) -> None:
+    def test_no_origin_may_read_responses_by_default(self, classifier: Classifier) -> None:
         with client_of(classifier) as client:
             answer = client.post("/predict", json=NICE, headers=PREFLIGHT)
             assert answer.status_code == 200
             assert not [name for name in answer.headers if name.startswith("access-control")]
             assert client.options("/predict", headers=PREFLIGHT).status_code == 405
 
-    def test_pages_of_a_named_origin_may_also_without_the_key_in_the_preflight(
+    def test_a_named_origin_may_and_its_preflight_needs_no_key(
         self, classifier: Classifier
     ) -> None:
         settings = Settings(cors_allow_origins=("https://a.example",), api_key="k")
@@ -201,15 +201,15 @@ class TestOrigins:
             assert asked.status_code == 200
             assert asked.headers["access-control-allow-origin"] == "https://a.example"
             refused = client.post("/predict", json=NICE, headers=PREFLIGHT)
-            assert refused.status_code == 401, "a page can read why, and that it was refused"
+            assert refused.status_code == 401, "a page can read the error"
             assert refused.headers["access-control-allow-origin"] == "https://a.example"
             key = {"authorization": "Bearer k", "origin": "https://b.example"}
             other = client.post("/predict", json=NICE, headers=key)
             assert "access-control-allow-origin" not in other.headers
 
 
-class TestFailureAndLeaving:
-    def test_a_failing_batch_answers_everyone_and_the_server_goes_on(
+class TestFailuresAndDisconnects:
+    def test_a_failing_batch_fails_only_its_cause_and_the_server_continues(
         self, held: HeldClassifier, caplog: pytest.LogCaptureFixture
     ) -> None:
         with client_of(held) as client, ThreadPoolExecutor(9) as pool:
@@ -228,7 +228,7 @@ class TestFailureAndLeaving:
         assert "secret" not in answers[1].text
         assert "a secret of the server" in caplog.text, "the log says why"
 
-    def test_whoever_leaves_before_the_model_is_free_costs_nothing(
+    def test_a_client_that_disconnects_in_the_queue_is_not_computed(
         self, held: HeldClassifier
     ) -> None:
         async def leave(url: str) -> None:
@@ -254,7 +254,7 @@ class TestFailureAndLeaving:
             assert computed == held.encode([NICE["inputs"], "staying"])
             assert count(client, "te_predict_success") == 2
 
-    def test_a_large_request_is_tokenized_beside_the_event_loop(
+    def test_a_large_request_is_tokenized_outside_the_event_loop(
         self, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         threads: dict[int, str] = {}
@@ -285,16 +285,16 @@ class TestFailureAndLeaving:
         {"max_wait_ms": -1},
         {"max_wait_ms": float("nan")},
         {"max_wait_ms": float("inf")},
-        {"cached_answers": -1},
+        {"cache_size": -1},
         {"api_key": ""},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError, match=next(iter(wrong))):
         Settings(**wrong)  # type: ignore[arg-type]
 
 
-def test_once_the_door_closes_whoever_comes_by_an_open_connection_gets_503(
+def test_during_shutdown_requests_on_open_connections_get_503(
     held: HeldClassifier,
 ) -> None:
     app = create_app(held)
@@ -306,7 +306,7 @@ def test_once_the_door_closes_whoever_comes_by_an_open_connection_gets_503(
         taken = pool.submit(client.post, "/predict", json=NICE)
         until(held.entered.is_set)
         assert client.get("/health").status_code == 200
-        app.state.door.closing = True
+        app.state.engine.closing = True
         for answer in (client.post("/predict", json=NICE), client.get("/health")):
             assert refusal(answer) == (503, "Unhealthy")
             assert answer.headers["connection"] == "close"

@@ -1,4 +1,4 @@
-"""Metrics parse, and count what happened; so do the lines of the log."""
+"""Metrics parse and count requests, texts and failures; log lines parse."""
 
 import json
 import logging
@@ -9,12 +9,17 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from serve.served import JSON, client_of, write_tiny
 
 from isobatch import Classifier
 from isobatch.batching.plan import count_padding
 from isobatch.serve.logs import JsonLines, PlainLines
+<<<<<<< main
 from isobatch.serve.metrics import Histogram, LabelledCount
+=======
+from isobatch.serve.prometheus import ServerMetrics
+>>>>>>> h-serve
 from isobatch.serve.settings import Settings
 
 TEI_NAMES = (
@@ -52,7 +57,7 @@ def client(classifier: Classifier) -> Iterator[httpx.Client]:
 
 
 def readings(client: httpx.Client) -> dict[str, float]:
-    """Every sample by its name, with its label where it has one."""
+    """Every sample by its name and label."""
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
@@ -112,8 +117,8 @@ def test_times_are_those_of_the_headers(client: httpx.Client) -> None:
         assert float(headers[f"x-{part}-time"]) == pytest.approx(seconds * 1000, abs=0.001)
 
 
-def test_without_a_cache_nothing_is_remembered(classifier: Classifier) -> None:
-    with client_of(classifier, Settings(cached_answers=0)) as client:
+def test_without_a_cache_nothing_is_cached(classifier: Classifier) -> None:
+    with client_of(classifier, Settings(cache_size=0)) as client:
         for _ in range(3):
             client.post("/predict", json={"inputs": "a day"})
         now = readings(client)
@@ -122,25 +127,43 @@ def test_without_a_cache_nothing_is_remembered(classifier: Classifier) -> None:
 
 
 def test_the_cache_is_bounded(classifier: Classifier) -> None:
-    with client_of(classifier, Settings(cached_answers=2)) as client:
+    with client_of(classifier, Settings(cache_size=2)) as client:
         for text in ("a", "b", "c", "d"):
             client.post("/predict", json={"inputs": text})
         assert readings(client)["isobatch_cache_size"] == 2
 
 
 def test_a_histogram_counts_into_the_first_bucket_that_reaches_a_value() -> None:
-    histogram = Histogram("h", "", [1.0, 2.0, 4.0])
+    metrics = ServerMetrics(None, lambda: 0)
     for value in (0.5, 1.0, 1.5, 4.0, 100.0):
-        histogram.observe(value)
-    samples = {tuple(s.labels.values()): s.value for s in histogram.collect().samples}
-    by_end = [samples[(end,)] for end in ("1.0", "2.0", "4.0", "+Inf")]
-    assert by_end == [2, 3, 4, 5]
+        metrics.batch_size.observe(value)
+    samples = {sample.labels.get("le"): sample.value for sample in samples_of(metrics, SIZE_BUCKET)}
+    assert [samples[end] for end in ("1.0", "2.0", "4.0", "+Inf")] == [2, 3, 4, 5]
 
 
 def test_a_count_with_labels_starts_empty_and_one_without_at_zero() -> None:
-    assert LabelledCount("c", "", "label").collect().samples == []
-    (sample,) = LabelledCount("c", "").collect().samples
-    assert (sample.name, sample.value) == ("c", 0)
+    metrics = ServerMetrics(None, lambda: 0)
+    assert samples_of(metrics, "te_request_failure") == []
+    (sample,) = samples_of(metrics, "te_predict_count")
+    assert sample.value == 0
+
+
+def test_counters_and_histograms_have_no_series_that_tei_lacks() -> None:
+    metrics = ServerMetrics(None, lambda: 0)
+    metrics.count_failure("validation")
+    text = metrics.exposition().decode()
+    assert 'te_request_failure{err="validation"} 1.0' in text
+    assert "# TYPE te_request_failure untyped" in text
+    assert "_created" not in text
+    assert "te_request_failure_total" not in text
+
+
+SIZE_BUCKET = "te_batch_next_size_bucket"
+
+
+def samples_of(metrics: ServerMetrics, name: str) -> list[Sample]:
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    return [each for family in families for each in family.samples if each.name == name]
 
 
 @pytest.mark.parametrize("formatter", [PlainLines(), JsonLines()])
@@ -166,7 +189,7 @@ def test_a_json_line_is_one_line_and_a_plain_one_names_the_time() -> None:
     assert PlainLines().format(record).partition(" ")[0].endswith("Z")
 
 
-def test_who_wants_nothing_remembered_is_computed_afresh(classifier: Classifier) -> None:
+def test_a_request_may_bypass_the_cache(classifier: Classifier) -> None:
     with client_of(classifier) as client:
         answers = [
             client.post("/predict", json={"inputs": ["a day", "a day"]}, headers=headers).json()

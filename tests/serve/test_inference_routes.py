@@ -1,4 +1,4 @@
-"""Every dialect's requests and answers, against the classifier itself."""
+"""Every API's requests and responses, compared with the classifier itself."""
 
 import math
 from collections.abc import Iterator
@@ -113,7 +113,7 @@ class TestPredict:
     ) -> None:
         assert asked(client, "/predict", inputs=text) == ranked(classifier(text))
 
-    def test_a_long_text_is_cut_and_the_answer_says_so(
+    def test_a_long_text_is_truncated_and_the_response_says_so(
         self, client: httpx.Client, classifier: Classifier
     ) -> None:
         for truncate in (None, True):
@@ -122,15 +122,13 @@ class TestPredict:
             assert answer.json()[0] == ranked(classifier(LONG))
             assert answer.headers["x-truncated-inputs"] == "1"
 
-    def test_a_long_text_is_refused_where_cutting_is_not_allowed(
-        self, client: httpx.Client
-    ) -> None:
+    def test_a_long_text_is_refused_without_truncation(self, client: httpx.Client) -> None:
         answer = client.post("/predict", json={"inputs": [NICE, LONG], "truncate": False})
         assert answer.status_code == 422
         assert answer.json()["error_type"] == "Validation"
         assert f"text 1: has more than {MAX_TOKENS} tokens" in answer.json()["error"]
 
-    def test_the_server_s_own_habit_may_be_to_refuse(self, classifier: Classifier) -> None:
+    def test_the_server_s_default_may_be_to_refuse(self, classifier: Classifier) -> None:
         strict = Classifier.from_pretrained(classifier.folder, truncation="error")
         with client_of(strict) as client:
             assert client.get("/info").json()["auto_truncate"] is False
@@ -138,7 +136,9 @@ class TestPredict:
             answer = client.post("/predict", json={"inputs": LONG, "truncate": True})
             assert answer.json() == ranked(classifier(LONG))
 
-    def test_headers_say_what_it_took(self, client: httpx.Client, classifier: Classifier) -> None:
+    def test_headers_have_the_times_and_sizes(
+        self, client: httpx.Client, classifier: Classifier
+    ) -> None:
         headers = client.post("/predict", json={"inputs": [NICE, [WHAT, "é"]]}).headers
         tokens = classifier(NICE).num_tokens + classifier((WHAT, "é")).num_tokens
         assert int(headers["x-compute-tokens"]) == tokens
@@ -183,7 +183,7 @@ class TestRerank:
         assert answer == [{"index": n, "score": scores[n]} for n in order]
         assert scores[1] == scores[3]
 
-    def test_texts_are_repeated_and_scores_left_raw_where_asked(
+    def test_texts_are_included_and_scores_left_raw_on_request(
         self, reranker: httpx.Client, classifiers: dict[str, Classifier]
     ) -> None:
         body = {"query": WHAT, "texts": self.texts[:2], "return_text": True, "raw_scores": True}
@@ -193,7 +193,7 @@ class TestRerank:
             assert rank["text"] == text
             assert rank["score"] == classifiers["single label"]((WHAT, text)).logits[0]
 
-    def test_a_model_with_several_labels_is_no_reranker(self, client: httpx.Client) -> None:
+    def test_a_model_with_several_labels_is_not_a_reranker(self, client: httpx.Client) -> None:
         answer = client.post("/rerank", json={"query": "q", "texts": ["a"]})
         assert answer.status_code == 424
         assert answer.json()["error_type"] == "Backend"
@@ -237,12 +237,12 @@ class TestClassify:
         (data,) = client.post("/v1/classify", json=body).json()["data"]
         assert tuple(data["probs"]) == classifier(NICE).logits
 
-    def test_what_vllm_s_clients_send_besides_is_read(self, client: httpx.Client) -> None:
+    def test_other_fields_of_vllm_s_clients_are_accepted(self, client: httpx.Client) -> None:
         more = {"user": "me", "priority": 3, "truncate_prompt_tokens": -1, "request_id": "x1"}
         answer = client.post("/v1/classify", json={"input": NICE, **more})
         assert (answer.status_code, answer.json()["id"]) == (200, "classify-x1")
 
-    def test_another_model_is_not_here(self, client: httpx.Client) -> None:
+    def test_another_model_is_404(self, client: httpx.Client) -> None:
         answer = client.post("/v1/classify", json={"input": NICE, "model": "gpt"})
         assert answer.status_code == 404
         assert "org/tiny" in answer.json()["error"]
@@ -250,7 +250,7 @@ class TestClassify:
     @pytest.mark.parametrize(
         "field", [{"input": [1, 2]}, {"truncate_prompt_tokens": 7}, {"add_special_tokens": False}]
     )
-    def test_what_is_not_offered_is_refused(
+    def test_unsupported_options_are_refused(
         self, client: httpx.Client, field: dict[str, object]
     ) -> None:
         answer = client.post("/v1/classify", json={"input": NICE} | field)
@@ -270,7 +270,7 @@ class TestInference:
         assert asked(client, "/models/org/tiny", inputs=NICE) == [ranked(classifier(NICE))]
 
     @pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])
-    def test_the_function_is_the_one_asked_for(
+    def test_the_requested_function_is_applied(
         self, client: httpx.Client, classifier: Classifier, function: str
     ) -> None:
         answer = asked(client, "/", inputs=NICE, parameters={"function_to_apply": function})
@@ -293,11 +293,11 @@ class TestInference:
         body = {"inputs": LONG, "parameters": {"truncation": False}}
         assert client.post("/", json=body).status_code == 422
 
-    def test_the_service_s_own_options_are_read(self, client: httpx.Client) -> None:
+    def test_the_service_s_own_options_are_accepted(self, client: httpx.Client) -> None:
         options = {"wait_for_model": True, "use_cache": False}
         assert client.post("/", json={"inputs": NICE, "options": options}).status_code == 200
 
-    def test_another_model_is_not_here(self, client: httpx.Client) -> None:
+    def test_another_model_is_404(self, client: httpx.Client) -> None:
         assert client.post("/models/other", json={"inputs": NICE}).status_code == 404
 
 
@@ -314,13 +314,13 @@ def test_hugging_face_s_own_client_works_unchanged(classifier: Classifier, word:
     ]
 
 
-def test_hugging_face_s_own_client_brings_its_key(classifier: Classifier) -> None:
+def test_hugging_face_s_own_client_sends_its_key(classifier: Classifier) -> None:
     with running(create_app(classifier, Settings(api_key="hf_secret"))) as url:
         client = InferenceClient(base_url=url, api_key="hf_secret")
         assert client.text_classification(NICE)[0].label == classifier(NICE).label
 
 
-def test_what_a_checkpoint_gives_is_served_only_if_it_is_a_number(tmp_path: Path) -> None:
+def test_logits_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     class Broken(Classifier):
         def compute(self, encodings: object, cache: object = None) -> list[tuple[float, ...]]:
             return [(math.nan, 0.0, 1.0)]

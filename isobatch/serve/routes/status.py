@@ -1,23 +1,21 @@
-"""What a server says of itself: GET /health, /info, /metrics and /v1/models.
+"""The server's status: GET /health, /info, /metrics and /v1/models.
 
-Invariant: none of it waits for the model, so that it answers under any load.
+Invariant: none of these waits for the model, so that they respond under any load.
 """
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
-from starlette.responses import PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from isobatch import __version__
-from isobatch.serve.dialects.words import Refusal
-from isobatch.serve.engine import Engine
-from isobatch.serve.errors import UnhealthyError
-from isobatch.serve.limits import Door
+from isobatch.serve.api_route import ApiRoute, engine_of
+from isobatch.serve.http_errors import ErrorCode, RequestError
+from isobatch.serve.openapi import describe_error
 from isobatch.types import Precision
 
-router = APIRouter(tags=["status"])
-
+TAG = "status"
 HEALTH_PATHS = ("/health", "/metrics")
 STATUS_PATHS = (*HEALTH_PATHS, "/info", "/v1/models")
 
@@ -26,26 +24,26 @@ DTYPES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "
 
 
 class Labels(BaseModel):
-    """Names of the labels, by number and by name."""
+    """The model's labels, by index and by name."""
 
     id2label: dict[str, str]
     label2id: dict[str, int]
 
 
 class ClassifierType(BaseModel):
-    """A model that /predict and /v1/classify serve."""
+    """A model for /predict and /v1/classify."""
 
     classifier: Labels
 
 
 class RerankerType(BaseModel):
-    """A model with a single label, which /rerank serves, too."""
+    """A model with a single label, for /rerank too."""
 
     reranker: Labels
 
 
 class Info(BaseModel):
-    """What is loaded, and its limits; text-embeddings-inference's names where it has one."""
+    """The served model and the limits, with text-embeddings-inference's names where it has one."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -67,7 +65,7 @@ class Info(BaseModel):
 
 
 class Model(BaseModel):
-    """The model that is served, as OpenAI's clients list it."""
+    """The served model, as in OpenAI's API."""
 
     id: str
     object: Literal["model"] = "model"
@@ -77,38 +75,22 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """A list of one."""
+    """A list with the served model."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
-def _engine(request: Request) -> Engine:
-    engine: Engine = request.app.state.engine
-    return engine
-
-
-@router.get(
-    "/health",
-    summary="Whether the server answers",
-    response_class=Response,
-    responses={503: {"model": Refusal, "description": "It is shutting down, or its model is gone"}},
-)
 async def health(request: Request) -> Response:
     """200 and an empty body, or 503."""
-    door: Door = request.app.state.door
-    if door.closing or not _engine(request).alive:
-        raise UnhealthyError("the server does not take requests")
+    if not engine_of(request).healthy:
+        raise RequestError(ErrorCode.UNHEALTHY, "the server does not accept requests")
     return Response()
 
 
-router.add_api_route("/health", health, methods=["HEAD"], include_in_schema=False)
-
-
-@router.get("/info", summary="The model and the limits")
-async def info(request: Request) -> Info:
-    """What is loaded, how it is computed, and what is allowed."""
-    engine = _engine(request)
+async def info(request: Request) -> Response:
+    """The model, how it is computed, and the limits."""
+    engine = engine_of(request)
     classifier, settings = engine.classifier, engine.settings
     head = classifier.config.head
     labels = Labels(
@@ -116,7 +98,7 @@ async def info(request: Request) -> Info:
         label2id={label: index for index, label in enumerate(head.labels)},
     )
     single = head.num_labels == 1
-    return Info(
+    content = Info(
         model_id=settings.model_name,
         model_dtype=DTYPES[classifier.precision],
         model_type=RerankerType(reranker=labels) if single else ClassifierType(classifier=labels),
@@ -133,25 +115,60 @@ async def info(request: Request) -> Info:
         tokenization_workers=1,
         version=__version__,
     )
+    return Response(content.model_dump_json(), media_type="application/json")
 
 
-@router.get(
-    "/metrics",
-    summary="Counts and times for Prometheus",
-    response_class=PlainTextResponse,
-)
 async def metrics(request: Request) -> Response:
     """Prometheus' text format."""
-    return Response(_engine(request).metrics.written(), media_type=PROMETHEUS_TEXT)
+    return Response(engine_of(request).metrics.exposition(), media_type=PROMETHEUS_TEXT)
 
 
-@router.get("/v1/models", summary="The model, as OpenAI's clients list it")
-async def models(request: Request) -> ModelList:
-    """One model: whichever is served."""
-    engine = _engine(request)
+async def models(request: Request) -> Response:
+    """A list with the one model that is served."""
+    engine = engine_of(request)
     model = Model(
         id=engine.settings.model_name,
         created=engine.created,
         max_model_len=engine.classifier.max_tokens,
     )
-    return ModelList(data=[model])
+    return Response(ModelList(data=[model]).model_dump_json(), media_type="application/json")
+
+
+_OK = {"description": "Successful response"}
+
+ROUTES = (
+    ApiRoute(
+        "/health",
+        health,
+        tag=TAG,
+        summary="Whether the server responds",
+        responses={
+            200: _OK,
+            503: describe_error("The server is shutting down, or its model thread has ended"),
+        },
+    ),
+    ApiRoute("/health", health, method="HEAD"),
+    ApiRoute(
+        "/info",
+        info,
+        tag=TAG,
+        summary="The model and the limits",
+        response=Info,
+        responses={200: _OK},
+    ),
+    ApiRoute(
+        "/metrics",
+        metrics,
+        tag=TAG,
+        summary="Metrics for Prometheus",
+        responses={200: _OK | {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    ),
+    ApiRoute(
+        "/v1/models",
+        models,
+        tag=TAG,
+        summary="The model, as in OpenAI's API",
+        response=ModelList,
+        responses={200: _OK},
+    ),
+)

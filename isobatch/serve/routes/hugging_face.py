@@ -1,0 +1,103 @@
+"""Hugging Face Inference's API: POST / and POST /models/{model}.
+
+A single text's labels have a list around them too, as in the service itself: its clients,
+huggingface_hub's and huggingface.js, take the first element.
+"""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
+from isobatch.serve.openapi import describe_responses
+from isobatch.serve.schema import Integral, LabelScore, StrictModel, TextsOrPairs, label_scores
+from isobatch.types import ScoreActivation
+
+TAG = "Hugging Face Inference"
+
+
+class Parameters(StrictModel):
+    """How scores are computed, and how many are returned."""
+
+    function_to_apply: ScoreActivation | None = Field(
+        default=None,
+        description="Default: the checkpoint's own, softmax or, for multi-label models, sigmoid.",
+    )
+    top_k: Annotated[int, Field(ge=1), Integral] | None = Field(
+        default=None, description="Number of labels to return, highest first. Default: all."
+    )
+    truncation: bool | None = Field(
+        default=None, description="Whether to cut texts that are too long or refuse them."
+    )
+
+
+class ServiceOptions(StrictModel):
+    """Options of the hosted service; accepted and ignored."""
+
+    wait_for_model: bool | None = None
+    use_cache: bool | None = None
+    use_gpu: bool | None = None
+
+
+class InferenceRequest(StrictModel):
+    """Texts to classify."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"inputs": "Today is a nice day!"},
+                {
+                    "inputs": ["Today is a nice day!", {"text": "a", "text_pair": "b"}],
+                    "parameters": {"function_to_apply": "none", "top_k": 1},
+                },
+            ]
+        }
+    )
+
+    inputs: TextsOrPairs
+    parameters: Parameters = Parameters()
+    options: ServiceOptions | None = Field(default=None, description="Accepted and ignored.")
+
+
+async def infer_labels(request: Request, body: InferenceRequest) -> Response:
+    """Requests of `huggingface_hub.InferenceClient(base_url=...).text_classification(text)`."""
+    parameters = body.parameters
+    result = await infer(
+        request, body.inputs.texts, truncate=parameters.truncation, single=body.inputs.single
+    )
+    head = engine_of(request).classifier.config.head
+    activation = parameters.function_to_apply or head.score_activation
+    rows = [label_scores(row, head.labels, activation) for row in result.logits]
+    return json_response(request, [row[: parameters.top_k] for row in rows], result)
+
+
+async def infer_labels_by_name(request: Request, body: InferenceRequest) -> Response:
+    """404 if `model` is not the served model."""
+    check_model(request, request.path_params["model"])
+    return await infer_labels(request, body)
+
+
+_DESCRIPTION = "A list of labels for each text, highest first"
+
+ROUTES = (
+    ApiRoute(
+        "/",
+        infer_labels,
+        tag=TAG,
+        summary="Classify texts and pairs",
+        response=list[list[LabelScore]],
+        responses=describe_responses(_DESCRIPTION),
+        operation_id="infer__post",
+    ),
+    ApiRoute(
+        "/models/{model:path}",
+        infer_labels_by_name,
+        tag=TAG,
+        summary="The same, for clients that name the model",
+        response=list[list[LabelScore]],
+        responses=describe_responses(_DESCRIPTION, names_model=True),
+        operation_id="infer_by_name_models__model__post",
+    ),
+)

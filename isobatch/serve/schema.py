@@ -1,0 +1,133 @@
+"""Pydantic types that the routes share: texts in requests, labels and errors in responses.
+
+Invariant: on every route `["a", "b"]` is a batch of two texts; a pair is a list within the list.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from isobatch.serve.http_errors import ErrorType
+from isobatch.tasks import score_logits
+from isobatch.types import ScoreActivation, TextInput
+
+
+class StrictModel(BaseModel):
+    """A request: unknown fields are forbidden, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TextPair(StrictModel):
+    """A pair of texts, named as in transformers' pipelines."""
+
+    text: str
+    text_pair: str
+
+
+class RequestTexts:
+    """The texts of a request; single: one text or pair without a list around it.
+
+    A plain class: pydantic would add a dataclass to the OpenAPI document.
+    """
+
+    def __init__(self, texts: list[TextInput], *, single: bool) -> None:
+        self.texts = texts
+        self.single = single
+
+
+def _read_texts(value: object) -> RequestTexts:
+    """Read texts and pairs; an error names what was expected and where."""
+    if isinstance(value, str):
+        return RequestTexts([value], single=True)
+    if isinstance(value, dict):
+        return RequestTexts([_read_text(value, "it")], single=True)
+    if isinstance(value, list):
+        texts = [_read_text(each, f"item {n}") for n, each in enumerate(value)]
+        return RequestTexts(texts, single=False)
+    raise PydanticCustomError("inputs", "expected a text or a list of texts and pairs of texts")
+
+
+def _read_text(value: object, place: str) -> TextInput:
+    """Read one text, or one pair in either of its two forms."""
+    if isinstance(value, str):
+        return value
+    parts = value
+    if isinstance(value, dict) and value.keys() == {"text", "text_pair"}:
+        parts = [value["text"], value["text_pair"]]
+    if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
+        if len(parts) == 1:
+            text: str = parts[0]
+            return text
+        if len(parts) == 2:
+            return parts[0], parts[1]
+    raise PydanticCustomError(
+        "inputs",
+        "{place} must be a text, a list of one or two texts, or an object with text and text_pair",
+        {"place": place},
+    )
+
+
+_TextOrPair = str | Annotated[list[str], Field(min_length=1, max_length=2)] | TextPair
+
+TextsOrPairs = Annotated[
+    RequestTexts,
+    PlainValidator(
+        _read_texts,
+        json_schema_input_type=str | TextPair | Annotated[list[_TextOrPair], Field(min_length=1)],
+    ),
+    Field(
+        description='One text, or a list of texts and pairs. `["a", "b"]` is two texts, '
+        '`[["a", "b"]]` is one pair.'
+    ),
+]
+
+TextList = Annotated[list[str], Field(json_schema_extra={"minItems": 1})]
+"""A list of texts; an empty one is refused later, with 400 as in TEI."""
+
+Truncate = Annotated[
+    bool | None,
+    Field(
+        description="Whether to cut texts that are too long (true) or refuse them (false). "
+        "Default: the server's --truncation."
+    ),
+]
+TruncationDirection = Annotated[
+    Literal["right", "Right"], Field(description="Only the end of a text is cut.")
+]
+
+
+def _integral(value: object) -> object:
+    """1.0 is an integer in JSON, which has one number type; "1" and true are not integers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integral = BeforeValidator(_integral)
+"""Annotates an integer type."""
+
+
+class LabelScore(BaseModel):
+    """One label and its score."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"label": "POSITIVE", "score": 0.99}})
+
+    label: str
+    score: float
+
+
+class Refusal(BaseModel):
+    """The body of every error response."""
+
+    error: str = Field(description="The problem, and how to fix it.")
+    error_type: ErrorType
+
+
+def label_scores(
+    logits: tuple[float, ...], labels: tuple[str, ...], activation: ScoreActivation
+) -> list[dict[str, Any]]:
+    """Score every label, highest first; equal scores are in the checkpoint's order."""
+    scored = sorted(
+        zip(score_logits(logits, activation), labels, strict=True), key=lambda each: -each[0]
+    )
+    return [{"label": label, "score": score} for score, label in scored]

@@ -1,0 +1,124 @@
+"""Run the server on uvicorn until a signal stops it.
+
+Invariant: after the first signal, accepted requests are completed, new ones are refused, and
+`run_server` returns normally.
+"""
+
+import asyncio
+import gc
+import math
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from isobatch.errors import OptionError
+from isobatch.serve.app import create_app
+from isobatch.serve.engine import ServingEngine
+from isobatch.serve.settings import Settings
+from isobatch.tasks import Classifier
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers' usual 60 s, so that the client's side closes idle connections."""
+
+BACKLOG = 2048
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind a socket that does not listen yet; port 0 takes a free one."""
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(kind, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OptionError(f"cannot serve on {host}, port {port}: {reason}") from error
+    return bound
+
+
+def run_server(
+    classifier: Classifier,
+    settings: Settings,
+    bound: socket.socket,
+    grace_seconds: float,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then give active requests `grace_seconds` to complete.
+
+    `on_ready` is called with a line that ends with the URL, once the server accepts requests. A
+    second signal ends the process at once.
+    """
+    host, port = bound.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    ready = f"isobatch: serving {settings.model_name} ({classifier.precision}) on {url}"
+    app = create_app(classifier, settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # uvicorn would cut pending requests off; `fail_pending` responds to them before that.
+        timeout_graceful_shutdown=math.ceil(grace_seconds) + 1,
+    )
+    server = _GracefulServer(config, app.state.engine, grace_seconds, lambda: on_ready(ready))
+    server.run([bound])
+
+
+class _GracefulServer(uvicorn.Server):
+    """uvicorn's server, refusing requests from the signal on, and returning when it has ended."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        engine: ServingEngine,
+        grace_seconds: float,
+        on_ready: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._engine = engine
+        self._grace_seconds = grace_seconds
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What was imported and loaded stays to the end. Full collections used to traverse all of
+        # it: a request that the cache answers took 0.42 ms of CPU time, and takes 0.30.
+        gc.collect()
+        gc.freeze()
+        if self.started:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._grace_seconds, self._engine.fail_pending)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals as uvicorn does, but do not raise them again at the end."""
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, previous in before.items():
+                signal.signal(number, previous)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            os._exit(128 + sig)
+        self._engine.closing = True
+        self.should_exit = True
