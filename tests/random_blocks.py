@@ -1,11 +1,7 @@
-<<<<<<< main
 """Layers with random weights, sequences to compute with them, and the formula in float64.
 
 For the tests of block kernels, which need no model and no checkpoint.
 """
-=======
-"""Blocks with random weights, random sequences, and the formula of a block in float64."""
->>>>>>> h-suite
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -105,7 +101,6 @@ def alone(
 def formula(
     weights: BlockWeights, hidden: Tensor, lengths: Sequence[int], rows: Rows = Rows.ALL
 ) -> Tensor:
-<<<<<<< main
     """The layer in float64, by torch's own operations, written without the package's formula."""
     wanted = {Rows.ALL: slice(None), Rows.FIRST: slice(0, 1), Rows.LAST: slice(-1, None)}[rows]
     parts = torch.split(hidden, list(lengths))
@@ -134,23 +129,6 @@ def attention(
     query: Tensor, key: Tensor, value: Tensor, num_heads: int, window: int | None = None
 ) -> Tensor:
     """One sequence, [length, hidden], in the dtype of its arguments."""
-=======
-    """Compute the block in float64 with torch's operations."""
-    rows = [_sequence(layers, part.double()) for part in torch.split(hidden, list(lengths))]
-    return torch.cat([part[:1] if first_only else part for part in rows])
-
-
-def _sequence(layers: BlockLayers, hidden: Tensor) -> Tensor:
-    query, key, value = (_linear(layer, hidden) for layer in layers[:3])
-    mixed = attention(query, key, value, layers.attend.num_heads)
-    attended = _norm(layers.attention_norm, _linear(layers.output, mixed) + hidden)
-    wide = layers.up.activation.function(_linear(layers.up, attended))
-    return _norm(layers.norm, _linear(layers.down, wide) + attended)
-
-
-def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
-    """Attention of one sequence, [length, hidden], in the dtype of its arguments."""
->>>>>>> h-suite
     q, k, v = (
         tensor.view(len(tensor), num_heads, -1).transpose(0, 1) for tensor in (query, key, value)
     )

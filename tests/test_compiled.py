@@ -1,15 +1,7 @@
-<<<<<<< main
 """The compiled blocks: values of the formula, bits of the int8 reference, and batch invariance.
 
 Each test runs for the precisions whose instructions this CPU has. int8 is compared bit by bit with
 its reference in plain torch; on sequences of one token attention is the identity in both.
-=======
-"""The compiled blocks: values of the formula, bits of the reference, independence of neighbours.
-
-Each test runs for the precisions whose instructions this processor has. int8 is compared bit by bit
-with its reference implementation in plain torch; on sequences of one token attention is the
-identity in both.
->>>>>>> h-suite
 """
 
 import copy
@@ -133,11 +125,7 @@ def test_attention_computes_the_formula(hidden: int, heads: int, length: int) ->
 
 
 def test_attention_to_one_key_alone() -> None:
-<<<<<<< main
     """Scores so far strided that every other key's weight is nothing."""
-=======
-    """Scores so far apart that every other key's weight is zero."""
->>>>>>> h-suite
     layers = random_block(64, 64, 1)
     for layer in layers.linears.values():
         layer.bias.zero_()
@@ -148,11 +136,7 @@ def test_attention_to_one_key_alone() -> None:
     torch.testing.assert_close(found.double(), formula(layers, x, (6,)), rtol=1e-6, atol=1e-6)
 
 
-<<<<<<< main
 # --------------------------------------------------------------------- int8: reference, products
-=======
-# -------------------------------------------------------------------- int8: reference and products
->>>>>>> h-suite
 
 
 def extreme_rows(hidden: int) -> Tensor:
@@ -178,46 +162,27 @@ def extreme_rows(hidden: int) -> Tensor:
 @pytest.mark.parametrize("eps", [1e-12, 1e-5])
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("shape", SHAPES)
-<<<<<<< main
 def test_without_attention_the_int8_reference_gives_the_same_bits(
     shape: tuple[int, int, int], activation: str, eps: float, rows: Rows
-=======
-def test_without_attention_the_reference_gives_the_same_bits(
-    shape: tuple[int, int, int], activation: str, eps: float, first_only: bool
->>>>>>> h-suite
 ) -> None:
     layers, x = random_block(*shape, activation, eps), extreme_rows(shape[0])
     lengths = [1] * len(x)
     for count in (1, 2):
         with threads(count):
-<<<<<<< main
             ours = compute(PackedBlock(layers, "int8"), x, lengths, rows=rows)
             reference = compute(int8_reference(layers), x, lengths, rows=rows)
-=======
-            ours = compute(PackedBlock(layers, "int8"), x, lengths, first_only=first_only)
-            reference = compute(Int8Block(layers), x, lengths, first_only=first_only)
->>>>>>> h-suite
         assert same_bits(ours, reference)
         assert ours.isfinite().all()
 
 
 @needs_int8
 @pytest.mark.skipif(not has_exact_int8(), reason="torch's int8 products are not exact here")
-<<<<<<< main
 @each_rows
 def test_with_attention_the_int8_reference_is_near(rows: Rows) -> None:
     """Attention's last digits differ, and now and then one of them moves a rounding."""
     layers, x = random_block(192, 128, 4), normal(sum(LENGTHS), 192)
     ours = compute(PackedBlock(layers, "int8"), x, LENGTHS, rows=rows)
     reference = compute(int8_reference(layers), x, LENGTHS, rows=rows)
-=======
-@each_first
-def test_with_attention_the_reference_is_near(first_only: bool) -> None:
-    """Attention's last digits differ, and now and then one of them moves a rounding."""
-    layers, x = random_block(192, 128, 4), normal(sum(LENGTHS), 192)
-    ours = compute(PackedBlock(layers, "int8"), x, LENGTHS, first_only=first_only)
-    reference = compute(Int8Block(layers), x, LENGTHS, first_only=first_only)
->>>>>>> h-suite
     assert (ours - reference).square().mean().sqrt() < 1e-3
 
 
@@ -264,11 +229,7 @@ def test_a_product_is_near_the_formula(precision: Precision, num_rows: int) -> N
 @each_rows
 @pytest.mark.parametrize("shape", SHAPES[1:5])
 def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
-<<<<<<< main
     shape: tuple[int, int, int], rows: Rows, precision: Precision
-=======
-    shape: tuple[int, int, int], first_only: bool, precision: Precision
->>>>>>> h-suite
 ) -> None:
     kernel, x = PackedBlock(random_block(*shape), precision), normal(sum(LENGTHS), shape[0])
     together = compute(kernel, x, LENGTHS, rows=rows)
@@ -289,15 +250,9 @@ def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
 )
 @settings(max_examples=40)
 def test_a_sequence_has_the_same_bits_in_any_batch(
-<<<<<<< main
     precision: Precision, lengths: list[int], place: int, rows: Rows, count: int
 ) -> None:
     """From one row to two thousand: through both ways of dividing the work."""
-=======
-    precision: Precision, lengths: list[int], place: int, first_only: bool, count: int
-) -> None:
-    """From one row to two thousand: both ways of dividing the work."""
->>>>>>> h-suite
     kernel, x = PackedBlock(NARROW, precision), normal(sum(lengths), 64, seed=len(lengths))
     place %= len(lengths)
     borders = batch_of(lengths).cu_seqlens.tolist()
@@ -314,15 +269,8 @@ NARROW = random_block(64, 128, 2)
 
 @each_precision
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, 1e38])
-<<<<<<< main
 def test_a_neighbour_that_is_not_finite_changes_no_bit(precision: Precision, poison: float) -> None:
     """Vectors of 16 keys and groups of 6 rows reach over a sequence's end; nothing may be kept."""
-=======
-def test_a_neighbour_that_is_not_a_number_changes_no_bit(
-    precision: Precision, poison: float
-) -> None:
-    """Vectors of 16 keys and groups of 6 rows reach past a sequence's end; those must not count."""
->>>>>>> h-suite
     kernel, lengths = PackedBlock(NARROW, precision), (3, 7, 30, 5)
     x = normal(sum(lengths), 64)
     expected = alone(kernel, x, lengths)
@@ -335,13 +283,8 @@ def test_a_neighbour_that_is_not_a_number_changes_no_bit(
 
 
 @each_precision
-<<<<<<< main
 def test_an_argument_is_left_alone(precision: Precision) -> None:
     x, batch = normal(30, 64), batch_of((20, 10))
-=======
-def test_arguments_are_not_modified(precision: Precision) -> None:
-    x, borders = normal(30, 64), borders_of((20, 10))
->>>>>>> h-suite
     before = x.clone()
     PackedBlock(NARROW, precision)(x, batch, Rows.ALL)
     assert torch.equal(x, before)
@@ -404,11 +347,7 @@ def test_concurrent_calls_are_independent(precision: Precision) -> None:
         (normal(4, 64), [0, 3, 1, 4], ValueError),
     ],
 )
-<<<<<<< main
 def test_invalid_arguments_are_rejected(
-=======
-def test_invalid_arguments_are_refused(
->>>>>>> h-suite
     hidden: Tensor, borders: Sequence[int] | Tensor, error: type[Exception]
 ) -> None:
     cu_seqlens = borders if isinstance(borders, Tensor) else torch.tensor(borders)
@@ -420,22 +359,13 @@ def test_invalid_arguments_are_refused(
 @pytest.mark.parametrize(
     "x", [normal(4, 64).double(), normal(4, 128), normal(64), normal(1, 4, 64)]
 )
-<<<<<<< main
 def test_a_product_rejects_invalid_arguments(x: Tensor) -> None:
-=======
-def test_a_product_refuses_invalid_arguments(x: Tensor) -> None:
->>>>>>> h-suite
     with pytest.raises(TypeError, match="expected float32"):
         multiply(PackedProduct(NARROW.up, "fp32"), "fp32", x)
 
 
-<<<<<<< main
 def test_strided_rows_are_read_as_rows() -> None:
     strided = normal(500, 128)[:, ::2]
-=======
-def test_strided_rows_are_read_correctly() -> None:
-    apart = normal(500, 128)[:, ::2]
->>>>>>> h-suite
     for kernel in blocks_of(NARROW).values():
         assert same_bits(
             compute(kernel, strided, (500,)), compute(kernel, strided.contiguous(), (500,))
@@ -519,17 +449,10 @@ def test_plain_parameters_give_the_bits_of_packed_ones(
 Gradients = dict[str, Tensor]
 
 
-<<<<<<< main
 def gradients_of(layers: BlockWeights, result: Tensor, x: Tensor) -> Gradients:
     """Of a fixed sum of the result, after all parameters and x."""
-    asked = {f"{number}": each for number, each in enumerate(parameters_of(layers))} | {"x": x}
-    asked = {name: each for name, each in asked.items() if each.requires_grad}
-=======
-def gradients_of(layers: BlockLayers, result: Tensor, x: Tensor) -> Gradients:
-    """Gradients of a fixed sum of the result with respect to all parameters and x."""
-    wanted = {f"{number}": each for number, each in enumerate(layers.parameters)} | {"x": x}
+    wanted = {f"{number}": each for number, each in enumerate(parameters_of(layers))} | {"x": x}
     wanted = {name: each for name, each in wanted.items() if each.requires_grad}
->>>>>>> h-suite
     weights = normal(*result.shape, seed=77).to(result.dtype)
     found = torch.autograd.grad((result * weights).sum(), list(wanted.values()))
     return dict(zip(wanted, found, strict=True))
@@ -584,11 +507,7 @@ def test_a_parameter_that_changes_before_its_gradient_is_noticed() -> None:
         result.backward()
 
 
-<<<<<<< main
 def test_no_gradient_unless_requested() -> None:
-=======
-def test_no_gradient_without_grad_mode() -> None:
->>>>>>> h-suite
     x = normal(12, 64).requires_grad_()
     assert compute(trainable(NARROW), x, (9, 3)).grad_fn is None
     with torch.inference_mode():
@@ -606,11 +525,7 @@ def test_parameters_that_change_are_seen_at_once() -> None:
         assert parameter is layers.key.bias or not torch.equal(changed, before)
         parameter.data = parameter.data.clone()
         assert same_bits(compute(kernel, x, (9, 3)), changed)
-<<<<<<< main
     layers.up.weight.data = layers.up.weight.t().contiguous().t()  # the same, in another layout
-=======
-    layers.up.weight.data = layers.up.weight.t().contiguous().t()  # the same in another layout
->>>>>>> h-suite
     assert same_bits(compute(kernel, x, (9, 3)), changed)
 
 

@@ -1,10 +1,6 @@
 """int8: rounding with a scale for each row, exact products, and the block in plain torch.
 
-<<<<<<< main
 tests/test_compiled.py compares it with the compiled block.
-=======
-The block is the reference implementation of the compiled one; tests/test_compiled.py compares them.
->>>>>>> h-suite
 """
 
 import pytest
@@ -125,19 +121,11 @@ def test_rounding_is_idempotent(rows: int, columns: int, magnitude: float, seed:
         assert torch.equal(again.values, once.values)
 
 
-<<<<<<< main
 def test_int8_weights_are_taken_as_they_are_or_rounded_once_more() -> None:
     plain = normal(6, 40, seed=1)
     stored = quantize_weight(plain)
     assert int8_weight(stored, 8) is stored
     seven = int8_weight(stored, 7)
-=======
-def test_stored_weights_are_used_unchanged_or_rounded_to_7_bits() -> None:
-    plain = nn.Parameter(normal(6, 40))
-    stored = quantize_weight(normal(6, 40, seed=1))
-    assert quantised_weight(plain, stored, 8) is stored
-    seven = quantised_weight(plain, stored, 7)
->>>>>>> h-suite
     assert seven.bits == 7
     assert seven.values.abs().max() == 63
     assert (seven.dequantize() - stored.dequantize()).abs().max() <= 0.5001 * seven.scale.max()
@@ -187,13 +175,8 @@ def test_a_sum_of_columns_is_their_sum(rows: int, columns: int, seed: int) -> No
     torch.testing.assert_close(sum_columns(x).double(), expected, rtol=1e-5, atol=1e-5)
 
 
-<<<<<<< main
 def test_nothing_here_follows_torch_s_default_dtype() -> None:
     x, norm = normal(3, 100), NormWeights(torch.ones(100), torch.zeros(100), 1e-5)
-=======
-def test_results_do_not_depend_on_torch_s_default_dtype() -> None:
-    x, norm = normal(3, 100), nn.LayerNorm(100)
->>>>>>> h-suite
     expected = normalize(x, norm), quantize_rows(x).scale, quantize_weight(x).scale
     torch.set_default_dtype(torch.float64)
     try:
@@ -251,11 +234,7 @@ def test_a_product_that_is_off_by_one_is_noticed(wrong: int) -> None:
 
 
 def test_a_product_in_sixteen_bits_is_noticed() -> None:
-<<<<<<< main
     """As vpmaddubsw does: two adjacent products are added and saturate at 16 bits."""
-=======
-    """As vpmaddubsw: sums of two neighbours saturate at 16 bits."""
->>>>>>> h-suite
     layer = random_linear(64, 40)
 
     def multiply(_layer: LinearWeights, x: Tensor) -> Tensor:
@@ -297,11 +276,7 @@ def test_a_block_is_near_the_formula(bits: int, activation: str, rows: Rows) -> 
 @pytest.mark.parametrize("rows", Rows, ids=lambda rows: rows.name)
 @pytest.mark.parametrize("shape", [(64, 128, 4), (40, 33, 5), (21, 33, 3), (64, 20, 1)])
 def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
-<<<<<<< main
     bits: int, shape: tuple[int, int, int], rows: Rows
-=======
-    bits: int, shape: tuple[int, int, int], first_only: bool
->>>>>>> h-suite
 ) -> None:
     kernel, x = int8_block(random_block(*shape), bits), normal(sum(LENGTHS), shape[0])
     with torch.no_grad():
@@ -330,18 +305,12 @@ def test_one_scale_for_a_whole_batch_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 
 @with_onednn
-<<<<<<< main
 def test_int8_weights_of_a_checkpoint_give_the_bits_of_rounding_at_load() -> None:
     layers, x = random_block(64, 128, 4), normal(9, 64)
     tensors = layers.tensors | {
         f"{name}.weight": quantize_weight(layer.weight) for name, layer in layers.linears.items()
     }
     stored = block_weights(layers.spec, tensors)
-=======
-def test_int8_weights_of_a_checkpoint_are_multiplied_unchanged() -> None:
-    layers = random_block(64, 128, 4)
-    x, borders, runs = normal(9, 64), borders_of((9,)), runs_of((9,))
->>>>>>> h-suite
     with torch.no_grad():
         expected = compute(int8_block(layers, BITS[0]), x, (9,))
         assert same_bits(compute(int8_block(stored, BITS[0]), x, (9,)), expected)

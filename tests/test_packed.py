@@ -1,8 +1,4 @@
-<<<<<<< main
 """Packing: ids, positions and borders by hand, and unpadding of a padded batch."""
-=======
-"""Packing: ids, positions and borders checked by hand, and unpadding of a padded batch."""
->>>>>>> h-suite
 
 from dataclasses import FrozenInstanceError
 
@@ -62,17 +58,10 @@ def test_neighbours_of_equal_length_are_one_segment_and_others_are_not() -> None
     assert batch.cu_seqlens.tolist() == [0, 4, 8, 12, 13, 15, 17, 21]
 
 
-<<<<<<< main
 def test_a_segment_has_its_sequences_and_tokens_and_splits_into_them() -> None:
     segment = Segment(first_sequence=4, first_token=13, num_sequences=2, length=3)
     assert (segment.sequences, segment.tokens) == (slice(4, 6), slice(13, 19))
     assert list(segment.split()) == [Segment(4, 13, 1, 3), Segment(5, 16, 1, 3)]
-=======
-def test_a_run_has_slices_of_sequences_and_tokens_and_splits_into_sequences() -> None:
-    run = Segment(first_sequence=4, first_token=13, num_sequences=2, length=3)
-    assert (run.sequences, run.tokens) == (slice(4, 6), slice(13, 19))
-    assert list(run.split()) == [Segment(4, 13, 1, 3), Segment(5, 16, 1, 3)]
->>>>>>> h-suite
 
 
 @pytest.mark.parametrize(
@@ -97,19 +86,11 @@ def test_robertas_positions_skip_the_pad_id_inside_a_text(
 
 
 def test_robertas_positions_restart_with_each_sequence() -> None:
-<<<<<<< main
     batch = pack(encodings_of([[5, 6], [7, PAD, 8]]), ROBERTA)
     assert batch.position_ids.tolist() == [2, 3, 2, 1, 3]
 
 
 def test_unpadded_rows_are_planned_longest_first() -> None:
-=======
-    batch = pack(encodings_of([[5, 6], [7, PAD, 8]]), padding_idx=PAD)
-    assert batch.position_ids.tolist() == [2, 3, 2, 1, 3]
-
-
-def test_unpad_puts_the_longest_first_and_returns_the_row_of_each_sequence() -> None:
->>>>>>> h-suite
     ids = torch.tensor([[2, 3, 0, 0], [4, 5, 6, 7], [8, 9, 0, 0], [6, 5, 4, 0]])
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]])
     sequences = unpad(ids, mask, None, PLAIN)
@@ -162,15 +143,9 @@ def test_a_row_that_its_mask_leaves_empty_is_refused_by_its_number() -> None:
         unpad_lists([[3, 4], [5, 6]], [[1, 1], [0, 0]])
 
 
-<<<<<<< main
 @pytest.mark.parametrize("positions", [PLAIN, ROBERTA])
 def test_an_encoding_without_tokens_is_rejected(positions: PositionRule) -> None:
     """Its first row would be the next sequence's: a prediction from a neighbour."""
-=======
-@pytest.mark.parametrize("padding_idx", [None, PAD])
-def test_an_encoding_without_tokens_is_refused(padding_idx: int | None) -> None:
-    """Its first row would be the next sequence's: logits of a neighbour."""
->>>>>>> h-suite
     with pytest.raises(InputError):
         pack(encodings_of([[3, 4], [], [5]]), positions)
 

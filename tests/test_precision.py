@@ -124,15 +124,9 @@ def test_auto_leaves_out_int8_where_it_needs_weights_of_7_bits(
     assert "7 bits" in reason
 
 
-<<<<<<< main
-def test_exactness_is_found_out_and_not_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exactness_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "unavailable", lambda _precision: "planted")
     honest = selection.multiply
-=======
-def test_exactness_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_proof.compiled, "why_not", lambda _precision: "planted")
-    honest = block_proof._multiply_torch
->>>>>>> h-suite
 
     def saturating(*arguments: object, **options: int) -> torch.Tensor:
         product = honest(*arguments, **options)  # type: ignore[arg-type]

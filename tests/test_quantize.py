@@ -1,8 +1,4 @@
-<<<<<<< main
 """int8 checkpoints: bit-identical to int8 at load, a quarter of the size, accepted everywhere."""
-=======
-"""int8 checkpoints: the same bits as int8 at load, a quarter of the size, read by every API."""
->>>>>>> h-suite
 
 import json
 import shutil
@@ -46,13 +42,8 @@ Tensors = dict[str, Tensor]
 
 
 @pytest.fixture
-<<<<<<< main
-def int8_folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
-    """A sound BERT checkpoint in int8, to be broken."""
-=======
 def quantized(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
-    """A valid BERT checkpoint in int8, to be corrupted."""
->>>>>>> h-suite
+    """A sound BERT checkpoint in int8, to be broken."""
     quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
     return tmp_path / "int8"
 
@@ -126,11 +117,7 @@ def test_the_bundled_model_gives_texts_the_same_bits(tmp_path: Path) -> None:
     ]
 
 
-<<<<<<< main
 # ------------------------------------------------------------------------------------ output files
-=======
-# --------------------------------------------------------------------------------------- output
->>>>>>> h-suite
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -248,11 +235,7 @@ def test_the_output_has_the_usual_permissions(tiny_folder: TinyFolder, tmp_path:
     assert {path.stat().st_mode for path in (tmp_path / "int8").iterdir()} == {usual}
 
 
-<<<<<<< main
 # -------------------------------------------------------------------------- read in every precision
-=======
-# ---------------------------------------------------------------------------- reading by every API
->>>>>>> h-suite
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -275,13 +258,8 @@ def test_every_other_reader_gets_values_times_scale(
         torch.testing.assert_close(narrow, expected, rtol=0, atol=0.3)
 
 
-<<<<<<< main
-def test_a_widened_model_is_saved_as_a_plain_checkpoint(int8_folder: Path, tmp_path: Path) -> None:
-    widened = AutoModelForSequenceClassification.from_pretrained(int8_folder)
-=======
 def test_a_widened_model_is_saved_as_a_plain_checkpoint(quantized: Path, tmp_path: Path) -> None:
     widened = AutoModelForSequenceClassification.from_pretrained(quantized)
->>>>>>> h-suite
     assert not hasattr(widened.config, "quantization_config")
     widened.save_pretrained(tmp_path / "plain")
     assert not read_config(tmp_path / "plain").quantized
@@ -304,11 +282,7 @@ def test_a_saved_model_can_be_quantized_and_read_again(
     assert alone_and_together(model_of(tmp_path / "int8"), tiny) == expected
 
 
-<<<<<<< main
 def test_shards_may_be_quantized(tiny_folder: TinyFolder, tmp_path: Path) -> None:
-=======
-def test_shards_can_be_quantized(tiny_folder: TinyFolder, tmp_path: Path) -> None:
->>>>>>> h-suite
     whole, parts = Tiny("bert"), Tiny("bert", max_shard_size="30KB")
     quantize_checkpoint(tiny_folder(whole), tmp_path / "from whole")
     report = quantize_checkpoint(tiny_folder(parts), tmp_path / "from parts")
@@ -318,26 +292,6 @@ def test_shards_can_be_quantized(tiny_folder: TinyFolder, tmp_path: Path) -> Non
     assert files[0] == files[1]
 
 
-<<<<<<< main
-def test_a_scale_may_be_in_another_shard_than_its_weight(int8_folder: Path) -> None:
-    tiny = Tiny("bert")
-    expected = alone_and_together(model_of(int8_folder), tiny)
-    tensors = load_file(int8_folder / SINGLE)
-    scales = {name: tensors.pop(name) for name in list(tensors) if name.endswith("_scale")}
-    weight_map = {}
-    for file, held in (("model-1.safetensors", scales), ("model-2.safetensors", tensors)):
-        save_file(held, int8_folder / file)
-        weight_map |= dict.fromkeys(held, file)
-    (int8_folder / SINGLE).unlink()
-    (int8_folder / f"{SINGLE}.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert alone_and_together(model_of(int8_folder), tiny) == expected
-
-
-def test_int8_tensors_of_other_tools_are_read(int8_folder: Path) -> None:
-    """In the head, where it is widened; and a block's weight that is plain is rounded."""
-    tiny = Tiny("bert")
-    before = alone_and_together(model_of(int8_folder), tiny)
-=======
 def test_a_scale_may_be_in_another_shard_than_its_weight(quantized: Path) -> None:
     tiny = Tiny("bert")
     expected = alone_and_together(model_of(quantized), tiny)
@@ -352,11 +306,10 @@ def test_a_scale_may_be_in_another_shard_than_its_weight(quantized: Path) -> Non
     assert alone_and_together(model_of(quantized), tiny) == expected
 
 
-def test_int8_weights_outside_of_blocks_are_read(quantized: Path) -> None:
+def test_int8_tensors_of_other_tools_are_read(quantized: Path) -> None:
     """In the head, where it is widened; and a block's weight that is plain is rounded."""
     tiny = Tiny("bert")
     before = alone_and_together(model_of(quantized), tiny)
->>>>>>> h-suite
 
     def change(tensors: Tensors) -> None:
         for name in ("classifier.weight", "bert.pooler.dense.weight"):
@@ -364,26 +317,6 @@ def test_int8_weights_outside_of_blocks_are_read(quantized: Path) -> None:
             tensors[name], tensors[f"{name}_scale"] = rounded.values, rounded.scale[:, None]
         tensors[OUTPUT] = tensors[OUTPUT].float() * tensors.pop(f"{OUTPUT}_scale")
 
-<<<<<<< main
-    edit_tensors(int8_folder, change)
-    after = alone_and_together(model_of(int8_folder), tiny)
-    assert after[0] == after[1] != before[0]
-    stored, pooler = load_file(int8_folder / SINGLE), "bert.pooler.dense.weight"
-    expected = stored[pooler].float() * stored[f"{pooler}_scale"]
-    assert torch.equal(read_model(int8_folder).head.dense.weight, expected)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_scales_of_other_widths_are_read(int8_folder: Path, dtype: torch.dtype) -> None:
-    scales = f"{OUTPUT}_scale"
-    edit_tensors(int8_folder, lambda tensors: tensors.update({scales: tensors[scales].to(dtype)}))
-    stored = load_file(int8_folder / SINGLE)
-    expected = stored[OUTPUT].float() * stored[scales].float()
-    assert torch.equal(read_model(int8_folder).blocks[0].down.weight, expected)
-
-
-# ----------------------------------------------------------------------------------- write errors
-=======
     edit_tensors(quantized, change)
     after = alone_and_together(model_of(quantized), tiny)
     assert after[0] == after[1] != before[0]
@@ -401,8 +334,7 @@ def test_scales_of_other_widths_are_read(quantized: Path, dtype: torch.dtype) ->
     assert torch.equal(read_model(quantized).blocks[0].down.weight, expected)
 
 
-# -------------------------------------------------------------------------------- refused outputs
->>>>>>> h-suite
+# ----------------------------------------------------------------------------------- write errors
 
 
 @pytest.mark.parametrize(
@@ -448,15 +380,9 @@ def test_an_empty_folder_and_missing_parents_are_fine(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
 
 
-<<<<<<< main
-def test_a_quantized_checkpoint_is_not_quantized_again(int8_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is quantized already"):
-        quantize_checkpoint(int8_folder, tmp_path / "again")
-=======
 def test_a_quantized_checkpoint_is_not_quantized_again(quantized: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is quantised already"):
+    with pytest.raises(CheckpointError, match="is quantized already"):
         quantize_checkpoint(quantized, tmp_path / "again")
->>>>>>> h-suite
     assert not (tmp_path / "again").exists()
 
 
@@ -505,11 +431,7 @@ def test_an_unreadable_checkpoint_leaves_no_output(tiny_folder: TinyFolder, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
-<<<<<<< main
 # ------------------------------------------------------------------------------------ read errors
-=======
-# ------------------------------------------------------------------------------- refused inputs
->>>>>>> h-suite
 
 
 def _set(name: str, make: Callable[[Tensor], Tensor]) -> Callable[[Tensors], object]:
@@ -565,28 +487,16 @@ SCALE = f"{OUTPUT}_scale"
 )
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_weight_and_a_scale_that_do_not_belong_together_are_named(
-<<<<<<< main
-    int8_folder: Path,
-=======
     quantized: Path,
->>>>>>> h-suite
     precision: Precision,
     edit: Callable[[Tensors], object],
     complaint: str,
 ) -> None:
-<<<<<<< main
-    edit_tensors(int8_folder, edit)
-    with pytest.raises(CheckpointError) as caught:
-        model_of(int8_folder, precision)
-    assert complaint in str(caught.value)
-    assert str(int8_folder) in str(caught.value)
-=======
     edit_tensors(quantized, edit)
     with pytest.raises(CheckpointError) as caught:
         model_of(quantized, precision)
     assert complaint in str(caught.value)
     assert str(quantized) in str(caught.value)
->>>>>>> h-suite
 
 
 def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path: Path) -> None:
@@ -596,37 +506,21 @@ def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path
         read_model(folder)
 
 
-<<<<<<< main
 def test_weights_and_configuration_must_say_the_same(
-    int8_folder: Path, tiny_folder: TinyFolder
+    quantized: Path, tiny_folder: TinyFolder
 ) -> None:
-    shutil.copy(tiny_folder(Tiny("bert")) / SINGLE, int8_folder)
-    with pytest.raises(TensorMismatchError, match="announces int8 weights, but there is no"):
-        read_model(int8_folder)
-
-
-def test_int8_without_quantization_config_is_rejected(int8_folder: Path) -> None:
-    edit_json(int8_folder / "config.json", lambda config: config.pop("quantization_config"))
-    with pytest.raises(TensorMismatchError, match="has no quantization_config"):
-        read_model(int8_folder)
-
-
-# ----------------------------------------------------------------------------------- other schemes
-=======
-def test_weights_and_configuration_must_agree(quantized: Path, tiny_folder: TinyFolder) -> None:
     shutil.copy(tiny_folder(Tiny("bert")) / SINGLE, quantized)
     with pytest.raises(TensorMismatchError, match="announces int8 weights, but there is no"):
         read_model(quantized)
 
 
-def test_int8_that_is_not_announced_is_refused(quantized: Path) -> None:
+def test_int8_without_quantization_config_is_rejected(quantized: Path) -> None:
     edit_json(quantized / "config.json", lambda config: config.pop("quantization_config"))
     with pytest.raises(TensorMismatchError, match="has no quantization_config"):
         read_model(quantized)
 
 
-# ------------------------------------------------------------------------- other schemes
->>>>>>> h-suite
+# ----------------------------------------------------------------------------------- other schemes
 
 
 AS_THE_LIBRARY_WRITES_IT = {
@@ -725,11 +619,7 @@ def test_the_section_written_by_the_library_is_read() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-<<<<<<< main
 def test_other_schemes_are_rejected_by_name_with_a_fix(section: object, complaint: str) -> None:
-=======
-def test_other_schemes_are_refused_by_name_with_a_fix(section: object, complaint: str) -> None:
->>>>>>> h-suite
     with pytest.raises(UnsupportedModelError) as caught:
         announced(section)
     assert complaint in str(caught.value)

@@ -29,15 +29,9 @@ def audit(
     texts: audit_options.Texts = None,
     tokenizer: audit_options.Tokenizer = None,
     precision: audit_options.AuditPrecision = None,
-<<<<<<< main
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
-    revision: serve_options.Revision = None,
-=======
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
     revision: serve.Revision = None,
->>>>>>> h-serve
     dialect: audit_options.Dialect = None,
     api_key: audit_options.SentApiKey = None,
     quick: audit_options.Quick = False,

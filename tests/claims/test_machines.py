@@ -1,8 +1,4 @@
-<<<<<<< main
-"""The promise where the fast kernels fail, and with older instruction sets than this machine's."""
-=======
 """Batch invariance where the fast kernels fail, and on smaller instruction sets than this one's."""
->>>>>>> h-suite
 
 import json
 import os
@@ -47,13 +43,8 @@ def with_candidates(monkeypatch: pytest.MonkeyPatch, *kernels: LinearKernel) -> 
     monkeypatch.setattr(selection, "candidate_kernels", lambda _device, _precision: kernels)
 
 
-<<<<<<< main
-def test_tiles_keep_the_promise_where_the_check_rejects_the_fast_kernel(
-    monkeypatch: pytest.MonkeyPatch,
-=======
-def test_tiles_are_batch_invariant_where_the_check_refuses_the_fast_kernel(
+def test_tiles_are_batch_invariant_where_the_check_rejects_the_fast_kernel(
     monkeypatch: pytest.MonkeyPatch, bundled_classifier: Callable[[str], Classifier]
->>>>>>> h-suite
 ) -> None:
     texts = random_texts(WORDS, 40, 3)
     fast = bundled_classifier("fp32").logits(texts)
@@ -67,11 +58,7 @@ def test_tiles_are_batch_invariant_where_the_check_refuses_the_fast_kernel(
     assert abs(slow.logits(texts) - fast).max() < 1e-4
 
 
-<<<<<<< main
-def test_the_kernel_that_the_check_rejected_does_break_the_promise(
-=======
-def test_the_kernel_that_the_check_refuses_breaks_batch_invariance(
->>>>>>> h-suite
+def test_the_kernel_that_the_check_rejects_breaks_batch_invariance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(selection, "linear_difference", lambda _layer, _kernel: None)

@@ -1,13 +1,8 @@
 """Precisions: distance from fp32, concurrent callers, and planted faults.
 
-<<<<<<< main
-That each keeps the promise is in the other files here. A planted fault must be rejected at load
-and, where it is trusted, must break the claim: otherwise neither check nor claim means anything.
-=======
 That each precision is batch-invariant is tested in the other files here. A planted fault must be
-refused at load, and must break the claim where the check is skipped: otherwise neither the check
+rejected at load, and must break the claim where the check is skipped: otherwise neither the check
 nor the claim says anything.
->>>>>>> h-suite
 """
 
 import threading
@@ -55,35 +50,23 @@ ERRORS = {"bf16": 0.02, "int8": 0.15}
 """How far a precision may be from fp32 in the mean, of logits of size 3."""
 
 
-<<<<<<< main
 @pytest.mark.parametrize("precision", SUPPORTED[1:])
-def test_a_precision_is_near_fp32_and_is_not_fp32(precision: Precision) -> None:
-    fast, exact = Classifier.from_pretrained(precision=precision), Classifier.from_pretrained()
-=======
-@pytest.mark.parametrize("precision", OFFERED[1:])
 def test_a_precision_is_near_fp32_and_is_not_fp32(
     precision: Precision, bundled_classifier: Callable[[str], Classifier]
 ) -> None:
     fast, exact = bundled_classifier(precision), bundled_classifier("fp32")
->>>>>>> h-suite
     moved = abs(fast.logits(TEXTS) - exact.logits(TEXTS)).mean()
     assert 1e-4 < moved < ERRORS[precision]
     words = [" ".join(each) for each in ("good bright film", "bad dull plot", "very good")]
     assert [p.label for p in fast(words)] == [p.label for p in exact(words)]
 
 
-<<<<<<< main
-@pytest.mark.parametrize("precision", SUPPORTED)
-def test_callers_at_once_get_the_bits_of_one_alone(precision: Precision) -> None:
-    classifier = Classifier.from_pretrained(precision=precision)
-=======
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("precision", OFFERED)
+@pytest.mark.parametrize("precision", SUPPORTED)
 def test_concurrent_callers_get_the_bits_of_a_single_one(
     precision: Precision, bundled_classifier: Callable[[str], Classifier]
 ) -> None:
     classifier = bundled_classifier(precision)
->>>>>>> h-suite
     texts = TEXTS[:12]
     expected = alone(classifier.logits, texts)
     same: dict[int, list[object]] = {}
@@ -135,15 +118,8 @@ def test_one_scale_for_a_whole_batch_is_rejected_at_load() -> None:
 
 @with_onednn
 @pytest.mark.usefixtures("one_scale")
-<<<<<<< main
 def test_one_scale_for_a_whole_batch_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_check_block", trust)
-=======
-def test_one_scale_for_a_whole_batch_breaks_batch_invariance(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(block_proof, "_fault", lambda _layers, _candidate: None)
->>>>>>> h-suite
     trusting = Classifier.from_pretrained(precision="int8")
     assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []
 
@@ -183,13 +159,8 @@ with_bf16 = pytest.mark.skipif(not Bf16Kernel.is_available(CPU), reason="oneDNN 
 
 @with_bf16
 @pytest.mark.usefixtures("few_rows_differ")
-<<<<<<< main
 def test_a_bf16_kernel_that_looks_at_the_shape_is_rejected_at_load() -> None:
     with pytest.raises(NotInvariantError, match=r"384→384 linear bf16: .*planted rejected"):
-=======
-def test_a_shape_dependent_bf16_kernel_is_refused_at_load() -> None:
-    with pytest.raises(NotInvariantError, match=r"384→384 linear bf16: .*planted refused"):
->>>>>>> h-suite
         Classifier.from_pretrained(precision="bf16")
 
 
@@ -203,13 +174,8 @@ def test_a_shape_dependent_bf16_kernel_breaks_batch_invariance(
     assert changed_in_random_batches(trusting.logits, TEXTS, 3, rounds=1) != []
 
 
-<<<<<<< main
 class BatchDependent(PackedBlock):
     """Several sequences come out a little higher than each alone."""
-=======
-class NeighbourDependentBlock(PackedBlock):
-    """A sequence among others comes out a little higher than alone."""
->>>>>>> h-suite
 
     def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
         y = super().__call__(hidden, batch, rows)
@@ -218,15 +184,7 @@ class NeighbourDependentBlock(PackedBlock):
 
 @pytest.fixture
 def planted_first(monkeypatch: pytest.MonkeyPatch) -> None:
-<<<<<<< main
     honest = KernelSelector.packed_candidates
-=======
-    def candidates(
-        layers: BlockLayers, precision: Precision, *, packed: bool
-    ) -> Sequence[Candidate]:
-        def make(layers: BlockLayers) -> NeighbourDependentBlock:
-            return NeighbourDependentBlock(layers, precision)
->>>>>>> h-suite
 
     def candidates(selector: KernelSelector, weights: BlockWeights) -> Iterator[BlockCandidate]:
         first, *others = honest(selector, weights)
@@ -244,11 +202,7 @@ each_compiled = pytest.mark.parametrize(
 
 @each_compiled
 @pytest.mark.usefixtures("planted_first")
-<<<<<<< main
 def test_a_compiled_block_with_a_fault_is_rejected_and_the_next_way_keeps_the_promise(
-=======
-def test_a_faulty_compiled_block_is_refused_and_the_next_kernel_is_batch_invariant(
->>>>>>> h-suite
     precision: Precision,
 ) -> None:
     slow = Classifier.from_pretrained(precision=precision)

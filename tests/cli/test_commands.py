@@ -1,8 +1,4 @@
-<<<<<<< main
 """The command line from a shell: stdout, stderr and exit codes."""
-=======
-"""Commands: output on stdout and stderr, and exit codes."""
->>>>>>> h-suite
 
 import json
 import os
@@ -43,11 +39,7 @@ def test_lines_of_stdin_keep_their_count_and_order() -> None:
     assert [json.loads(line)["text"] for line in ran.stdout.splitlines()] == lines
 
 
-<<<<<<< main
 def test_empty_stdin_has_no_texts() -> None:
-=======
-def test_empty_stdin_gives_no_output() -> None:
->>>>>>> h-suite
     ran = run("classify")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
@@ -67,27 +59,16 @@ def test_no_text_on_a_terminal_is_a_usage_error() -> None:
     assert "no text" in run_on_terminal("classify")
 
 
-<<<<<<< main
 def test_no_colour_off_a_terminal() -> None:
-=======
-def test_no_colour_without_a_terminal() -> None:
->>>>>>> h-suite
     assert b"\x1b" not in run("lesson").stdout
 
 
 def test_a_truncated_text_is_marked_and_counted() -> None:
     ran = run("classify", "word " * 600, "short")
-<<<<<<< main
     answers = [json.loads(line) for line in ran.stdout.splitlines()]
     assert [answer["truncated"] for answer in answers] == [True, False]
     assert answers[0]["num_tokens"] == 512
     assert ran.stderr.decode() == "1 of 2 texts were truncated to 512 tokens\n"
-=======
-    predictions = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [each["truncated"] for each in predictions] == [True, False]
-    assert predictions[0]["num_tokens"] == 512
-    assert ran.stderr.decode() == "1 of 2 texts were cut to 512 tokens\n"
->>>>>>> h-suite
 
 
 @pytest.mark.parametrize(
@@ -115,9 +96,6 @@ def test_errors_are_one_line_and_have_their_exit_code(
     assert b"Traceback" not in ran.stderr
 
 
-<<<<<<< main
-def test_a_closed_stdout_is_not_a_crash() -> None:
-=======
 def test_a_process_ends_with_the_same_exit_code_and_output() -> None:
     """The other tests of errors run the command in this process."""
     arguments = ("info", "./missing")
@@ -126,8 +104,7 @@ def test_a_process_ends_with_the_same_exit_code_and_output() -> None:
     assert here.returncode == 4
 
 
-def test_a_reader_that_closes_its_pipe_is_no_crash() -> None:
->>>>>>> h-suite
+def test_a_closed_stdout_is_not_a_crash() -> None:
     texts = b"a fine film\n" * 3000
     process = subprocess.Popen(
         [*ISOBATCH, "classify"],
@@ -165,11 +142,7 @@ def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
 
 
 @pytest.mark.parametrize("precision", supported_precisions(torch.device("cpu")))
-<<<<<<< main
 def test_every_precision_gives_a_line_the_same_bits_in_every_batch(precision: str) -> None:
-=======
-def test_a_line_has_the_same_bits_in_any_batch_in_every_precision(precision: str) -> None:
->>>>>>> h-suite
     arguments = ("classify", "--precision", precision)
     together = run(*arguments, stdin="\n".join(["bad", *SENTENCES, "good " * 40]).encode())
     alone = run(*arguments, SENTENCES[0])

@@ -1,8 +1,4 @@
-<<<<<<< main
 """`isobatch quantize` from a shell."""
-=======
-"""`isobatch quantize`: output, folder and exit codes."""
->>>>>>> h-suite
 
 import json
 from pathlib import Path
@@ -16,11 +12,7 @@ BUNDLED = str(bundled_folder())
 
 
 @pytest.fixture(scope="module")
-<<<<<<< main
-def int8_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-=======
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
->>>>>>> h-suite
     out = tmp_path_factory.mktemp("quantized") / "int8"
     ran = run("quantize", BUNDLED, str(out), "--json")
     assert (ran.returncode, ran.stderr) == (0, b"")
@@ -31,29 +23,16 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-<<<<<<< main
-def test_the_folder_is_accepted_like_any_checkpoint(int8_folder: Path) -> None:
+def test_the_folder_is_accepted_like_any_checkpoint(quantized: Path) -> None:
     texts = ["Today is a nice day!", "But what about tomorrow? Im not sure."]
     ran = [
         run("classify", "--model", model, "--precision", "int8", *texts)
-        for model in (BUNDLED, str(int8_folder))
+        for model in (BUNDLED, str(quantized))
     ]
     assert ran[0].returncode == 0
     assert ran[1].stdout == ran[0].stdout
     for command in ("info", "lesson"):
-        assert run(command, str(int8_folder)).returncode == 0
-=======
-def test_every_command_reads_the_folder(quantized: Path) -> None:
-    texts = ["Today is a nice day!", "But what about tomorrow? Im not sure."]
-    runs = [
-        run("classify", "--model", model, "--precision", "int8", *texts)
-        for model in (BUNDLED, str(quantized))
-    ]
-    assert runs[0].returncode == 0
-    assert runs[1].stdout == runs[0].stdout
-    for command in ("info", "lesson"):
         assert run(command, str(quantized)).returncode == 0
->>>>>>> h-suite
 
 
 def test_a_terminal_gets_a_table_and_the_sizes(tmp_path: Path) -> None:
@@ -75,15 +54,9 @@ def test_a_terminal_gets_a_table_and_the_sizes(tmp_path: Path) -> None:
     ],
 )
 def test_errors_have_their_exit_code(
-<<<<<<< main
-    arguments: list[str], code: int, words: str, int8_folder: Path
-) -> None:
-    ran = run(*(argument.format(out=int8_folder) for argument in arguments))
-=======
     arguments: list[str], code: int, words: str, quantized: Path
 ) -> None:
     ran = run(*(argument.format(out=quantized) for argument in arguments))
->>>>>>> h-suite
     assert ran.returncode == code, ran.stderr.decode()
     assert words in ran.stderr.decode()
     assert b"Traceback" not in ran.stderr

@@ -35,19 +35,11 @@ def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devtools.
 
 @pytest.fixture
 def page(browser_page: devtools.Page) -> Iterator[devtools.Page]:
-<<<<<<< main
     """The browser's page. A test fails on any message, exception or violation."""
     browser_page.messages.clear()
     yield browser_page
     assert browser_page.value("1") == 1, "pending browser messages have been read"
     assert browser_page.messages == []
-=======
-    """The browser's page. A test fails on any message, exception or violation of a policy in it."""
-    browser_page.complaints.clear()
-    yield browser_page
-    assert browser_page.value("1") == 1, "the browser has sent its messages"
-    assert browser_page.complaints == []
->>>>>>> h-suite
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,4 @@
-<<<<<<< main
 """The live page in a real browser, served by the real command, `isobatch serve --page`.
-=======
-"""The live page in a real browser, served by the command as people run it: `isobatch serve --page`.
->>>>>>> h-serve
 
 As test_page_live.py, but against the real server, its policy and its model included. Any browser
 message fails the test.
@@ -30,11 +26,7 @@ PACKED = "#logits article:first-of-type tbody:last-child"
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[str]:
-<<<<<<< main
     """The address of `isobatch serve --page` on the bundled model; SIGTERM ends it with 0."""
-=======
-    """The address of `isobatch serve` on the bundled model; asked to end, it ends with 0."""
->>>>>>> h-serve
     options = ["--page", "--port", "0", "--precision", "fp32"]
     command = [sys.executable, "-m", "isobatch", "serve", *options]
     with tempfile.TemporaryFile() as log:

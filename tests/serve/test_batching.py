@@ -7,14 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from isobatch.batching.cache import Output
-<<<<<<< main
-from isobatch.serve.batching import Batcher, BatchReport
-from isobatch.serve.errors import ComputeError, ShuttingDownError
-=======
 from isobatch.batching.plan import count_padding
 from isobatch.serve.batching import Batcher
 from isobatch.serve.http_errors import ErrorCode, RequestError
->>>>>>> h-serve
 from isobatch.types import Encoding
 
 

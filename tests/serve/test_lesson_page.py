@@ -8,10 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-<<<<<<< main
-from fastapi.testclient import TestClient
-=======
->>>>>>> h-serve
 from serve.served import running
 from starlette.testclient import TestClient
 
@@ -20,12 +16,8 @@ from isobatch.errors import CheckpointError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
 from isobatch.serve.app import create_app
-<<<<<<< main
-from isobatch.serve.lesson import ENDPOINT, lesson_router
-=======
 from isobatch.serve.live_page import ENDPOINT
 from isobatch.serve.settings import Settings
->>>>>>> h-serve
 
 
 @pytest.fixture(scope="module")

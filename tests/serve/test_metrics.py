@@ -15,11 +15,7 @@ from serve.served import JSON, client_of, write_tiny
 from isobatch import Classifier
 from isobatch.batching.plan import count_padding
 from isobatch.serve.logs import JsonLines, PlainLines
-<<<<<<< main
-from isobatch.serve.metrics import Histogram, LabelledCount
-=======
 from isobatch.serve.prometheus import ServerMetrics
->>>>>>> h-serve
 from isobatch.serve.settings import Settings
 
 TEI_NAMES = (
