@@ -33,7 +33,7 @@ class Criterion:
 
     name: str
     direction: str  # "at least" or "at most"
-    wanted: float
+    target: float
     against: tuple[str, ...]
     got: Callable[[EngineResult, list[EngineResult]], float]
     precision: Precision = "fp32"
@@ -69,10 +69,10 @@ def _changed_rows(ours: EngineResult, _theirs: list[EngineResult]) -> float:
 
 
 def _speed_criterion(
-    wanted: float, what: str, against: tuple[str, ...], precision: Precision = "fp32"
+    target: float, what: str, against: tuple[str, ...], precision: Precision = "fp32"
 ) -> Criterion:
     name = f"{precision}, bulk, times as fast as {what}"
-    return Criterion(name, "at least", wanted, against, _times_as_fast, precision)
+    return Criterion(name, "at least", target, against, _times_as_fast, precision)
 
 
 def _latency_criterion(
@@ -154,11 +154,11 @@ def _judge(criterion: Criterion, engines: EngineResults) -> CriterionResult:
     got, ours = None, OURS[criterion.precision]
     if all(name in engines for name in (ours, *criterion.against)):
         got = criterion.got(engines[ours], [engines[name] for name in criterion.against])
-    return _compare(criterion.name, criterion.direction, criterion.wanted, got)
+    return _compare(criterion.name, criterion.direction, criterion.target, got)
 
 
-def _compare(name: str, direction: str, wanted: float, got: float | None) -> CriterionResult:
+def _compare(name: str, direction: str, target: float, got: float | None) -> CriterionResult:
     met = None
     if got is not None:
-        met = got >= wanted if direction == "at least" else got <= wanted
-    return {"name": name, "direction": direction, "wanted": wanted, "got": got, "met": met}
+        met = got >= target if direction == "at least" else got <= target
+    return {"name": name, "direction": direction, "wanted": target, "got": got, "met": met}

@@ -4,7 +4,6 @@ Invariant: an unknown name is rejected before anything is measured.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from benchmarks.engines import ENGINES, PRECISIONS, EngineSpec, find_engine
 from benchmarks.result_files import RESULTS
 from benchmarks.schema import Precision
 from benchmarks.system_info import usable_cores
-from benchmarks.workload import BenchmarkPlan
+from benchmarks.workload import DEFAULT_DATA, BenchmarkPlan
 
 _HERE = Path(__file__).parent
 BUILD = _HERE / ".build"
@@ -34,7 +33,6 @@ _PARTS = ("speed", "accuracy", "scaling")
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    default_data = os.environ.get("ISOBATCH_DATA", _HERE.parent.parent / "shared" / "data")
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure Isobatch and its peers; print the tables and write one JSON file.",
@@ -73,7 +71,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     option(
         "--data",
         type=Path,
-        default=default_data,
+        default=DEFAULT_DATA,
         help="Path to the texts. Default: ISOBATCH_DATA, or %(default)s",
     )
     option("--out", type=Path, default=RESULTS, help="Folder for the JSON file")
@@ -97,9 +95,9 @@ def make_plan(options: argparse.Namespace) -> BenchmarkPlan:
 
 def choose_precisions(options: argparse.Namespace) -> list[Precision]:
     """Return the precisions that --precisions names."""
-    wanted = options.precisions.split(",")
-    _reject_unknown("precision", wanted, PRECISIONS)
-    return [precision for precision in PRECISIONS if precision in wanted]
+    chosen = options.precisions.split(",")
+    _reject_unknown("precision", chosen, PRECISIONS)
+    return [precision for precision in PRECISIONS if precision in chosen]
 
 
 def choose_engines(options: argparse.Namespace) -> list[EngineSpec]:
@@ -121,16 +119,16 @@ def choose_parts(options: argparse.Namespace) -> list[str]:
     return parts
 
 
-def _reject_unknown(what: str, wanted: list[str], known: Sequence[str]) -> None:
-    for name in wanted:
+def _reject_unknown(what: str, chosen: list[str], known: Sequence[str]) -> None:
+    for name in chosen:
         if name not in known:
             raise BenchmarkError(f"unknown {what} {name!r}. Available: {', '.join(known)}")
 
 
 def choose_checkpoints(options: argparse.Namespace) -> list[Checkpoint]:
     """Return the checkpoints that --checkpoint names; write the random one if it is missing."""
-    wanted = ["base", "bundled"] if options.checkpoint == "all" else [options.checkpoint]
-    return [_checkpoint(name, options.tokenizer_from) for name in wanted]
+    chosen = ["base", "bundled"] if options.checkpoint == "all" else [options.checkpoint]
+    return [_checkpoint(name, options.tokenizer_from) for name in chosen]
 
 
 def _checkpoint(name: str, tokenizer_from: Path | None) -> Checkpoint:

@@ -9,7 +9,6 @@ import csv
 import gzip
 import json
 import multiprocessing
-import os
 import random
 import resource
 import statistics
@@ -22,7 +21,7 @@ from typing import Any
 
 from benchmarks.result_files import RESULTS, log, write_result
 from benchmarks.system_info import describe_machine, installed_version, usable_cores
-from benchmarks.workload import distinct_texts, read_corpora
+from benchmarks.workload import DEFAULT_DATA, distinct_texts, read_corpora
 
 FORMATS = ("csv", "jsonl", "parquet", "csv.gz")
 MINIMUM_SHARE, MAXIMUM_GROWTH_MB = 0.95, 150
@@ -33,7 +32,7 @@ SHORT_ROWS, LONG_ROWS, DISTINCT_ROWS = 10_000, 1_000_000, 200_000
 def time_logits(folder: Path, precision: str) -> float:
     """Time `Classifier.logits` on the texts in memory, in seconds."""
     classifier = _classifier(precision)
-    texts = [row[1] for row in _read_rows(folder / "rows.json")]
+    texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
     classifier.logits(texts[:200])
     began = time.perf_counter()
     classifier.logits(texts)
@@ -92,10 +91,10 @@ def measure(data: Path, precision: str, rounds: int) -> dict[str, Any]:
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = _write_rows(folder, data)
+        num_rows = _write_rows(folder, data)
         seconds: dict[str, list[float]] = {each: [] for each in ("memory", *FORMATS)}
         for turn in range(rounds):
-            log(f"round {turn + 1} of {rounds}: {len(rows):,} rows in {precision}")
+            log(f"round {turn + 1} of {rounds}: {num_rows:,} rows in {precision}")
             seconds["memory"].append(run_in_new_process(time_logits, folder, precision))
             for ending in FORMATS:
                 seconds[ending].append(run_in_new_process(time_job, folder, precision, ending))
@@ -112,7 +111,7 @@ def measure(data: Path, precision: str, rounds: int) -> dict[str, Any]:
         "versions": {each: installed_version(each) for each in ("isobatch", "torch", "pyarrow")},
         "precision": precision,
         "threads": usable_cores(),
-        "rows": len(rows),
+        "rows": num_rows,
         "seconds": seconds,
         "memory": sizes,
     }
@@ -128,22 +127,21 @@ def _long_files(data: Path) -> dict[str, Iterable[str]]:
     }
 
 
-def _write_rows(folder: Path, data: Path) -> list[tuple[int, str]]:
-    """Write all distinct texts, shuffled and numbered, in every format."""
+def _write_rows(folder: Path, data: Path) -> int:
+    """Write all distinct texts, shuffled and numbered, in every format; return their number."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     sst2, agnews = read_corpora(data)
     texts = list(dict.fromkeys([*sst2, *agnews]))
     random.Random(0).shuffle(texts)
-    rows = list(enumerate(texts))
-    (folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-    lines = (json.dumps({"id": number, "text": text}) + "\n" for number, text in rows)
+    (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    lines = (json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(texts))
     (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
-    pq.write_table(pa.table({"id": range(len(rows)), "text": texts}), folder / "rows.parquet")
+    pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), folder / "rows.parquet")
     _write_csv(folder / "rows.csv", texts)
     (folder / "rows.csv.gz").write_bytes(gzip.compress((folder / "rows.csv").read_bytes()))
-    return rows
+    return len(texts)
 
 
 def _write_csv(path: Path, texts: Iterable[str]) -> None:
@@ -151,11 +149,6 @@ def _write_csv(path: Path, texts: Iterable[str]) -> None:
         writer = csv.writer(file)
         writer.writerow(["id", "text"])
         writer.writerows(enumerate(texts))
-
-
-def _read_rows(path: Path) -> list[tuple[int, str]]:
-    rows: list[tuple[int, str]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
 
 
 def render(result: dict[str, Any]) -> str:
@@ -208,10 +201,9 @@ def _verdict(met: bool) -> str:
 
 def main() -> None:
     """Measure, write the result, and print it."""
-    default_data = os.environ.get("ISOBATCH_DATA", Path(__file__).parents[2] / "shared/data")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.files", description=__doc__)
     parser.add_argument(
-        "--data", type=Path, default=default_data, help="Path to the texts. Default: ISOBATCH_DATA"
+        "--data", type=Path, default=DEFAULT_DATA, help="Path to the texts. Default: ISOBATCH_DATA"
     )
     parser.add_argument("--precision", default="int8", help="Default: %(default)s")
     parser.add_argument(

@@ -93,7 +93,7 @@ def _try_batch_sizes(
     if len(spec.batch_sizes) < 2:
         return seconds
     log_progress(checkpoint, f"choosing a batch size for {spec.name}")
-    with _worker(run, checkpoint, spec, "trial") as worker:
+    with _worker(run, checkpoint, spec, "batch-size") as worker:
         for size in spec.batch_sizes:
             _request_load(run, checkpoint, spec, size, worker)
             worker.request("bulk", texts=run.workload.bulk[: max(spec.batch_sizes)])

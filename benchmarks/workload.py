@@ -4,6 +4,7 @@ Invariant: the same plan and the same files give the same workload, text for tex
 batch.
 """
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from benchmarks import BenchmarkError
 _NUMBER_STEP = 7_919
 _NUMBER_MODULUS = 1_000_003
 _POOL_TEXTS = 1_000
+
+DEFAULT_DATA = Path(os.environ.get("ISOBATCH_DATA", Path(__file__).parents[2] / "shared/data"))
 
 
 @dataclass(frozen=True)

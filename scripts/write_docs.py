@@ -113,7 +113,7 @@ def _audit_faults() -> str:
 
 
 def _tree() -> str:
-    """List the package's modules in the order in which text passes them, with their purpose."""
+    """List the package's modules in the order of the data flow, with their first sentences."""
     lines = [_module(ROOT / "isobatch" / name) for name in MODULES]
     return _fenced("\n".join(["isobatch/", *lines, *_other_folders()]))
 

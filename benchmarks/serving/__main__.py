@@ -6,7 +6,6 @@ machine. Invariant: all get the same distinct texts.
 
 import argparse
 import asyncio
-import os
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ from benchmarks.serving.servers import (
 )
 from benchmarks.serving.serving_table import render, render_criteria
 from benchmarks.system_info import describe_machine, installed_version, usable_cores
-from benchmarks.workload import BenchmarkPlan, distinct_texts, make_workload
+from benchmarks.workload import DEFAULT_DATA, BenchmarkPlan, distinct_texts, make_workload
 
 CLIENTS = 64
 
@@ -114,10 +113,9 @@ def _summary(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, write the result, and print it."""
-    default_data = os.environ.get("ISOBATCH_DATA", Path(__file__).parents[3] / "shared/data")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument(
-        "--data", type=Path, default=default_data, help="Path to the texts. Default: ISOBATCH_DATA"
+        "--data", type=Path, default=DEFAULT_DATA, help="Path to the texts. Default: ISOBATCH_DATA"
     )
     parser.add_argument("--texts", type=int, default=560, help="Number of texts in the slowest run")
     parser.add_argument(
