@@ -1,5 +1,9 @@
-"""The benchmark suite: Isobatch and its peers, each in a process of its own, asked in turn.
+"""The benchmark suite: Isobatch and other engines, each in its own process, measured in turn.
 
-`python -m benchmarks` is the driver; README.md holds the protocol. The package `isobatch` knows
-nothing of this folder, and only `engines/isobatch_engine.py` knows the package's face.
+`python -m benchmarks` runs it; README.md describes the protocol. The package `isobatch` never
+imports this folder, and only `engines/isobatch_engine.py` uses the package's API.
 """
+
+
+class BenchmarkError(Exception):
+    """A file, engine or result that makes the run impossible to continue; says how to fix it."""

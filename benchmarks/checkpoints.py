@@ -1,8 +1,8 @@
-"""The checkpoints that are measured: a seeded random DistilBERT-base, or a folder as it is.
+"""The measured checkpoints: a seeded random DistilBERT-base, or an existing folder.
 
-It knows no engine. The random one is written by a process of its own
-(`python -m benchmarks.checkpoints`), so that the driver stays without torch. Invariant: a cache
-folder is named by what went into it, and appears only when it is complete.
+The random one is written by a process of its own (`python -m benchmarks.checkpoints`), so that the
+driver does not import torch. Invariant: a cache folder is named by the digest of its inputs, and is
+written atomically.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import BenchmarkError
 from benchmarks.engines import EngineSpec, peer
-from benchmarks.errors import BenchError
-from benchmarks.machine import installed_version
+from benchmarks.system_info import installed_version
 
 _SEED = 0
 
@@ -35,45 +35,47 @@ class Checkpoint:
 
 
 def folder_checkpoint(name: str, title: str, folder: Path) -> Checkpoint:
-    """Take a checkpoint folder as it is."""
+    """Describe an existing checkpoint folder."""
     folder, digest = folder.resolve(), hashlib.sha256()
     for file in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / file).is_file():
-            raise BenchError(f"{folder}: no {file}; a checkpoint folder in Hugging Face's layout?")
+            raise BenchmarkError(
+                f"{folder}: {file} not found. Pass a checkpoint folder in Hugging Face's layout"
+            )
         with (folder / file).open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return Checkpoint(name, title, folder, digest.hexdigest())
 
 
 def random_base_checkpoint(build: Path, tokenizer_from: Path) -> Checkpoint:
-    """A DistilBERT-base with random weights, made once, with the tokenizer of another folder."""
+    """Write a DistilBERT-base with random weights, once, with the tokenizer of another folder."""
     tokenizer = tokenizer_from / "tokenizer.json"
     if not tokenizer.is_file():
-        raise BenchError(f"{tokenizer} not found: --tokenizer-from must name a checkpoint folder")
+        raise BenchmarkError(f"{tokenizer} not found. --tokenizer-from takes a checkpoint folder")
     key = hashlib.sha256(tokenizer.read_bytes()).hexdigest()[:12]
     folder = build / f"base-seed{_SEED}-transformers{installed_version('transformers')}-{key}"
     if not folder.is_dir():
-        with appears_when_complete(folder) as unfinished:
+        with atomic_folder(folder) as unfinished:
             arguments = [str(unfinished), str(tokenizer_from.resolve())]
             command = [sys.executable, "-m", "benchmarks.checkpoints", *arguments]
             done = subprocess.run(command, check=False, cwd=Path(__file__).parent.parent)
             if done.returncode:
-                raise BenchError("the random checkpoint could not be written: see the lines above")
+                raise BenchmarkError("could not write the random checkpoint. See the lines above")
     return folder_checkpoint("base", "DistilBERT-base shape, random weights", folder)
 
 
 def prepared_folder(build: Path, checkpoint: Checkpoint, spec: EngineSpec) -> Path:
-    """Name the folder for an engine's converted checkpoint, by its content and all versions.
+    """Name the folder of an engine's converted checkpoint by digest and package versions.
 
-    Engines that share a conversion name the same packages, and so the same folder.
+    Engines that share a conversion list the same packages, and so share the folder.
     """
     versions = "-".join(f"{package}{installed_version(package)}" for package in spec.packages)
     return build / f"{checkpoint.name}-{checkpoint.sha256[:12]}" / f"{spec.conversion}-{versions}"
 
 
 @contextmanager
-def appears_when_complete(folder: Path) -> Iterator[Path]:
-    """Lend a temporary folder beside `folder`, and rename it to `folder` if all went well."""
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to `folder`; rename it to `folder` on success."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
     try:
@@ -94,7 +96,7 @@ def write_random_base(folder: Path, tokenizer_from: Path) -> None:
     torch.manual_seed(_SEED)
     config = transformers.DistilBertConfig(num_labels=2, vocab_size=len(vocabulary))
     transformers.DistilBertForSequenceClassification(config).save_pretrained(folder)
-    # A fixed length or padding that the file asks for would be one engine's burden, not another's.
+    # A fixed length or padding in the file would slow some engines and not others.
     tokenizer |= {"truncation": None, "padding": None}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     for file in ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):

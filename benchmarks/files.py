@@ -1,7 +1,6 @@
-"""File jobs against the same texts in memory, and the memory of ever longer files.
+"""`make bench-files`: file jobs compared with the same texts in memory, and memory by file size.
 
-`python -m benchmarks.files` writes one JSON file under results/files and prints its tables. It
-knows Isobatch alone. Invariant: every figure is taken in a process of its own, and all contestants
+Measures Isobatch alone. Invariant: every figure is taken in a process of its own, and all formats
 have their turn before any has its second.
 """
 
@@ -10,32 +9,30 @@ import csv
 import gzip
 import json
 import multiprocessing
-import os
 import random
 import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine, installed_version, usable_cores
-from benchmarks.texts import distinct, read_corpora
-from benchmarks.writing import say, write_result
+from benchmarks.result_files import RESULTS, log, write_result
+from benchmarks.system_info import describe_machine, installed_version, usable_cores
+from benchmarks.workload import DEFAULT_DATA, distinct_texts, read_corpora
 
-RESULTS = Path(__file__).parent / "results/files"
 FORMATS = ("csv", "jsonl", "parquet", "csv.gz")
-LEAST_SHARE, MOST_GROWTH_MB = 0.95, 150
+MINIMUM_SHARE, MAXIMUM_GROWTH_MB = 0.95, 150
 SHORT_ROWS, LONG_ROWS, DISTINCT_ROWS = 10_000, 1_000_000, 200_000
 """The distinct rows fill the cache of logits; the long file repeats 7,600 texts."""
 
 
 def time_logits(folder: Path, precision: str) -> float:
-    """Seconds of `Classifier.logits` on the texts, which are in memory."""
+    """Time `Classifier.logits` on the texts in memory, in seconds."""
     classifier = _classifier(precision)
-    texts = [row[1] for row in _read_rows(folder / "rows.json")]
+    texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
     classifier.logits(texts[:200])
     began = time.perf_counter()
     classifier.logits(texts)
@@ -43,7 +40,7 @@ def time_logits(folder: Path, precision: str) -> float:
 
 
 def time_job(folder: Path, precision: str, ending: str) -> float:
-    """Seconds of the job but for loading model and libraries: all reading, answering, writing."""
+    """Time a job in seconds: reading, classifying, writing; not loading model and libraries."""
     from isobatch.jobs.manifest import describe_provenance
     from isobatch.jobs.options import AnswerOptions
     from isobatch.jobs.prepare import prepare_job
@@ -65,7 +62,7 @@ def time_job(folder: Path, precision: str, ending: str) -> float:
 
 
 def peak_memory(folder: Path, precision: str, name: str) -> dict[str, float]:
-    """Seconds and peak resident megabytes of a process that runs a job."""
+    """Run a job; return its seconds and the peak resident memory of this process."""
     from isobatch.jobs import AnswerOptions, ModelOptions, plan_jobs, run_files
     from isobatch.tables import TableFile
 
@@ -83,36 +80,38 @@ def _classifier(precision: str) -> Any:
     return Classifier.from_pretrained(precision=precision)  # type: ignore[arg-type]
 
 
-def alone(action: Callable[..., Any], *arguments: object) -> Any:
-    """What `action` returns in a fresh process."""
+def run_in_new_process(action: Callable[..., Any], *arguments: object) -> Any:
+    """Call `action` in a new process; return its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(action, arguments)
 
 
 def measure(data: Path, precision: str, rounds: int) -> dict[str, Any]:
-    """Measure everything; returns the result as it is written."""
+    """Measure all formats and file sizes; return the result."""
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = _write_rows(folder, data)
+        num_rows = _write_rows(folder, data)
         seconds: dict[str, list[float]] = {each: [] for each in ("memory", *FORMATS)}
         for turn in range(rounds):
-            say(f"round {turn + 1} of {rounds}: {len(rows):,} rows in {precision}")
-            seconds["memory"].append(alone(time_logits, folder, precision))
+            log(f"round {turn + 1} of {rounds}: {num_rows:,} rows in {precision}")
+            seconds["memory"].append(run_in_new_process(time_logits, folder, precision))
             for ending in FORMATS:
-                seconds[ending].append(alone(time_job, folder, precision, ending))
+                seconds[ending].append(run_in_new_process(time_job, folder, precision, ending))
         sizes = []
         for title, texts in _long_files(data).items():
             _write_csv(folder / "long.csv", texts)
-            say(f"memory: {title}")
-            sizes.append({"title": title, **alone(peak_memory, folder, precision, "long.csv")})
+            log(f"memory: {title}")
+            sizes.append(
+                {"title": title, **run_in_new_process(peak_memory, folder, precision, "long.csv")}
+            )
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine,
         "versions": {each: installed_version(each) for each in ("isobatch", "torch", "pyarrow")},
         "precision": precision,
         "threads": usable_cores(),
-        "rows": len(rows),
+        "rows": num_rows,
         "seconds": seconds,
         "memory": sizes,
     }
@@ -123,27 +122,26 @@ def _long_files(data: Path) -> dict[str, Iterable[str]]:
     repeated = (agnews[index % len(agnews)] for index in range(LONG_ROWS))
     return {
         f"{SHORT_ROWS:,} rows, AG News repeated": (agnews * 2)[:SHORT_ROWS],
-        f"{DISTINCT_ROWS:,} rows, no two equal, SST-2": distinct(sst2, DISTINCT_ROWS),
+        f"{DISTINCT_ROWS:,} rows, no two equal, SST-2": distinct_texts(sst2, DISTINCT_ROWS),
         f"{LONG_ROWS:,} rows, AG News repeated": repeated,
     }
 
 
-def _write_rows(folder: Path, data: Path) -> list[tuple[int, str]]:
-    """All texts once, shuffled, with a number beside each, in every format."""
+def _write_rows(folder: Path, data: Path) -> int:
+    """Write all distinct texts, shuffled and numbered, in every format; return their number."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     sst2, agnews = read_corpora(data)
     texts = list(dict.fromkeys([*sst2, *agnews]))
     random.Random(0).shuffle(texts)
-    rows = list(enumerate(texts))
-    (folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-    lines = (json.dumps({"id": number, "text": text}) + "\n" for number, text in rows)
+    (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    lines = (json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(texts))
     (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
-    pq.write_table(pa.table({"id": range(len(rows)), "text": texts}), folder / "rows.parquet")
+    pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), folder / "rows.parquet")
     _write_csv(folder / "rows.csv", texts)
     (folder / "rows.csv.gz").write_bytes(gzip.compress((folder / "rows.csv").read_bytes()))
-    return rows
+    return len(texts)
 
 
 def _write_csv(path: Path, texts: Iterable[str]) -> None:
@@ -153,13 +151,8 @@ def _write_csv(path: Path, texts: Iterable[str]) -> None:
         writer.writerows(enumerate(texts))
 
 
-def _read_rows(path: Path) -> list[tuple[int, str]]:
-    rows: list[tuple[int, str]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
-
-
 def render(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
+    """Render the tables as Markdown."""
     seconds = {name: statistics.median(each) for name, each in result["seconds"].items()}
     memory = seconds["memory"]
     lines = [
@@ -180,8 +173,6 @@ def render(result: dict[str, Any]) -> str:
             for each in result["memory"]
         ),
         "",
-        *_bars(result, seconds),
-        "",
         f"{result['date']}, {result['machine']['cpu']}, {result['threads']} threads, medians of "
         f"{len(result['seconds']['memory'])} rounds; "
         + ", ".join(f"{name} {number}" for name, number in result["versions"].items())
@@ -190,16 +181,18 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _bars(result: dict[str, Any], seconds: dict[str, float]) -> Sequence[str]:
+def render_criteria(result: dict[str, Any]) -> str:
+    """Render the acceptance criteria, and whether they are met."""
+    seconds = {name: statistics.median(each) for name, each in result["seconds"].items()}
     share = min(seconds["memory"] / seconds[name] for name in FORMATS)
     short, *long = (each["mb"] for each in result["memory"])
     growth = max(long) - short
-    return [
-        f"- {_verdict(share >= LEAST_SHARE)}: the slowest format's share of the throughput of "
-        f"`Classifier.logits`: {share:.1%} (wanted at least {LEAST_SHARE:.0%})",
-        f"- {_verdict(growth <= MOST_GROWTH_MB)}: peak memory over that of {SHORT_ROWS:,} rows: "
-        f"{growth:+.0f} MB (wanted at most {MOST_GROWTH_MB})",
-    ]
+    return (
+        f"- {_verdict(share >= MINIMUM_SHARE)}: the slowest format's share of the throughput of "
+        f"`Classifier.logits`: {share:.1%} (target: at least {MINIMUM_SHARE:.0%})\n"
+        f"- {_verdict(growth <= MAXIMUM_GROWTH_MB)}: peak memory over that of {SHORT_ROWS:,} rows: "
+        f"{growth:+.0f} MB (target: at most {MAXIMUM_GROWTH_MB})"
+    )
 
 
 def _verdict(met: bool) -> str:
@@ -208,17 +201,22 @@ def _verdict(met: bool) -> str:
 
 def main() -> None:
     """Measure, write the result, and print it."""
-    default_data = os.environ.get("ISOBATCH_DATA", Path(__file__).parents[2] / "shared/data")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.files", description=__doc__)
-    parser.add_argument("--data", type=Path, default=default_data, help="default: ISOBATCH_DATA")
-    parser.add_argument("--precision", default="int8", help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON file")
+    parser.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help="Path to the texts. Default: ISOBATCH_DATA"
+    )
+    parser.add_argument("--precision", default="int8", help="Default: %(default)s")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="Number of rounds. Default: %(default)s"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS / "files", help="Folder for the JSON file"
+    )
     options = parser.parse_args()
     result = measure(options.data, options.precision, options.rounds)
     path = write_result(result, options.out)
-    print(render(result))
-    say(f"written to {path.name}")
+    print(f"{render(result)}\n\n{render_criteria(result)}")
+    log(f"written to {path.name}")
 
 
 if __name__ == "__main__":

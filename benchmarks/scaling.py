@@ -1,48 +1,48 @@
-"""Ever more texts through `Classifier.stream`: does a token cost more, or memory grow?
+"""Scaling: an increasing number of texts through `Classifier.stream`, time a token and memory.
 
-It knows the wire, and no engine but Isobatch's. Invariant: each run is a process of its own, so its
-peak memory is that of its size; and the texts are made one by one, so they are no part of it.
+Invariant: each run is a process of its own, so its peak memory is that of its size; the texts are
+generated one by one, so they do not count in it.
 """
 
 import statistics
 from typing import Any
 
-from benchmarks.bars import judge_scaling
+from benchmarks.acceptance import judge_scaling
 from benchmarks.checkpoints import Checkpoint
-from benchmarks.contestants import Bench, lone_process, progress
 from benchmarks.engines import OURS, find_engine
+from benchmarks.loaded_engines import BenchmarkRun, load_isobatch, log_progress
 from benchmarks.schema import Precision, ScalingResult, ScalingSize
 
 
 def measure_scaling(
-    bench: Bench, checkpoint: Checkpoint, texts: list[str], precision: Precision
+    run: BenchmarkRun, checkpoint: Checkpoint, texts: list[str], precision: Precision
 ) -> ScalingResult:
     """Stream every size as often as the plan says.
 
     Every size has its turn before any has its second: a machine that slows down for a while slows
     the small sizes too.
     """
-    plan = bench.plan
-    runs: dict[int, list[dict[str, Any]]] = {size: [] for size in plan.scaling_sizes}
+    plan = run.plan
+    replies: dict[int, list[dict[str, Any]]] = {size: [] for size in plan.scaling_sizes}
     for turn in range(max(plan.scaling_runs)):
         for size, times in zip(plan.scaling_sizes, plan.scaling_runs, strict=True):
             if turn < times:
-                runs[size].append(_run(bench, checkpoint, texts, precision, size))
-    sizes = [_size(size, answers) for size, answers in runs.items()]
+                replies[size].append(_stream(run, checkpoint, texts, precision, size))
+    sizes = [_summarize(size, each) for size, each in replies.items()]
     return {"precision": precision, "sizes": sizes, "bars": judge_scaling(sizes)}
 
 
-def _run(
-    bench: Bench, checkpoint: Checkpoint, texts: list[str], precision: Precision, size: int
+def _stream(
+    run: BenchmarkRun, checkpoint: Checkpoint, texts: list[str], precision: Precision, size: int
 ) -> dict[str, Any]:
-    progress(checkpoint, f"streaming {size:,} texts in {precision}")
-    with lone_process(bench, checkpoint, find_engine(OURS[precision]), "scaling") as worker:
-        return worker.ask("stream", texts=texts, count=size)
+    log_progress(checkpoint, f"streaming {size:,} texts in {precision}")
+    with load_isobatch(run, checkpoint, find_engine(OURS[precision]), "scaling") as worker:
+        return worker.request("stream", texts=texts, count=size)
 
 
-def _size(size: int, answers: list[dict[str, Any]]) -> ScalingSize:
-    seconds = [float(answer["seconds"]) for answer in answers]
-    tokens = int(answers[0]["tokens"])
+def _summarize(size: int, replies: list[dict[str, Any]]) -> ScalingSize:
+    seconds = [float(reply["seconds"]) for reply in replies]
+    tokens = int(replies[0]["tokens"])
     median = statistics.median(seconds)
     return {
         "texts": size,
@@ -50,5 +50,5 @@ def _size(size: int, answers: list[dict[str, Any]]) -> ScalingSize:
         "seconds": seconds,
         "median_seconds": median,
         "microseconds_per_token": median / tokens * 1e6,
-        "peak_memory_mb": statistics.median(answer["peak_memory_mb"] for answer in answers),
+        "peak_memory_mb": statistics.median(reply["peak_memory_mb"] for reply in replies),
     }

@@ -1,7 +1,7 @@
-"""The shape of a result file, as types: what `measure` writes, `bars` and `table` read.
+"""The schema of a result file, as types.
 
-It holds no logic. Invariant: everything here is what JSON gives back unchanged, so a table rendered
-from the file equals the one printed by the run that wrote it.
+Invariant: JSON gives everything here back unchanged, so a table rendered from the file equals the
+one printed by the run that wrote it.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ Precision = Literal["fp32", "bf16", "int8"]
 
 
 class Bulk(TypedDict):
-    """Passes over the whole job, one a round."""
+    """Passes over the whole workload, one a round."""
 
     seconds: list[float]
     median_seconds: float
@@ -19,7 +19,7 @@ class Bulk(TypedDict):
 
 
 class OneText(TypedDict):
-    """Texts asked one at a time: a list of milliseconds for each round."""
+    """Texts classified one at a time: a list of milliseconds for each round."""
 
     milliseconds: list[list[float]]
     p50: float
@@ -27,14 +27,14 @@ class OneText(TypedDict):
 
 
 class Memory(TypedDict):
-    """Peak resident memory of the process: once loaded, and after all bulk rounds."""
+    """Peak resident memory of the process: after loading, and after all bulk rounds."""
 
     after_load_mb: float
     after_bulk_mb: float
 
 
 class Bits(TypedDict):
-    """Rows whose float32 bits in some batch were not those of the text alone."""
+    """Rows whose float32 bits in some batch differ from those of the text alone."""
 
     rows: int
     changed: int
@@ -43,7 +43,7 @@ class Bits(TypedDict):
 
 
 class Idle(TypedDict):
-    """Time spent waiting while others worked, and the processor time that went into it."""
+    """Time spent waiting while others worked, and the processor time used meanwhile."""
 
     seconds: float
     cpu_seconds: float
@@ -54,12 +54,12 @@ class EngineResult(TypedDict):
 
     label: str
     precision: Precision
-    batch_size: int  # 0: the engine plans its own batches
-    batch_size_seconds: dict[str, float]  # of the sizes tried before the run
+    batch_size: int  # 0: chosen by the engine
+    batch_size_seconds: dict[str, float]  # seconds of each size tried before the run
     settings: str
     details: dict[str, Any]
-    difference_from_reference: float | None  # the largest, of all logits
-    error_over_spread: float | None  # of the logits, as `answers` defines it
+    difference_from_reference: float | None  # maximum over all logits
+    error_over_spread: float | None  # as `equivalence` defines it
     bulk: Bulk
     one_text: OneText
     memory: Memory
@@ -67,8 +67,8 @@ class EngineResult(TypedDict):
     idle: Idle
 
 
-class BarResult(TypedDict):
-    """One thing to be reached: `got` is None where an engine that it needs was left out."""
+class CriterionResult(TypedDict):
+    """An acceptance criterion: `got` is None where an engine that it needs was left out."""
 
     name: str
     direction: str
@@ -78,17 +78,17 @@ class BarResult(TypedDict):
 
 
 class CheckpointResult(TypedDict):
-    """One checkpoint, one mix of texts, every engine."""
+    """Every engine on one checkpoint and one mix of texts."""
 
     title: str
     sha256: str
     mix: dict[str, int]
     engines: dict[str, EngineResult]
-    bars: list[BarResult]
+    bars: list[CriterionResult]
 
 
 class PrecisionAccuracy(TypedDict):
-    """Isobatch's answers to labelled texts in one precision, beside its answers in fp32."""
+    """Isobatch on labelled texts in one precision, compared with fp32."""
 
     accuracy_percent: float
     points_from_fp32: float
@@ -97,15 +97,15 @@ class PrecisionAccuracy(TypedDict):
 
 
 class AccuracyResult(TypedDict):
-    """The bundled model on labelled texts, in every precision asked for; fp32 is always there."""
+    """The bundled model on labelled texts, in fp32 and in every requested precision."""
 
     texts: int
     precisions: dict[str, PrecisionAccuracy]
-    bars: list[BarResult]
+    bars: list[CriterionResult]
 
 
 class ScalingSize(TypedDict):
-    """One number of texts through `Classifier.stream`: a run is a process of its own."""
+    """A number of texts through `Classifier.stream`; each run is a process of its own."""
 
     texts: int
     tokens: int
@@ -116,15 +116,15 @@ class ScalingSize(TypedDict):
 
 
 class ScalingResult(TypedDict):
-    """The bundled model on ever more texts."""
+    """The bundled model on an increasing number of texts."""
 
     precision: Precision
     sizes: list[ScalingSize]
-    bars: list[BarResult]
+    bars: list[CriterionResult]
 
 
 class Result(TypedDict):
-    """A whole result file; None and an empty `checkpoints` stand for parts left out."""
+    """A result file; None and an empty `checkpoints` mean parts left out."""
 
     date: str
     machine: dict[str, Any]

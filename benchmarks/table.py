@@ -1,7 +1,6 @@
-"""A result as Markdown: a table a checkpoint, then accuracy, scaling, and what the run stood on.
+"""A result file as Markdown: a table for each checkpoint, accuracy, scaling, machine and versions.
 
-Pure: a result in, text out, so a test can hold the README to the newest file.
-`python -m benchmarks.table FILE` prints it.
+`python -m benchmarks.table FILE` prints it; README.md and RESULTS.md show the newest.
 """
 
 import json
@@ -9,17 +8,17 @@ import sys
 from pathlib import Path
 
 from benchmarks.engines import OURS, PRECISIONS
-from benchmarks.machine import NOT_INSTALLED
 from benchmarks.schema import (
     AccuracyResult,
-    BarResult,
     Bits,
     CheckpointResult,
+    CriterionResult,
     EngineResult,
     Precision,
     Result,
     ScalingResult,
 )
+from benchmarks.system_info import NOT_INSTALLED
 
 _ENGINES_HEAD = (
     "| engine | precision | bulk, texts/s | Isobatch ÷ this | one text p50 / p95, ms "
@@ -30,12 +29,12 @@ _ACCURACY_HEAD = (
     "| largest logit difference from fp32 |\n|---|---:|---:|---:|---:|"
 )
 _SCALING_HEAD = (
-    "| texts | tokens | seconds | µs a token | peak memory, MB |\n|---:|---:|---:|---:|---:|"
+    "| texts | tokens | seconds | µs per token | peak memory, MB |\n|---:|---:|---:|---:|---:|"
 )
 
 
 def render(result: Result) -> str:
-    """Return the whole Markdown, without a final newline."""
+    """Render every table with its acceptance criteria, without a final newline."""
     parts = [_checkpoint(checkpoint) for checkpoint in result["checkpoints"].values()]
     if result["accuracy"]:
         parts.append(_accuracy(result["accuracy"]))
@@ -44,14 +43,24 @@ def render(result: Result) -> str:
     return "\n\n".join([*parts, _footnote(result)])
 
 
+def render_engines(result: Result) -> str:
+    """Render the engines on the first checkpoint, without acceptance criteria."""
+    checkpoint = next(iter(result["checkpoints"].values()))
+    return f"{_engines(checkpoint)}\n\n{_footnote(result)}"
+
+
 def _checkpoint(checkpoint: CheckpointResult) -> str:
+    return _with_criteria(_engines(checkpoint), checkpoint["bars"])
+
+
+def _engines(checkpoint: CheckpointResult) -> str:
     engines = checkpoint["engines"]
     mix = " and ".join(f"{count} {corpus} texts" for corpus, count in checkpoint["mix"].items())
     rows = []
     for precision in PRECISIONS:
         ours = engines.get(OURS[precision])
         rows += [_engine(engine, ours) for engine in _group(engines, precision)]
-    return _section(f"**{checkpoint['title']}**, {mix}", _ENGINES_HEAD, rows, checkpoint["bars"])
+    return "\n".join([f"**{checkpoint['title']}**, {mix}", "", _ENGINES_HEAD, *rows])
 
 
 def _group(engines: dict[str, EngineResult], precision: Precision) -> list[EngineResult]:
@@ -99,7 +108,8 @@ def _accuracy(accuracy: AccuracyResult) -> str:
             )
         )
     title = f"**Accuracy of the bundled model**, {accuracy['texts']:,} labelled SST-2 texts"
-    return _section(title, _ACCURACY_HEAD, rows, accuracy["bars"])
+    table = "\n".join([title, "", _ACCURACY_HEAD, *rows])
+    return _with_criteria(table, accuracy["bars"])
 
 
 def _scaling(scaling: ScalingResult) -> str:
@@ -114,26 +124,27 @@ def _scaling(scaling: ScalingResult) -> str:
         for size in scaling["sizes"]
     ]
     title = (
-        "**Ever more texts through `Classifier.stream`**, the bundled model in "
-        f"{scaling['precision']}, distinct SST-2 texts"
+        "**Scaling**: an increasing number of distinct SST-2 texts through `Classifier.stream`, "
+        f"the bundled model in {scaling['precision']}"
     )
-    return _section(title, _SCALING_HEAD, rows, scaling["bars"])
+    table = "\n".join([title, "", _SCALING_HEAD, *rows])
+    return _with_criteria(table, scaling["bars"])
 
 
-def _section(title: str, head: str, rows: list[str], bars: list[BarResult]) -> str:
-    return "\n".join([title, "", head, *rows, "", *(_bar(bar) for bar in bars)])
+def _with_criteria(table: str, criteria: list[CriterionResult]) -> str:
+    return "\n".join([table, "", *map(_criterion, criteria)])
 
 
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _bar(bar: BarResult) -> str:
-    wanted = f"wanted {bar['direction']} {bar['wanted']:g}"
-    if bar["got"] is None:
-        return f"- not measured: {bar['name']} ({wanted})"
-    verdict = "met" if bar["met"] else "**missed**"
-    return f"- {verdict}: {bar['name']}: {_figure(bar['got'])} ({wanted})"
+def _criterion(result: CriterionResult) -> str:
+    target = f"target: {result['direction']} {result['wanted']:g}"
+    if result["got"] is None:
+        return f"- not measured: {result['name']} ({target})"
+    verdict = "met" if result["met"] else "**missed**"
+    return f"- {verdict}: {result['name']}: {_figure(result['got'])} ({target})"
 
 
 def _figure(value: float) -> str:

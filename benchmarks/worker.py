@@ -1,9 +1,8 @@
-"""The process of one engine: reads a request a line on stdin, answers a line on stdout.
+"""The process of one engine: a JSON request a line on stdin, a JSON reply a line on stdout.
 
-It knows how to time an engine and nothing of the run. Requests are JSON objects whose `do` is
-`prepare`, `load`, `bulk`, `each` or `stream`; end of input ends it. Invariant: between an answer
-and the next request it only blocks on a read, so it takes no processor from the engine whose turn
-it is.
+`do` is `prepare`, `load`, `bulk`, `each` or `stream`; end of input ends the process. Invariant:
+between a reply and the next request it only blocks on a read, so it takes no processor time from
+the engine whose turn it is.
 """
 
 import json
@@ -14,23 +13,29 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from benchmarks.engines import Engine, Setup, StreamingEngine, engine_module, find_engine
-from benchmarks.errors import BenchError
-from benchmarks.texts import distinct
+from benchmarks import BenchmarkError
+from benchmarks.engines import (
+    BenchmarkEngine,
+    EngineSetup,
+    StreamingEngine,
+    engine_module,
+    find_engine,
+)
+from benchmarks.workload import distinct_texts
 
 _STREAM_WARM_UP = 100
 
 
 def main() -> None:
-    """Serve stdin; whatever a library prints goes to stderr, not between the answers."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Serve stdin; libraries' output goes to stderr, not between the replies."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(sys.stdin, answers)
+    serve(sys.stdin, replies)
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
-    """Answer each request with its result, the wait before it, and the peak memory so far."""
-    engine: Engine | None = None
+def serve(requests: TextIO, replies: TextIO) -> None:
+    """Reply to each request with its result, the wait before it, and the peak memory so far."""
+    engine: BenchmarkEngine | None = None
     while True:
         began, cpu_began = time.perf_counter(), time.process_time()
         line = requests.readline()
@@ -43,29 +48,29 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         request: dict[str, Any] = json.loads(line)
         try:
             if request["do"] == "load":
-                engine = None  # the old engine goes before the new one comes
+                engine = None  # free the old engine before the new one is loaded
                 engine = load(request)
-            answer = _answer(request, engine)
+            reply = _reply(request, engine)
         except Exception as error:
-            known = isinstance(error, BenchError)
-            _write(answers, {"error": str(error) if known else traceback.format_exc()})
+            known = isinstance(error, BenchmarkError)
+            _write(replies, {"error": str(error) if known else traceback.format_exc()})
             raise
-        _write(answers, answer | {"idle": idle, "peak_memory_mb": peak_memory_mb()})
+        _write(replies, reply | {"idle": idle, "peak_memory_mb": peak_memory_mb()})
 
 
-def _write(answers: TextIO, answer: dict[str, Any]) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+def _write(replies: TextIO, reply: dict[str, Any]) -> None:
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()
 
 
-def _answer(request: dict[str, Any], engine: Engine | None) -> dict[str, Any]:
+def _reply(request: dict[str, Any], engine: BenchmarkEngine | None) -> dict[str, Any]:
     if request["do"] == "prepare":
         spec = find_engine(request["engine"])
         checkpoint, out = Path(request["checkpoint"]), Path(request["out"])
         engine_module(spec).prepare(checkpoint, out, spec.precision)
         return {}
     if engine is None:
-        raise ValueError(f"{request['do']} before load")
+        raise ValueError(f"{request['do']!r}: no engine is loaded. Request 'load' first")
     if request["do"] == "load":
         return {"settings": engine.settings, "details": engine.details}
     if request["do"] == "bulk":
@@ -75,11 +80,11 @@ def _answer(request: dict[str, Any], engine: Engine | None) -> dict[str, Any]:
     return stream(cast(StreamingEngine, engine), request["texts"], request["count"])
 
 
-def load(request: dict[str, Any]) -> Engine:
-    """Load an engine."""
+def load(request: dict[str, Any]) -> BenchmarkEngine:
+    """Load the requested engine."""
     spec = find_engine(request["engine"])
-    engine: Engine = engine_module(spec).load(
-        Setup(
+    engine: BenchmarkEngine = engine_module(spec).load(
+        EngineSetup(
             checkpoint=Path(request["checkpoint"]),
             prepared=Path(request["prepared"]),
             threads=request["threads"],
@@ -91,16 +96,16 @@ def load(request: dict[str, Any]) -> Engine:
     return engine
 
 
-def bulk(engine: Engine, texts: list[str]) -> dict[str, Any]:
-    """Time one call with all texts. JSON keeps a float32 whole: its double is printed exactly."""
+def bulk(engine: BenchmarkEngine, texts: list[str]) -> dict[str, Any]:
+    """Time one call with all texts. JSON keeps a float32 exact: its double is printed in full."""
     began = time.perf_counter()
     logits = engine.logits(texts)
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "logits": logits.tolist()}
 
 
-def each(engine: Engine, texts: list[str], warm_up: list[str]) -> dict[str, Any]:
-    """Time one call a text, after untimed calls on the warm-up texts."""
+def each(engine: BenchmarkEngine, texts: list[str], warm_up: list[str]) -> dict[str, Any]:
+    """Time one call per text, after untimed calls on the warm-up texts."""
     for text in warm_up:
         engine.logits([text])
     seconds, rows = [], []
@@ -115,18 +120,18 @@ def each(engine: Engine, texts: list[str], warm_up: list[str]) -> dict[str, Any]
 def stream(engine: StreamingEngine, texts: list[str], count: int) -> dict[str, Any]:
     """Time `count` distinct texts through one stream, after a few untimed ones.
 
-    The texts are made as they are asked for and the answers are dropped: what memory grows with
-    `count` is the engine's.
+    Texts are generated on demand and predictions dropped: memory that grows with `count` is the
+    engine's.
     """
     for _ in engine.stream(texts[:_STREAM_WARM_UP]):
         pass
     began = time.perf_counter()
-    tokens = sum(engine.stream(distinct(texts, count)))
+    tokens = sum(engine.stream(distinct_texts(texts, count)))
     return {"seconds": time.perf_counter() - began, "tokens": tokens}
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process, in 10^6 bytes.
+    """Read the peak resident memory of this process, in 10^6 bytes.
 
     VmHWM and not getrusage: on Linux ru_maxrss outlives exec and starts from the parent's peak, and
     the parent may be larger than a small engine.
@@ -134,7 +139,7 @@ def peak_memory_mb() -> float:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise OSError("/proc/self/status has no VmHWM: peak memory needs Linux")
+    raise OSError("/proc/self/status: VmHWM not found. Peak memory is measured on Linux only")
 
 
 if __name__ == "__main__":

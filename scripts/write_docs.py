@@ -1,17 +1,16 @@
-"""Write the generated parts of README.md and docs/: `make docs`. A test checks that they are fresh.
+"""`make docs`: write the generated parts of the documentation; a test checks that they are fresh.
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Each is made from what the
-program itself prints or holds, so that documentation cannot drift.
+A part is between `<!-- generated: NAME -->` and `<!-- end -->`. Each is generated from the
+program's own output and data, so that documentation cannot drift.
 """
 
 import ast
-import json
 import re
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
+<<<<<<< main
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -19,6 +18,16 @@ from benchmarks import files
 from benchmarks.audit.render import render_audits, render_claims
 from benchmarks.serving.render import render as render_serving
 from benchmarks.table import render
+=======
+from isobatch.serve.documents import openapi_text
+from rich.console import Console
+from typer.testing import CliRunner
+
+from benchmarks import files, table
+from benchmarks.audit.architecture_tables import render_audits, render_claims
+from benchmarks.result_files import read_newest
+from benchmarks.serving import serving_table
+>>>>>>> h-bench
 from isobatch.audit import PROBES
 from isobatch.audit.faults import FAULTS
 from isobatch.cli import app
@@ -30,7 +39,15 @@ from isobatch.serve.routes import API_ROUTES
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 112
-ROOMS = (
+DOCUMENTS = (
+    "README.md",
+    "benchmarks/RESULTS.md",
+    "docs/audit.md",
+    "docs/cli.md",
+    "docs/files.md",
+    "docs/serving.md",
+)
+MODULES = (
     "errors",
     "core",
     "files",
@@ -66,8 +83,8 @@ def main() -> None:
 
 
 def fresh_documents() -> Iterator[tuple[Path, str]]:
-    """Each document with generated parts, and its text with those parts made anew."""
-    for name in ("README.md", "docs/audit.md", "docs/cli.md", "docs/files.md", "docs/serving.md"):
+    """Yield each document with generated parts, and its text with those parts regenerated."""
+    for name in DOCUMENTS:
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
         yield (
@@ -95,19 +112,6 @@ def _promise() -> str:
     return f"> {PROMISE}"
 
 
-def _benchmark() -> str:
-    newest = max((ROOT / "benchmarks/results").glob("*.json"))
-    return render(json.loads(newest.read_text(encoding="utf-8")))
-
-
-def _files_benchmark() -> str:
-    return files.render(_newest("files"))
-
-
-def _serving_benchmark() -> str:
-    return render_serving(_newest("serving"))
-
-
 def _audit_probes() -> str:
     rows = [f"| `{each.name}` | {each.changes} | {each.proves} |" for each in PROBES]
     return "\n".join(["| probe | changes | proves |", "|---|---|---|", *rows])
@@ -120,27 +124,13 @@ def _audit_faults() -> str:
     return "\n".join(["| name | fault | likely cause | cure |", "|---|---|---|---|", *rows])
 
 
-def _audit_architectures() -> str:
-    return render_audits(_newest("audit"))
-
-
-def _audit_claims() -> str:
-    return render_claims(_newest("audit"))
-
-
-def _newest(folder: str) -> dict[str, Any]:
-    newest = max((ROOT / "benchmarks/results" / folder).glob("*.json"))
-    result: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
-    return result
-
-
 def _tree() -> str:
-    """Rooms of the package in the order in which text passes them, with their first sentence."""
-    rooms = [_room(ROOT / "isobatch" / name) for name in ROOMS]
-    return _fenced("\n".join(["isobatch/", *rooms, *_other_folders()]))
+    """List the package's modules in the order of the data flow, with their first sentences."""
+    lines = [_module(ROOT / "isobatch" / name) for name in MODULES]
+    return _fenced("\n".join(["isobatch/", *lines, *_other_folders()]))
 
 
-def _room(path: Path) -> str:
+def _module(path: Path) -> str:
     is_folder = path.is_dir()
     name = f"{path.name}/" if is_folder else f"{path.name}.py"
     source = path / "__init__.py" if is_folder else path.with_suffix(".py")
@@ -149,11 +139,11 @@ def _room(path: Path) -> str:
 
 def _other_folders() -> list[str]:
     return [
-        "  bundled/       The bundled model, an ordinary Hugging Face folder, with its card",
-        "benchmarks/      The benchmark suite and its results; see benchmarks/README.md",
+        "  bundled/       The bundled model: a Hugging Face checkpoint folder and its model card",
+        "benchmarks/      The benchmark suite (README.md) and its results (RESULTS.md)",
         "docs/            files, serving, audit, cluster, cli; decisions/ (why), log.md",
-        "scripts/         How the bundled model and the generated documentation were made",
-        "tests/           claims/ holds the promise; the rest follows the rooms",
+        "scripts/         Training of the bundled model, generated documentation",
+        "tests/           claims/ tests the promise; the other folders follow the package",
     ]
 
 
@@ -177,16 +167,19 @@ def _fenced(text: str) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "audit_architectures": _audit_architectures,
-    "audit_claims": _audit_claims,
+    "audit_architectures": lambda: render_audits(read_newest("audit")),
+    "audit_claims": lambda: render_claims(read_newest("audit", "claims")),
     "audit_faults": _audit_faults,
     "audit_probes": _audit_probes,
-    "benchmark": _benchmark,
-    "files_benchmark": _files_benchmark,
+    "benchmark": lambda: table.render_engines(read_newest(key="checkpoints")),
+    "benchmark_results": lambda: table.render(read_newest()),
+    "files_benchmark": lambda: files.render(read_newest("files")),
+    "files_criteria": lambda: files.render_criteria(read_newest("files")),
     "help": _help,
     "lesson": _lesson,
     "promise": _promise,
-    "serving_benchmark": _serving_benchmark,
+    "serving_benchmark": lambda: serving_table.render(read_newest("serving")),
+    "serving_criteria": lambda: serving_table.render_criteria(read_newest("serving")),
     "tree": _tree,
 }
 

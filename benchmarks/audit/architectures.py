@@ -1,8 +1,8 @@
 """Tiny random checkpoint folders of real sequence classifiers, with tokenizers that work offline.
 
-They know transformers' configurations and no audit. The weights are drawn from wider normal
-distributions than an untrained model has, so that logits of different texts differ in the first
-digit. Invariant: an architecture written twice gives the same bits.
+The weights are drawn from wider normal distributions than an untrained model has, so that logits of
+different texts differ in the first digit. Invariant: an architecture written twice gives the same
+bits.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 import transformers
 from torch import nn
 
-from benchmarks.audit import tokenizers
+from benchmarks.audit import family_tokenizers
 
 SEED = 0
 NUM_LABELS = 3
@@ -23,15 +23,11 @@ NUM_LABELS = 3
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One family: its name in transformers, its configuration, and what makes its tokenizer.
-
-    words: the family's own configuration keys, tiny. decoder: the answer is read at the last token.
-    """
+    """A family: its name in transformers, tiny sizes under its own keys, and its tokenizer."""
 
     name: str
     tokenizer: Callable[[], Any]
-    words: Mapping[str, Any] = field(default_factory=dict)
-    decoder: bool = False
+    sizes: Mapping[str, Any] = field(default_factory=dict)
 
 
 _SIZES: Mapping[str, Any] = {
@@ -42,7 +38,7 @@ _SIZES: Mapping[str, Any] = {
     "max_position_embeddings": 512,
 }
 _FROM_PAD = {**_SIZES, "max_position_embeddings": 514}
-"""Of families that count positions from the pad's id + 1."""
+"""Sizes of families that count positions from the padding id + 1."""
 
 _ENCODER_DECODER = {"d_model": 32, "decoder_start_token_id": 0}
 _BART = {
@@ -96,44 +92,40 @@ _CANINE = {
 _NYSTROM = {**_SIZES, "num_landmarks": 8, "segment_means_seq_len": 8, "conv_kernel_size": 9}
 
 ARCHITECTURES: tuple[Architecture, ...] = (
-    Architecture("bert", tokenizers.bert, _SIZES),
-    Architecture("distilbert", tokenizers.bert, _DISTILBERT),
-    Architecture("electra", tokenizers.bert, {**_SIZES, "embedding_size": 24}),
-    Architecture("roberta", tokenizers.roberta, {**_FROM_PAD, "type_vocab_size": 1}),
-    Architecture("xlm-roberta", tokenizers.xlm_roberta, {**_FROM_PAD, "type_vocab_size": 1}),
-    Architecture("data2vec-text", tokenizers.roberta, {**_FROM_PAD, "type_vocab_size": 1}),
-    Architecture("ibert", tokenizers.roberta, {**_FROM_PAD, "type_vocab_size": 1}),
-    Architecture("albert", tokenizers.albert, {**_SIZES, "embedding_size": 24}),
-    Architecture("mpnet", tokenizers.mpnet, _FROM_PAD),
-    Architecture("deberta", tokenizers.deberta, _DISENTANGLED),
-    Architecture("deberta-v2", tokenizers.deberta_v2, {**_DISENTANGLED, "position_buckets": 32}),
-    Architecture("modernbert", tokenizers.modernbert, _MODERNBERT),
-    Architecture("roformer", tokenizers.roformer, _SIZES),
-    Architecture("esm", tokenizers.esm, _ESM),
-    Architecture("longformer", tokenizers.roberta, {**_FROM_PAD, "attention_window": 16}),
-    Architecture("big_bird", tokenizers.big_bird, {**_SIZES, "block_size": 8}),
-    Architecture("funnel", tokenizers.funnel, _FUNNEL),
-    Architecture("fnet", tokenizers.fnet, _SIZES),
-    Architecture("convbert", tokenizers.bert, {**_SIZES, "embedding_size": 32}),
-    Architecture("nystromformer", tokenizers.albert, _NYSTROM),
-    Architecture("yoso", tokenizers.albert, _SIZES),
-    Architecture("canine", tokenizers.canine, _CANINE),
-    Architecture("xlnet", tokenizers.xlnet, _XLNET),
-    Architecture("t5", tokenizers.t5, _T5),
-    Architecture("bart", tokenizers.roberta, _BART),
+    Architecture("bert", family_tokenizers.bert, _SIZES),
+    Architecture("distilbert", family_tokenizers.bert, _DISTILBERT),
+    Architecture("electra", family_tokenizers.bert, {**_SIZES, "embedding_size": 24}),
+    Architecture("roberta", family_tokenizers.roberta, {**_FROM_PAD, "type_vocab_size": 1}),
+    Architecture("xlm-roberta", family_tokenizers.xlm_roberta, {**_FROM_PAD, "type_vocab_size": 1}),
+    Architecture("data2vec-text", family_tokenizers.roberta, {**_FROM_PAD, "type_vocab_size": 1}),
+    Architecture("ibert", family_tokenizers.roberta, {**_FROM_PAD, "type_vocab_size": 1}),
+    Architecture("albert", family_tokenizers.albert, {**_SIZES, "embedding_size": 24}),
+    Architecture("mpnet", family_tokenizers.mpnet, _FROM_PAD),
+    Architecture("deberta", family_tokenizers.deberta, _DISENTANGLED),
+    Architecture(
+        "deberta-v2", family_tokenizers.deberta_v2, {**_DISENTANGLED, "position_buckets": 32}
+    ),
+    Architecture("modernbert", family_tokenizers.modernbert, _MODERNBERT),
+    Architecture("roformer", family_tokenizers.roformer, _SIZES),
+    Architecture("esm", family_tokenizers.esm, _ESM),
+    Architecture("longformer", family_tokenizers.roberta, {**_FROM_PAD, "attention_window": 16}),
+    Architecture("big_bird", family_tokenizers.big_bird, {**_SIZES, "block_size": 8}),
+    Architecture("funnel", family_tokenizers.funnel, _FUNNEL),
+    Architecture("fnet", family_tokenizers.fnet, _SIZES),
+    Architecture("convbert", family_tokenizers.bert, {**_SIZES, "embedding_size": 32}),
+    Architecture("nystromformer", family_tokenizers.albert, _NYSTROM),
+    Architecture("yoso", family_tokenizers.albert, _SIZES),
+    Architecture("canine", family_tokenizers.canine, _CANINE),
+    Architecture("xlnet", family_tokenizers.xlnet, _XLNET),
+    Architecture("t5", family_tokenizers.t5, _T5),
+    Architecture("bart", family_tokenizers.roberta, _BART),
     Architecture(
         "gpt2",
-        tokenizers.gpt2,
+        family_tokenizers.gpt2,
         {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 512},
-        decoder=True,
     ),
-    Architecture("llama", tokenizers.llama, {**_SIZES, "num_key_value_heads": 2}, decoder=True),
+    Architecture("llama", family_tokenizers.llama, {**_SIZES, "num_key_value_heads": 2}),
 )
-
-
-def find_architecture(name: str) -> Architecture:
-    """The architecture of that name."""
-    return next(each for each in ARCHITECTURES if each.name == name)
 
 
 def write_architecture(architecture: Architecture, folder: Path) -> Path:
@@ -147,13 +139,13 @@ def write_architecture(architecture: Architecture, folder: Path) -> Path:
 
 
 def tiny_config(architecture: Architecture, tokenizer: Any) -> Any:
-    """The family's configuration, with the ids of this tokenizer's special tokens."""
+    """Build the family's configuration with the ids of this tokenizer's special tokens."""
     names = ("pad", "bos", "eos", "sep", "mask")
     special = {f"{name}_token_id": _id_of(tokenizer, name) for name in names}
-    # CANINE's ids are code points and its tables hashes of them: it has no vocabulary to size.
-    sizes = {} if architecture.name == "canine" else {"vocab_size": len(tokenizer)}
+    # CANINE's ids are code points, hashed into its tables: there is no vocabulary size to set.
+    vocabulary = {} if architecture.name == "canine" else {"vocab_size": len(tokenizer)}
     return transformers.AutoConfig.for_model(
-        architecture.name, num_labels=NUM_LABELS, **sizes, **special, **architecture.words
+        architecture.name, num_labels=NUM_LABELS, **vocabulary, **special, **architecture.sizes
     )
 
 
@@ -163,7 +155,7 @@ def _id_of(tokenizer: Any, name: str) -> int | None:
 
 
 def fill_randomly(model: Any, seed: int = SEED) -> Any:
-    """Draw every parameter anew: matrices N(0, 1.7 / √inputs), tables N(0, 1), norms near 1."""
+    """Redraw every parameter: matrices N(0, 1.7 / √inputs), tables N(0, 1), norms near 1."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
@@ -186,6 +178,6 @@ def _distribution(module: nn.Module, name: str, parameter: nn.Parameter) -> tupl
 
 
 def _num_inputs(module: nn.Module, parameter: nn.Parameter) -> int:
-    """torch's layers have them behind the outputs; GPT-2's Conv1D, XLNet and Funnel in front."""
+    """Count a matrix's inputs: the last axes in torch, the first in GPT-2, XLNet and Funnel."""
     outputs_first = type(module).__name__.endswith(("Linear", "Conv1d", "Conv2d"))
     return parameter[0].numel() if outputs_first else parameter.shape[0]

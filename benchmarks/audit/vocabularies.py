@@ -1,7 +1,7 @@
-"""Tiny vocabularies in the formats that tokenizers take, made in code from one list of words.
+"""Tiny vocabularies in the formats that tokenizers take, generated from one list of words.
 
-They know symbols and ids, and no tokenizer's class. Invariant: special tokens come first, in the
-order given, unless a function says otherwise; any text of printable ASCII can be written.
+Invariant: special tokens come first, in the order given, except those passed as `last`; any text of
+printable ASCII can be tokenized.
 """
 
 import string
@@ -19,53 +19,53 @@ WORDS = tuple(_SENTENCE.split())
 SYMBOLS = (*string.ascii_letters, *string.digits, *string.punctuation)
 
 SPACE = "▁"
-"""SentencePiece's sign for a space, U+2581."""
+"""SentencePiece's character for a space, U+2581."""
 
 
-class Pairs(NamedTuple):
-    """A vocabulary of byte-pair encoding and its merges, the first applied first."""
+class BytePairs(NamedTuple):
+    """A byte-pair encoding: its vocabulary, and its merges in the order of application."""
 
     vocab: dict[str, int]
     merges: list[tuple[str, str]]
 
 
 def word_pieces(first: tuple[str, ...], last: tuple[str, ...] = ()) -> dict[str, int]:
-    """WordPiece: symbols, the same as continuations, and the words; `last` has the last ids."""
+    """Build a WordPiece vocabulary: symbols, symbols as continuations, and the words."""
     pieces = [*SYMBOLS, *(f"##{symbol}" for symbol in SYMBOLS), *WORDS]
     return _numbered([*first, *pieces, *last])
 
 
 def unigrams(first: tuple[str, ...], last: tuple[str, ...] = ()) -> list[tuple[str, float]]:
-    """Unigram: words with their space, and symbols, which are so dear that words are preferred."""
+    """Build a Unigram vocabulary: words, and symbols at a cost that makes words preferred."""
     specials, closing = ([(token, 0.0) for token in tokens] for tokens in (first, last))
     words = [(SPACE + word, -4.0 - 0.05 * rank) for rank, word in enumerate(WORDS)]
     symbols = [(symbol, -9.0) for symbol in (SPACE, *SYMBOLS)]
     return [*specials, *words, *symbols, *closing]
 
 
-def byte_pairs(first: tuple[str, ...], last: tuple[str, ...] = ()) -> Pairs:
-    """Byte-level BPE, as GPT-2 has it: all 256 bytes in their printable disguise, and the words."""
-    return _pairs([*first, *_disguised_bytes()], last, space="Ġ")
+def byte_pairs(first: tuple[str, ...], last: tuple[str, ...] = ()) -> BytePairs:
+    """Build GPT-2's byte-level BPE: all 256 bytes as printable characters, and the words."""
+    return _pairs([*first, *_printable_bytes()], last, space="Ġ")
 
 
-def sentence_pairs(first: tuple[str, ...]) -> Pairs:
-    """SentencePiece's BPE, as Llama 2 has it: bytes as <0x41> for what is no symbol, and words."""
+def sentence_pairs(first: tuple[str, ...]) -> BytePairs:
+    """Build Llama 2's SentencePiece BPE: symbols, the words, and bytes such as <0x41>."""
     fallback = [f"<0x{byte:02X}>" for byte in range(256)]
     return _pairs([*first, *fallback, SPACE, *SYMBOLS], (), space=SPACE)
 
 
-def _pairs(first: list[str], last: tuple[str, ...], space: str) -> Pairs:
-    """Each word grows from its space, letter by letter."""
+def _pairs(first: list[str], last: tuple[str, ...], space: str) -> BytePairs:
+    """Merge each word from its space on, letter by letter."""
     merges: dict[tuple[str, str], None] = {}
     for word in WORDS:
         for end in range(len(word)):
             merges[space + word[:end], word[end]] = None
     grown = [left + right for left, right in merges]
-    return Pairs(_numbered([*first, *grown, *last]), list(merges))
+    return BytePairs(_numbered([*first, *grown, *last]), list(merges))
 
 
-def _disguised_bytes() -> list[str]:
-    """GPT-2's letters for bytes, in the order of the bytes: those that do not print go beyond."""
+def _printable_bytes() -> list[str]:
+    """List GPT-2's characters for the bytes; non-printable ones are mapped to U+0100 and up."""
     printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     hidden = [byte for byte in range(256) if byte not in printable]
     beyond = {byte: chr(0x100 + rank) for rank, byte in enumerate(hidden)}

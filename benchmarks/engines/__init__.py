@@ -1,8 +1,9 @@
-"""The engines as data: what each is called, what it needs, and how it takes its batches.
+"""The registry of engines: names, packages, precisions, batch sizes.
 
-An engine's module is imported only in its own worker process, never here. It offers
-`load(setup) -> Engine` and, where it has a `conversion`, `prepare(checkpoint, out, precision)`.
-Invariant: an engine's logits come back in the caller's order, one float32 row a text.
+An engine's module is imported only in its own worker process, never here. It has
+`load(setup) -> BenchmarkEngine` and, if it names a `conversion`,
+`prepare(checkpoint, out, precision)`. Invariant: an engine returns logits in the caller's order,
+one float32 row a text.
 """
 
 import importlib
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.errors import BenchError
+from benchmarks import BenchmarkError
 from benchmarks.schema import Precision
 
 Logits = npt.NDArray[np.float32]
@@ -26,15 +27,16 @@ OURS: dict[Precision, str] = {
     "bf16": "isobatch-bf16",
     "int8": "isobatch-int8",
 }
-"""Isobatch's engine in each precision: what the others of that precision are compared with."""
+"""Isobatch's engine in each precision: the baseline of the others in that precision."""
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """One row of the table. `batch_sizes` are tried on the job before the run; the fastest stays.
+    """One row of the table.
 
-    An empty `batch_sizes` means that the engine plans its own batches. `conversion` names the
-    converted checkpoint that it loads, which engines may share; empty: the checkpoint as it is.
+    `batch_sizes` are timed on the workload before the run and the fastest is used; empty: the
+    engine plans its own batches. `conversion` names the converted checkpoint that it loads, which
+    engines may share; empty: the original checkpoint.
     """
 
     name: str
@@ -48,8 +50,8 @@ class EngineSpec:
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What an engine is told when it loads; `prepared` is the folder its `prepare` wrote."""
+class EngineSetup:
+    """Settings for loading an engine; `prepared` is the output folder of its `prepare`."""
 
     checkpoint: Path
     prepared: Path
@@ -59,31 +61,31 @@ class Setup:
     precision: Precision
 
 
-class Engine(Protocol):
+class BenchmarkEngine(Protocol):
     """A loaded engine."""
 
     @property
     def settings(self) -> str:
-        """How it was set up, for the result file."""
+        """Return a description of its settings for the result file."""
 
     @property
     def details(self) -> dict[str, Any]:
-        """What it says of its own graph; empty where there is nothing to say."""
+        """Return statistics of its graph; may be empty."""
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Tokenise and classify: [len(texts), num_labels]."""
+        """Tokenize and classify: [len(texts), num_labels]."""
 
 
-class StreamingEngine(Engine, Protocol):
-    """A loaded engine that takes texts without an end: Isobatch alone."""
+class StreamingEngine(BenchmarkEngine, Protocol):
+    """A loaded engine that takes an unbounded iterable of texts: only Isobatch."""
 
     def stream(self, texts: Iterable[str]) -> Iterator[int]:
-        """Classify texts as they come; yield the number of tokens of each."""
+        """Classify texts as they arrive; yield the number of tokens of each."""
 
 
 # Sorted and padded engines gain from small batches on a short job of mixed lengths: 126 texts took
 # ONNX Runtime 1.7 s in eights and 3.7 s in batches of 32, most of the difference being pads.
-# CTranslate2 drops the pads inside its linears and is at its best at 16 to 32.
+# CTranslate2 drops the pads inside its linears and is fastest at 16 to 32.
 _PADDED_SIZES = (4, 8, 16, 32)
 _PACKED_SIZES = (8, 16, 32, 64)
 
@@ -149,7 +151,7 @@ ENGINES: tuple[EngineSpec, ...] = (
         packages=("openvino", "torch", "transformers"),
         precision="bf16",
         batch_sizes=_PADDED_SIZES,
-        conversion="openvino",  # the file stays fp32; bf16 is asked for when it is compiled
+        conversion="openvino",  # the file stays fp32; bf16 is requested at compilation
     ),
     EngineSpec(
         name="ctranslate2",
@@ -172,24 +174,25 @@ ENGINES: tuple[EngineSpec, ...] = (
 
 
 def find_engine(name: str) -> EngineSpec:
-    """Return the engine of that name; BenchError lists the names there are."""
+    """Return the engine of that name."""
     for spec in ENGINES:
         if spec.name == name:
             return spec
-    raise BenchError(f"no engine {name!r}; there are {', '.join(spec.name for spec in ENGINES)}")
+    known = ", ".join(spec.name for spec in ENGINES)
+    raise BenchmarkError(f"unknown engine {name!r}. Available: {known}")
 
 
 def engine_module(spec: EngineSpec) -> ModuleType:
-    """Import an engine's module, and with it the peer library."""
+    """Import an engine's module and its library."""
     return importlib.import_module(f"{__name__}.{spec.module}")
 
 
 def peer(name: str) -> ModuleType:
-    """Import a peer library, which only the `bench` extra installs."""
+    """Import a library that only the `bench` extra installs."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise BenchError(
-            f"{name} is not installed: pip install 'isobatch[bench]', or leave its engine out of "
-            "--engines"
+        raise BenchmarkError(
+            f"{name} is not installed. Run pip install 'isobatch[bench]', or leave its engine out "
+            "of --engines"
         ) from error

@@ -1,9 +1,9 @@
-"""CTranslate2 at its best: its encoder without pads in the linears, the head in NumPy, sorted.
+"""CTranslate2, fastest settings: no pads in the encoder's linears, head in NumPy, sorted.
 
-CTranslate2 converts DistilBERT's encoder only, and says that task heads are the caller's to run: a
+CTranslate2 converts DistilBERT's encoder only and leaves task heads to the caller: a
 pre-classifier, a ReLU and a classifier on the first token, read from the checkpoint. In int8 its
-linears are quantised and the rest stays fp32 (`int8_float32`). Its own choice of a backend is the
-best one on an AMD processor: with CT2_USE_MKL=1 the int8 job took 8.0 s, without 1.7 s.
+linears are quantized and the rest stays fp32 (`int8_float32`). Its default backend is the fastest
+one on an AMD processor: with CT2_USE_MKL=1 the int8 workload took 8.0 s, without 1.7 s.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from benchmarks.engines import Logits, Setup, peer
-from benchmarks.engines.padding import Int64, PaddedBatches
-from benchmarks.errors import BenchError
+from benchmarks import BenchmarkError
+from benchmarks.engines import EngineSetup, Logits, peer
+from benchmarks.engines.padded_batches import Int64, PaddedBatches
 from benchmarks.schema import Precision
 
 _COMPUTE_TYPES: dict[Precision, str] = {"fp32": "float32", "int8": "int8_float32"}
@@ -24,7 +24,7 @@ _COMPUTE_TYPES: dict[Precision, str] = {"fp32": "float32", "int8": "int8_float32
 def prepare(checkpoint: Path, out: Path, precision: Precision) -> None:
     """Write the converted encoder; an fp16 file stays fp16 on disk and is widened at load.
 
-    In int8 the file is quantised, so that the fp32 weights count in no memory of the measured run.
+    In int8 the file is quantized, so that the fp32 weights do not count in the measured memory.
     """
     converters = peer("ctranslate2.converters")
     converters.TransformersConverter(str(checkpoint)).convert(
@@ -32,7 +32,7 @@ def prepare(checkpoint: Path, out: Path, precision: Precision) -> None:
     )
 
 
-class Head:
+class DistilBertHead:
     """DistilBERT's classification head, [rows, dim] to [rows, num_labels]."""
 
     def __init__(self, checkpoint: Path) -> None:
@@ -55,9 +55,9 @@ class Head:
 
 
 class CTranslate2Encoder:
-    """ctranslate2.Encoder and the head after it."""
+    """`ctranslate2.Encoder` and the head."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EngineSetup) -> None:
         self._ctranslate2 = peer("ctranslate2")
         self._encoder = self._ctranslate2.Encoder(
             str(setup.prepared),
@@ -67,11 +67,12 @@ class CTranslate2Encoder:
             intra_threads=setup.threads,
         )
         if self._encoder.compute_type != _COMPUTE_TYPES[setup.precision]:
-            raise BenchError(
-                f"CTranslate2 computes in {self._encoder.compute_type} on this machine, not in "
-                f"{_COMPUTE_TYPES[setup.precision]}: leave this engine out of --engines"
+            raise BenchmarkError(
+                f"CTranslate2: unsupported precision on this machine (got "
+                f"{self._encoder.compute_type}, expected {_COMPUTE_TYPES[setup.precision]}). Leave "
+                "this engine out of --engines"
             )
-        self._head = Head(setup.checkpoint)
+        self._head = DistilBertHead(setup.checkpoint)
         self._batches = PaddedBatches(setup)
         self.settings = (
             f"Encoder, compute_type {self._encoder.compute_type}, head in NumPy, intra_threads "
@@ -90,6 +91,6 @@ class CTranslate2Encoder:
         return self._head(np.asarray(output.last_hidden_state)[:, 0])
 
 
-def load(setup: Setup) -> CTranslate2Encoder:
+def load(setup: EngineSetup) -> CTranslate2Encoder:
     """Load the converted encoder and the head."""
     return CTranslate2Encoder(setup)

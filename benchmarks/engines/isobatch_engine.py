@@ -1,19 +1,16 @@
-"""Isobatch itself, through its public face only.
-
-It plans its own batches, so it takes no batch size and no order.
-"""
+"""Isobatch through its public API; it plans its own batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.engines import Logits, Setup
+from benchmarks.engines import EngineSetup, Logits
 from isobatch import Classifier
 
 
 class IsobatchEngine:
-    """The Classifier as a user has it: CPU, its own batch plan."""
+    """`Classifier` with default settings but for threads and precision."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EngineSetup) -> None:
         self._classifier = Classifier.from_pretrained(
             setup.checkpoint, threads=setup.threads, precision=setup.precision
         )
@@ -28,10 +25,15 @@ class IsobatchEngine:
         return self._classifier.logits(list(texts))
 
     def stream(self, texts: Iterable[str]) -> Iterator[int]:
+<<<<<<< main
         """Classify texts as they come; yield the number of tokens of each."""
         return (prediction.num_tokens for prediction in self._classifier.predict_stream(texts))
+=======
+        """Classify texts as they arrive; yield the number of tokens of each."""
+        return (prediction.num_tokens for prediction in self._classifier.stream(texts))
+>>>>>>> h-bench
 
 
-def load(setup: Setup) -> IsobatchEngine:
+def load(setup: EngineSetup) -> IsobatchEngine:
     """Load the checkpoint."""
     return IsobatchEngine(setup)

@@ -1,14 +1,14 @@
-"""ONNX Runtime at its best: exported, fused by its own optimiser, sorted by length.
+"""ONNX Runtime, fastest settings: exported, fused by its own optimizer, sorted by length.
 
-The TorchScript exporter with eager attention gives the graph that the optimiser knows: every
+The TorchScript exporter with eager attention gives the graph that the optimizer recognizes: every
 attention, bias-GELU and skip-layer-norm is fused. The dynamo exporter, and SDPA, leave the
-attention in pieces (torch 2.13, ONNX Runtime 1.32). In int8 that graph is quantised dynamically,
-attention included. Invariant: a graph that is not fully fused, or quantised, is refused.
+attention unfused (torch 2.13, ONNX Runtime 1.32). In int8 that graph is quantized dynamically,
+attention included. Invariant: a graph that is not fully fused, or quantized, is rejected.
 
-Weights are QInt8, one scale a tensor. Of what quantize_dynamic offers it was the fastest, though
-not by more than noise: 1.00 s for the job and 3.8 ms a text in eights; a scale a column 1.06 and
-4.4, embeddings quantised too 1.02 and 3.8. QUInt8 took 1.9 s, and MatMulNBits with 8 bits 1.7 s.
-A scale a column is the more accurate, and was a tenth slower on the bundled model.
+Weights are QInt8, one scale per tensor: the fastest option of quantize_dynamic, though within
+noise: 1.00 s for the workload and 3.8 ms a text in batches of 8; a scale per column 1.06 and 4.4,
+embeddings quantized too 1.02 and 3.8. QUInt8 took 1.9 s, and MatMulNBits with 8 bits 1.7 s. A scale
+per column is more accurate, and was a tenth slower on the bundled model.
 """
 
 import json
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engines import Logits, Setup, peer
-from benchmarks.engines.padding import Int64, PaddedBatches, read_config
-from benchmarks.errors import BenchError
+from benchmarks import BenchmarkError
+from benchmarks.engines import EngineSetup, Logits, peer
+from benchmarks.engines.padded_batches import Int64, PaddedBatches, read_config
 from benchmarks.schema import Precision
 
 _OPSET = 17
@@ -32,14 +32,14 @@ _GRAPHS: dict[Precision, str] = {
 
 
 def prepare(checkpoint: Path, out: Path, precision: Precision) -> None:
-    """Write model.onnx and operators.json: how often each fused or quantised operator is in it."""
+    """Write model.onnx, and operators.json: the count of each fused or quantized operator."""
     plain, fused, model = out / "plain.onnx", out / "fused.onnx", out / "model.onnx"
     config = read_config(checkpoint)
     _export(checkpoint, plain)
     operators = _fuse(plain, fused, config)
     plain.unlink()
     if precision == "int8":
-        operators = _quantise(fused, model, config)
+        operators = _quantize(fused, model, config)
         fused.unlink()
     else:
         fused.rename(model)
@@ -47,22 +47,22 @@ def prepare(checkpoint: Path, out: Path, precision: Precision) -> None:
 
 
 def _fuse(plain: Path, fused: Path, config: dict[str, int]) -> dict[str, int]:
-    optimised = peer("onnxruntime.transformers.optimizer").optimize_model(
+    optimized = peer("onnxruntime.transformers.optimizer").optimize_model(
         str(plain),
         model_type="bert",
         num_heads=config["n_heads"],
         hidden_size=config["dim"],
         opt_level=0,  # the session below does the rest; its own fusions here would hide patterns
     )
-    counts = optimised.get_fused_operator_statistics()
+    counts = optimized.get_fused_operator_statistics()
     operators = {name: count for name, count in counts.items() if count}
-    if not optimised.is_fully_optimized() or operators.get("Attention") != config["n_layers"]:
-        raise BenchError(f"ONNX Runtime's optimiser did not fuse the whole graph: {operators}")
-    optimised.save_model_to_file(str(fused))
+    if not optimized.is_fully_optimized() or operators.get("Attention") != config["n_layers"]:
+        raise BenchmarkError(f"ONNX Runtime: the graph is not fully fused: {operators}")
+    optimized.save_model_to_file(str(fused))
     return operators
 
 
-def _quantise(fused: Path, model: Path, config: dict[str, int]) -> dict[str, int]:
+def _quantize(fused: Path, model: Path, config: dict[str, int]) -> dict[str, int]:
     quantization = peer("onnxruntime.quantization")
     quantization.quantize_dynamic(
         fused,
@@ -70,14 +70,14 @@ def _quantise(fused: Path, model: Path, config: dict[str, int]) -> dict[str, int
         op_types_to_quantize=["MatMul", "Attention"],
         weight_type=quantization.QuantType.QInt8,
         per_channel=False,
-        # Shape inference does not see through the fused operators: their outputs are floats.
+        # Shape inference does not support the fused operators: their outputs are floats.
         extra_options={"MatMulConstBOnly": True, "DefaultTensorType": _FLOAT},
     )
     nodes = peer("onnx").load(model, load_external_data=False).graph.node
     operators = dict(Counter(str(node.op_type) for node in nodes).most_common())
     layers = config["n_layers"]
     if operators.get("QAttention") != layers or operators.get("MatMulInteger", 0) < 3 * layers:
-        raise BenchError(f"ONNX Runtime did not quantise the whole graph: {operators}")
+        raise BenchmarkError(f"ONNX Runtime: the graph is not fully quantized: {operators}")
     return operators
 
 
@@ -100,9 +100,9 @@ def _export(checkpoint: Path, path: Path) -> None:
 
 
 class OnnxRuntimeEngine:
-    """An InferenceSession over the prepared graph, all of the session's own optimisations on."""
+    """An InferenceSession over the prepared graph with all optimizations of the session."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EngineSetup) -> None:
         onnxruntime = peer("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = setup.threads
@@ -127,6 +127,6 @@ class OnnxRuntimeEngine:
         return logits
 
 
-def load(setup: Setup) -> OnnxRuntimeEngine:
+def load(setup: EngineSetup) -> OnnxRuntimeEngine:
     """Load the prepared graph."""
     return OnnxRuntimeEngine(setup)

@@ -1,8 +1,8 @@
-"""OpenVINO at its best: converted from torch with SDPA, dynamic shapes, sorted by length.
+"""OpenVINO, fastest settings: converted from torch with SDPA, dynamic shapes, sorted by length.
 
-The LATENCY hint (one stream, all threads) was faster than THROUGHPUT (a stream a thread) in bulk as
-well: 1.5 against 1.8 s in eights with an asynchronous queue, 9.3 against 18 ms on one text. In bf16
-it was 1.4 against 2.8 s, 7.1 against 14 ms.
+The LATENCY hint (one stream, all threads) was faster than THROUGHPUT (a stream per thread) in bulk
+as well: 1.5 against 1.8 s in batches of 8 with an asynchronous queue, 9.3 against 18 ms on one
+text. In bf16 it was 1.4 against 2.8 s, 7.1 against 14 ms.
 """
 
 from collections import Counter
@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engines import Logits, Setup, peer
-from benchmarks.engines.padding import Int64, PaddedBatches
-from benchmarks.errors import BenchError
+from benchmarks import BenchmarkError
+from benchmarks.engines import EngineSetup, Logits, peer
+from benchmarks.engines.padded_batches import Int64, PaddedBatches
 from benchmarks.schema import Precision
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
 def prepare(checkpoint: Path, out: Path, _precision: Precision) -> None:
-    """Write model.xml and model.bin, weights in fp32: bf16 is asked for when it is compiled."""
+    """Write model.xml and model.bin, weights in fp32: bf16 is requested at compilation."""
     from benchmarks.engines.tracing import example_inputs, traceable_model
 
     openvino = peer("openvino")
@@ -33,9 +33,9 @@ def prepare(checkpoint: Path, out: Path, _precision: Precision) -> None:
 
 
 class OpenVinoEngine:
-    """One compiled model and one request, asked synchronously."""
+    """A compiled model and one synchronous inference request."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EngineSetup) -> None:
         core, hint = peer("openvino").Core(), _HINTS[setup.precision]
         compiled = core.compile_model(
             core.read_model(setup.prepared / "model.xml"),
@@ -48,9 +48,9 @@ class OpenVinoEngine:
         )
         chosen = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if chosen != hint:
-            raise BenchError(
-                f"OpenVINO computes in {chosen} on this machine, not in {hint}: leave this engine "
-                "out of --engines"
+            raise BenchmarkError(
+                f"OpenVINO: unsupported precision on this machine (got {chosen}, expected {hint}). "
+                "Leave this engine out of --engines"
             )
         self._request = compiled.create_infer_request()
         self._batches = PaddedBatches(setup)
@@ -80,6 +80,6 @@ def _operators(compiled: Any) -> dict[str, int]:
     return dict(Counter(kinds).most_common())
 
 
-def load(setup: Setup) -> OpenVinoEngine:
+def load(setup: EngineSetup) -> OpenVinoEngine:
     """Load and compile the converted model."""
     return OpenVinoEngine(setup)

@@ -1,7 +1,6 @@
-"""The transformers model as a plain function of ids and mask, ready to be exported.
+"""The transformers model as a function of ids and mask, for exporters.
 
-It knows torch and transformers, and no export format. It runs only in a preparing process, so that
-neither library counts in a peer's memory.
+It runs only in conversion processes, so torch and transformers do not count in an engine's memory.
 """
 
 from pathlib import Path
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 
-class LogitsOnly(nn.Module):
-    """Takes ids and mask by position and returns the bare logits."""
+class LogitsModel(nn.Module):
+    """A model that takes ids and mask by position and returns only the logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -24,16 +23,16 @@ class LogitsOnly(nn.Module):
         return logits
 
 
-def traceable_model(checkpoint: Path, attention: str) -> LogitsOnly:
-    """Load the checkpoint in fp32, whatever its file holds, with the attention named."""
+def traceable_model(checkpoint: Path, attention: str) -> LogitsModel:
+    """Load the checkpoint in fp32, whatever its file's dtype, with the named attention."""
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, attn_implementation=attention, dtype=torch.float32
     )
-    return LogitsOnly(model.eval()).eval()
+    return LogitsModel(model.eval()).eval()
 
 
 def example_inputs() -> dict[str, Tensor]:
-    """Return two rows of unequal length, so that a tracer sees the mask at work."""
+    """Return two rows of unequal length, so that the mask takes part in the trace."""
     ids = torch.arange(1000, 1018).view(2, 9)
     mask = torch.ones_like(ids)
     mask[1, 6:] = 0

@@ -1,7 +1,7 @@
-"""Hugging Face transformers as people run it: padded batches with the mask, SDPA attention.
+"""Hugging Face transformers as commonly used: padded batches with the mask, SDPA attention.
 
-In arrival order each batch is one call of the tokenizer; sorted, all texts are tokenised first and
-ordered by length. Invariant: the mask is always passed, so the logits are the reference.
+In arrival order each batch is one call of the tokenizer; sorted, all texts are tokenized first and
+sorted by length. Invariant: the mask is always passed, so the logits are the reference.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from benchmarks.engines import Logits, Setup
-from benchmarks.engines.padding import batch_rows, in_order, read_config
+from benchmarks.engines import EngineSetup, Logits
+from benchmarks.engines.padded_batches import batch_rows, read_config, restore_order
 
 _MODEL_INPUTS = ["input_ids", "attention_mask"]
 
@@ -19,13 +19,13 @@ _MODEL_INPUTS = ["input_ids", "attention_mask"]
 class TransformersEngine:
     """AutoTokenizer and AutoModelForSequenceClassification, eval, inference_mode."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EngineSetup) -> None:
         torch.set_num_threads(setup.threads)
         self._setup = setup
         self._longest = read_config(setup.checkpoint)["max_position_embeddings"]
         self._tokenizer: Any = AutoTokenizer.from_pretrained(setup.checkpoint)
         self._tokenizer.model_input_names = _MODEL_INPUTS
-        # dtype: the default follows the file, and an fp16 file would be run in fp16.
+        # dtype: by default that of the file, and an fp16 file would be run in fp16.
         self._model = AutoModelForSequenceClassification.from_pretrained(
             setup.checkpoint, dtype=torch.float32
         ).eval()
@@ -42,7 +42,7 @@ class TransformersEngine:
 
     def _arrival(self, texts: Sequence[str]) -> Logits:
         batches = batch_rows([0] * len(texts), self._setup.batch_size, by_length=False)
-        return in_order(
+        return restore_order(
             batches,
             [
                 self._forward(
@@ -66,7 +66,7 @@ class TransformersEngine:
         for rows in batches:
             batch = {name: [encoded[name][row] for row in rows] for name in _MODEL_INPUTS}
             outputs.append(self._forward(self._tokenizer.pad(batch, return_tensors="pt")))
-        return in_order(batches, outputs)
+        return restore_order(batches, outputs)
 
     @torch.inference_mode()
     def _forward(self, inputs: Any) -> Logits:
@@ -74,6 +74,6 @@ class TransformersEngine:
         return logits
 
 
-def load(setup: Setup) -> TransformersEngine:
+def load(setup: EngineSetup) -> TransformersEngine:
     """Load the checkpoint."""
     return TransformersEngine(setup)

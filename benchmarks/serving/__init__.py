@@ -1,1 +1,1 @@
-"""The HTTP server under load, beside two others on the same checkpoint; `make bench-serve`."""
+"""`make bench-serve`: the HTTP server under load, compared with two others."""

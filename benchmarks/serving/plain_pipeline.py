@@ -1,6 +1,6 @@
-"""What most people write: FastAPI around a `transformers` pipeline, one text a call.
+"""A common hand-written server: FastAPI around a `transformers` pipeline, one text a call.
 
-Run it: python -m benchmarks.serving.plain_pipeline FOLDER PORT.
+Usage: python -m benchmarks.serving.plain_pipeline FOLDER PORT THREADS
 """
 
 import sys
@@ -13,14 +13,14 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 
-class Request(BaseModel):
+class ClassifyRequest(BaseModel):
     """The texts to classify."""
 
     input: list[str]
 
 
 def main() -> None:
-    """Serve the checkpoint until the process is ended."""
+    """Serve the checkpoint until the process is killed."""
     folder, port, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)
     classify = transformers.pipeline("text-classification", model=folder, top_k=None)
@@ -31,7 +31,7 @@ def main() -> None:
         return {}
 
     @app.post("/classify")
-    def answer(request: Request) -> Any:
+    def predict(request: ClassifyRequest) -> Any:
         return classify(request.input, truncation=True)
 
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

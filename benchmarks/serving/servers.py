@@ -1,6 +1,6 @@
-"""The servers that are measured: how each is started, asked, and read.
+"""The measured servers: command lines, routes, request bodies, start and stop.
 
-Invariant: each runs alone in a process group of its own, which is gone when its turn ends.
+Invariant: each runs alone in a process group of its own, which is killed when its turn ends.
 """
 
 import json
@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from benchmarks.errors import BenchError
-from benchmarks.machine import installed_version
+from benchmarks import BenchmarkError
+from benchmarks.system_info import installed_version
 
 SECONDS_TO_START = 300
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server by its command line; `command` takes the checkpoint's folder and a port."""
+class MeasuredServer:
+    """A server; `command` takes the checkpoint folder and a port."""
 
     name: str
     title: str
@@ -36,15 +36,15 @@ class Server:
     body: Callable[[str], dict[str, object]]
 
 
-def our_server(precision: str, threads: int) -> Server:
-    """Isobatch without its cache, as no text comes twice."""
+def our_server(precision: str, threads: int) -> MeasuredServer:
+    """Describe Isobatch without its cache, since no two texts are equal."""
 
     def command(folder: Path, port: int) -> list[str]:
         options = ["--port", str(port), "--precision", precision, "--threads", str(threads)]
         serve = [sys.executable, "-m", "isobatch", "serve", str(folder)]
         return [*serve, *options, "--cache-size", "0"]
 
-    return Server(
+    return MeasuredServer(
         f"isobatch-{precision}",
         f"Isobatch, {precision}",
         command,
@@ -53,14 +53,14 @@ def our_server(precision: str, threads: int) -> Server:
     )
 
 
-def plain_pipeline(threads: int) -> Server:
-    """FastAPI around a transformers pipeline."""
+def plain_pipeline(threads: int) -> MeasuredServer:
+    """Describe FastAPI around a transformers pipeline."""
 
     def command(folder: Path, port: int) -> list[str]:
         module = "benchmarks.serving.plain_pipeline"
         return [sys.executable, "-m", module, str(folder), str(port), str(threads)]
 
-    return Server(
+    return MeasuredServer(
         "pipeline",
         "FastAPI and a transformers pipeline",
         command,
@@ -69,8 +69,8 @@ def plain_pipeline(threads: int) -> Server:
     )
 
 
-def infinity(build: Path) -> Server:
-    """infinity-emb in an environment of its own: it needs an older transformers than we test."""
+def infinity(build: Path) -> MeasuredServer:
+    """Describe infinity-emb, in its own environment: it needs an older transformers."""
     python = _infinity_python(build)
 
     def command(folder: Path, port: int) -> list[str]:
@@ -86,7 +86,7 @@ def infinity(build: Path) -> Server:
         start = [str(python.parent / "infinity_emb"), "v2", "--port", str(port)]
         return [*start, "--host", "127.0.0.1", "--log-level", "error", *options, *plain]
 
-    return Server(
+    return MeasuredServer(
         "infinity",
         "infinity-emb `/classify`",
         command,
@@ -96,7 +96,7 @@ def infinity(build: Path) -> Server:
 
 
 def _with_labels(folder: Path, build: Path) -> Path:
-    """The same checkpoint with its labels spelled out: without them infinity takes a reranker."""
+    """Add labels to the checkpoint: without them infinity loads it as a reranker."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "id2label" in config:
         return folder
@@ -112,7 +112,7 @@ def _with_labels(folder: Path, build: Path) -> Path:
 
 
 def _infinity_python(build: Path) -> Path:
-    """The interpreter of infinity's environment, which is made at the first run."""
+    """Return the interpreter of infinity's environment; create it at the first run."""
     folder = build / "infinity"
     python = folder / "bin/python"
     if not (folder / "complete").exists():
@@ -125,10 +125,10 @@ def _infinity_python(build: Path) -> Path:
 
 
 @contextmanager
-def started(server: Server, folder: Path) -> Iterator[int]:
-    """The port of the running server; BenchError if it does not come up."""
+def started(server: MeasuredServer, folder: Path) -> Iterator[int]:
+    """Start the server, yield its port, and kill it afterwards."""
     port = _free_port()
-    # A file, not a pipe: a server whose access log nobody reads stands still at 64 KiB.
+    # A file, not a pipe: with a pipe that is not read, a server blocks after 64 KiB of access log.
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             server.command(folder, port),
@@ -138,29 +138,29 @@ def started(server: Server, folder: Path) -> Iterator[int]:
             env=os.environ | {"HF_HUB_OFFLINE": "1", "ANONYMIZED_TELEMETRY": "0"},
         )
         try:
-            _await_health(server, process, log, port)
+            _wait_until_healthy(server, process, log, port)
             yield port
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _await_health(
-    server: Server, process: "subprocess.Popen[bytes]", log: IO[bytes], port: int
+def _wait_until_healthy(
+    server: MeasuredServer, process: "subprocess.Popen[bytes]", log: IO[bytes], port: int
 ) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
         if process.poll() is not None:
             log.seek(0)
-            said = log.read().decode(errors="replace")[-2000:]
-            raise BenchError(f"{server.name} ended with {process.returncode}: {said}")
+            output = log.read().decode(errors="replace")[-2000:]
+            raise BenchmarkError(f"{server.name}: exited with {process.returncode}: {output}")
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
         else:
             return
-    raise BenchError(f"{server.name} did not answer within {SECONDS_TO_START} s")
+    raise BenchmarkError(f"{server.name}: /health did not respond within {SECONDS_TO_START} s")
 
 
 def _free_port() -> int:
@@ -170,6 +170,6 @@ def _free_port() -> int:
         return port
 
 
-def encode(server: Server, text: str) -> bytes:
-    """The request's body for one text."""
+def encode(server: MeasuredServer, text: str) -> bytes:
+    """Serialize the request for one text."""
     return json.dumps(server.body(text)).encode()

@@ -1,19 +1,12 @@
-"""Every tiny architecture loads as users load a checkpoint, answers, and is the same bits again."""
+"""Every tiny architecture loads like a checkpoint, gives logits, and is written reproducibly."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT))
-from benchmarks.audit.architectures import (  # noqa: E402 - benchmarks/ is beside the package
-    ARCHITECTURES,
-    Architecture,
-    write_architecture,
-)
+from benchmarks.audit.architectures import ARCHITECTURES, Architecture, write_architecture
 
 FIRST, SECOND = "The film is a great comedy, really funny!", "it was not good"
 PAD_IDS = {"roberta": 1, "xlm-roberta": 1, "mpnet": 1, "esm": 1, "longformer": 1, "fnet": 3}
@@ -26,13 +19,15 @@ each = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: on
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder of each architecture, never written into again."""
+    """A folder of each architecture, never modified."""
     above = tmp_path_factory.mktemp("architectures")
     return {each.name: write_architecture(each, above / each.name) for each in ARCHITECTURES}
 
 
 @each
-def test_a_folder_loads_and_answers(architecture: Architecture, folders: dict[str, Path]) -> None:
+def test_a_folder_loads_and_gives_logits(
+    architecture: Architecture, folders: dict[str, Path]
+) -> None:
     folder = folders[architecture.name]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
@@ -50,7 +45,7 @@ def test_a_folder_loads_and_answers(architecture: Architecture, folders: dict[st
 def pad_id(
     architecture: Architecture, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> int | None:
-    """That of the family's published checkpoints; ModernBERT's stands near the vocabulary's end."""
+    """That of the family's published checkpoints; ModernBERT's is near the vocabulary's end."""
     if architecture.name in WITHOUT_PAD:
         return None
     near_the_end = len(tokenizer) - 2 if architecture.name == "modernbert" else 0
@@ -58,7 +53,7 @@ def pad_id(
 
 
 @each
-def test_written_twice_it_is_the_same_bits(
+def test_written_twice_the_files_are_identical(
     architecture: Architecture, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     once, again = folders[architecture.name], write_architecture(architecture, tmp_path)

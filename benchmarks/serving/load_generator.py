@@ -1,8 +1,7 @@
-"""Clients that send one request after another, as little in the servers' way as may be.
+"""The load generator: clients that send one request after another, at little processor cost.
 
-It speaks HTTP/1.1 over plain sockets: a full client library costs more processor time for a request
-than the servers do, on the same two cores. Invariant: every request is answered with status 200, or
-the run ends.
+HTTP/1.1 over plain sockets: a full client library takes more processor time for a request than the
+servers do, on the same two cores. Invariant: every response has status 200, or the run ends.
 """
 
 import asyncio
@@ -10,23 +9,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.errors import BenchError
+from benchmarks import BenchmarkError
 
 
 @dataclass(frozen=True)
-class Load:
-    """What came of a run: its seconds, and each request's milliseconds, in the order given."""
+class LoadResult:
+    """The duration of a run, and each request's latency, in the order of the requests."""
 
     seconds: float
     milliseconds: list[float]
     bodies: list[bytes]
 
 
-async def send_all(port: int, path: str, bodies: Sequence[bytes], clients: int) -> Load:
-    """Send each body once; `clients` connections take them in turn."""
+async def send_all(port: int, path: str, bodies: Sequence[bytes], clients: int) -> LoadResult:
+    """Send each body once over `clients` connections."""
     waiting = iter(enumerate(bodies))
     milliseconds = [0.0] * len(bodies)
-    answers = [b""] * len(bodies)
+    responses = [b""] * len(bodies)
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -34,14 +33,14 @@ async def send_all(port: int, path: str, bodies: Sequence[bytes], clients: int) 
             for index, body in waiting:
                 began = time.perf_counter()
                 writer.write(_request(path, body))
-                answers[index] = await _answer(reader)
+                responses[index] = await _read_response(reader)
                 milliseconds[index] = (time.perf_counter() - began) * 1e3
         finally:
             writer.close()
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return Load(time.perf_counter() - began, milliseconds, answers)
+    return LoadResult(time.perf_counter() - began, milliseconds, responses)
 
 
 def _request(path: str, body: bytes) -> bytes:
@@ -51,13 +50,13 @@ def _request(path: str, body: bytes) -> bytes:
     )
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def _read_response(reader: asyncio.StreamReader) -> bytes:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     status = head.split(b" ", 2)[1]
     _, found, rest = head.partition(b"content-length:")
     if not found:
-        raise BenchError(f"an answer without content-length: {head!r}")
+        raise BenchmarkError(f"response: content-length is missing: {head!r}")
     body = await reader.readexactly(int(rest.split(b"\r\n")[0]))
     if status != b"200":
-        raise BenchError(f"status {status.decode()}: {body[:300]!r}")
+        raise BenchmarkError(f"response: status {status.decode()}, expected 200: {body[:300]!r}")
     return body

@@ -1,15 +1,16 @@
-"""Real texts: a seeded sample of SST-2 and AG News for the job, labelled ones, ever more of them.
+"""Texts from SST-2 and AG News: a seeded sample as the workload, labelled texts, distinct texts.
 
-It knows the two files' formats and nothing of engines. Invariant: the same plan and the same files
-give the same job, text for text and batch for batch.
+Invariant: the same plan and the same files give the same workload, text for text and batch for
+batch.
 """
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.errors import BenchError
+from benchmarks import BenchmarkError
 
 # Both prime: no two numbers are equal below the modulus, and those of the first 1,000 texts are
 # spread like those of the first 100,000, so that a text has as many tokens in a run of any size.
@@ -17,12 +18,14 @@ _NUMBER_STEP = 7_919
 _NUMBER_MODULUS = 1_000_003
 _POOL_TEXTS = 1_000
 
+DEFAULT_DATA = Path(os.environ.get("ISOBATCH_DATA", Path(__file__).parents[2] / "shared/data"))
+
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is asked: texts of each corpus, rounds, the sample whose bits are compared.
+class BenchmarkPlan:
+    """Sizes of a benchmark run: texts of each corpus, rounds, the sample for comparing bits.
 
-    `scaling_runs` says how often each of `scaling_sizes` is run: short runs are the noisier ones.
+    `scaling_runs` is the number of runs of each of `scaling_sizes`: short runs are noisier.
     """
 
     sst2_texts: int = 220
@@ -40,8 +43,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Job:
-    """The texts of one run, in arrival order; `partitions` index into `bits`."""
+class Workload:
+    """The texts of a run, in arrival order; `partitions` are batches of indices into `bits`."""
 
     bulk: list[str]
     warm_up: list[str]
@@ -50,16 +53,16 @@ class Job:
     partitions: list[list[list[int]]]
 
 
-def make_job(data: Path, plan: Plan) -> Job:
-    """Draw the job; BenchError names the files that are not there."""
+def make_workload(data: Path, plan: BenchmarkPlan) -> Workload:
+    """Draw the workload from the corpora."""
     sst2, agnews = read_corpora(data)
     draw = random.Random(plan.seed)
     bulk = _sample(draw, sst2, plan.sst2_texts, "SST-2")
     bulk += _sample(draw, agnews, plan.agnews_texts, "AG News")
     draw.shuffle(bulk)
-    # Latency and bits take the head of the same shuffled mix: the corpora stay in proportion.
+    # Latency and bits use the head of the same shuffled mix: the corpora stay in proportion.
     bits = bulk[: plan.bits_texts]
-    return Job(
+    return Workload(
         bulk=bulk,
         warm_up=bulk[-plan.warm_up_texts :],
         one_text=bulk[: plan.one_texts],
@@ -72,40 +75,40 @@ def make_job(data: Path, plan: Plan) -> Job:
 
 
 def read_corpora(data: Path) -> tuple[list[str], list[str]]:
-    """Return the SST-2 and the AG News texts of a data folder."""
+    """Read the SST-2 and the AG News texts of a data folder."""
     sst2, agnews = data / "sst2" / "dev.tsv", data / "agnews" / "test.tsv"
     missing = [str(path) for path in (sst2, agnews) if not path.is_file()]
     if missing:
-        raise BenchError(
-            f"no texts: {', '.join(missing)} not found. Expected sst2/dev.tsv (a header line, then "
-            "sentence<TAB>label) and agnews/test.tsv (text<TAB>label) in the folder that --data or "
-            "ISOBATCH_DATA names"
+        raise BenchmarkError(
+            f"texts: {', '.join(missing)} not found. Pass --data or set ISOBATCH_DATA: a folder "
+            "with sst2/dev.tsv (a header line, then sentence<TAB>label) and agnews/test.tsv "
+            "(text<TAB>label)"
         )
     return [text for text, _ in _rows(sst2)[1:]], [text for text, _ in _rows(agnews)]
 
 
 def read_labelled(data: Path, count: int | None) -> tuple[list[str], list[int]]:
-    """Return the SST-2 texts and their labels, the first `count` of them or all."""
-    read_corpora(data)  # says what is missing
+    """Read the SST-2 texts and their labels, the first `count` of them or all."""
+    read_corpora(data)  # reports missing files
     rows = _rows(data / "sst2" / "dev.tsv")[1:][:count]
     return [text for text, _ in rows], [int(label) for _, label in rows]
 
 
-def make_pool(data: Path, plan: Plan) -> list[str]:
-    """Draw the SST-2 texts that `distinct` repeats."""
+def make_text_pool(data: Path, plan: BenchmarkPlan) -> list[str]:
+    """Draw the SST-2 texts that `distinct_texts` repeats."""
     sst2, _ = read_corpora(data)
     return random.Random(plan.seed).sample(sst2, min(_POOL_TEXTS, *plan.scaling_sizes))
 
 
-def distinct(texts: Sequence[str], count: int) -> Iterator[str]:
-    """Yield `count` texts, no two equal: the given ones over and over, each after a number."""
+def distinct_texts(texts: Sequence[str], count: int) -> Iterator[str]:
+    """Yield `count` distinct texts: the given ones repeated, each prefixed with a number."""
     for index in range(count):
         number = index * _NUMBER_STEP % _NUMBER_MODULUS
         yield f"{number} {texts[index % len(texts)]}"
 
 
 def random_partition(draw: random.Random, num_rows: int, largest: int) -> list[list[int]]:
-    """Cut the shuffled rows into batches of 1 to `largest`: each row in one batch."""
+    """Partition the shuffled rows into batches of 1 to `largest`."""
     rows = list(range(num_rows))
     draw.shuffle(rows)
     batches = []
@@ -124,5 +127,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 
 def _sample(draw: random.Random, texts: list[str], count: int, corpus: str) -> list[str]:
     if count > len(texts):
-        raise BenchError(f"{corpus}: {count} texts wanted, {len(texts)} in the file")
+        raise BenchmarkError(
+            f"{corpus}: too few texts (got {len(texts)}, expected at least {count})"
+        )
     return draw.sample(texts, count)

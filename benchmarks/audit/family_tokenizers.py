@@ -1,7 +1,7 @@
 """Each family's own tokenizer around a tiny vocabulary, with its special tokens, pad id and side.
 
-It knows no model. Where a family's class cannot be had, the function says what stands in for it.
-Invariant: the special tokens have the order that the families' published vocabularies have.
+Where a family's class is unavailable, the function's docstring names the substitute. Invariant: the
+special tokens are in the order of the families' published vocabularies.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from benchmarks.audit.vocabularies import (
     word_pieces,
 )
 
-# Only some of its constructors are typed, and those too narrowly: merges are pairs, not strings.
+# Few of its constructors are typed, and those too narrowly: merges are pairs, not strings.
 _transformers: Any = transformers
 
 LIMIT = 512
@@ -38,7 +38,7 @@ def bert() -> Any:
 
 
 def roformer() -> Any:
-    """BERT's WordPiece: RoFormer's own class cuts with rjieba, which is an extra library."""
+    """BERT's WordPiece: RoFormer's own class needs rjieba, an extra library."""
     vocab = word_pieces(_BERT)
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
@@ -76,9 +76,9 @@ def deberta() -> Any:
 
 
 def modernbert() -> Any:
-    """Byte-level BPE; the special tokens, the pad among them, have the last ids.
+    """Byte-level BPE; the special tokens, the pad included, have the last ids.
 
-    The family has no class of its own: its folders name PreTrainedTokenizerFast.
+    The family has no tokenizer class: its checkpoints name PreTrainedTokenizerFast.
     """
     pairs = byte_pairs((), _MODERNBERT)
     tokenizer = Tokenizer(models.BPE(pairs.vocab, pairs.merges))
@@ -96,7 +96,7 @@ def gpt2() -> Any:
 
 
 def llama() -> Any:
-    """SentencePiece's BPE with <s> in front, without a pad token; the class pads left."""
+    """SentencePiece BPE with <s> in front, without a pad token; the class pads on the left."""
     pairs = sentence_pairs(("<unk>", "<s>", "</s>"))
     return _transformers.LlamaTokenizer(vocab=pairs.vocab, merges=pairs.merges, add_bos_token=True)
 
@@ -108,7 +108,7 @@ def albert() -> Any:
 
 
 def fnet() -> Any:
-    """Unigram, pad id 3; it gives token types and no attention mask."""
+    """Unigram, pad id 3; returns token types but no attention mask."""
     first = ("<s>", "<unk>", "</s>", "<pad>", "[CLS]", "[SEP]", "[MASK]")
     return _transformers.FNetTokenizer(vocab=unigrams(first), model_max_length=LIMIT)
 
@@ -120,7 +120,7 @@ def big_bird() -> Any:
 
 
 def xlnet() -> Any:
-    """Unigram, pad id 5; <sep> and <cls> stand at the end, and pads in front."""
+    """Unigram, pad id 5; <sep> and <cls> at the end, padding on the left."""
     first = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
     return _transformers.XLNetTokenizer(vocab=unigrams(first))
 
@@ -144,12 +144,12 @@ def t5() -> Any:
 
 
 def canine() -> Any:
-    """Characters by their code points, pad id 0: there is no vocabulary."""
+    """Characters as code points, pad id 0, without a vocabulary."""
     return _transformers.CanineTokenizer(model_max_length=LIMIT)
 
 
 def esm() -> Any:
-    """Letters, pad id 1; small ones too, so that ordinary text is not all <unk>."""
+    """Letters, pad id 1; lower-case ones too, so that ordinary text is not all <unk>."""
     tokens = ("<cls>", "<pad>", "<eos>", "<unk>", *SYMBOLS, "<mask>")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "vocab.txt"
@@ -158,7 +158,7 @@ def esm() -> Any:
 
 
 def _plain(tokenizer: Tokenizer) -> Any:
-    """transformers' plain class, with BERT's special tokens."""
+    """Wrap in transformers' generic class, with BERT's special tokens."""
     names = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
     return _transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

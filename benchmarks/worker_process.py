@@ -1,7 +1,6 @@
-"""The driver's end of a worker: start it, ask it, know why it died.
+"""A worker process as the driver sees it: start, request, error report.
 
-It knows the wire and nothing of what is asked. Invariant: one request is under way at a time, and
-what a library prints never reaches the wire.
+Invariant: one request is in flight at a time, and a library's output never mixes with replies.
 """
 
 import json
@@ -12,14 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.errors import BenchError
+from benchmarks import BenchmarkError
 from benchmarks.schema import Idle
 
 _LOG_LINES = 15
 
 
 class WorkerProcess:
-    """One engine's process; what its libraries print goes to the log file."""
+    """The process of one engine; its libraries' output goes to the log file."""
 
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
@@ -36,12 +35,12 @@ class WorkerProcess:
                 text=True,
                 encoding="utf-8",
                 cwd=Path(__file__).parent.parent,
-                # All checkpoints are folders: nothing is to be asked of a hub.
+                # All checkpoints are local folders.
                 env=os.environ | {"HF_HUB_OFFLINE": "1"},
             )
 
-    def ask(self, do: str, **fields: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer; BenchError carries the worker's own words."""
+    def request(self, do: str, **fields: Any) -> dict[str, Any]:
+        """Send a request and wait for the reply; BenchmarkError has the worker's own message."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -52,16 +51,16 @@ class WorkerProcess:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise BenchError(f"{self.name}: its process ended during {do!r}\n{self._log_tail()}")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise BenchError(f"{self.name}: {do!r} failed\n{answer['error']}")
-        self.idle_seconds += answer["idle"]["seconds"]
-        self.idle_cpu_seconds += answer["idle"]["cpu_seconds"]
-        return answer
+            raise BenchmarkError(f"{self.name}: the process died during {do!r}\n{self._log_tail()}")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise BenchmarkError(f"{self.name}: {do!r} failed\n{reply['error']}")
+        self.idle_seconds += reply["idle"]["seconds"]
+        self.idle_cpu_seconds += reply["idle"]["cpu_seconds"]
+        return reply
 
     def idle(self) -> Idle:
-        """Time waited so far for requests, and the processor time spent in it."""
+        """Return the time waited for requests so far, and the processor time used meanwhile."""
         return {"seconds": self.idle_seconds, "cpu_seconds": self.idle_cpu_seconds}
 
     def _log_tail(self) -> str:
@@ -79,4 +78,4 @@ class WorkerProcess:
     ) -> None:
         if kind is not None:
             self._process.kill()
-        self._process.communicate()  # closes its input, which ends it
+        self._process.communicate()  # closes stdin, which ends it

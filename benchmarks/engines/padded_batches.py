@@ -1,7 +1,6 @@
-"""Text to padded batches, for the engines that pad: tokenise, order, cut, pad; and back again.
+"""Padded batches, for the engines that pad: tokenize, sort, split, pad, restore the order.
 
-It knows the `tokenizers` library and no engine. Invariant: whatever the order of the batches, the
-rows go back in the caller's order.
+Invariant: whatever the order of the batches, rows are returned in the caller's order.
 """
 
 import json
@@ -12,20 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from benchmarks.engines import Logits, Setup
+from benchmarks.engines import EngineSetup, Logits
 
 Int64 = npt.NDArray[np.int64]
 Forward = Callable[[Int64, Int64], Logits]  # ids and mask, both [rows, longest], to logits
 
 
 def read_config(checkpoint: Path) -> dict[str, int]:
-    """Return config.json: the entries used here are whole numbers."""
+    """Read config.json: the entries used here are integers."""
     config: dict[str, int] = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     return config
 
 
 def batch_rows(lengths: Sequence[int], batch_size: int, by_length: bool) -> list[list[int]]:
-    """Cut the rows into batches, in arrival order or the longest first."""
+    """Split the rows into batches, in arrival order or longest first."""
     rows = list(range(len(lengths)))
     if by_length:
         rows.sort(key=lambda row: -lengths[row])
@@ -33,25 +32,25 @@ def batch_rows(lengths: Sequence[int], batch_size: int, by_length: bool) -> list
 
 
 class PaddedBatches:
-    """Runs a padded forward over texts, tokenising with the fast library itself."""
+    """Runs a padded forward pass over texts, tokenizing with `tokenizers` directly."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EngineSetup) -> None:
         self._tokenizer = Tokenizer.from_file(str(setup.checkpoint / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(read_config(setup.checkpoint)["max_position_embeddings"])
         self._setup = setup
 
     def run(self, texts: Sequence[str], forward: Forward) -> Logits:
-        """Return `forward`'s rows for the texts, in order."""
+        """Return `forward`'s rows in the order of the texts."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         lengths = [len(row) for row in ids]
         batches = batch_rows(lengths, self._setup.batch_size, self._setup.by_length)
         outputs = [forward(*pad([ids[row] for row in rows])) for rows in batches]
-        return in_order(batches, outputs)
+        return restore_order(batches, outputs)
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[Int64, Int64]:
-    """Return ids and mask, both [rows, longest]; the pad's id is 0, as in every BERT vocabulary."""
+    """Return ids and mask, both [rows, longest]; the padding id is 0, as in BERT vocabularies."""
     shape = (len(rows), max(len(row) for row in rows))
     ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for index, row in enumerate(rows):
@@ -60,8 +59,8 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Int64, Int64]:
     return ids, mask
 
 
-def in_order(batches: Sequence[Sequence[int]], outputs: Sequence[Logits]) -> Logits:
-    """Put the batches' rows back in the caller's order."""
+def restore_order(batches: Sequence[Sequence[int]], outputs: Sequence[Logits]) -> Logits:
+    """Concatenate the batches' rows in the caller's order."""
     stacked = np.concatenate(outputs)
     logits = np.empty_like(stacked)
     logits[np.concatenate([np.asarray(rows) for rows in batches])] = stacked

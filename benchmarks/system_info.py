@@ -1,6 +1,6 @@
-"""What the run stood on: processor, instruction sets, threads, versions. Read from /proc and pip.
+"""The machine and software of a run: processor, instruction sets, versions, from /proc and pip.
 
-It imports no measured library. Invariant: nothing here names this machine's user, host or folders.
+It imports none of the measured libraries, and records no user, host or folder name.
 """
 
 import os
@@ -17,7 +17,7 @@ _INSTRUCTION_SETS = re.compile(r"sse4_\d|avx.*|fma|f16c|amx.*|asimd.*|sve.*|bf16
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor, its instruction sets, memory, system and load."""
+    """Describe the processor, its instruction sets, memory, system and load."""
     cpuinfo = _fields(Path("/proc/cpuinfo"))
     memory = _fields(Path("/proc/meminfo")).get("MemTotal", "0").split()[0]
     flags = cpuinfo.get("flags", cpuinfo.get("Features", "")).split()
@@ -37,14 +37,14 @@ def usable_cores() -> int:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the version of Python and of every library that an engine is built of."""
+    """List the versions of Python and of every library that an engine needs."""
     packages = {package for spec in ENGINES for package in spec.packages} | {"numpy"}
     python = {"python": platform.python_version()}
     return python | {package: installed_version(package) for package in sorted(packages)}
 
 
 def installed_version(package: str) -> str:
-    """Return a package's version, or NOT_INSTALLED (a checkout may run without being installed)."""
+    """Return a package's version, or NOT_INSTALLED (as in a checkout that is not installed)."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -52,7 +52,7 @@ def installed_version(package: str) -> str:
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """Return a /proc file's `key : value` lines, the first of each key."""
+    """Parse a /proc file's `key : value` lines, the first of each key."""
     fields: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         key, _, value = line.partition(":")
