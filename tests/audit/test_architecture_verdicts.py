@@ -25,5 +25,5 @@ def test_the_verdict_agrees_with_the_experiment(architecture: Architecture, tmp_
     assert bugs == ([FAULTY[architecture.name]] if architecture.name in FAULTY else [])
 
 
-def test_every_faulty_architecture_is_asked() -> None:
+def test_every_faulty_architecture_is_audited() -> None:
     assert {each.name for each in ARCHITECTURES} >= FAULTY.keys()

@@ -1,19 +1,28 @@
-"""How far answers moved, and what rounding may do: formats are told by their numbers."""
+"""How far outputs moved, and what rounding may do: float formats show in the numbers."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobatch.audit.formats import FLOAT32, decimal_step, unit_of
-from isobatch.audit.movement import Tolerance, compare, largest_gaps, scores_of, tolerance_of
+from isobatch.audit.movement import (
+    FLOAT32,
+    Tolerance,
+    compare,
+    decimal_step,
+    largest_gaps,
+    scores_of,
+    tolerance_of,
+    unit_of,
+)
+from isobatch.audit.subject import FloatFormat
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(24, 3)) * 2
 
 
 def in_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """Rounded to so many bits of mantissa."""
+    """Rounded to `bits` bits of mantissa."""
     mantissas, exponents = np.frexp(values)
     return np.ldexp(np.round(mantissas * 2.0**bits) / 2.0**bits, exponents)
 
@@ -50,7 +59,7 @@ def test_a_tolerance_is_above_nothing_and_at_most_a_tenth(size: float, noise: fl
     assert 0 < allowed <= 0.1 * max(size, 0.05) * 1.001
 
 
-def test_noise_is_heeded_up_to_where_it_is_no_rounding() -> None:
+def test_noise_counts_up_to_what_rounding_can_cause() -> None:
     size = np.abs(LOGITS).max()
     assert tolerance_of(LOGITS, 1e-3 * size).absolute == pytest.approx(1e-2 * size)
     assert tolerance_of(LOGITS, 0.05 * size).absolute == pytest.approx(1e-4 * size)
@@ -80,8 +89,11 @@ def test_numbers_that_show_nothing_count_as_full_precision() -> None:
 
 
 def test_a_stated_format_counts() -> None:
-    assert tolerance_of(LOGITS, 0, stated="bfloat16").absolute > tolerance_of(LOGITS, 0).absolute
-    assert tolerance_of(LOGITS, 0, stated="of its own") == tolerance_of(LOGITS, 0)
+    bfloat16, other = FloatFormat.named("bfloat16"), FloatFormat.named("of its own")
+    assert tolerance_of(LOGITS, 0, dtype=bfloat16).absolute > tolerance_of(LOGITS, 0).absolute
+    assert tolerance_of(LOGITS, 0, dtype=other) == tolerance_of(LOGITS, 0)
+    half, float16 = FloatFormat.named("half"), FloatFormat.named("float16")
+    assert half is float16 is FloatFormat.FLOAT16
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3, 4])
