@@ -178,28 +178,22 @@ def _with_positions(session: AuditSession, text: str, other: str) -> tuple[Outpu
     return session.forward_alone([row]), session.forward_alone([row], start)
 
 
+def _in_batch(how: str, batch: Callable[[str, str], list[str]]) -> Demonstration:
+    """Compare a text alone with its row in a `batch` of the text and the other text."""
+    example = batch("text", "other")
+    row = example.index("text")
+
+    def predict(session: AuditSession, text: str, other: str) -> tuple[Outputs, Outputs]:
+        return session.predict([text]), session.predict(batch(text, other))[row : row + 1]
+
+    return Demonstration(("alone", how), predict, len(example))
+
+
 _IN_BATCHES = (
-    Demonstration(
-        ("alone", "in a batch with the other text"),
-        lambda session, text, other: (
-            session.predict([text]),
-            session.predict([text, other])[:1],
-        ),
-    ),
-    Demonstration(
-        ("alone", "in a batch behind the other text"),
-        lambda session, text, other: (
-            session.predict([text]),
-            session.predict([other, text])[1:],
-        ),
-    ),
-    Demonstration(
-        ("alone", "in a batch with the other text seven times"),
-        lambda session, text, other: (
-            session.predict([text]),
-            session.predict([text, *[other] * 7])[:1],
-        ),
-        batch_size=8,
+    _in_batch("in a batch with the other text", lambda text, other: [text, other]),
+    _in_batch("in a batch behind the other text", lambda text, other: [other, text]),
+    _in_batch(
+        "in a batch with the other text seven times", lambda text, other: [text, *[other] * 7]
     ),
 )
 _DEMONSTRATIONS = {

@@ -1,5 +1,7 @@
 """How far outputs moved, and what rounding may do: float formats show in the numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +17,8 @@ from isobatch.audit.movement import (
     tolerance_of,
     unit_of,
 )
-from isobatch.audit.subject import FloatFormat
+from isobatch.audit.session import AuditSession
+from isobatch.audit.subject import FloatFormat, Subject
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(24, 3)) * 2
@@ -104,3 +107,14 @@ def test_one_step_of_a_rounded_score_is_drift_and_more_are_a_bug(digits: int) ->
         one, four = before + 10.0**-digits, before + 4 * 10.0**-digits
         assert allowed.judge(compare(before, one, gives_scores=True)) == "drift"
         assert allowed.judge(compare(before, four, gives_scores=True)) == "bug"
+
+
+def test_the_tolerance_of_a_system_depends_on_its_dtype_and_not_on_displayed_facts() -> None:
+    def tolerance(**traits: Any) -> float:
+        subject = Subject(
+            "s", "python", lambda texts: LOGITS[[len(text) for text in texts]], **traits
+        )
+        return AuditSession(subject, ("a", "bc")).tolerance.absolute
+
+    assert tolerance(facts={"dtype": "bfloat16"}) == tolerance()
+    assert tolerance(dtype=FloatFormat.BFLOAT16) > tolerance()

@@ -314,6 +314,19 @@ def test_parts_in_training_mode_and_dynamic_parts_are_found(tmp_path: Path) -> N
     assert parts == {SuspiciousPart.TENSOR_SCALE: 1}
 
 
+def test_parts_are_found_by_their_type_whatever_its_name(tmp_path: Path) -> None:
+    class Ordinary(nn.BatchNorm1d):
+        pass
+
+    class QuantBatchNorm(nn.LayerNorm):
+        pass
+
+    model = Plain().train()
+    model.norm, model.drop = Ordinary(8), QuantBatchNorm(8)
+    padded = padded_of(subject_of_model(model, tokenizer_in(tmp_path)))
+    assert padded.suspicious_parts == {SuspiciousPart.BATCH_STATISTICS: 1}
+
+
 class CountsByIds(nn.Module):
     """Positions by `input_ids != pad`, under names of its own."""
 
