@@ -119,9 +119,9 @@ def _audit_probes() -> str:
 
 def _audit_faults() -> str:
     rows = [
-        f"| `{each.name}` | {each.title} | {each.cause} | {each.cure} |" for each in FAULTS.values()
+        f"| `{each.name}` | {each.title} | {each.cause} | {each.fix} |" for each in FAULTS.values()
     ]
-    return "\n".join(["| name | fault | likely cause | cure |", "|---|---|---|---|", *rows])
+    return "\n".join(["| name | fault | likely cause | fix |", "|---|---|---|---|", *rows])
 
 
 def _tree() -> str:

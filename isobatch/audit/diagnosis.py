@@ -1,99 +1,140 @@
-"""From what the probes saw to findings: one mistake, one finding, with texts that show it.
+"""Diagnosis: from what the probes saw to findings, one for each mistake, with texts that show it.
 
-It tries no new way of asking, but for making a pair of texts smaller. Invariant: every fault that a
-probe named is found in the report, itself or through one that explains it.
+Invariant: every fault that a probe named is in the report, itself or through one that explains it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from isobatch.audit.faults import FAULTS
+from isobatch.audit.faults import FAULTS, explained_by
 from isobatch.audit.movement import largest_gaps
-from isobatch.audit.padding import positions_by_mask, without_pads
-from isobatch.audit.probing import Outcome, Probe, largest
-from isobatch.audit.result import Finding, Movement, Reproduction
-from isobatch.audit.session import BatchFailedError, Session
-from isobatch.audit.shrinking import Shrinker
-from isobatch.audit.subject import Answers
+from isobatch.audit.report_data import Finding, Reproduction, Severity
+from isobatch.audit.session import AuditSession, BatchFailedError, Probe, ProbeOutcome
+from isobatch.audit.subject import Outputs
 
-Seen = tuple[Probe, Outcome]
-Severity = Literal["bug", "drift"]
+Seen = tuple[Probe, ProbeOutcome]
 
 TRIES, QUICK_TRIES = 80, 24
-PLAIN_COMPANY = " and so on" * 4
+PLAIN_WORDS = " and so on" * 4
+
+
+class Shrinker:
+    """Search for the smallest pair of texts that shows a fault, in at most `tries` tries.
+
+    Words are taken away, many at a time and then one by one (the delta debugging of Zeller and
+    Hildebrandt, 2002, without its complements). Invariant: what is returned was seen to show it.
+    """
+
+    def __init__(self, shows: Callable[[str, str], bool], tries: int) -> None:
+        self._shows = shows
+        self._left = tries
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def first(self, pairs: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+        """Return the first pair that shows it; None if none does within the tries."""
+        return next((pair for pair in pairs if self.shows(*pair)), None)
+
+    def smallest(self, text: str, other: str) -> tuple[str, str]:
+        """Return the pair without the words that are not needed to show it."""
+        other = self._without(other, lambda less: self.shows(text, less))
+        text = self._without(text, lambda less: self.shows(less, other))
+        return text, other
+
+    def shows(self, text: str, other: str) -> bool:
+        """Whether it is known, or found now, to show the fault; False once no try is left."""
+        pair = text, other
+        if pair not in self._known:
+            if not self._left:
+                return False
+            self._left -= 1
+            self._known[pair] = self._shows(text, other)
+        return self._known[pair]
+
+    @staticmethod
+    def _without(text: str, shows: Callable[[str], bool]) -> str:
+        words = text.split()
+        size = len(words) // 2
+        while size:
+            start = 0
+            while start < len(words):
+                less = words[:start] + words[start + size :]
+                if less and shows(" ".join(less)):
+                    words = less
+                else:
+                    start += size
+            size //= 2
+        shorter = " ".join(words)
+        return shorter if shows(shorter) else text
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
-    """A way to show a fault with a text and its company: two answers to the text.
+class Demonstration:
+    """A way to show a fault with a text and another text: two outputs for the first.
 
-    in_company: how many texts it asks together; 0 where the text has no company.
+    batch_size: how many texts it sends together; 0 if it needs no other text.
     """
 
     how: tuple[str, str]
-    ask: Callable[[Session, str, str], tuple[Answers, Answers]]
-    in_company: int = 2
+    predict: Callable[[AuditSession, str, str], tuple[Outputs, Outputs]]
+    batch_size: int = 2
 
 
-def find(session: Session, seen: Sequence[Seen]) -> tuple[Finding, ...]:
-    """The findings, bugs first, each by the name that explains most of what was seen."""
-    named = {name: pairs for name in FAULTS if (pairs := _naming(seen, name))}
-    explained = {other for name in named for other in FAULTS[name].explains} & named.keys()
+def find(session: AuditSession, seen: Sequence[Seen]) -> tuple[Finding, ...]:
+    """Return the findings, bugs first, each by the name that explains most of what was seen."""
+    named = {
+        name: [(probe, outcome) for probe, outcome in seen if name in outcome.faults]
+        for name in FAULTS
+        if any(name in outcome.faults for _, outcome in seen)
+    }
+    explained = {other for name in named for other in explained_by(name)}
     findings = []
-    for name in named.keys() - explained:
-        with_it = [each for each in FAULTS[name].explains if each in named]
-        findings.append(_finding(session, name, [named[each] for each in (name, *with_it)]))
-    places = list(FAULTS)
-    return tuple(sorted(findings, key=lambda f: (f.severity != "bug", places.index(f.name))))
+    for name in (each for each in named if each not in explained):
+        with_it = [each for each in named if each in explained_by(name)]
+        pairs = [pair for each in (name, *with_it) for pair in named[each]]
+        findings.append(_finding(session, name, pairs))
+    return tuple(sorted(findings, key=lambda finding: finding.severity != "bug"))
 
 
-def _naming(seen: Sequence[Seen], name: str) -> list[Seen]:
-    return [(probe, outcome) for probe, outcome in seen if name in outcome.faults]
-
-
-def _finding(session: Session, name: str, groups: Sequence[Sequence[Seen]]) -> Finding:
-    """As bad as the worst of what it explains; `groups`: what named it, and what it explains."""
-    fault, pairs = FAULTS[name], [pair for group in groups for pair in group]
-    severity: Severity = "drift"
-    if any(outcome.status == "bug" for _, outcome in pairs):
-        severity = "bug"
+def _finding(session: AuditSession, name: str, pairs: Sequence[Seen]) -> Finding:
+    """Make a finding as severe as the worst of what it explains."""
+    fault = FAULTS[name]
+    is_bug = any(outcome.status == "bug" for _, outcome in pairs)
+    severity: Severity = "bug" if is_bug else "drift"
     movements = [outcome.movement for _, outcome in pairs if outcome.movement]
     return Finding(
         severity=severity,
         name=name,
         title=fault.title,
         cause=fault.cause,
-        cure=fault.cure,
+        fix=fault.fix,
         probes=tuple(dict.fromkeys(probe.name for probe, _ in pairs)),
-        movement=max(movements, key=_weight, default=None),
+        movement=max(movements, key=lambda each: (each.broken_rows, each.largest), default=None),
         reproduction=_reproduce(session, name, severity),
     )
 
 
-def _weight(movement: Movement) -> tuple[int, float]:
-    return movement.broken_rows, largest(movement)
-
-
-def _reproduce(session: Session, name: str, severity: Severity) -> Reproduction | None:
-    """The smallest pair of texts that shows it through the system's own face; None if none does."""
+def _reproduce(session: AuditSession, name: str, severity: Severity) -> Reproduction | None:
+    """Find the smallest pair of texts that shows it through the system's own API, if any does."""
     if name in ("batch-fails", "answers-lost"):
         return None
-    tried = (_shown(session, show, severity) for show in _SHOWS.get(name, _IN_BATCHES))
-    return next((found for found in tried if found), None)
+    demonstrations = _DEMONSTRATIONS.get(name, _IN_BATCHES)
+    found = (_shown_by(session, each, severity) for each in demonstrations)
+    return next((each for each in found if each), None)
 
 
-def _shown(session: Session, show: Show, severity: Severity) -> Reproduction | None:
-    if show.in_company and session.largest_batch < show.in_company:
+def _shown_by(
+    session: AuditSession, demonstration: Demonstration, severity: Severity
+) -> Reproduction | None:
+    if demonstration.batch_size and session.largest_batch < demonstration.batch_size:
         return None
     allowed = session.tolerance.absolute
     least, most = (allowed, float("inf")) if severity == "bug" else (0.0, allowed)
 
-    def shows(text: str, company: str) -> bool:
+    def shows(text: str, other: str) -> bool:
         try:
-            before, after = show.ask(session, text, company)
+            before, after = demonstration.predict(session, text, other)
         except BatchFailedError:
             return False
         if not np.isfinite([before, after]).all():
@@ -101,74 +142,74 @@ def _shown(session: Session, show: Show, severity: Severity) -> Reproduction | N
         return bool(least < largest_gaps(before, after)[0] <= most)
 
     shrinker = Shrinker(shows, QUICK_TRIES if session.quick else TRIES)
-    found = shrinker.first(_pairs(session, show))
+    found = shrinker.first(_pairs(session, demonstration))
     if found is None:
         return None
-    text, company = shrinker.smallest(*found)
-    before, after = show.ask(session, text, company)
+    text, other = shrinker.smallest(*found)
+    before, after = demonstration.predict(session, text, other)
     return Reproduction(
-        text, company, show.how, tuple(before[0].tolist()), tuple(after[0].tolist())
+        text, other, demonstration.how, tuple(before[0].tolist()), tuple(after[0].tolist())
     )
 
 
-def _pairs(session: Session, show: Show) -> Iterator[tuple[str, str]]:
-    """Short texts beside long ones first: there most pads are. Beside itself a text has none."""
+def _pairs(session: AuditSession, demonstration: Demonstration) -> Iterator[tuple[str, str]]:
+    """Yield short texts next to long ones first: those have the most pads."""
     texts = sorted(session.texts, key=len)
-    if not show.in_company:
+    if not demonstration.batch_size:
         yield from ((text, "") for text in texts[-3:])
         return
     for text in [*texts[:4], ""]:
-        others = (texts[-1], text + PLAIN_COMPANY, texts[-2], text)
-        yield from ((text, company) for company in others)
+        for other in (texts[-1], text + PLAIN_WORDS, texts[-2], text):
+            yield text, other
         yield texts[-1], text
     yield f"{texts[-1]} good", f"{texts[-1]} bad"
     yield f"good {texts[-1]}", f"bad {texts[-1]}"
 
 
-def _beside(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
-    return session.ask([text]), session.ask([text, company])[:1]
-
-
-def _behind(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
-    return session.ask([text]), session.ask([company, text])[1:]
-
-
-def _among(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
-    return session.ask([text]), session.ask([text, *[company] * 7])[:1]
-
-
-def _again(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
-    return session.ask([text]), session.ask([text])
-
-
-def _in_flight(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+def _in_flight(session: AuditSession, text: str, other: str) -> tuple[Outputs, Outputs]:
     assert session.subject.in_flight is not None
-    return session.ask([text]), session.subject.in_flight([[text], *[[company]] * 7])[0]
+    return session.predict([text]), session.subject.in_flight([[text], *[[other]] * 7])[0]
 
 
-def _with_positions(session: Session, text: str, company: str) -> tuple[Answers, Answers]:
+def _with_positions(session: AuditSession, text: str, other: str) -> tuple[Outputs, Outputs]:
     model = session.padded
     row = model.encode(text)[: model.max_tokens]
-    rectangle = without_pads([row])
-    assert rectangle.attention_mask is not None
-    positions = positions_by_mask(rectangle.attention_mask, model.positions_start or 0)
-    told = replace(rectangle, position_ids=positions)
-    return session.forward(rectangle), session.forward(told)
+    start = model.positions_start or 0
+    return session.forward_alone([row]), session.forward_alone([row], start)
+
+
+def _in_batch(how: str, batch: Callable[[str, str], list[str]]) -> Demonstration:
+    """Compare a text alone with its row in a `batch` of the text and the other text."""
+    example = batch("text", "other")
+    row = example.index("text")
+
+    def predict(session: AuditSession, text: str, other: str) -> tuple[Outputs, Outputs]:
+        return session.predict([text]), session.predict(batch(text, other))[row : row + 1]
+
+    return Demonstration(("alone", how), predict, len(example))
 
 
 _IN_BATCHES = (
-    Show(("alone", "in a batch with the other text"), _beside),
-    Show(("alone", "in a batch behind the other text"), _behind),
-    Show(("alone", "in a batch with the other text seven times"), _among, in_company=8),
+    _in_batch("in a batch with the other text", lambda text, other: [text, other]),
+    _in_batch("in a batch behind the other text", lambda text, other: [other, text]),
+    _in_batch(
+        "in a batch with the other text seven times", lambda text, other: [text, *[other] * 7]
+    ),
 )
-_SHOWS = {
-    "not-repeatable": (Show(("the first time", "the second time"), _again, in_company=0),),
-    "requests-mixed": (Show(("alone", "with the other text under way"), _in_flight),),
+_DEMONSTRATIONS = {
+    "not-repeatable": (
+        Demonstration(
+            ("the first time", "the second time"),
+            lambda session, text, other: (session.predict([text]), session.predict([text])),
+            batch_size=0,
+        ),
+    ),
+    "requests-mixed": (Demonstration(("alone", "concurrently with the other text"), _in_flight),),
     "padding-id-positions": (
-        Show(
+        Demonstration(
             ("by the model's own positions", "with position_ids from 1 token to the next"),
             _with_positions,
-            in_company=0,
+            batch_size=0,
         ),
     ),
     "texts-confused": _IN_BATCHES[:2],

@@ -1,39 +1,42 @@
-"""Session: one subject, the texts it is asked, and what several probes need to know of it.
+"""AuditSession: one subject, its texts, and what all probes use; and what a probe is.
 
-Each text's answer alone is asked once. Invariant: whatever a probe gets from here has one row for
-each text that it asked, or it gets an error.
+Invariant: whatever a probe gets from here has one row for each text that it sent, or it gets an
+error. No probe draws a conclusion from another one; that is left to the diagnosis.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from isobatch.audit.faults import FAULTS
 from isobatch.audit.movement import Tolerance, compare, largest_gaps, tolerance_of
-from isobatch.audit.padding import without_pads
-from isobatch.audit.result import Movement
+from isobatch.audit.report_data import AuditVerdict, Movement, Status
 from isobatch.audit.subject import (
     AnswerError,
-    Answers,
+    Outputs,
     PaddedModel,
     Rectangle,
     RowCountError,
     Subject,
+    positions_by_mask,
+    without_pads,
 )
 from isobatch.errors import AuditError
 
 SEED = 7
 LARGEST_BATCH = 32
+NO_LIMIT = 10**6
 
 
 class NotTestedError(Exception):
-    """A probe cannot be run on this subject; the message says why."""
+    """A probe cannot run on this subject; the message says why."""
 
 
 class BatchFailedError(Exception):
-    """A batch was refused, though each of its texts is answered alone."""
+    """A batch was refused."""
 
     def __init__(self, texts: Sequence[str], error: Exception) -> None:
         known = isinstance(error, AnswerError)
@@ -42,35 +45,62 @@ class BatchFailedError(Exception):
         self.lost_rows = isinstance(error, RowCountError)
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeOutcome:
+    """What a probe saw; `faults` are names of isobatch.audit.faults that would explain it."""
+
+    status: Status
+    summary: str
+    movement: Movement | None = None
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One way of sending texts that must not change a result."""
+
+    name: str
+    changes: str
+    proves: str
+    run: Callable[["AuditSession"], ProbeOutcome]
+
+
+def probe(
+    name: str, *, changes: str, proves: str
+) -> Callable[[Callable[["AuditSession"], ProbeOutcome]], Probe]:
+    """Make a Probe of a function."""
+    return lambda run: Probe(name, changes, proves, run)
+
+
 @dataclass
-class Session:
-    """What an audit knows while it runs; everything it draws is drawn from one seed."""
+class AuditSession:
+    """The state of a running audit; all its random numbers come from one seed."""
 
     subject: Subject
     texts: tuple[str, ...]
     quick: bool = False
 
     @cached_property
-    def alone(self) -> Answers:
-        """The answer to each text alone; AuditError if there is none, or if it is no number."""
-        answers = np.concatenate([self._asked_alone(text) for text in self.texts])
-        if not np.isfinite(answers).any():
-            raise AuditError(f"{self.subject.name}: no text is answered with a finite number")
-        return answers
+    def alone(self) -> Outputs:
+        """The outputs for each text alone; AuditError if there are none, or none is finite."""
+        outputs = np.concatenate([self._predict_alone(text) for text in self.texts])
+        if not np.isfinite(outputs).any():
+            raise AuditError(f"{self.subject.name}: the output is NaN or infinite for every text")
+        return outputs
 
     @cached_property
     def tolerance(self) -> Tolerance:
-        """What rounding may do here: by the format of the answers, and by what equal texts show.
+        """The part that rounding may have here: by the outputs' format, and by copies of a text.
 
-        What differs between two equal calls is no rounding, so that nothing is allowed for it.
+        If two identical calls differ, the system is nondeterministic, and no noise is allowed for.
         """
         text = max(self.texts, key=len)
         sizes = [size for size in (2, 3, 8) if size <= self.largest_batch]
-        alone = self._asked_alone(text)
-        if not np.array_equal(alone, self._asked_alone(text)):
+        alone = self._predict_alone(text)
+        if not np.array_equal(alone, self._predict_alone(text)):
             return self._tolerance(0.0)
         try:
-            rows = [self.ask([text] * size) for size in sizes]
+            rows = [self.predict([text] * size) for size in sizes]
         except BatchFailedError:
             rows = []
         gaps = [largest_gaps(alone.repeat(len(each), axis=0), each).max() for each in rows]
@@ -78,74 +108,123 @@ class Session:
 
     @property
     def largest_batch(self) -> int:
-        """The most texts of one call."""
+        """The maximum number of texts in one call."""
         return min(self.subject.max_texts or LARGEST_BATCH, LARGEST_BATCH)
 
     @property
     def padded(self) -> PaddedModel:
-        """The subject by token ids; NotTestedError where it cannot be asked so."""
+        """The subject by token ids; NotTestedError where it takes texts only."""
         if self.subject.padded is None:
-            raise NotTestedError("the system takes texts only: nobody sees its pads or its mask")
+            raise NotTestedError("the system takes texts only: its pads and mask are not visible")
         return self.subject.padded
 
+    def require_batches(self) -> None:
+        """NotTestedError if the subject takes one text per call."""
+        if self.largest_batch < 2:
+            raise NotTestedError("the system takes one text per call")
+
     def rows(self, number: int, spare: int) -> list[list[int]]:
-        """Token ids of so many texts, cut in the middle so that `spare` pads fit beside them."""
-        limit = (self.padded.max_tokens or 10**6) - spare
+        """Tokenize `number` texts, cut in the middle so that `spare` pads fit next to them."""
+        limit = (self.padded.max_tokens or NO_LIMIT) - spare
         if limit < 3:
             raise NotTestedError(f"the model reads {self.padded.max_tokens} tokens: too few to pad")
         rows = [self.padded.encode(self.texts[index]) for index in self.some(number)]
         return [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows if row]
 
-    def forward(self, rectangle: Rectangle) -> Answers:
-        """The answers to a padded batch of token ids."""
-        return self.checked(self.padded.forward(rectangle), len(rectangle.input_ids))
+    def forward(self, rectangle: Rectangle) -> Outputs:
+        """Return the outputs for a padded batch of token ids."""
+        return self._checked(self.padded.forward(rectangle), len(rectangle.input_ids))
 
-    def forward_alone(self, rows: Sequence[Sequence[int]]) -> Answers:
-        """The answer to each row by itself, without a pad."""
-        return np.concatenate([self.forward(without_pads([row])) for row in rows])
+    def forward_alone(
+        self, rows: Sequence[Sequence[int]], positions_start: int | None = None
+    ) -> Outputs:
+        """Return the outputs for each row by itself, without a pad.
 
-    def ask(self, texts: Sequence[str]) -> Answers:
-        """The answers to one batch; BatchFailedError if it is refused."""
+        positions_start: pass position_ids that count from it; None leaves them to the model.
+        """
+        outputs = []
+        for row in rows:
+            ids = without_pads([row])
+            if positions_start is not None:
+                positions = positions_by_mask(ids.attention_mask, positions_start)
+                ids = Rectangle(ids.input_ids, ids.attention_mask, positions)
+            outputs.append(self.forward(ids))
+        return np.concatenate(outputs)
+
+    def predict(self, texts: Sequence[str]) -> Outputs:
+        """Return the outputs for one batch; BatchFailedError if it is refused."""
         try:
-            return self.checked(self.subject.answer(list(texts)), len(texts))
+            return self._checked(self.subject.predict(list(texts)), len(texts))
         except Exception as error:
             if isinstance(error, AuditError) and not isinstance(error, AnswerError):
                 raise
             raise BatchFailedError(texts, error) from error
 
-    def checked(self, answers: Answers, rows: int) -> Answers:
-        """`answers`, which must have so many rows."""
-        if answers.ndim != 2 or len(answers) != rows:
-            raise RowCountError(
-                f"{self.subject.name}: {rows} texts were asked, and the answer has the shape "
-                f"{list(answers.shape)}; one row for each text is needed"
-            )
-        return answers
-
-    def compare(self, before: Answers, after: Answers) -> Movement:
-        """How far the rows moved."""
+    def compare(self, before: Outputs, after: Outputs) -> Movement:
+        """Measure how far the rows moved."""
         return compare(before, after, gives_scores=self.subject.gives_scores)
 
     def some(self, number: int) -> range:
-        """Indices of so many texts, fewer in a quick audit."""
+        """Return indices of `number` texts, of fewer in a quick audit."""
         return range(min(len(self.texts), max(2, number // 3) if self.quick else number))
 
-    def chance(self, probe: str) -> random.Random:
-        """Random numbers of a probe's own, the same in every run."""
+    def generator(self, probe: str) -> random.Random:
+        """Return a probe's own random number generator, the same in every run."""
         return random.Random(f"{SEED} {probe}")
 
-    def _tolerance(self, noise: float) -> Tolerance:
-        scores, stated = self.subject.gives_scores, self.subject.facts.get("dtype")
-        return tolerance_of(self.alone, noise, gives_scores=scores, stated=stated)
+    def judged(
+        self, movement: Movement, fault: str, condition: str, *, exact_bits: bool = False
+    ) -> ProbeOutcome:
+        """Judge a movement that should not be: `fault` beyond rounding, else only drift.
 
-    def _asked_alone(self, text: str) -> Answers:
+        condition: when it moved, e.g. "with the batch's size". exact_bits: shapes and kernels were
+        the same, so that the least movement already shows the fault.
+        """
+        status = self.tolerance.judge(movement)
+        summary = describe(movement, condition)
+        if exact_bits:
+            return ProbeOutcome(status, summary, movement, (fault,) if movement.moved_rows else ())
+        if movement.broken_rows and not FAULTS[fault].names_nan:
+            fault = fault if self.tolerance.exceeded(movement) else "not-finite"
+        faults: dict[AuditVerdict, tuple[str, ...]]
+        faults = {"bug": (fault,), "drift": ("rounding",), "exact": ()}
+        return ProbeOutcome(status, summary, movement, faults[status])
+
+    def _checked(self, outputs: Outputs, rows: int) -> Outputs:
+        if outputs.ndim != 2 or len(outputs) != rows:
+            raise RowCountError(
+                f"{self.subject.name}: expected one row for each of {rows} texts, "
+                f"got the shape {list(outputs.shape)}"
+            )
+        return outputs
+
+    def _tolerance(self, noise: float) -> Tolerance:
+        scores, dtype = self.subject.gives_scores, self.subject.dtype
+        return tolerance_of(self.alone, noise, gives_scores=scores, dtype=dtype)
+
+    def _predict_alone(self, text: str) -> Outputs:
         try:
-            return self.checked(self.subject.answer([text]), 1)
-        except Exception as error:
-            if isinstance(error, AuditError) and not isinstance(error, AnswerError):
-                raise
-            failed = BatchFailedError([text], error)
+            return self.predict([text])
+        except BatchFailedError as error:
             raise AuditError(
-                f"{self.subject.name}: the text {text!r} has no answer alone, to which the others "
-                f"could be compared: {failed}"
-            ) from error
+                f"{self.subject.name}: the text {text!r} has no result alone, with which the "
+                f"others could be compared: {error}"
+            ) from error.__cause__
+
+
+def describe(movement: Movement, condition: str) -> str:
+    """Describe the movement in a sentence; `condition` as in `judged`."""
+    if not movement.moved_rows and not movement.broken_rows:
+        return f"the same bits {condition}, {movement.rows} of {movement.rows} times"
+    words = f"{movement.moved_rows} of {movement.rows} results move {condition}"
+    words += f", by up to {movement.largest:.2g}"
+    if movement.flips:
+        words += f"; {movement.flips} labels flip"
+    if movement.broken_rows:
+        words += f"; {movement.broken_rows} are NaN or infinite"
+    return words
+
+
+def in_one_line(error: object, most: int = 200) -> str:
+    """Return an error's message without line breaks, cut to `most` characters to fit a table."""
+    return " ".join(str(error).split())[:most]

@@ -1,13 +1,14 @@
-"""Subject: whatever is audited, as the probes see it: texts in, answers out, and what else it can.
+"""The system under audit as the probes see it, and the padded batches that they send to it.
 
-What a subject cannot be asked is None here, and a probe that needs it is reported as not tested.
-It computes nothing itself. Invariant: one call of `answer` is one batch of the system's own making,
-and its rows stand in the order in which the system gave them.
+What a subject does not support is None here, and a probe that needs it is reported as not tested.
+Invariant: one call of `predict` is one batch of the system's own making, and its rows are in the
+order in which the system returned them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal
 
 import numpy as np
@@ -15,88 +16,153 @@ from numpy.typing import NDArray
 
 from isobatch.errors import AuditError
 
-Answers = NDArray[np.float64]
-"""[texts, labels]: logits where the system gives them, else scores; float32 is kept exactly."""
+Outputs = NDArray[np.float64]
+"""[texts, labels]: logits where the system returns them, else scores; float32 is kept exactly."""
 
-Ids = NDArray[np.int64]
+IdArray = NDArray[np.int64]
 
-Side = Literal["right", "left"]
-Kind = Literal["isobatch", "transformers", "onnx", "http", "python"]
+PaddingSide = Literal["right", "left"]
+TargetKind = Literal["isobatch", "transformers", "onnx", "http", "python"]
 
 
 class AnswerError(AuditError):
-    """The system answers, but refuses these texts, or answers them in a way that nobody can read.
+    """The system refuses these texts, or its response cannot be read.
 
     It is a result of the audit; any other AuditError, as of a server that is down, ends it.
     """
 
 
 class RowCountError(AnswerError):
-    """There are more or fewer answers than texts."""
+    """The system returned more or fewer rows than texts."""
+
+
+class FloatFormat(Enum):
+    """A floating-point format; its value is the relative rounding unit."""
+
+    FLOAT32 = 2.0**-24
+    FLOAT16 = 2.0**-11
+    BFLOAT16 = 2.0**-8
+
+    @classmethod
+    def named(cls, name: object) -> "FloatFormat | None":
+        """Return the format that frameworks and servers call `name`; None for any other name."""
+        names = {"float32": cls.FLOAT32, "float16": cls.FLOAT16, "half": cls.FLOAT16}
+        return (names | {"bfloat16": cls.BFLOAT16}).get(str(name))
+
+
+class SuspiciousPart(Enum):
+    """A part of a model that mixes the rows of a batch, or is random."""
+
+    BATCH_STATISTICS = "batch norm in training mode"
+    DROPOUT = "dropout in training mode"
+    TENSOR_SCALE = "dynamic quantization with one scale for a whole tensor of activations"
 
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A padded batch, each array [rows, columns]; what is None is not passed to the model."""
+    """A padded batch, each array [rows, columns]; an array that is None is not passed on."""
 
-    input_ids: Ids
-    attention_mask: Ids | None = None
-    position_ids: Ids | None = None
+    input_ids: IdArray
+    attention_mask: IdArray | None = None
+    position_ids: IdArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PaddedModel:
-    """A model that can be asked with token ids, so that pads can be put in on purpose.
+    """A model that takes token ids, so that the probes can choose the padding themselves.
 
-    encode: a text to its ids, special tokens included, cut as the system cuts it.
-    forward: a Rectangle to answers; raises what the model raises.
-    hidden: the last hidden states [rows, columns, hidden_size] of a Rectangle, where they are to be
-    had: they tell a fault of the encoder from a fault of the head.
-    pad_id: what the tokenizer pads with. filler_ids: ids of ordinary tokens, at least two, for
-    the content of pads. padding_side: the side on which the system's tokenizer pads.
-    positions_start: id of the first position where position_ids may be passed, else None.
-    max_tokens: the longest that the model reads; None where it names no end.
-    tokenizer_limit: the longest that the tokenizer lets through; None where it has no limit.
+    encode: a text to its ids, with special tokens and truncated as the system truncates it.
+    forward: a Rectangle to Outputs; raises what the model raises.
+    hidden: the last hidden states [rows, columns, hidden_size] of a Rectangle, if available: they
+    tell a fault of the encoder from a fault of the head.
+    pad_id: the id of the tokenizer's padding token. filler_ids: ids of ordinary tokens, at least
+    two, for the content of pads. padding_side: the side on which the system's tokenizer pads.
+    positions_start: id of the first position where position_ids can be passed, else None.
+    max_tokens: the model's maximum length; None if it states none.
+    tokenizer_limit: the tokenizer's maximum length; None if it has none.
     pad_is_also: names of other special tokens (eos_token, ...) that have the id of the pad.
     counts_pad_ids: whether the family is known to count positions by `input_ids != pad`.
-    suspicious_parts: parts of the model that are known to mix the rows of a batch, e.g.
-    "BatchNorm1d in training mode" or "DynamicQuantizeLinear", each with how many there are.
+    suspicious_parts: how many parts there are that are known to mix the rows of a batch.
     """
 
     encode: Callable[[str], list[int]]
-    forward: Callable[[Rectangle], Answers]
+    forward: Callable[[Rectangle], Outputs]
     pad_id: int
     filler_ids: tuple[int, ...]
-    padding_side: Side = "right"
+    padding_side: PaddingSide = "right"
     hidden: Callable[[Rectangle], NDArray[np.float64]] | None = None
     positions_start: int | None = None
     max_tokens: int | None = None
     tokenizer_limit: int | None = None
     pad_is_also: tuple[str, ...] = ()
     counts_pad_ids: bool = False
-    suspicious_parts: Mapping[str, int] = field(default_factory=dict)
+    suspicious_parts: Mapping[SuspiciousPart, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One system under audit.
 
-    answer: texts, at least one, to Answers, in one batch; whatever it raises is a refusal of these
-    texts, but for an AuditError that is no AnswerError. padded: the same model by token ids.
-    with_threads: a context in which the model computes with so many threads. lowered: the model in
-    "float16" or "bfloat16". in_flight: several calls of `answer` under way at once, as a server
-    has them. max_texts: the most texts that one call takes. gives_scores: the answers are scores
-    (after softmax or sigmoid), not logits. facts: what the report says of the system.
+    predict: at least one text to Outputs, in one batch; whatever it raises is a refusal of these
+    texts, except an AuditError that is not an AnswerError. gives_scores: the outputs are scores
+    (after softmax or sigmoid), not logits. dtype: the float format in which the system is known to
+    compute. facts: what the report says of the system, for people. padded: the same model by token
+    ids. with_threads: a context in which the model computes with N threads. lowered: the model in
+    "float16" or "bfloat16". in_flight: several calls of `predict` at the same time, as concurrent
+    requests to a server. max_texts: the maximum number of texts in one call.
     """
 
     name: str
-    kind: Kind
-    answer: Callable[[Sequence[str]], Answers]
+    kind: TargetKind
+    predict: Callable[[Sequence[str]], Outputs]
     labels: tuple[str, ...] | None = None
     gives_scores: bool = False
+    dtype: FloatFormat | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     padded: PaddedModel | None = None
     with_threads: Callable[[int], AbstractContextManager[None]] | None = None
     lowered: Callable[[str], PaddedModel] | None = None
-    in_flight: Callable[[Sequence[Sequence[str]]], list[Answers]] | None = None
+    in_flight: Callable[[Sequence[Sequence[str]]], list[Outputs]] | None = None
     max_texts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pads:
+    """How rows are padded: to `columns`, on `side`, with the ids of `content` in turn."""
+
+    columns: int
+    side: PaddingSide
+    content: tuple[int, ...]
+
+    def text_columns(self, length: int) -> slice:
+        """Return the columns of the tokens of a row with `length` tokens."""
+        return slice(0, length) if self.side == "right" else slice(self.columns - length, None)
+
+    def pad_columns(self, length: int) -> list[int]:
+        """Return the columns of such a row's pads, the one next to its text first."""
+        if self.side == "right":
+            return list(range(length, self.columns))
+        return list(reversed(range(self.columns - length)))
+
+
+def pad(rows: Sequence[Sequence[int]], pads: Pads) -> Rectangle:
+    """Pad rows of token ids; the mask is 1 exactly where a row has a token, whatever pads hold."""
+    ids = np.empty((len(rows), pads.columns), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for index, row in enumerate(rows):
+        columns = sorted(pads.pad_columns(len(row)))
+        ids[index, columns] = np.resize(np.asarray(pads.content, dtype=np.int64), len(columns))
+        ids[index, pads.text_columns(len(row))] = row
+        mask[index, pads.text_columns(len(row))] = 1
+    return Rectangle(ids, mask)
+
+
+def without_pads(rows: Sequence[Sequence[int]]) -> Rectangle:
+    """Make a Rectangle of rows of one length, every token masked in."""
+    return pad(rows, Pads(len(rows[0]), "right", (0,)))
+
+
+def positions_by_mask(mask: IdArray | None, start: int) -> IdArray:
+    """Count start, start + 1, … over each row's tokens, wherever they are; pads get `start`."""
+    assert mask is not None
+    return np.where(mask == 1, mask.cumsum(axis=1) - 1 + start, start)

@@ -1,30 +1,119 @@
-"""`isobatch audit`: does a system's answer to a text depend on the batch? A table, JSON, a page."""
+"""`isobatch audit`: does a system's answer to a text depend on the batch? A table, JSON, a page.
+
+Nothing heavy is imported before it is needed, so that `--help` answers at once. Text from outside
+is shown without its control characters.
+"""
 
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+<<<<<<< main
 from isobatch.cli import audit_options, inputs, options, run_options, serve
 from isobatch.cli.audit_tables import print_probes, print_report
+=======
+from isobatch.cli import inputs, options, run_options, serve_options
+>>>>>>> h-audit
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from rich.table import Table
+    from rich.text import Text
 
-    from isobatch.audit.progress import Progress
-    from isobatch.audit.result import AuditReport
+    from isobatch.audit.auditor import AuditProgress
+    from isobatch.audit.report_data import AuditReport, Status
+    from isobatch.audit.report_view import FindingView, ReportView
     from isobatch.cli.display import Display
 
 FAULT_FOUND = 1
 """Exit code; a test that fails has the same."""
 
+COLORS: dict["Status", str] = {
+    "bug": "bold red",
+    "drift": "yellow",
+    "exact": "green",
+    "note": "cyan",
+    "not tested": "dim",
+}
+"""In addition to the word, never instead of it."""
+
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TARGET]",
+        envvar="ISOBATCH_MODEL",
+        help="System to audit: a checkpoint folder or hub id, run by Isobatch; "
+        "transformers:PATH_OR_ID, run by Hugging Face; onnx:FILE, by ONNX Runtime; http://..., a "
+        "server; python:module:function, from a list of texts to a row of logits or scores for "
+        "each. Default: the bundled model.",
+    ),
+]
+Texts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="File with one text per line ('-' for stdin); blank lines are skipped. Default: "
+        "built-in texts.",
+    ),
+]
+TokenizerPath = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH_OR_ID",
+        help="Tokenizer of an onnx: or transformers: target. Default: the one in its folder.",
+    ),
+]
+AuditPrecision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        envvar="ISOBATCH_PRECISION",
+        help="Precision: fp32 or bf16; also int8 and auto for a checkpoint run by Isobatch, fp16 "
+        "for transformers:. Default: the checkpoint's own.",
+    ),
+]
+DialectName = Annotated[
+    str | None,
+    typer.Option(
+        help="API of a server: tei, vllm or hf. Default: chosen by its path, or by trying each."
+    ),
+]
+SentApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="ISOBATCH_API_KEY",
+        show_envvar=True,
+        help="API key to send to a server (Authorization: Bearer KEY). Other users of the machine "
+        "can read command lines, but not the environment variable.",
+    ),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Run a faster, less thorough audit.")]
+FailOn = Annotated[
+    Literal["bug", "drift"],
+    typer.Option(help="Least severe finding that ends the command with exit code 1."),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(help="Path of an HTML page with pictures to write; it needs no network."),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option(help="Path of a JUnit XML file to write, with a test case for each probe."),
+]
+ListProbes = Annotated[
+    bool, typer.Option("--list", help="List all probes, what each changes and proves, and exit.")
+]
+
 
 def audit(
     context: typer.Context,
+<<<<<<< main
     target: audit_options.Target = None,
     texts: audit_options.Texts = None,
     tokenizer: audit_options.Tokenizer = None,
@@ -39,13 +128,29 @@ def audit(
     html: audit_options.Html = None,
     junit: audit_options.Junit = None,
     list_probes: audit_options.ListProbes = False,
+=======
+    target: Target = None,
+    texts: Texts = None,
+    tokenizer: TokenizerPath = None,
+    precision: AuditPrecision = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    revision: serve_options.Revision = None,
+    dialect: DialectName = None,
+    api_key: SentApiKey = None,
+    quick: Quick = False,
+    fail_on: FailOn = "bug",
+    html: Html = None,
+    junit: Junit = None,
+    list_probes: ListProbes = False,
+>>>>>>> h-audit
     quiet: run_options.Quiet = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Find out whether a system's answer to a text depends on the batch that the text is in.
 
-    The same texts are asked in ways that must change no answer. What moves is named: a bug, with
-    its cause and its cure, or drift, which is rounding. Exit code 1 says that a bug was found.
+    The same texts are sent in ways that must change no result. A change is diagnosed as a bug, with
+    its cause and fix, or as drift, which is rounding. Exit code 1 means that a bug was found.
     """
     shown_as_json = as_json or not sys.stdout.isatty()
     if list_probes:
@@ -56,7 +161,7 @@ def audit(
     for path in (html, junit):
         check_writable(path)
     chosen = None if texts is None else _read_texts(texts)
-    # What a system under audit prints would be taken for the answer.
+    # What a system under audit prints must not be mixed with the report.
     with (
         redirect_stdout(sys.stderr),
         open_display(quiet=quiet, beginning="opening") as display,
@@ -74,26 +179,21 @@ def audit(
         report = room.audit(
             subject, chosen, quick=quick, on_progress=lambda now: _show(display, now)
         )
-    if shown_as_json:
-        sys.stdout.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
-        if not quiet:
-            _tell(report)
-    else:
-        print_report(report)
+    _print(report, as_json=shown_as_json, quiet=quiet)
     _write_files(report, html, junit, fail_on)
-    if report.verdict == "bug" or report.verdict == fail_on:
+    if report.verdict in ("bug", fail_on):
         raise typer.Exit(FAULT_FOUND)
 
 
 def _key_for(target: str | None, api_key: str | None, context: typer.Context) -> str | None:
-    """A key of the environment is meant for servers, and in the way of other targets."""
+    """Drop a key of the environment for targets that are not servers: it is not meant for them."""
     source = context.get_parameter_source("api_key")
     is_server = (target or "").startswith(("http://", "https://"))
     return api_key if is_server or (source and source.name == "COMMANDLINE") else None
 
 
 def _read_texts(name: str) -> list[str]:
-    """The lines of a file; blank ones ask nothing."""
+    """Read the lines of a file that are not blank."""
     from isobatch.tables import open_table
 
     lines: list[str] = []
@@ -105,45 +205,119 @@ def _read_texts(name: str) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _show(display: "Display", progress: "Progress") -> None:
+def _show(display: "Display", progress: "AuditProgress") -> None:
     place = f"{progress.done} of {progress.total} probes"
-    words = f"{place} · {progress.probe}" if progress.probe else f"{place} · looking for causes"
+    words = f"{place} · {progress.probe}" if progress.probe else f"{place} · diagnosing"
     display.draw(progress.done, progress.total, words)
 
 
-def _tell(report: "AuditReport") -> None:
-    """The verdict in a few lines, for whoever reads a log beside the JSON."""
-    from isobatch.audit.wording import headline
+def _print(report: "AuditReport", *, as_json: bool, quiet: bool) -> None:
+    """Print the report; next to JSON, the verdict and findings in a few lines on stderr."""
+    from isobatch.audit.report_view import headline
 
-    typer.echo(f"isobatch: {headline(report)}", err=True)
-    for finding in report.findings:
-        typer.echo(f"isobatch: {finding.severity}: {finding.title} ({finding.name})", err=True)
+    if not as_json:
+        print_report(report)
+        return
+    sys.stdout.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+    if not quiet:
+        typer.echo(f"isobatch: {headline(report)}", err=True)
+        for finding in report.findings:
+            line = f"isobatch: {finding.severity}: {finding.title} ({finding.name})"
+            typer.echo(line, err=True)
 
 
 def _write_files(
-    report: "AuditReport",
-    html: "Path | None",
-    junit: "Path | None",
-    fail_on: audit_options.FailOn,
+    report: "AuditReport", html: Path | None, junit: Path | None, fail_on: FailOn
 ) -> None:
-    """After the answer is out: a file that cannot be written loses nothing else."""
+    """Write the files after the report was printed, so that a failure here loses nothing else."""
     try:
         if html:
-            from isobatch.audit.report import render_page
+            from isobatch.audit.report_page import render_page
 
             write_file(html, render_page(report), "page")
     finally:
         if junit:
-            from isobatch.audit.junit import junit_xml
+            from isobatch.audit.report_junit import junit_xml
 
             write_file(junit, junit_xml(report, fail_on), "test report")
 
 
 def _list_probes(*, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     from isobatch.audit import PROBES
 
+    probes = [{"name": p.name, "changes": p.changes, "proves": p.proves} for p in PROBES]
     if as_json:
-        probes = [{"name": p.name, "changes": p.changes, "proves": p.proves} for p in PROBES]
         sys.stdout.write(json.dumps(probes, ensure_ascii=False) + "\n")
-    else:
-        print_probes(PROBES)
+        return
+    table = Table("probe", "changes", "proves", show_lines=True)
+    table.columns[0].no_wrap = True
+    for each in probes:
+        table.add_row(*map(_plain, each.values()))
+    Console(markup=False, highlight=False).print(table)
+
+
+def print_report(report: "AuditReport") -> None:
+    """Print the verdict, the findings and all probes."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from isobatch.audit.report_view import SYMBOLS, view_of
+
+    view, console = view_of(report), Console(markup=False, highlight=False)
+    verdict = f"{SYMBOLS[report.verdict]} {view.headline}"
+    console.print(Text(verdict, style=f"bold {COLORS[report.verdict]}"))
+    console.print(view.meaning)
+    console.print(_plain(f"{report.target}: {report.num_texts} texts, {report.seconds:.1f} s"))
+    for each in view.findings:
+        color, title = COLORS[each.finding.severity], _plain(each.finding.title)
+        console.print()
+        console.print(Text.assemble((each.badge, color), " ", title))
+        console.print(_finding_table(each))
+    console.print()
+    console.print(_probe_table(view))
+    console.print(view.counts)
+
+
+def _finding_table(view: "FindingView") -> "Table":
+    from rich.table import Table
+
+    finding = view.finding
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_row("cause", _plain(finding.cause))
+    table.add_row("fix", _plain(finding.fix))
+    for name, value in view.evidence:
+        table.add_row(name, value)
+    table.add_row("shown by", _plain(", ".join(finding.probes)))
+    for role, text in view.texts:
+        table.add_row(role, _plain(text))
+    for index, how in enumerate(view.how):
+        numbers = (f"{row.label} {(row.before, row.after)[index]}" for row in view.numbers)
+        table.add_row(_plain(how), _plain(", ".join(numbers)))
+    return table
+
+
+def _probe_table(view: "ReportView") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    from isobatch.audit.report_view import badge
+
+    table = Table("probe", "status", "result")
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    for each in view.report.probes:
+        status = Text(badge(each.status), style=COLORS[each.status])
+        table.add_row(_plain(each.probe), status, _plain(each.summary))
+    return table
+
+
+def _plain(text: str) -> "Text":
+    """Return text without sequences that a terminal would execute."""
+    from rich.text import Text
+
+    from isobatch.drawing.words import printable
+
+    return Text(printable(text))

@@ -1,4 +1,4 @@
-"""A tiny classifier in plain torch, sound or with one fault planted, and ways to ask it.
+"""A tiny classifier in plain torch, sound or with one fault planted, and ways to call it.
 
 The sound one: token and position embeddings, two blocks of attention with a mask, mean over the
 mask, a linear head. Each fault is one line that somebody might write.
@@ -143,7 +143,7 @@ def predictor(
     forget_mask: bool = False,
     sort: bool = False,
 ) -> Predict:
-    """Texts to logits as a user would write it; with one of two mistakes if asked."""
+    """Texts to logits as a user would write it; with one of two mistakes if requested."""
 
     def predict(texts: Sequence[str]) -> NDArray[np.float64]:
         batch = sorted(texts, key=len) if sort else list(texts)

@@ -1,6 +1,6 @@
-"""Real checkpoints and tokenizers for audits, and functions that ask them as users do.
+"""Real checkpoints and tokenizers for audits, and functions that call them as users do.
 
-Invariant: an asker is sound but for the mistakes that it is told to make.
+Invariant: a predictor is sound except for the mistakes that it is given.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ def bert(num_labels: int = 3, seed: int = 0) -> Any:
     return random_model(Tiny("bert", num_labels=num_labels, seed=seed))
 
 
-def asker(folder: Path, model: Any, *, masked: bool = True, after: Any = None) -> Predict:
+def predictor(folder: Path, model: Any, *, masked: bool = True, after: Any = None) -> Predict:
     tokenizer = tokenizer_in(folder)
 
     @torch.inference_mode()

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from isobatch.audit.result import AuditReport, Finding, Movement, ProbeResult, Reproduction
+from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult, Reproduction
 
 HOSTILE = "<script>alert(1)</script>\x00\x1b\ud800 $x_1$ & 好 ‮"
 
@@ -17,15 +17,15 @@ BROKEN = Movement(8, 2, 0, 0.0, 0.0, (0.0,) * 6 + (math.inf,) * 2, broken_rows=2
 
 def probe(name: str, status: Any, movement: Movement | None = None, **values: Any) -> ProbeResult:
     summaries = {
-        "bug": "52 of 64 answers moved, 3 labels flipped",
-        "drift": "9 of 64 answers moved in their last digits",
-        "exact": "all 64 answers kept every bit",
+        "bug": "52 of 64 results moved, 3 labels flipped",
+        "drift": "9 of 64 results moved in their last digits",
+        "exact": "all 64 results kept every bit",
         "note": "the tokenizer lets 1,024 tokens through, the model reads 512",
-        "not tested": "the system takes texts only: nobody sees its pads or its mask",
+        "not tested": "the system takes texts only: its pads and mask are not visible",
     }
     given = {
         "changes": "the other texts of the batch",
-        "proves": "whether a text's answer depends on its company",
+        "proves": "whether a text's result depends on its batch",
         "summary": summaries[status],
         "seconds": 0.5,
     }
@@ -39,7 +39,7 @@ MASK_DROPPED = Finding(
     "A text answers differently as soon as a longer one is beside it. The pads that fill its row "
     "up are attended to as if they were words: the model is called without `attention_mask`.",
     "Pass everything that the tokenizer gives: `model(**inputs)`, not `model(inputs.input_ids)`.",
-    ("company", "pad-content"),
+    ("neighbours", "pad-content"),
     LEFT_OUT,
     Reproduction(
         "Today is a nice day!",
@@ -81,9 +81,9 @@ def report(*findings: Finding, **values: Any) -> AuditReport:
     """A report of a system with these findings; `values` replace others of its fields."""
     severities = {each.severity for each in findings}
     probes = (
-        probe("company", "bug" if "bug" in severities else "exact", LEFT_OUT)
+        probe("neighbours", "bug" if "bug" in severities else "exact", LEFT_OUT)
         if "bug" in severities
-        else probe("company", "exact", STILL),
+        else probe("neighbours", "exact", STILL),
         *((probe("pad-content", "bug", LEFT_OUT),) if MASK_DROPPED in findings else ()),
         *((probe("empty-row", "bug", BROKEN),) if NAN in findings else ()),
         probe("batch-size", "drift", ROUNDING)

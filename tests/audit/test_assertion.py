@@ -31,7 +31,7 @@ def test_a_sound_function_passes() -> None:
 def test_the_message_has_the_numbers_and_the_smallest_pair() -> None:
     with pytest.raises(AssertionError, match=r"answers depend on the batch: .* rows moved") as seen:
         assert_batch_invariant(padded, TEXTS)
-    for part in ("not one bit may", "'dull' in a batch of 3", "beside", "alone", "in batch"):
+    for part in ("not one bit may", "'dull' in a batch of 3", "next to", "alone", "in batch"):
         assert part in str(seen.value)
 
 
@@ -49,7 +49,7 @@ def test_no_number_is_no_answer_whatever_is_allowed() -> None:
         assert_batch_invariant(broken, TEXTS, atol=1e9)
 
 
-def test_a_batch_that_fails_is_told() -> None:
+def test_a_batch_that_fails_is_reported() -> None:
     def one(texts: Sequence[str]) -> Rows:
         if len(texts) > 1:
             raise ValueError("one at a time")
@@ -57,7 +57,7 @@ def test_a_batch_that_fails_is_told() -> None:
 
     with pytest.raises(AssertionError, match=r"a batch of 3 texts fails, .*: one at a time"):
         assert_batch_invariant(one, TEXTS)
-    with pytest.raises(AssertionError, match="gave 3 rows for 4 texts"):
+    with pytest.raises(AssertionError, match="returned 3 rows for 4 texts"):
         assert_batch_invariant(lambda texts: sound(list(dict.fromkeys(texts))), [*TEXTS, "dull"])
 
 
@@ -88,7 +88,7 @@ def test_a_text_without_an_answer_alone_is_an_error() -> None:
             raise ValueError("more than 1 value expected")
         return sound(texts)
 
-    with pytest.raises(AuditError, match=r"no answer alone.*more than 1 value expected"):
+    with pytest.raises(AuditError, match=r"no result alone.*more than 1 value expected"):
         assert_batch_invariant(together, TEXTS)
 
 

@@ -11,8 +11,8 @@ import transformers
 from torch import Tensor, nn
 
 from isobatch.audit import audit, subject_of
-from isobatch.audit.targets.transformers_target import subject_of_model
-from tests.audit.real_checkpoints import asker, bert, bugs, bugs_of, tokenizer_in
+from isobatch.audit.targets import subject_of_model
+from tests.audit.real_checkpoints import bert, bugs, bugs_of, predictor, tokenizer_in
 from tests.tiny_checkpoints import Tiny, random_model
 
 
@@ -131,8 +131,8 @@ ORDERS: dict[str, Callable[[Sequence[str]], list[str]]] = {
 @pytest.mark.parametrize("num_labels", [1, 3])
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_wrong_order_is_named_and_shown(order: str, num_labels: int, folder: Path) -> None:
-    ask = asker(folder, bert(num_labels))
-    report = audit(subject_of(lambda texts: ask(ORDERS[order](texts))), quick=True)
+    predict = predictor(folder, bert(num_labels))
+    report = audit(subject_of(lambda texts: predict(ORDERS[order](texts))), quick=True)
     assert bugs(report) == ["order-not-restored"]
     assert report.findings[0].reproduction
 
@@ -141,38 +141,38 @@ def test_a_wrong_order_is_named_and_shown(order: str, num_labels: int, folder: P
 def test_answers_of_one_number_that_move_are_not_taken_for_a_wrong_order(
     seed: int, folder: Path
 ) -> None:
-    one = asker(folder, bert(1, seed), masked=False)
-    two = asker(folder, bert(2, seed), masked=False, after=lambda logits: logits.softmax(-1))
+    one = predictor(folder, bert(1, seed), masked=False)
+    two = predictor(folder, bert(2, seed), masked=False, after=lambda logits: logits.softmax(-1))
     assert bugs_of(one, quick=False) == bugs_of(two, quick=False) == ["padding-counts"]
 
 
 def test_answers_that_are_lost_are_named(folder: Path) -> None:
-    ask = asker(folder, bert())
-    assert bugs_of(lambda texts: ask(list(dict.fromkeys(texts)))) == ["answers-lost"]
+    predict = predictor(folder, bert())
+    assert bugs_of(lambda texts: predict(list(dict.fromkeys(texts)))) == ["answers-lost"]
 
     def without_empties(texts: Sequence[str]) -> Any:
         full = [text for text in texts if text]
-        return ask(full) if full else np.zeros((0, 3))
+        return predict(full) if full else np.zeros((0, 3))
 
     assert bugs_of(without_empties) == ["answers-lost"]
 
 
 def test_a_batch_that_cannot_be_padded_is_named_from_the_start(folder: Path) -> None:
-    ask = asker(folder, bert())
+    predict = predictor(folder, bert())
 
     def one_length(texts: Sequence[str]) -> Any:
         if len({len(text) for text in texts}) > 1:
             raise ValueError("expected sequences of one length")
-        return ask(texts)
+        return predict(texts)
 
     assert bugs_of(one_length) == ["batch-fails"]
 
 
 def test_texts_that_are_cut_to_the_shortest_are_caught_and_shown(folder: Path) -> None:
-    ask = asker(folder, bert())
+    predict = predictor(folder, bert())
 
     def shortest(texts: Sequence[str]) -> Any:
-        return ask([text[: min(map(len, texts))] for text in texts])
+        return predict([text[: min(map(len, texts))] for text in texts])
 
     report = audit(subject_of(shortest), quick=True)
     assert report.verdict == "bug"
@@ -180,27 +180,27 @@ def test_texts_that_are_cut_to_the_shortest_are_caught_and_shown(folder: Path) -
 
 
 def test_texts_that_are_taken_for_others_are_named(folder: Path) -> None:
-    ask = asker(folder, bert())
+    predict = predictor(folder, bert())
 
     def by_beginning(texts: Sequence[str]) -> Any:
         known: dict[str, Any] = {}
         for text in texts:
-            known.setdefault(text[:10], ask([text])[0])
+            known.setdefault(text[:10], predict([text])[0])
         return [known[text[:10]] for text in texts]
 
     report = audit(subject_of(by_beginning), quick=True)
     assert bugs(report) == ["texts-confused"]
     shown = report.findings[0].reproduction
     assert shown
-    assert shown.text[:10] == shown.company[:10]
+    assert shown.text[:10] == shown.other_text[:10]
 
 
 def test_a_cache_that_lasts_is_worth_a_note(folder: Path) -> None:
-    ask, known = asker(folder, bert()), {}
+    predict, known = predictor(folder, bert()), {}
 
     def cached(texts: Sequence[str]) -> Any:
         for text in texts:
-            known.setdefault(text[:10], ask([text])[0])
+            known.setdefault(text[:10], predict([text])[0])
         return [known[text[:10]] for text in texts]
 
     report = audit(subject_of(cached), quick=True)
@@ -210,11 +210,11 @@ def test_a_cache_that_lasts_is_worth_a_note(folder: Path) -> None:
 
 
 def test_no_number_is_named_and_shown(folder: Path) -> None:
-    ask = asker(folder, bert())
+    predict = predictor(folder, bert())
 
     def broken(texts: Sequence[str], most: int) -> Any:
         short = torch.tensor([[len(text.split()) <= most] for text in texts])
-        return torch.where(short, torch.nan, ask(texts))
+        return torch.where(short, torch.nan, predict(texts))
 
     for most, name in ((0, "empty-texts-break"), (1, "not-finite")):
         report = audit(subject_of(lambda texts, most=most: broken(texts, most)))

@@ -10,7 +10,7 @@ import torch
 
 from isobatch.audit import audit, open_subject, subject_of
 from isobatch.errors import AuditError
-from tests.audit.real_checkpoints import asker, bert, bugs_of
+from tests.audit.real_checkpoints import bert, bugs_of, predictor
 from tests.audit.target_servers import Reply, Stand, scores, serving
 from tests.tiny_checkpoints import Tiny, random_model
 
@@ -21,13 +21,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_refusal_is_no_fault(folder: Path) -> None:
-    ask = asker(folder, bert())
+    predict = predictor(folder, bert())
 
     def strict(texts: Sequence[str]) -> Any:
         for text in texts:
             if not text.strip() or len(text.split()) > 300:
                 raise ValueError(f"{len(text)} characters are not asked here")
-        return torch.cat([ask([text]) for text in texts])
+        return torch.cat([predict([text]) for text in texts])
 
     report = audit(subject_of(strict), quick=True)
     assert report.verdict == "exact"
@@ -53,18 +53,18 @@ SCORES = {
 def test_sixteen_bits_behind_scores_are_drift(kind: str, dtype: Any, folder: Path) -> None:
     num_labels, after = SCORES[kind]
     model = random_model(Tiny("bert", num_labels=num_labels)).to(dtype)
-    assert bugs_of(asker(folder, model, after=after), quick=False) == []
-    forgotten = asker(folder, model, masked=False, after=after)
+    assert bugs_of(predictor(folder, model, after=after), quick=False) == []
+    forgotten = predictor(folder, model, masked=False, after=after)
     assert bugs_of(forgotten, quick=False) == ["padding-counts"]
 
 
 @pytest.mark.parametrize("digits", [2, 3, 4])
 def test_a_rounded_score_that_steps_is_drift(digits: int, folder: Path) -> None:
-    ask = asker(folder, bert(), after=lambda logits: logits.softmax(-1).double().numpy())
+    predict = predictor(folder, bert(), after=lambda logits: logits.softmax(-1).double().numpy())
 
     def rounded(texts: Sequence[str]) -> Any:
-        noise = 0.3 * 10.0**-digits * np.sin(1e5 * ask(texts) + max(map(len, texts)))
-        return np.round(ask(texts) + (len(texts) > 1) * noise, digits)
+        noise = 0.3 * 10.0**-digits * np.sin(1e5 * predict(texts) + max(map(len, texts)))
+        return np.round(predict(texts) + (len(texts) > 1) * noise, digits)
 
     report = audit(subject_of(rounded))
     assert report.verdict == "drift"

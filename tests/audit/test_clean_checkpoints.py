@@ -13,7 +13,7 @@ from tokenizer_folders import (
 )
 
 from isobatch.audit import audit, open_subject
-from isobatch.audit.targets.transformers_target import subject_of_model
+from isobatch.audit.targets import subject_of_model
 
 TEXTS = (
     "Today is a nice day!",

@@ -5,11 +5,11 @@ from xml.etree import ElementTree
 import pytest
 from sample_reports import buggy, drifting, exact, hostile
 
-from isobatch.audit.junit import FailOn, junit_xml
-from isobatch.audit.result import AuditReport
+from isobatch.audit.report_data import AuditReport, Severity
+from isobatch.audit.report_junit import junit_xml
 
 
-def suite_of(report: AuditReport, fail_on: FailOn = "bug") -> ElementTree.Element:
+def suite_of(report: AuditReport, fail_on: Severity = "bug") -> ElementTree.Element:
     """The one suite, after its counts were compared with its cases."""
     root = ElementTree.fromstring(junit_xml(report, fail_on).encode("utf-8"))
     (suite,) = root
@@ -30,14 +30,14 @@ def failed(suite: ElementTree.Element) -> list[str | None]:
 
 def test_bugs_fail_and_what_was_not_tested_is_skipped() -> None:
     suite = suite_of(buggy())
-    assert failed(suite) == ["company", "pad-content", "empty-row"]
+    assert failed(suite) == ["neighbours", "pad-content", "empty-row"]
     case = suite.findall("testcase")[0]
     assert (case.get("classname"), case.get("time")) == ("isobatch.audit", "0.500")
     failure = case.find("failure")
     assert failure is not None
     assert failure.get("type") == "mask-dropped"
-    assert failure.get("message") == "52 of 64 answers moved, 3 labels flipped"
-    for words in ("cure: Pass everything", "text: Today is a nice day!", "labels that flipped: 3"):
+    assert failure.get("message") == "52 of 64 results moved, 3 labels flipped"
+    for words in ("fix: Pass everything", "text: Today is a nice day!", "labels that flipped: 3"):
         assert words in str(failure.text)
     skipped = suite.find("testcase[@name='in-flight']/skipped")
     assert skipped is not None
@@ -48,7 +48,7 @@ def test_bugs_fail_and_what_was_not_tested_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(("fail_on", "names"), [("bug", []), ("drift", ["batch-size"])])
-def test_drift_fails_where_it_is_asked_to(fail_on: FailOn, names: list[str]) -> None:
+def test_drift_fails_if_requested(fail_on: Severity, names: list[str]) -> None:
     assert failed(suite_of(drifting(), fail_on)) == names
 
 

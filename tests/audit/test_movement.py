@@ -1,19 +1,31 @@
-"""How far answers moved, and what rounding may do: formats are told by their numbers."""
+"""How far outputs moved, and what rounding may do: float formats show in the numbers."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobatch.audit.formats import FLOAT32, decimal_step, unit_of
-from isobatch.audit.movement import Tolerance, compare, largest_gaps, scores_of, tolerance_of
+from isobatch.audit.movement import (
+    FLOAT32,
+    Tolerance,
+    compare,
+    decimal_step,
+    largest_gaps,
+    scores_of,
+    tolerance_of,
+    unit_of,
+)
+from isobatch.audit.session import AuditSession
+from isobatch.audit.subject import FloatFormat, Subject
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(24, 3)) * 2
 
 
 def in_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """Rounded to so many bits of mantissa."""
+    """Rounded to `bits` bits of mantissa."""
     mantissas, exponents = np.frexp(values)
     return np.ldexp(np.round(mantissas * 2.0**bits) / 2.0**bits, exponents)
 
@@ -50,7 +62,7 @@ def test_a_tolerance_is_above_nothing_and_at_most_a_tenth(size: float, noise: fl
     assert 0 < allowed <= 0.1 * max(size, 0.05) * 1.001
 
 
-def test_noise_is_heeded_up_to_where_it_is_no_rounding() -> None:
+def test_noise_counts_up_to_what_rounding_can_cause() -> None:
     size = np.abs(LOGITS).max()
     assert tolerance_of(LOGITS, 1e-3 * size).absolute == pytest.approx(1e-2 * size)
     assert tolerance_of(LOGITS, 0.05 * size).absolute == pytest.approx(1e-4 * size)
@@ -80,8 +92,11 @@ def test_numbers_that_show_nothing_count_as_full_precision() -> None:
 
 
 def test_a_stated_format_counts() -> None:
-    assert tolerance_of(LOGITS, 0, stated="bfloat16").absolute > tolerance_of(LOGITS, 0).absolute
-    assert tolerance_of(LOGITS, 0, stated="of its own") == tolerance_of(LOGITS, 0)
+    bfloat16, other = FloatFormat.named("bfloat16"), FloatFormat.named("of its own")
+    assert tolerance_of(LOGITS, 0, dtype=bfloat16).absolute > tolerance_of(LOGITS, 0).absolute
+    assert tolerance_of(LOGITS, 0, dtype=other) == tolerance_of(LOGITS, 0)
+    half, float16 = FloatFormat.named("half"), FloatFormat.named("float16")
+    assert half is float16 is FloatFormat.FLOAT16
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3, 4])
@@ -92,3 +107,14 @@ def test_one_step_of_a_rounded_score_is_drift_and_more_are_a_bug(digits: int) ->
         one, four = before + 10.0**-digits, before + 4 * 10.0**-digits
         assert allowed.judge(compare(before, one, gives_scores=True)) == "drift"
         assert allowed.judge(compare(before, four, gives_scores=True)) == "bug"
+
+
+def test_the_tolerance_of_a_system_depends_on_its_dtype_and_not_on_displayed_facts() -> None:
+    def tolerance(**traits: Any) -> float:
+        subject = Subject(
+            "s", "python", lambda texts: LOGITS[[len(text) for text in texts]], **traits
+        )
+        return AuditSession(subject, ("a", "bc")).tolerance.absolute
+
+    assert tolerance(facts={"dtype": "bfloat16"}) == tolerance()
+    assert tolerance(dtype=FloatFormat.BFLOAT16) > tolerance()

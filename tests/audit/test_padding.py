@@ -1,4 +1,4 @@
-"""Rectangles are padded as asked: every token is there once, and the mask tells each of them."""
+"""Rectangles are padded as specified: every token is there once, and the mask marks each one."""
 
 from typing import Literal
 
@@ -6,14 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobatch.audit.padding import (
-    Pads,
-    pad,
-    pad_columns,
-    positions_by_mask,
-    real_columns,
-    without_pads,
-)
+from isobatch.audit.subject import Pads, pad, positions_by_mask, without_pads
 
 ROWS = st.lists(st.lists(st.integers(5, 99), min_size=1, max_size=7), min_size=1, max_size=4)
 SIDES = st.sampled_from(["right", "left"])
@@ -27,9 +20,9 @@ def test_a_rectangle_holds_its_rows_and_its_pads(
     rectangle = pad(rows, pads)
     assert rectangle.attention_mask is not None
     for row, ids, mask in zip(rows, rectangle.input_ids, rectangle.attention_mask, strict=True):
-        assert ids[real_columns(len(row), pads)].tolist() == row == ids[mask == 1].tolist()
+        assert ids[pads.text_columns(len(row))].tolist() == row == ids[mask == 1].tolist()
         assert np.isin(ids[mask == 0], content).all()
-        columns = pad_columns(len(row), pads)
+        columns = pads.pad_columns(len(row))
         assert sorted(columns) == np.flatnonzero(mask == 0).tolist()
         if columns:
             assert columns[0] == (len(row) if side == "right" else pads.columns - len(row) - 1)

@@ -1,7 +1,7 @@
 """Every planted fault is caught and named; sound models of the same make pass.
 
-The white box is asked by token ids too; the black box by texts alone, where some faults cannot be
-told from each other, and the name says no more than is known.
+The white box takes token ids too; the black box takes texts alone, where some faults cannot be
+distinguished, and the name says no more than is known.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import transformers
 from planted import Closed, Planted, predictor, tokenizer_in
 
 from isobatch.audit import AuditReport, audit, subject_of
-from isobatch.audit.targets.transformers_target import subject_of_model
+from isobatch.audit.targets import subject_of_model
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def opened(model: Planted, folder: Path, side: str = "right") -> AuditReport:
     return audit(subject_of_model(model, tokenizer_in(folder, side)), quick=True)
 
 
-def asked(model: Planted, folder: Path, side: str = "right", **mistakes: bool) -> AuditReport:
+def called(model: Planted, folder: Path, side: str = "right", **mistakes: bool) -> AuditReport:
     predict = predictor(model, tokenizer_in(folder, side), **mistakes)
     return audit(subject_of(predict, "predict"), quick=True)
 
@@ -89,32 +89,32 @@ BLACK = {
 
 @pytest.mark.parametrize(("fault", "name"), BLACK.items())
 def test_a_planted_fault_is_caught_by_texts_alone(fault: str, name: str, folder: Path) -> None:
-    report = asked(Planted(fault), folder)
+    report = called(Planted(fault), folder)
     assert report.verdict == "bug"
     assert bugs(report) == [name]
 
 
 def test_a_forgotten_mask_is_caught_by_texts_alone(folder: Path) -> None:
-    assert bugs(asked(Planted(), folder, forget_mask=True)) == ["padding-counts"]
+    assert bugs(called(Planted(), folder, forget_mask=True)) == ["padding-counts"]
 
 
 def test_a_last_column_is_caught_by_texts_alone(folder: Path) -> None:
-    assert bugs(asked(Planted(head="column"), folder)) == ["padding-counts"]
+    assert bugs(called(Planted(head="column"), folder)) == ["padding-counts"]
 
 
 def test_left_padding_is_caught_by_texts_alone(folder: Path) -> None:
-    assert bugs(asked(Planted(head="last"), folder, side="left")) == ["padding-counts"]
+    assert bugs(called(Planted(head="last"), folder, side="left")) == ["padding-counts"]
 
 
 def test_a_forgotten_order_is_named_by_texts_alone(folder: Path) -> None:
-    assert bugs(asked(Planted(), folder, sort=True)) == ["order-not-restored"]
+    assert bugs(called(Planted(), folder, sort=True)) == ["order-not-restored"]
 
 
 @pytest.mark.parametrize("head", ["mean", "first", "last"])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_sound_model_has_no_bug(head: str, seed: int, folder: Path) -> None:
     white, black = Planted(head=head, seed=seed), Planted(head=head, seed=seed)
-    for report in (opened(white, folder), asked(black, folder)):
+    for report in (opened(white, folder), called(black, folder)):
         assert bugs(report) == [], report.findings
 
 
@@ -132,7 +132,7 @@ def test_dropout_that_is_left_on_is_named(folder: Path) -> None:
     assert bugs(report) == ["not-repeatable"]
 
 
-def test_a_tokenizer_without_a_limit_is_told(tmp_path: Path) -> None:
+def test_a_tokenizer_without_a_limit_is_reported(tmp_path: Path) -> None:
     tokenizer = tokenizer_in(tmp_path / "unlimited")
     tokenizer.model_max_length = int(1e30)
     config = transformers.BertConfig(

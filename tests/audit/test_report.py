@@ -22,11 +22,17 @@ from sample_reports import (
     report,
 )
 
-from isobatch.audit.pictures import Scale, Strip, describe_strips
-from isobatch.audit.report import render_page
-from isobatch.audit.result import AuditReport, Reproduction
-from isobatch.audit.side_by_side import MAX_NUMBERS, num_left_out, number_rows
-from isobatch.audit.wording import change, headline, meaning, per_10000
+from isobatch.audit.report_data import AuditReport, Reproduction
+from isobatch.audit.report_page import MovementStrip, Scale, describe_strips, render_page
+from isobatch.audit.report_view import (
+    MAX_NUMBERS,
+    change,
+    headline,
+    meaning,
+    num_left_out,
+    number_rows,
+    per_10000,
+)
 from isobatch.errors import OptionError
 
 VOID = {"meta", "br"}
@@ -85,18 +91,18 @@ def test_the_verdict_comes_first(make: Callable[[], AuditReport], words: str) ->
     assert html.index("<h1>") < html.index("<h2")
 
 
-def test_it_says_the_numbers_the_cause_the_cure_and_the_texts() -> None:
+def test_it_says_the_numbers_the_cause_the_fix_and_the_texts() -> None:
     words = words_of(buggy())
     for expected in (
         "3 labels of 64 flipped in the worst probe",
-        "Answers that moved 81.2 % 52 of 64, probe company",
+        "Results that moved 81.2 % 52 of 64, probe neighbours",
         "Labels that flipped 3 of 64 as 469 of 10,000; ",
         "Largest change of a score 0.431",
         "Largest change of a logit 1.02",
         "8 probes: 3 bug, 1 drift, 2 exact, 1 note, 1 not tested.",
         "Cause: A text answers differently",
-        "Cure: Pass everything that the tokenizer gives: model(**inputs), not",
-        "answers that broke 2 of 8",
+        "Fix: Pass everything that the tokenizer gives: model(**inputs), not",
+        "results that broke 2 of 8",
         "Today is a nice day!",
         "But what about tomorrow?",
         "NEGATIVE -4.32322 -4.19572 POSITIVE 4.69056 highest 4.56748 highest",
@@ -108,21 +114,23 @@ def test_it_says_the_numbers_the_cause_the_cure_and_the_texts() -> None:
     assert "`" not in words, "code is marked as code"
 
 
-def test_an_exact_report_has_no_findings_and_says_what_was_not_asked() -> None:
+def test_an_exact_report_has_no_findings_and_says_what_could_not_run() -> None:
     words = words_of(exact())
-    assert "its answer stayed the same to the last bit, in 4 probes. 1 more probe could" in words
-    assert "What was found" not in words
-    assert "Answers that moved 0.0 %" in words
+    assert (
+        "result stayed the same to the last bit, in 4 probes. 1 more probe could not run" in words
+    )
+    assert "Findings" not in words
+    assert "Results that moved 0.0 %" in words
 
 
 def test_nothing_tested_is_not_called_exact() -> None:
     nothing = report(probes=(probe("in-flight", "not tested"),))
     assert headline(nothing) == "Nothing was tested"
     assert "Exact" not in words_of(nothing)
-    assert "Answers that moved" not in words_of(nothing)
+    assert "Results that moved" not in words_of(nothing)
 
 
-def test_a_label_that_flips_within_rounding_is_told() -> None:
+def test_a_label_that_flips_within_rounding_is_reported() -> None:
     assert KERNELS.movement is not None
     assert "no label changed" in meaning(drifting())
     flipped = replace(KERNELS, movement=replace(KERNELS.movement, flips=1))
@@ -130,15 +138,15 @@ def test_a_label_that_flips_within_rounding_is_told() -> None:
 
 
 def test_notes_do_not_enter_the_numbers() -> None:
-    noted = report(probes=(probe("company", "exact", STILL), probe("no-mask", "note", LEFT_OUT)))
-    assert "Answers that moved 0.0 %" in words_of(noted)
+    noted = report(probes=(probe("neighbours", "exact", STILL), probe("no-mask", "note", LEFT_OUT)))
+    assert "Results that moved 0.0 %" in words_of(noted)
 
 
 def test_scores_only_are_said_to_be_scores() -> None:
     still = replace(STILL, max_logit=None)
-    words = words_of(report(probes=(probe("company", "exact", still),)))
-    assert "this system gives scores only" in words
-    assert "largest change of a score of one answer" in words
+    words = words_of(report(probes=(probe("neighbours", "exact", still),)))
+    assert "this system returns scores only" in words
+    assert "largest change of a score of one result" in words
 
 
 def test_what_comes_from_outside_stays_text() -> None:
@@ -175,8 +183,8 @@ def test_pictures_take_the_colours_of_the_page_and_say_what_they_show() -> None:
     drawn = "".join(re.findall("<svg.*?</svg>", html, flags=re.S))
     assert {*re.findall("#[0-9a-f]{6}", drawn)} <= {"#ffffff"}
     assert drawn.count("<title") == 4, "three findings, and all probes"
-    assert "company (bug): 12 of 64 kept every bit, 52 moved by 0.0196 to 1.02." in html
-    assert "empty-row (bug): 6 of 8 kept every bit, 2 became no number." in html
+    assert "neighbours (bug): 12 of 64 kept every bit, 52 moved by 0.0196 to 1.02." in html
+    assert "empty-row (bug): 6 of 8 kept every bit, 2 became NaN or infinite." in html
 
 
 def test_the_same_report_gives_the_same_bytes_whatever_the_settings() -> None:
@@ -202,7 +210,7 @@ def test_a_missing_library_names_the_extra(library: str, monkeypatch: pytest.Mon
         (2.44e-7, "2.4 × 10⁻⁷"),
         (5e-324, "4.9 × 10⁻³²⁴"),
         (123456.0, "123,456"),
-        (float("inf"), "no number"),
+        (float("inf"), "not finite"),
     ],
 )
 def test_changes_as_people_write_them(size: float | None, words: str) -> None:
@@ -241,20 +249,22 @@ def test_of_many_numbers_those_that_moved_furthest_are_shown() -> None:
     assert num_left_out(answered(before, after)) == 20 - MAX_NUMBERS
 
 
-def test_an_answer_that_is_no_number_or_is_missing_is_shown() -> None:
+def test_a_number_that_is_nan_or_missing_is_shown() -> None:
     (first, second) = number_rows(answered((1.0, 2.0), (float("nan"),)), None)
     assert str(first.after) == "NaN"
-    assert str(second.after) == "no answer"
+    assert str(second.after) == "no value"
     assert not first.after.highest
 
 
 def test_the_scale_has_room_for_every_point() -> None:
     assert Scale.over([]) == Scale(-8, 0, False)
     assert Scale.over([0.0, 3e-12, 250.0, float("inf")]) == Scale(-12, 3, True)
-    assert describe_strips([Strip("still", (0.0,))]).endswith("still: 1 of 1 kept every bit.")
+    assert describe_strips([MovementStrip("still", (0.0,))]).endswith(
+        "still: 1 of 1 kept every bit."
+    )
 
 
-def test_a_hostile_name_is_drawn_as_it_stands() -> None:
+def test_a_hostile_name_is_drawn_as_plain_text() -> None:
     drawn = "".join(re.findall("<svg.*?</svg>", render_page(hostile()), flags=re.S))
     assert "�" in Page(drawn).words
     assert HOSTILE not in drawn

@@ -1,5 +1,6 @@
-"""Target strings and their options; what a Python function may answer, and how it is read."""
+"""Target strings and their options; what a Python function may return, and how it is read."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from isobatch import Classifier
 from isobatch.audit.subject import Subject
 from isobatch.audit.targets import open_subject, subject_of
-from isobatch.audit.targets.answers import AnswerReader, read_scores
+from isobatch.audit.targets.output_reader import OutputReader, look_like_scores
 from isobatch.errors import AuditError, CheckpointError, OptionError, exit_code
 
 ROWS = [[0.1, -2.5], [3.0, 0.7], [1e-8, 4.0]]
@@ -22,7 +23,7 @@ LABELLED = [[{"label": "b", "score": r[1]}, {"label": "a", "score": r[0]}] for r
 
 
 def read(value: Any, num_texts: int = 3) -> Any:
-    return AnswerReader("system")(value, num_texts)
+    return OutputReader("system")(value, num_texts)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_numbers_that_are_none_are_kept() -> None:
 
 
 def test_labels_are_columns_in_one_order_whatever_the_order_they_come_in() -> None:
-    reader = AnswerReader("system")
+    reader = OutputReader("system")
     assert reader(LABELLED, 3).tolist() == ROWS
     assert reader([LABELLED[0][::-1]], 1).tolist() == [ROWS[0]]
     assert reader.labels == ("a", "b")
@@ -76,7 +77,7 @@ def test_predictions_are_read_by_their_logits() -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        (ROWS[:2], "gave 2 rows for 3 texts"),
+        (ROWS[:2], "returned 2 rows for 3 texts"),
         ([[1.0], [1.0, 2.0], [1.0]], "expected one row of numbers"),
         (["POSITIVE"] * 3, "expected one row of numbers"),
         (np.zeros((3, 2, 2)), r"ndarray \[3, 2, 2\]"),
@@ -88,7 +89,7 @@ def test_predictions_are_read_by_their_logits() -> None:
         ([{"label": x, "score": 0.9} for x in "aba"], "only the best label .* top_k=None"),
     ],
 )
-def test_what_cannot_be_read_is_told(value: Any, complaint: str) -> None:
+def test_unreadable_outputs_are_an_error(value: Any, complaint: str) -> None:
     with pytest.raises(AuditError, match=complaint) as caught:
         read(value)
     assert str(caught.value).startswith("system: ")
@@ -96,17 +97,17 @@ def test_what_cannot_be_read_is_told(value: Any, complaint: str) -> None:
 
 
 def test_columns_may_not_change_from_call_to_call() -> None:
-    reader = AnswerReader("system")
+    reader = OutputReader("system")
     reader(ROWS, 3)
-    with pytest.raises(AuditError, match="gave 3 numbers a text, and 2 before"):
+    with pytest.raises(AuditError, match="returned 3 numbers per text, and 2 before"):
         reader(np.zeros((1, 3)), 1)
 
 
-def test_scores_are_told_from_logits() -> None:
-    assert read_scores(np.array([[0.25, 0.75], [1.0, 0.0]]))
-    assert not read_scores(np.array([[0.25, 0.7]]))
-    assert not read_scores(np.array([[2.0, -1.0]]))
-    assert not read_scores(np.array([[np.nan, 1.0]]))
+def test_scores_are_distinguished_from_logits() -> None:
+    assert look_like_scores(np.array([[0.25, 0.75], [1.0, 0.0]]))
+    assert not look_like_scores(np.array([[0.25, 0.7]]))
+    assert not look_like_scores(np.array([[2.0, -1.0]]))
+    assert not look_like_scores(np.array([[np.nan, 1.0]]))
 
 
 def test_a_function_is_a_subject() -> None:
@@ -126,7 +127,7 @@ def test_a_function_is_a_subject() -> None:
     assert (subject.name, subject.kind) == ("mine", "python")
     assert subject.gives_scores
     assert subject.labels == ("x", "y")
-    assert subject.answer(["abc", ""]).tolist() == [[0.25, 0.75], [1.0, 0.0]]
+    assert subject.predict(["abc", ""]).tolist() == [[0.25, 0.75], [1.0, 0.0]]
     assert batches[-1] == ["abc", ""]
 
 
@@ -137,7 +138,7 @@ def test_what_a_function_raises_is_the_cause() -> None:
     with pytest.raises(
         AuditError, match="predict: failed with 1 texts: ZeroDivisionError"
     ) as caught:
-        subject_of(predict).answer(["abc"])
+        subject_of(predict).predict(["abc"])
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -170,7 +171,7 @@ def test_a_function_of_the_current_folder(write_module: Callable[[str, str], Non
     before = list(sys.path)
     subject = open_subject("python:own_served:Served.predict")
     assert subject.name == "own_served:Served.predict"
-    assert subject.answer(["ab", "c"]).tolist() == [[2.0], [1.0]]
+    assert subject.predict(["ab", "c"]).tolist() == [[2.0], [1.0]]
     assert sys.path == before
 
 
@@ -186,7 +187,7 @@ def test_a_subject_of_the_current_folder(write_module: Callable[[str, str], None
 @pytest.mark.parametrize(
     ("place", "complaint"),
     [
-        ("nowhere:predict", "python:nowhere: there is no such module"),
+        ("nowhere:predict", "python:nowhere: module not found"),
         ("own_faulty:Served.absent", "Served has no 'absent'"),
         ("own_faulty:number", "number is a int; name a function"),
         ("own_needy:predict", "it imports absent_library, which is not installed"),
@@ -194,7 +195,7 @@ def test_a_subject_of_the_current_folder(write_module: Callable[[str, str], None
         ("own_faulty", "expected python:module:function"),
     ],
 )
-def test_a_function_that_cannot_be_found_is_told(
+def test_a_function_that_cannot_be_found_is_an_error(
     place: str, complaint: str, write_module: Callable[[str, str], None]
 ) -> None:
     write_module("own_faulty", SOURCE)
@@ -227,18 +228,18 @@ def test_an_option_that_does_not_apply_is_refused(
 @pytest.mark.parametrize(
     ("target", "complaint"),
     [
-        ("onnx:", "nothing is named behind onnx:"),
-        ("keras:model", "no kind of target begins with keras:"),
+        ("onnx:", "expected a path or name after onnx:"),
+        ("keras:model", "unknown kind of target keras:"),
         ("model.onnx", "write onnx:model.onnx"),
         ("http://", "names no host"),
     ],
 )
-def test_a_target_that_makes_no_sense_is_told(target: str, complaint: str) -> None:
+def test_a_malformed_target_is_an_error(target: str, complaint: str) -> None:
     with pytest.raises(OptionError, match=complaint):
         open_subject(target)
 
 
-def test_a_graph_that_is_not_there_is_told() -> None:
+def test_a_missing_graph_is_an_error() -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         open_subject("onnx:absent/model.onnx")
 
@@ -250,7 +251,15 @@ def test_nothing_is_the_bundled_model(target: str | None) -> None:
     assert (subject.name, subject.kind) == ("bundled model", "isobatch")
 
 
-def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(OptionError, match=r"'httpx' .* pip install isobatch\[audit\]"):
         open_subject("http://localhost:1")
+
+
+def test_a_server_is_audited_without_waiting_for_torch() -> None:
+    code = (
+        "import sys, isobatch.audit.auditor, isobatch.audit.targets.http_target as h; "
+        "sys.exit(bool({'torch', 'transformers'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -41,7 +41,7 @@ def test_our_own_server_gives_its_logits_in_every_dialect(
     assert subject.max_texts == 5
     assert not subject.gives_scores
     assert subject.padded is None
-    assert np.array_equal(subject.answer(TEXTS), classifier.logits(TEXTS).astype(np.float64))
+    assert np.array_equal(subject.predict(TEXTS), classifier.logits(TEXTS).astype(np.float64))
     assert subject.facts["model"] == "tiny"
 
 
@@ -55,11 +55,11 @@ def test_tei_reads_a_batch_and_columns_keep_their_order() -> None:
     stand = Stand({"/predict": tei()}, {"/info": {"max_client_batch_size": 4, "model_id": "m"}})
     with serving(stand) as url:
         subject = open_subject(url)
-        assert subject.answer(TEXTS).tolist() == [logits(text) for text in TEXTS]
+        assert subject.predict(TEXTS).tolist() == [logits(text) for text in TEXTS]
         assert subject.labels == ("NEG", "POS")
         assert (subject.max_texts, subject.gives_scores) == (4, False)
         with pytest.raises(OptionError, match="takes 4 texts a request, got 5"):
-            subject.answer(["a"] * 5)
+            subject.predict(["a"] * 5)
     assert stand.bodies[-1][1] == {
         "inputs": [[text] for text in TEXTS],
         "raw_scores": True,
@@ -71,11 +71,11 @@ def test_a_server_that_ignores_raw_scores_gives_scores() -> None:
     with serving(Stand({"/predict": tei(raw_is_read=False)})) as url:
         subject = open_subject(url)
         assert subject.gives_scores
-        assert subject.answer(TEXTS).tolist() == [scores(text) for text in TEXTS]
+        assert subject.predict(TEXTS).tolist() == [scores(text) for text in TEXTS]
 
 
 def test_a_server_that_knows_no_raw_scores_of_several_labels_gives_scores() -> None:
-    """Sigmoids do not sum to 1; they are told by both questions having one answer."""
+    """Sigmoids do not sum to 1; they show by both requests having one response."""
 
     def post(body: dict[str, Any]) -> tuple[int, Any]:
         rows = [[{"label": "a", "score": 0.9}, {"label": "b", "score": 0.7}]] * len(body["inputs"])
@@ -89,33 +89,33 @@ def test_a_server_that_knows_no_raw_scores_of_several_labels_gives_scores() -> N
 def test_vllm_by_either_path_and_in_the_order_of_index(path: str) -> None:
     with serving(Stand({path: vllm()})) as url:
         subject = open_subject(url)
-        assert subject.answer(TEXTS).tolist() == [logits(text) for text in TEXTS]
+        assert subject.predict(TEXTS).tolist() == [logits(text) for text in TEXTS]
         assert (subject.max_texts, subject.gives_scores) == (32, False)
 
 
-def test_an_older_vllm_is_asked_for_scores() -> None:
+def test_an_older_vllm_returns_scores() -> None:
     with serving(Stand({"/classify": vllm(strict=True)})) as url:
         subject = open_subject(url, dialect="vllm")
         assert subject.gives_scores
-        assert subject.answer(TEXTS).tolist() == [scores(text) for text in TEXTS]
+        assert subject.predict(TEXTS).tolist() == [scores(text) for text in TEXTS]
 
 
 def test_hugging_face_inference_of_one_text_and_of_several() -> None:
     with serving(Stand({"/": inference})) as url:
         subject = open_subject(url)
-        assert subject.answer(TEXTS).tolist() == [logits(text) for text in TEXTS]
-        assert subject.answer(TEXTS[:1]).tolist() == [logits(TEXTS[0])]
+        assert subject.predict(TEXTS).tolist() == [logits(text) for text in TEXTS]
+        assert subject.predict(TEXTS[:1]).tolist() == [logits(TEXTS[0])]
 
 
 def test_a_prefix_before_the_path_is_kept() -> None:
     with serving(Stand({"/team/a/predict": tei()})) as url:
-        assert open_subject(f"{url}/team/a/predict").answer(TEXTS).shape == (3, 2)
+        assert open_subject(f"{url}/team/a/predict").predict(TEXTS).shape == (3, 2)
         assert open_subject(f"{url}/team/a/predict/", dialect="tei").labels == ("NEG", "POS")
 
 
 def test_an_unknown_path_needs_a_dialect() -> None:
     with serving(Stand({"/score": tei()})) as url:
-        with pytest.raises(OptionError, match=r"/score is no known path .* --dialect"):
+        with pytest.raises(OptionError, match=r"/score is not a known path .* --dialect"):
             open_subject(f"{url}/score")
         assert open_subject(f"{url}/score", dialect="tei").labels == ("NEG", "POS")
 
@@ -139,7 +139,7 @@ def test_several_requests_are_in_flight_at_once() -> None:
     assert [each.tolist() for each in answers] == [[logits(t) for t in b] for b in batches]
 
 
-def test_the_key_is_sent_and_a_missing_one_is_told() -> None:
+def test_the_key_is_sent_and_a_missing_one_is_an_error() -> None:
     with serving(Stand({"/predict": tei()}, key="secret")) as url:
         assert open_subject(url, api_key="secret").labels == ("NEG", "POS")
         with pytest.raises(OptionError, match=r"status 401: Unauthorized\); give .* --api-key"):
@@ -152,7 +152,7 @@ def test_secrets_of_an_address_are_in_no_fact() -> None:
         assert "hidden" not in f"{subject.name} {subject.facts}"
 
 
-def test_a_server_that_speaks_none_of_them_is_told_by_its_own_words() -> None:
+def test_a_server_without_any_dialect_is_an_error_with_its_own_message() -> None:
     with (
         serving(Stand({"/predict": lambda _: (424, {"error": "no classifier"})})) as url,
         pytest.raises(AuditError, match=r"no known dialect .*status 424: no classifier"),
@@ -160,36 +160,36 @@ def test_a_server_that_speaks_none_of_them_is_told_by_its_own_words() -> None:
         open_subject(url)
 
 
-def test_an_error_in_the_midst_is_told() -> None:
+def test_an_error_in_a_later_request_is_raised() -> None:
     def post(body: dict[str, Any]) -> tuple[int, Any]:
         return (429, {"error": "overloaded"}) if len(body["inputs"]) == 3 else tei()(body)
 
     with serving(Stand({"/predict": post})) as url:
         subject = open_subject(url)
         with pytest.raises(AuditError, match="/predict: status 429: overloaded"):
-            subject.answer(TEXTS)
+            subject.predict(TEXTS)
 
 
-def test_an_answer_of_too_few_rows_or_no_json_is_refused() -> None:
+def test_a_response_with_too_few_rows_or_without_json_is_refused() -> None:
     def post(body: dict[str, Any]) -> tuple[int, Any]:
         count = len(body["inputs"])
         return tei()(body | {"inputs": body["inputs"][:2]}) if count == 3 else tei()(body)
 
     stand = Stand({"/predict": post, "/page/predict": lambda _: (200, b"<html>")})
     with serving(stand) as url:
-        with pytest.raises(AuditError, match="gave 2 rows for 3 texts"):
-            open_subject(url).answer(TEXTS)
-        with pytest.raises(AuditError, match="its answer is no JSON"):
+        with pytest.raises(AuditError, match="returned 2 rows for 3 texts"):
+            open_subject(url).predict(TEXTS)
+        with pytest.raises(AuditError, match="its response is not JSON"):
             open_subject(f"{url}/page/predict")
 
 
-def test_an_address_where_nobody_answers_is_told() -> None:
+def test_an_address_without_a_server_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(OptionError, match=r"no server answers there .* is it running"):
+        with pytest.raises(OptionError, match=r"no server responds there .* is it running"):
             open_subject(f"http://127.0.0.1:{taken.getsockname()[1]}")
 
 
-def test_a_dialect_that_is_not_known_is_told(tmp_path: Path) -> None:
-    with serving(Stand({})) as url, pytest.raises(OptionError, match="dialect 'soap' is not known"):
+def test_an_unknown_dialect_is_an_error(tmp_path: Path) -> None:
+    with serving(Stand({})) as url, pytest.raises(OptionError, match="unknown dialect 'soap'"):
         open_subject(url, dialect="soap")

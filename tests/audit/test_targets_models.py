@@ -18,7 +18,7 @@ from tokenizer_folders import (
 from torch import Tensor, nn
 
 from isobatch import Classifier
-from isobatch.audit.subject import PaddedModel, Rectangle, Subject
+from isobatch.audit.subject import PaddedModel, Rectangle, Subject, SuspiciousPart
 from isobatch.audit.targets import open_subject, subject_of_model
 from isobatch.errors import (
     CheckpointError,
@@ -62,7 +62,7 @@ def row(ids: list[int], **columns: Any) -> Rectangle:
 
 
 @pytest.mark.parametrize("family", FOLDERS)
-def test_transformers_is_asked_as_users_ask(folders: dict[str, Path], family: str) -> None:
+def test_transformers_is_called_as_users_call_it(folders: dict[str, Path], family: str) -> None:
     folder = folders[family]
     subject = open_subject(f"transformers:{folder}")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
@@ -70,7 +70,7 @@ def test_transformers_is_asked_as_users_ask(folders: dict[str, Path], family: st
     inputs = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
         expected = model(**inputs).logits.double().numpy()
-    assert np.array_equal(subject.answer(TEXTS), expected)
+    assert np.array_equal(subject.predict(TEXTS), expected)
     assert subject.labels == ("LABEL_0", "LABEL_1")
     assert (subject.kind, subject.name) == ("transformers", folder.name)
     assert subject.facts["model type"] == family
@@ -92,7 +92,7 @@ def test_a_padded_model_of_transformers(folders: dict[str, Path], family: str) -
     assert padded.suspicious_parts == {}
     ids = padded.encode(TEXTS[0])
     alone = padded.forward(row(ids))
-    assert np.array_equal(alone, subject.answer(TEXTS[:1]))
+    assert np.array_equal(alone, subject.predict(TEXTS[:1]))
     positions = padded.positions_start + np.arange(len(ids))[None]
     assert np.array_equal(padded.forward(row(ids, position_ids=positions)), alone)
     mask = np.array([[1] * len(ids) + [0] * 3])
@@ -108,7 +108,7 @@ def test_a_padded_model_of_transformers(folders: dict[str, Path], family: str) -
 def test_isobatch_runs_a_folder(folders: dict[str, Path], family: str) -> None:
     subject = open_subject(str(folders[family]))
     expected = Classifier.from_pretrained(folders[family]).logits(TEXTS).astype(np.float64)
-    assert np.array_equal(subject.answer(TEXTS), expected)
+    assert np.array_equal(subject.predict(TEXTS), expected)
     padded = padded_of(subject)
     ids = padded.encode(TEXTS[0])
     pads = [padded.pad_id] * 3
@@ -160,14 +160,14 @@ def test_a_precision_and_a_tokenizer_may_be_named(folders: dict[str, Path], tmp_
     assert padded_of(subject).encode("Today is") != plain.encode("Today is")
     with pytest.raises(OptionError, match="precision 'int8': transformers has fp32"):
         open_subject(folder, precision="int8")
-    with pytest.raises(OptionError, match="device 'toaster' is no device"):
+    with pytest.raises(OptionError, match="device 'toaster' is not a device"):
         open_subject(folder, device="toaster")
 
 
 def test_a_checkpoint_without_a_head_is_refused(tmp_path: Path) -> None:
     random_model(Tiny("bert")).bert.save_pretrained(tmp_path)
     write_wordpiece_folder(tmp_path)
-    with pytest.raises(MissingHeadError, match="answers would be random"):
+    with pytest.raises(MissingHeadError, match="results would be random"):
         open_subject(f"transformers:{tmp_path}")
 
 
@@ -188,9 +188,9 @@ def test_a_pickle_is_never_loaded(tmp_path: Path, folders: dict[str, Path]) -> N
         open_subject(f"transformers:{tmp_path}")
 
 
-def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_tokenizer_is_an_error(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, Tiny("roberta"))
-    with pytest.raises(CheckpointError, match="holds no tokenizer that knows a word"):
+    with pytest.raises(CheckpointError, match="no tokenizer with a vocabulary found"):
         open_subject(f"transformers:{tmp_path}")
 
 
@@ -222,7 +222,7 @@ def test_a_decoder_without_a_pad_is_padded_with_its_end(tmp_path: Path) -> None:
     assert "eos_token was made the pad" in subject.facts["pad token"]
     assert "config.pad_token_id" in subject.facts
     assert (padded.positions_start, padded.tokenizer_limit) == (0, None)
-    assert subject.answer(TEXTS).shape == (2, 3)
+    assert subject.predict(TEXTS).shape == (2, 3)
 
 
 def test_a_tokenizer_that_can_pad_with_nothing_is_refused(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_tokenizer_of_characters_without_a_fast_version() -> None:
     padded = padded_of(subject)
     assert set(padded.filler_ids) <= {ord(letter) for letter in map(chr, range(32, 127))}
     answer = padded.forward(row(padded.encode(TEXTS[0])))
-    assert np.array_equal(answer, subject.answer(TEXTS[:1]))
+    assert np.array_equal(answer, subject.predict(TEXTS[:1]))
 
 
 def test_pads_on_the_left_and_no_positions(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_pads_on_the_left_and_no_positions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model_type", ["llama", "t5", "fnet"])
-def test_other_kinds_answer_too(model_type: str, tmp_path: Path) -> None:
+def test_other_kinds_work_too(model_type: str, tmp_path: Path) -> None:
     own = {
         "llama": {"intermediate_size": 48, "num_key_value_heads": 2},
         "t5": {"d_ff": 48, "d_kv": 8, "eos_token_id": 3, "decoder_start_token_id": 0},
@@ -270,7 +270,7 @@ def test_other_kinds_answer_too(model_type: str, tmp_path: Path) -> None:
     subject = subject_of_model(fill_randomly(model).eval(), tokenizer_in(tmp_path))
     padded = padded_of(subject)
     question = row(padded.encode(TEXTS[0]))
-    assert np.array_equal(padded.forward(question), subject.answer(TEXTS[:1]))
+    assert np.array_equal(padded.forward(question), subject.predict(TEXTS[:1]))
     assert padded.hidden is not None
     assert not padded.counts_pad_ids
 
@@ -293,7 +293,7 @@ class Plain(nn.Module):
 def test_a_plain_module_that_takes_ids_alone(tmp_path: Path) -> None:
     subject = subject_of_model(Plain().eval(), tokenizer_in(tmp_path), "plain")
     padded = padded_of(subject)
-    assert subject.answer(TEXTS).shape == (2, 2)
+    assert subject.predict(TEXTS).shape == (2, 2)
     assert "does not take it" in subject.facts["attention_mask"]
     assert subject.labels is None
     assert padded.hidden is None
@@ -302,16 +302,29 @@ def test_a_plain_module_that_takes_ids_alone(tmp_path: Path) -> None:
     assert padded.suspicious_parts == {}
 
 
-def test_parts_in_training_mode_and_dynamic_parts_are_named(tmp_path: Path) -> None:
+def test_parts_in_training_mode_and_dynamic_parts_are_found(tmp_path: Path) -> None:
     model, tokenizer = Plain().train(), tokenizer_in(tmp_path)
     parts = padded_of(subject_of_model(model, tokenizer)).suspicious_parts
-    assert parts == {"BatchNorm1d in training mode": 1, "Dropout in training mode": 1}
+    assert parts == {SuspiciousPart.BATCH_STATISTICS: 1, SuspiciousPart.DROPOUT: 1}
     assert model.training, "nothing was changed"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is deprecated, which keeps nobody from it
+        warnings.simplefilter("ignore")  # that it is deprecated, which does not keep users from it
         model.eval().head = torch.ao.nn.quantized.dynamic.Linear(8, 2)
     parts = padded_of(subject_of_model(model, tokenizer)).suspicious_parts
-    assert parts == {"dynamically quantized Linear": 1}
+    assert parts == {SuspiciousPart.TENSOR_SCALE: 1}
+
+
+def test_parts_are_found_by_their_type_whatever_its_name(tmp_path: Path) -> None:
+    class Ordinary(nn.BatchNorm1d):
+        pass
+
+    class QuantBatchNorm(nn.LayerNorm):
+        pass
+
+    model = Plain().train()
+    model.norm, model.drop = Ordinary(8), QuantBatchNorm(8)
+    padded = padded_of(subject_of_model(model, tokenizer_in(tmp_path)))
+    assert padded.suspicious_parts == {SuspiciousPart.BATCH_STATISTICS: 1}
 
 
 class CountsByIds(nn.Module):
@@ -338,7 +351,7 @@ class CountsByIds(nn.Module):
 def test_counting_by_ids_is_a_trait_of_known_families_alone(tmp_path: Path) -> None:
     padded = padded_of(subject_of_model(CountsByIds().eval(), tokenizer_in(tmp_path)))
     assert padded.positions_start == 0
-    assert not padded.counts_pad_ids, "in a stranger it is a fault, and for a probe to find"
+    assert not padded.counts_pad_ids, "in an unknown model it is a fault, for a probe to find"
 
 
 def test_the_signature_of_open_subject_is_the_one_that_is_promised() -> None:

@@ -1,4 +1,4 @@
-"""ONNX graphs as targets: exported from a tiny model, quantised, and ones that cannot be used."""
+"""ONNX graphs as targets: exported from a tiny model, quantized, and ones that cannot be used."""
 
 import warnings
 from pathlib import Path
@@ -11,7 +11,7 @@ from tiny_checkpoints import MAX_TOKENS, Tiny, reference_model, write_checkpoint
 from tokenizer_folders import write_bpe_folder, write_wordpiece_folder
 from torch import Tensor, nn
 
-from isobatch.audit.subject import PaddedModel, Rectangle, Subject
+from isobatch.audit.subject import PaddedModel, Rectangle, Subject, SuspiciousPart
 from isobatch.audit.targets import open_subject
 from isobatch.errors import CheckpointError
 
@@ -33,7 +33,7 @@ class Bare(nn.Module):
 
 
 def export(folder: Path, *names: str) -> Path:
-    """model.onnx beside the checkpoint in `folder`, with inputs of these names."""
+    """model.onnx next to the checkpoint in `folder`, with inputs of these names."""
     model = reference_model(folder)
     model.set_attn_implementation("eager")
     example = torch.arange(4, 22).view(2, 9)
@@ -70,8 +70,8 @@ def padded_of(subject: Subject) -> PaddedModel:
 
 def test_a_graph_answers_as_its_model(graph: Path) -> None:
     subject = open_subject(f"onnx:{graph}")
-    expected = open_subject(f"transformers:{graph.parent}").answer(TEXTS)
-    answers = subject.answer(TEXTS)
+    expected = open_subject(f"transformers:{graph.parent}").predict(TEXTS)
+    answers = subject.predict(TEXTS)
     assert (subject.kind, subject.name) == ("onnx", "model.onnx")
     assert np.abs(answers - expected).max() < 1e-4
     assert np.array_equal(answers, answers.astype(np.float32))
@@ -100,33 +100,34 @@ def test_threads_make_a_session_of_their_own(graph: Path) -> None:
     assert subject.facts["threads"] == "1"
     with subject.with_threads(2):
         assert (
-            np.abs(subject.answer(TEXTS) - open_subject(f"onnx:{graph}").answer(TEXTS)).max() < 1e-4
+            np.abs(subject.predict(TEXTS) - open_subject(f"onnx:{graph}").predict(TEXTS)).max()
+            < 1e-4
         )
 
 
-def test_a_dynamically_quantised_graph_is_told_by_its_parts(graph: Path, tmp_path: Path) -> None:
+def test_a_dynamically_quantized_graph_shows_by_its_parts(graph: Path, tmp_path: Path) -> None:
     quantization = pytest.importorskip("onnxruntime.quantization")
     quantization.quantize_dynamic(graph, tmp_path / "int8.onnx")
     nodes = onnx.load(tmp_path / "int8.onnx").graph.node
     count = sum(node.op_type == "DynamicQuantizeLinear" for node in nodes)
     subject = open_subject(f"onnx:{tmp_path / 'int8.onnx'}", tokenizer=graph.parent)
     assert count > 0
-    assert padded_of(subject).suspicious_parts == {"DynamicQuantizeLinear": count}
-    assert subject.answer(TEXTS).shape == (2, 3)
+    assert padded_of(subject).suspicious_parts == {SuspiciousPart.TENSOR_SCALE: count}
+    assert subject.predict(TEXTS).shape == (2, 3)
 
 
-def test_a_tokenizer_lies_in_the_folder_above_or_is_missed(graph: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_is_found_in_the_folder_above_or_missing(graph: Path, tmp_path: Path) -> None:
     write_wordpiece_folder(tmp_path)
     below = tmp_path / "onnx" / "deep"
     below.mkdir(parents=True)
     (tmp_path / "onnx" / "model.onnx").write_bytes(graph.read_bytes())
     (below / "model.onnx").write_bytes(graph.read_bytes())
-    assert open_subject(f"onnx:{tmp_path / 'onnx' / 'model.onnx'}").answer(TEXTS).shape == (2, 3)
-    with pytest.raises(CheckpointError, match=r"no tokenizer lies .* --tokenizer"):
+    assert open_subject(f"onnx:{tmp_path / 'onnx' / 'model.onnx'}").predict(TEXTS).shape == (2, 3)
+    with pytest.raises(CheckpointError, match=r"no tokenizer is in .* --tokenizer"):
         open_subject(f"onnx:{below / 'model.onnx'}")
 
 
-def test_weights_beside_the_graph_are_found(graph: Path, tmp_path: Path) -> None:
+def test_weights_next_to_the_graph_are_found(graph: Path, tmp_path: Path) -> None:
     model = onnx.load(graph)
     onnx.save_model(
         model,
@@ -136,8 +137,8 @@ def test_weights_beside_the_graph_are_found(graph: Path, tmp_path: Path) -> None
         size_threshold=0,
     )
     subject = open_subject(f"onnx:{tmp_path / 'model.onnx'}", tokenizer=graph.parent)
-    expected = open_subject(f"onnx:{graph}").answer(TEXTS)
-    assert np.abs(subject.answer(TEXTS) - expected).max() < 1e-5
+    expected = open_subject(f"onnx:{graph}").predict(TEXTS)
+    assert np.abs(subject.predict(TEXTS) - expected).max() < 1e-5
 
 
 def test_a_graph_that_takes_positions_counts_as_its_family(tmp_path: Path) -> None:
@@ -147,8 +148,8 @@ def test_a_graph_that_takes_positions_counts_as_its_family(tmp_path: Path) -> No
     padded = padded_of(subject)
     assert (padded.positions_start, padded.counts_pad_ids) == (2, True)
     assert padded.max_tokens == MAX_TOKENS
-    expected = open_subject(f"transformers:{tmp_path}").answer(TEXTS[:1])
-    assert np.abs(subject.answer(TEXTS[:1]) - expected).max() < 1e-4
+    expected = open_subject(f"transformers:{tmp_path}").predict(TEXTS[:1])
+    assert np.abs(subject.predict(TEXTS[:1]) - expected).max() < 1e-4
 
 
 def written(path: Path, inputs: dict[str, int], shape: list[int | str]) -> Path:
@@ -174,7 +175,7 @@ def test_a_graph_of_32_bit_ids_and_of_an_output_by_another_name(tmp_path: Path) 
     file = written(tmp_path / "m.onnx", {"input_ids": onnx.TensorProto.INT32}, ["r", "c"])
     subject = open_subject(f"onnx:{file}")
     ids = padded_of(subject).encode(TEXTS[0])
-    assert subject.answer(TEXTS[:1])[0].tolist() == ids
+    assert subject.predict(TEXTS[:1])[0].tolist() == ids
     assert "does not take it" in subject.facts["attention_mask"]
 
 

@@ -1,10 +1,10 @@
-"""`isobatch audit`: options go where they belong, answers come out, and the exit code says it."""
+"""`isobatch audit`: options reach the audit, reports are written, and the exit code shows it."""
 
 import io
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +13,10 @@ import pytest
 from test_commands import run
 
 import isobatch.audit
-from isobatch.audit.progress import OnProgress, Progress
-from isobatch.audit.result import AuditReport, Finding, Movement, ProbeResult, Reproduction
+from isobatch.audit.auditor import AuditProgress
+from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult, Reproduction
 from isobatch.cli import main
-from isobatch.cli.audit_tables import print_report
+from isobatch.cli.audit import print_report
 from isobatch.errors import AuditError
 
 MOVEMENT = Movement(2, 1, 1, 0.5, 0.1, (0.0, 0.5))
@@ -34,7 +34,7 @@ def report_of(*severities: Any) -> AuditReport:
 
 
 class Room:
-    """Stands for the audit, and remembers how it was called."""
+    """A stub of the audit that records how it was called."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.report = report_of()
@@ -55,11 +55,11 @@ class Room:
         texts: Sequence[str] | None = None,
         *,
         quick: bool = False,
-        on_progress: OnProgress,
+        on_progress: Callable[[AuditProgress], None],
     ) -> AuditReport:
         self.texts, self.quick = texts, quick
-        on_progress(Progress(0, 1, "p"))
-        on_progress(Progress(1, 1, ""))
+        on_progress(AuditProgress(0, 1, "p"))
+        on_progress(AuditProgress(1, 1, ""))
         return self.report
 
 
@@ -176,7 +176,7 @@ def test_files_are_written_for_people_and_machines(
 
 
 @pytest.mark.parametrize("option", ["--html", "--junit"])
-def test_a_file_that_cannot_be_written_loses_no_answer(
+def test_a_file_that_cannot_be_written_loses_no_report(
     option: str,
     room: Room,
     monkeypatch: pytest.MonkeyPatch,
@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_written_loses_no_answer(
 
 @pytest.mark.parametrize("option", ["--html", "--junit"])
 @pytest.mark.parametrize("place", ["/nowhere/x", "/"])
-def test_a_place_where_nothing_can_be_written_shows_before_anything_is_asked(
+def test_a_path_that_cannot_be_written_fails_before_the_audit(
     option: str,
     place: str,
     room: Room,
@@ -203,7 +203,7 @@ def test_a_place_where_nothing_can_be_written_shows_before_anything_is_asked(
     assert place in shown.err
 
 
-def test_what_the_audited_system_prints_is_no_answer(
+def test_output_of_the_audited_system_is_not_in_the_report(
     room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def noisy(target: str | None, **options: Any) -> object:

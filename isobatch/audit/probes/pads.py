@@ -1,4 +1,4 @@
-"""Probes that put pads in on purpose, by token ids: what stands in them, how many, on which side.
+"""Probes by token ids: the content, number and side of pads, positions, and the padding id.
 
 Invariant: the tokens of the text and their mask are the same in everything that is compared.
 """
@@ -8,11 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from isobatch.audit.naming import PaddedText, name_of_content_fault, unread_edge
-from isobatch.audit.padding import Pads, pad, positions_by_mask
-from isobatch.audit.probing import Outcome, describe, in_one_line, judged, largest, probe
-from isobatch.audit.session import NotTestedError, Session
-from isobatch.audit.subject import Answers, Side
+from isobatch.audit.probes.pad_faults import PaddedText, name_of_content_fault, unread_edge
+from isobatch.audit.session import (
+    NO_LIMIT,
+    AuditSession,
+    NotTestedError,
+    ProbeOutcome,
+    describe,
+    in_one_line,
+    probe,
+)
+from isobatch.audit.subject import Outputs, PaddingSide, Pads, pad, positions_by_mask
 
 FEW_PADS = 6
 MANY_ROWS = 8
@@ -23,98 +29,97 @@ AMOUNTS = (1, 2, 7, 31)
 @probe(
     "mask-honoured",
     changes="the content of the pads; shape, mask and text stay the same",
-    proves="that nothing of a pad reaches an answer: not one bit may move",
+    proves="nothing of a pad reaches a result: not one bit may move",
 )
-def mask_honoured(session: Session) -> Outcome:
-    """Pads of the padding id against pads of two ordinary ids."""
+def mask_honoured(session: AuditSession) -> ProbeOutcome:
+    """Pads of the padding id against pads of ordinary ids."""
     model = session.padded
     rows = session.rows(9, FEW_PADS)
     rows = [rows[place % len(rows)] for place in range(max(MANY_ROWS, len(rows)))]
     usual = Pads(max(map(len, rows)) + FEW_PADS, model.padding_side, (model.pad_id,))
-    others = [replace(usual, content=content) for content in _contents(model.filler_ids)]
+    contents = model.filler_ids[:1], model.filler_ids[::-1]
     before = session.forward(pad(rows, usual))
-    after = np.concatenate([session.forward(pad(rows, pads)) for pads in others])
-    movement = session.compare(np.concatenate([before] * len(others)), after)
+    after = [session.forward(pad(rows, replace(usual, content=each))) for each in contents]
+    movement = session.compare(np.concatenate([before] * len(after)), np.concatenate(after))
     summary = describe(movement, "with the content of the pads")
     if not movement.moved_rows and not movement.broken_rows:
         if unread_edge(session, rows):
             summary += "; but the last token of the text is not read"
-            return Outcome("bug", summary, movement, ("mask-off-by-one",))
-        return Outcome("exact", summary, movement)
+            return ProbeOutcome("bug", summary, movement, ("mask-off-by-one",))
+        return ProbeOutcome("exact", summary, movement)
     if not session.tolerance.exceeded(session.compare(session.forward_alone(rows), before)):
-        summary += "; pads of the padding id move nothing, so the model knows pads by their id"
-        return Outcome("note", summary, movement)
-    return Outcome("bug", summary, movement, (name_of_content_fault(session, rows),))
-
-
-def _contents(filler_ids: Sequence[int]) -> list[tuple[int, ...]]:
-    return [tuple(filler_ids[:1]), tuple(reversed(filler_ids))]
+        summary += "; pads of the padding id move nothing, so the model recognizes pads by their id"
+        return ProbeOutcome("note", summary, movement)
+    return ProbeOutcome("bug", summary, movement, (name_of_content_fault(session, rows),))
 
 
 @probe(
     "mask-forgotten",
     changes="the attention mask is left out, as in the well-known mistake",
-    proves="nothing of the system; says what the mistake would cost with this model",
+    proves="nothing about the system; reports what the mistake would cost with this model",
 )
-def mask_forgotten(session: Session) -> Outcome:
+def mask_forgotten(session: AuditSession) -> ProbeOutcome:
     """A padded batch without a mask against each text alone."""
     model = session.padded
     rows = session.rows(12, FEW_PADS)
     pads = Pads(max(map(len, rows)), model.padding_side, (model.pad_id,))
     try:
         after = session.forward(replace(pad(rows, pads), attention_mask=None))
-    except Exception as error:  # noqa: BLE001  # a refusal is what is told
+    except Exception as error:  # noqa: BLE001  # the refusal is the result
         refusal = in_one_line(f"{type(error).__name__}: {error}")
-        return Outcome("note", f"a batch without a mask is refused: {refusal}")
+        return ProbeOutcome("note", f"a batch without a mask is refused: {refusal}")
     movement = session.compare(session.forward_alone(rows), after)
-    words = f"would move {movement.moved_rows} of {movement.rows} answers by up to"
+    words = f"would move {movement.moved_rows} of {movement.rows} results by up to"
     flips = f" and flip {movement.flips} labels" if movement.flips else ""
-    return Outcome("note", f"{words} {largest(movement):.2g}{flips}", movement)
+    return ProbeOutcome("note", f"{words} {movement.largest:.2g}{flips}", movement)
 
 
 @probe(
     "pad-amount",
-    changes="how many pads a text has, the mask telling them all",
-    proves="that the width of the batch does not enter an answer",
+    changes="how many pads a text has, all of them masked out",
+    proves="the width of the batch does not enter a result",
 )
-def pad_amount(session: Session) -> Outcome:
+def pad_amount(session: AuditSession) -> ProbeOutcome:
     """Each text with more and more pads, on the side where the system has them, against none."""
     model = session.padded
-    room = (model.max_tokens or 10**6) // 2
+    room = (model.max_tokens or NO_LIMIT) // 2
     amounts = [amount for amount in AMOUNTS if amount <= room]
     rows = session.rows(6, max(amounts, default=1))
     alone = session.forward_alone(rows)
-    after = np.concatenate(
-        [_padded_by(session, rows, amount, model.padding_side) for amount in amounts]
-    )
-    movement = session.compare(np.concatenate([alone] * len(amounts)), after)
-    return judged(session, movement, "pad-amount-counts", "with the number of pads")
+    after = [_padded_by(session, rows, amount, model.padding_side) for amount in amounts]
+    movement = session.compare(np.concatenate([alone] * len(amounts)), np.concatenate(after))
+    return session.judged(movement, "pad-amount-counts", "with the number of pads")
 
 
 def _padded_by(
-    session: Session, rows: Sequence[Sequence[int]], amount: int, side: Side, *, told: bool = False
-) -> Answers:
-    """Each row by itself with so many pads; told: with position_ids made from the mask."""
-    answers = []
+    session: AuditSession,
+    rows: Sequence[Sequence[int]],
+    amount: int,
+    side: PaddingSide,
+    *,
+    with_positions: bool = False,
+) -> Outputs:
+    """Compute each row by itself with `amount` pads, with position_ids made from the mask if so."""
+    outputs = []
     for row in rows:
         rectangle = pad([row], Pads(len(row) + amount, side, (session.padded.pad_id,)))
         start = session.padded.positions_start
-        if told and start is not None and rectangle.attention_mask is not None:
+        if with_positions and start is not None:
             positions = positions_by_mask(rectangle.attention_mask, start)
             rectangle = replace(rectangle, position_ids=positions)
-        answers.append(session.forward(rectangle))
-    return np.concatenate(answers)
+        outputs.append(session.forward(rectangle))
+    return np.concatenate(outputs)
 
 
 @probe(
     "pad-side",
-    changes="the side on which the pads stand",
-    proves="that positions follow the text, and the head finds its token, wherever the pads are",
+    changes="the side on which the pads are",
+    proves="positions follow the text, and the head finds its token, wherever the pads are",
 )
-def pad_side(session: Session) -> Outcome:
-    """The system's own side is judged; what the other one would cost is told."""
+def pad_side(session: AuditSession) -> ProbeOutcome:
+    """The system's own side is judged; the cost of the other one is a note."""
     used = session.padded.padding_side
-    other: Side = "left" if used == "right" else "right"
+    other: PaddingSide = "left" if used == "right" else "right"
     rows = session.rows(6, FEW_PADS)
     alone = session.forward_alone(rows)
     moved = {
@@ -122,46 +127,116 @@ def pad_side(session: Session) -> Outcome:
         for side in (used, other)
     }
     wrong = {side: session.tolerance.exceeded(movement) for side, movement in moved.items()}
-    if wrong[used] and used == "left" and _positions_cure(session, rows, alone, not wrong[other]):
-        summary = describe(moved[used], "when pads stand on the left, where this system has them")
-        return Outcome("bug", summary, moved[used], ("left-padding-shifts-positions",))
+    if wrong[used] and used == "left" and _positions_fix_it(session, rows, alone, not wrong[other]):
+        summary = describe(moved[used], "with pads on the left, where this system has them")
+        return ProbeOutcome("bug", summary, moved[used], ("left-padding-shifts-positions",))
     if wrong[other]:
-        cost = largest(moved[other])
+        cost = moved[other].largest
         summary = (
-            f"pads stand on the {used} here; on the {other} they would move answers by {cost:.2g}"
+            f"pads are on the {used} here; on the {other} they would move results by {cost:.2g}"
         )
-        return Outcome("note", summary, moved[other])
-    return judged(session, moved[used], "pad-amount-counts", f"with pads on the {used}")
+        return ProbeOutcome("note", summary, moved[other])
+    return session.judged(moved[used], "pad-amount-counts", f"with pads on the {used}")
 
 
-def _positions_cure(
-    session: Session, rows: Sequence[Sequence[int]], alone: Answers, right_is_sound: bool
+def _positions_fix_it(
+    session: AuditSession, rows: Sequence[Sequence[int]], alone: Outputs, right_is_sound: bool
 ) -> bool:
-    """Whether it is the positions: those of the mask cure it, or pads on the right do no harm."""
+    """Whether positions by the mask end the movement, or pads on the right cause none."""
     if session.padded.positions_start is None:
         return right_is_sound
-    told = session.compare(alone, _padded_by(session, rows, FEW_PADS, "left", told=True))
-    return not session.tolerance.exceeded(told)
+    passed = _padded_by(session, rows, FEW_PADS, "left", with_positions=True)
+    return not session.tolerance.exceeded(session.compare(alone, passed))
 
 
 @probe(
     "head-pooling",
-    changes="the content of the pads, looking at the hidden states of the text's own tokens",
+    changes="the content of the pads, comparing the hidden states of the text's own tokens",
     proves="whether encoder or head lets pads in",
 )
-def head_pooling(session: Session) -> Outcome:
+def head_pooling(session: AuditSession) -> ProbeOutcome:
     """The last hidden states of a text's tokens, and its logits, each against each."""
     if session.padded.hidden is None:
         raise NotTestedError("the system does not show its hidden states")
-    moved_states = moved_answers = False
+    moved_states = moved_logits = False
     for row in session.rows(4, FEW_PADS):
         text = PaddedText(session, row)
         moved_states |= text.matters(text.states, text.rectangle, *text.columns)
-        moved_answers |= text.matters(text.answer, text.rectangle, *text.columns)
-    if moved_answers and not moved_states:
-        return Outcome(
+        moved_logits |= text.matters(text.output, text.rectangle, *text.columns)
+    if moved_states:
+        return ProbeOutcome("note", "the text's own hidden states move: the encoder lets pads in")
+    if moved_logits:
+        return ProbeOutcome(
             "note", "the text's hidden states keep their bits, the logits do not: the head"
         )
-    if moved_states:
-        return Outcome("note", "the text's own hidden states move: the encoder lets pads in")
-    return Outcome("exact", "neither the text's hidden states nor its logits move by a bit")
+    return ProbeOutcome("exact", "neither the text's hidden states nor its logits move by a bit")
+
+
+@probe(
+    "position-offsets",
+    changes="correct position_ids are passed instead of the model's own",
+    proves="the model counts positions one by one from its first, in every text",
+)
+def position_offsets(session: AuditSession) -> ProbeOutcome:
+    """Ordinary texts alone, without a pad, so that nothing else can move a result."""
+    if (start := session.padded.positions_start) is None:
+        raise NotTestedError("the model takes no position_ids")
+    rows = session.rows(9, 0)
+    own = session.forward_alone(rows)
+    movement = session.compare(own, session.forward_alone(rows, start))
+    if movement.moved_rows:
+        status = session.tolerance.judge(movement)
+        faults = ("padding-id-positions",) if status == "bug" else ("rounding",)
+        summary = describe(movement, "with position_ids passed")
+        return ProbeOutcome(status, summary, movement, faults)
+    summary = f"positions start at {start}, as they should"
+    if start:
+        zero = session.compare(own, session.forward_alone(rows, 0)).largest
+        summary += f"; started at 0, as packing tools do, they would move results by {zero:.2g}"
+    return ProbeOutcome("exact", summary, movement)
+
+
+@probe(
+    "pad-id-inside",
+    changes="a token within the text, and one at its end, becomes the padding id, masked in",
+    proves="the mask defines what is a pad, and not the id",
+)
+def pad_id_inside(session: AuditSession) -> ProbeOutcome:
+    """A fault if the tokenizer itself makes the padding id of ordinary texts, else a note."""
+    model = session.padded
+    rows = [row for row in session.rows(6, 1) if len(row) > 4]
+    if not rows:
+        raise NotTestedError("no text is long enough to hold a padding id")
+    shifts_positions, hides_the_end = _shifts_positions(session, rows), _hides_end(session, rows)
+    if not shifts_positions and not hides_the_end:
+        return ProbeOutcome("exact", "the padding id is an ordinary token where the mask says so")
+    seen = ["positions are counted by it"] if shifts_positions else []
+    seen += ["a text that ends with it is read without its end"] if hides_the_end else []
+    also = f"; it is {' and '.join(model.pad_is_also)} too" if model.pad_is_also else ""
+    summary = (
+        f"the padding id ({model.pad_id}) within a text counts as a pad: {'; '.join(seen)}{also}"
+    )
+    if any(model.pad_id in model.encode(text) for text in session.texts):
+        return ProbeOutcome("bug", summary, faults=("pad-id-in-text",))
+    if shifts_positions and not model.counts_pad_ids:
+        return ProbeOutcome("bug", summary, faults=("padding-id-positions",))
+    return ProbeOutcome("note", summary)
+
+
+def _shifts_positions(session: AuditSession, rows: Sequence[Sequence[int]]) -> bool:
+    """Whether the model's own positions of such a text are not one by one."""
+    if (start := session.padded.positions_start) is None:
+        return False
+    inside = [[*row[:2], session.padded.pad_id, *row[3:]] for row in rows]
+    own, passed = session.forward_alone(inside), session.forward_alone(inside, start)
+    return session.tolerance.exceeded(session.compare(own, passed))
+
+
+def _hides_end(session: AuditSession, rows: Sequence[Sequence[int]]) -> bool:
+    """Whether the padding id at the end changes nothing, though another id there does."""
+    model = session.padded
+    alone = session.forward_alone(rows)
+    closed = session.forward_alone([[*row, model.pad_id] for row in rows])
+    longer = session.forward_alone([[*row, model.filler_ids[0]] for row in rows])
+    hidden = not session.tolerance.exceeded(session.compare(alone, closed))
+    return hidden and session.tolerance.exceeded(session.compare(alone, longer))

@@ -1,11 +1,130 @@
-"""Targets: what can be audited, each as a Subject: by a target string, or by objects in memory.
+"""Targets: everything that can be audited, each as a Subject, opened by a string or from objects.
 
-A door for every kind of system, and no probe. Invariant: an option that a kind of target has no use
-for is refused, never dropped.
+Invariant: an option that a kind of target does not support is refused, never dropped.
 """
 
-from isobatch.audit.targets.opening import open_subject
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isobatch.audit.subject import Subject
 from isobatch.audit.targets.python_target import subject_of
-from isobatch.audit.targets.transformers_target import subject_of_model
+from isobatch.errors import OptionError
+
+if TYPE_CHECKING:
+    from isobatch.audit.targets.transformers_target import subject_of_model
 
 __all__ = ["open_subject", "subject_of", "subject_of_model"]
+
+KINDS = (
+    "a checkpoint folder or hub id, transformers:PATH_OR_ID, onnx:FILE, http://..., "
+    "python:module:function"
+)
+
+_OPTIONS = {
+    "isobatch": ("precision", "device", "threads", "revision"),
+    "transformers": ("tokenizer", "precision", "device", "threads", "revision"),
+    "onnx": ("tokenizer", "threads"),
+    "http": ("api_key", "dialect"),
+    "python": (),
+}
+"""The options that each kind supports."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import `subject_of_model` when it is used: it needs torch and transformers."""
+    if name == "subject_of_model":
+        from isobatch.audit.targets.transformers_target import subject_of_model
+
+        return subject_of_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def open_subject(
+    target: str | None = None,
+    *,
+    tokenizer: str | Path | None = None,
+    precision: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    revision: str | None = None,
+    api_key: str | None = None,
+    dialect: str | None = None,
+) -> Subject:
+    """Open `target`; None or "" is the bundled model, run by Isobatch.
+
+    `transformers:PATH_OR_ID`, `onnx:FILE`, `http://...`, `python:module:function`, else a
+    checkpoint folder or a hub id that Isobatch runs. Raises OptionError, CheckpointError or
+    AuditError if it cannot be opened.
+    """
+    kind, place = _parse(target or "")
+    stated: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "precision": precision,
+        "device": None if device == "cpu" else device,
+        "threads": threads,
+        "revision": revision,
+        "api_key": api_key,
+        "dialect": dialect,
+    }
+    options = {name: value for name, value in stated.items() if value is not None}
+    _check_options(kind, target, options)
+    if threads is not None and threads < 1:
+        raise OptionError(f"threads must be at least 1, got {threads}")
+    return _open(kind, place, options)
+
+
+def _parse(target: str) -> tuple[str, str]:
+    """Return the kind of a target, and the rest behind its prefix."""
+    if target.startswith(("http://", "https://")):
+        return "http", target
+    prefix, colon, place = target.partition(":")
+    if colon and prefix in ("transformers", "onnx", "python"):
+        if not place:
+            raise OptionError(f"{target}: expected a path or name after {prefix}:")
+        return prefix, place
+    folder = Path(target).expanduser()
+    if colon and not folder.exists():
+        raise OptionError(f"{target}: unknown kind of target {prefix}:; use {KINDS}")
+    if folder.suffix == ".onnx":
+        raise OptionError(f"{target}: is an ONNX file; write onnx:{target}")
+    return "isobatch", target
+
+
+def _check_options(kind: str, target: str | None, options: Mapping[str, object]) -> None:
+    for name in options:
+        if name not in _OPTIONS[kind]:
+            kinds = [each for each, names in _OPTIONS.items() if name in names]
+            raise OptionError(
+                f"{name} does not apply to {target or 'the bundled model'} ({kind}); "
+                f"leave it out, it is for {' and '.join(kinds)}"
+            )
+
+
+def _open(kind: str, place: str, options: Mapping[str, Any]) -> Subject:
+    # Imported here: each kind needs libraries that the others can do without.
+    if kind == "transformers":
+        from isobatch.audit.targets.transformers_target import open_transformers
+
+        return open_transformers(place, _shown_name(place), **options)
+    if kind == "onnx":
+        from isobatch.audit.targets.onnx_target import open_onnx
+
+        return open_onnx(place, **options)
+    if kind == "http":
+        from isobatch.audit.targets.http_target import open_http
+
+        return open_http(place, **options)
+    if kind == "python":
+        from isobatch.audit.targets.python_target import open_python
+
+        return open_python(place)
+    from isobatch.audit.targets.isobatch_target import open_isobatch
+
+    return open_isobatch(place or None, _shown_name(place) if place else "bundled model", **options)
+
+
+def _shown_name(path: str) -> str:
+    """Return the display name: the last part of a folder, which does not leak local paths."""
+    place = Path(path).expanduser()
+    return place.resolve().name if place.exists() else path

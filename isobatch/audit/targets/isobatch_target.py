@@ -1,28 +1,23 @@
-"""A checkpoint that Isobatch itself runs, as a Subject.
+"""A checkpoint that Isobatch itself runs as a Subject.
 
-It knows the Classifier, and the drop-in face for padded batches. Invariant: both compute the same
-precision, so that only a checkpoint in fp32 can be asked with padded batches.
+Padded batches go through the drop-in API of `isobatch.compat`. Invariant: both compute in the same
+precision, so that only a checkpoint in fp32 takes padded batches.
 """
 
 import warnings
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from isobatch import __version__
-from isobatch.audit.subject import Answers, PaddedModel, Rectangle, Subject
-from isobatch.audit.targets.libraries import torch_threads
-from isobatch.audit.targets.vocabulary import (
-    filler_ids,
-    names_with_id_of_pad,
-    padding_side,
-    tokenizer_limit,
-)
+from isobatch.audit.subject import Outputs, PaddedModel, Rectangle, Subject
+from isobatch.audit.targets.tokenizer_traits import padded_model
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
+from isobatch.kernels.trial import threads as torch_threads
 from isobatch.tasks import Classifier
 
 
@@ -39,14 +34,10 @@ def open_isobatch(
     classifier = Classifier.from_pretrained(
         path, precision=precision, device=device, threads=threads, revision=revision
     )
-
-    def answer(texts: Sequence[str]) -> Answers:
-        return classifier.logits(texts).astype(np.float64)
-
     return Subject(
         name=name,
         kind="isobatch",
-        answer=answer,
+        predict=lambda texts: classifier.logits(texts).astype(np.float64),
         labels=classifier.labels,
         facts=_facts(classifier),
         padded=_padded(classifier) if classifier.precision == "fp32" else None,
@@ -55,7 +46,7 @@ def open_isobatch(
 
 
 def _padded(classifier: Classifier) -> PaddedModel | None:
-    """The drop-in face on the same weights; None where no tokenizer can pad."""
+    """Wrap the drop-in API on the same weights; None if the tokenizer cannot pad."""
     tokenizer = AutoTokenizer.from_pretrained(classifier.folder)
     if tokenizer.pad_token_id is None:
         return None
@@ -67,21 +58,24 @@ def _padded(classifier: Classifier) -> PaddedModel | None:
         ids = tokenizer(text, truncation=True, max_length=classifier.max_tokens).input_ids
         return cast("list[int]", ids)
 
-    return PaddedModel(
-        encode=encode,
-        forward=lambda rectangle: _forward(model, rectangle),
-        pad_id=tokenizer.pad_token_id,
-        filler_ids=filler_ids(tokenizer, encoder.vocab_size),
-        padding_side=padding_side(tokenizer),
+    def forward(rectangle: Rectangle) -> Outputs:
+        return _forward(model, rectangle)
+
+    return replace(
+        padded_model(tokenizer, forward, encoder.vocab_size, encode),
         max_tokens=encoder.max_tokens,
+<<<<<<< main
         tokenizer_limit=tokenizer_limit(tokenizer),
         pad_is_also=names_with_id_of_pad(tokenizer),
         counts_pad_ids=encoder.positions.padding_idx is not None,
+=======
+        counts_pad_ids=encoder.padding_idx is not None,
+>>>>>>> h-audit
     )
 
 
 @torch.inference_mode()
-def _forward(model: PaddedClassifier, rectangle: Rectangle) -> Answers:
+def _forward(model: PaddedClassifier, rectangle: Rectangle) -> Outputs:
     mask = rectangle.attention_mask
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingAttentionMaskWarning)  # left out on purpose
@@ -89,8 +83,8 @@ def _forward(model: PaddedClassifier, rectangle: Rectangle) -> Answers:
             torch.from_numpy(rectangle.input_ids),
             attention_mask=None if mask is None else torch.from_numpy(mask),
         ).logits
-    answers: Answers = logits.cpu().double().numpy()
-    return answers
+    outputs: Outputs = logits.cpu().double().numpy()
+    return outputs
 
 
 def _facts(classifier: Classifier) -> dict[str, str]:

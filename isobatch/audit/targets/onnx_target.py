@@ -1,28 +1,37 @@
-"""An ONNX graph and its tokenizer, as a Subject.
+"""An ONNX graph in ONNX Runtime on the CPU, with its tokenizer, as a Subject.
 
-It knows the files that lie beside a graph. Invariant: the tokenizer is the one that was named, or
-lies with the graph; none is guessed.
+Invariant: the tokenizer is the one that was named, or is in the graph's folder or the one above; it
+is never guessed. A graph that needs an input which no text has is refused as it is opened.
 """
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from isobatch.audit.subject import Answers, PaddedModel, Rectangle, Subject
-from isobatch.audit.targets.libraries import audit_library, check_threads, quiet_transformers
-from isobatch.audit.targets.onnx_graph import OnnxGraph, operators_with_one_scale
-from isobatch.audit.targets.transformers_target import load_tokenizer
-from isobatch.audit.targets.vocabulary import (
-    filler_ids,
-    names_with_id_of_pad,
+from isobatch.audit.subject import Outputs, Rectangle, Subject, SuspiciousPart
+from isobatch.audit.targets.tokenizer_traits import (
+    audit_library,
+    choose_pad,
+    load_tokenizer,
+    padded_model,
     padding_side,
-    settle_pad,
-    tokenizer_limit,
+    quiet_transformers,
 )
 from isobatch.checkpoint import TOKENIZER_FILES, read_json
 from isobatch.errors import CheckpointError
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_HIDDEN = "last_hidden_state"
+
+ONE_SCALE = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+"""Operators with one scale for a whole tensor of activations, which an outlier in it changes."""
 
 _FROM_PADDING = (
     "camembert",
@@ -42,7 +51,7 @@ _FROM_PADDING = (
 )
 """Model types that leave pads out by their ids as they count positions, from padding_idx + 1 on.
 
-A graph cannot be asked for it: most have no position_ids.
+It cannot be measured on a graph: most have no position_ids.
 """
 
 
@@ -50,71 +59,56 @@ def open_onnx(
     file: str, *, tokenizer: str | Path | None = None, threads: int | None = None
 ) -> Subject:
     """Load the graph, and the tokenizer named or found in the graph's folder or the one above."""
-    check_threads(threads)
     place = Path(file).expanduser()
     if not place.is_file():
-        raise CheckpointError(f"{file}: no such file; name the graph itself, a file in ONNX")
-    read = load_tokenizer(tokenizer or _folder_with(place, TOKENIZER_FILES, "tokenizer"))
-    facts = settle_pad(read, file)
+        raise CheckpointError(f"{file}: no such file; name an ONNX file")
+    read = load_tokenizer(tokenizer or _tokenizer_folder(place))
+    facts = choose_pad(read, file)
     config = _config(place)
-    counts_pad_ids = config.get("model_type") in _FROM_PADDING
     pad_id = config.get("pad_token_id")
+    counts_pad_ids = config.get("model_type") in _FROM_PADDING
     first = pad_id + 1 if counts_pad_ids and isinstance(pad_id, int) else 0
     graph = OnnxGraph(place, threads, first)
 
-    def answer(texts: Sequence[str]) -> Answers:
+    def predict(texts: Sequence[str]) -> Outputs:
         with quiet_transformers():
             inputs = read(list(texts), padding=True, truncation=True, return_tensors="np")
         rectangle = Rectangle(inputs["input_ids"], inputs.get("attention_mask"))
         return graph.forward(rectangle, inputs.get("token_type_ids"))
 
+    length = config.get("max_position_embeddings")
+    num_operators = _num_operators(place, ONE_SCALE)
+    padded = replace(
+        padded_model(read, graph.forward, config.get("vocab_size")),
+        hidden=graph.hidden if graph.gives_hidden else None,
+        positions_start=first if graph.takes("position_ids") else None,
+        max_tokens=length - first if isinstance(length, int) and length > 0 else None,
+        counts_pad_ids=counts_pad_ids,
+        suspicious_parts={SuspiciousPart.TENSOR_SCALE: num_operators} if num_operators else {},
+    )
     return Subject(
         name=place.name,
         kind="onnx",
-        answer=answer,
+        predict=predict,
         labels=_labels(config),
         facts=_facts(graph, read, threads) | facts,
-        padded=_padded(graph, read, config, first),
+        padded=padded,
         with_threads=graph.with_threads,
     )
 
 
-def _padded(
-    graph: OnnxGraph, tokenizer: Any, config: dict[str, Any], first_position: int
-) -> PaddedModel:
-    def encode(text: str) -> list[int]:
-        with quiet_transformers():
-            return [int(each) for each in tokenizer(text, truncation=True)["input_ids"]]
-
-    length, vocab_size = config.get("max_position_embeddings"), config.get("vocab_size")
-    return PaddedModel(
-        encode=encode,
-        forward=graph.forward,
-        pad_id=tokenizer.pad_token_id,
-        filler_ids=filler_ids(tokenizer, vocab_size),
-        padding_side=padding_side(tokenizer),
-        hidden=graph.hidden if graph.gives_hidden else None,
-        positions_start=first_position if graph.takes("position_ids") else None,
-        max_tokens=length - first_position if isinstance(length, int) and length > 0 else None,
-        tokenizer_limit=tokenizer_limit(tokenizer),
-        pad_is_also=names_with_id_of_pad(tokenizer),
-        counts_pad_ids=config.get("model_type") in _FROM_PADDING,
-        suspicious_parts=operators_with_one_scale(graph.file),
-    )
-
-
-def _folder_with(file: Path, names: Sequence[str], what: str) -> Path:
+def _tokenizer_folder(file: Path) -> Path:
     for folder in (file.parent, file.parent.parent):
-        if any((folder / name).is_file() for name in names):
+        if any((folder / name).is_file() for name in TOKENIZER_FILES):
             return folder
     raise CheckpointError(
-        f"{file}: no {what} lies in its folder or the one above; name the folder of its tokenizer "
+        f"{file}: no tokenizer is in its folder or the one above; name the folder of its tokenizer "
         "with --tokenizer"
     )
 
 
 def _config(file: Path) -> dict[str, Any]:
-    """config.json, where it lies with the graph."""
+    """Read config.json, if it is in the graph's folder or the one above."""
     for folder in (file.parent, file.parent.parent):
         if (folder / "config.json").is_file():
             return read_json(folder / "config.json")
@@ -128,13 +122,125 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(str(names[key]) for key in sorted(names, key=int)) or None
 
 
-def _facts(graph: OnnxGraph, tokenizer: Any, threads: int | None) -> dict[str, str]:
+def _facts(graph: "OnnxGraph", tokenizer: Any, threads: int | None) -> dict[str, str]:
     missing = not graph.takes("attention_mask")
     return {
         "engine": f"ONNX Runtime {audit_library('onnxruntime').__version__}, CPU",
-        "threads": str(threads) if threads else "as ONNX Runtime chooses",
+        "threads": str(threads) if threads else "ONNX Runtime's default",
         "tokenizer": type(tokenizer).__name__,
         "padding side": padding_side(tokenizer),
         **({"attention_mask": "the graph does not take it"} if missing else {}),
         "numpy": np.__version__,
     }
+
+
+class OnnxGraph:
+    """The graph in `file`, called with arrays; its positions begin with `first_position`."""
+
+    def __init__(self, file: Path, threads: int | None, first_position: int) -> None:
+        self._file = file
+        self._sessions: dict[int | None, Any] = {}
+        self._threads = threads
+        self._first_position = first_position
+        session = self._session
+        self._dtypes = {each.name: _DTYPES.get(each.type) for each in session.get_inputs()}
+        unknown = [n for n, dtype in self._dtypes.items() if n not in _INPUTS or dtype is None]
+        if unknown or "input_ids" not in self._dtypes:
+            raise CheckpointError(
+                f"{file}: its graph takes {', '.join(self._dtypes)}; a text classifier takes "
+                f"input_ids, and perhaps {', '.join(_INPUTS[1:])}, as integers"
+            )
+        self._logits = self._find_logits(session.get_outputs())
+        self.gives_hidden = _HIDDEN in [each.name for each in session.get_outputs()]
+
+    def takes(self, name: str) -> bool:
+        """Whether it has an input of that name."""
+        return name in self._dtypes
+
+    def forward(self, rectangle: Rectangle, types: NDArray[Any] | None = None) -> Outputs:
+        """Return the logits of a padded batch.
+
+        A graph has no optional inputs. For None it gets what models assume then: a mask of ones,
+        positions in order, and the type 0.
+        """
+        logits = self._run(self._logits, rectangle, types)
+        return logits.reshape(len(logits), -1)
+
+    def hidden(self, rectangle: Rectangle) -> NDArray[np.float64]:
+        """Return the last hidden states, where the graph has that output."""
+        return self._run(_HIDDEN, rectangle, None)
+
+    @contextmanager
+    def with_threads(self, num_threads: int) -> Iterator[None]:
+        """Compute with `num_threads` threads inside an operator."""
+        before, self._threads = self._threads, num_threads
+        try:
+            yield
+        finally:
+            self._threads = before
+
+    @property
+    def _session(self) -> Any:
+        """A session for the present number of threads, which is fixed when one is created."""
+        if self._threads not in self._sessions:
+            self._sessions[self._threads] = self._open(self._threads)
+        return self._sessions[self._threads]
+
+    def _open(self, threads: int | None) -> Any:
+        runtime = audit_library("onnxruntime")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # errors; warnings would go to stderr
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            return runtime.InferenceSession(
+                str(self._file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's errors have no other class in common
+            raise CheckpointError(f"{self._file}: ONNX Runtime cannot load it: {error}") from error
+
+    def _run(
+        self, output: str, rectangle: Rectangle, types: NDArray[Any] | None
+    ) -> NDArray[np.float64]:
+        ids, mask = rectangle.input_ids, rectangle.attention_mask
+        in_order = np.broadcast_to(self._first_position + np.arange(ids.shape[1]), ids.shape)
+        given = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids) if mask is None else mask,
+            "token_type_ids": np.zeros_like(ids) if types is None else types,
+            "position_ids": in_order if rectangle.position_ids is None else rectangle.position_ids,
+        }
+        feeds = {
+            name: np.ascontiguousarray(given[name], dtype=dtype)
+            for name, dtype in self._dtypes.items()
+        }
+        (found,) = self._session.run([output], feeds)
+        doubles: NDArray[np.float64] = np.asarray(found).astype(np.float64)
+        return doubles
+
+    def _find_logits(self, outputs: Any) -> str:
+        named = [each.name for each in outputs if each.name == "logits"]
+        flat = [each.name for each in outputs if len(each.shape or ()) == 2]
+        if not named and not flat:
+            listed = ", ".join(f"{each.name} {each.shape}" for each in outputs)
+            raise CheckpointError(
+                f"{self._file}: its graph returns {listed}, and no logits [rows, labels]; "
+                "export it with its classification head"
+            )
+        return str((named or flat)[0])
+
+
+def _num_operators(file: Path, names: Sequence[str]) -> int:
+    """Count the nodes of a graph with one of these operators.
+
+    A session cannot list its nodes, and the package `onnx`, which can, is not in the extra. A
+    node's operator is field 4 of its message, so that it follows that field's tag and its length.
+    """
+    count = 0
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for name in names:
+            field = b"\x22" + bytes([len(name)]) + name.encode()
+            found = data.find(field)
+            while found >= 0:
+                count, found = count + 1, data.find(field, found + len(field))
+    return count

@@ -1,7 +1,7 @@
-"""A Python function from texts to answers, as a Subject; and where to find it by its name.
+"""A Python function from texts to outputs as a Subject, by the object or by its name.
 
-It knows nothing of what the function computes. Invariant: what the function raises is passed on as
-the cause of an AnswerError, and nothing that it answers is guessed at.
+Invariant: what the function raises is the cause of an AnswerError, and nothing that it returns is
+guessed at.
 """
 
 import importlib
@@ -11,28 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isobatch.audit.subject import AnswerError, Answers, Subject
-from isobatch.audit.targets.answers import AnswerReader, read_scores
-from isobatch.audit.targets.vocabulary import ORDINARY
+from isobatch.audit.subject import AnswerError, Outputs, Subject
+from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, OutputReader, look_like_scores
 from isobatch.errors import OptionError
 
-Predict = Callable[[list[str]], Any]
 
+def subject_of(predict: Callable[[list[str]], Any], name: str | None = None) -> Subject:
+    """Wrap a function, a pipeline or any callable that takes a list of texts.
 
-def subject_of(predict: Predict, name: str | None = None) -> Subject:
-    """A function, a pipeline or any callable that takes a list of texts and gives their answers.
-
-    It is asked once, with three texts, so that it is known before an audit begins whether it can be
-    read, which labels it has, and whether it gives scores.
+    It is called once, with three texts, to find out before an audit whether its outputs can be
+    read, which labels they have, and whether they are scores.
     """
     if not callable(predict):
         raise OptionError(
             f"{predict!r} cannot be called with texts; give a function, or use open_subject()"
         )
     called = name or str(getattr(predict, "__qualname__", type(predict).__name__))
-    read = AnswerReader(called)
+    read = OutputReader(called)
 
-    def answer(texts: Sequence[str]) -> Answers:
+    def checked_predict(texts: Sequence[str]) -> Outputs:
         try:
             value = predict(list(texts))
         except (Exception, SystemExit) as error:  # one that ends the process would end the audit
@@ -42,21 +39,21 @@ def subject_of(predict: Predict, name: str | None = None) -> Subject:
         return read(value, len(texts))
 
     try:
-        first = answer(ORDINARY)
+        first = checked_predict(SAMPLE_TEXTS)
     except AnswerError:
-        first = answer(ORDINARY[:1])  # what fails in a batch alone is for the audit to tell
+        first = checked_predict(SAMPLE_TEXTS[:1])  # a failure in batches only is a finding
     return Subject(
         name=called,
         kind="python",
-        answer=answer,
+        predict=checked_predict,
         labels=read.labels,
-        gives_scores=read_scores(first),
+        gives_scores=look_like_scores(first),
         facts={"function": called, "python": sys.version.partition(" ")[0]},
     )
 
 
 def open_python(place: str) -> Subject:
-    """`module:function`, the function perhaps dotted; or the name of a Subject."""
+    """Open `module:function`, the function possibly dotted; or the name of a Subject."""
     module_name, _, attribute = place.partition(":")
     if not module_name or not attribute:
         raise OptionError(f"python:{place}: expected python:module:function")
@@ -82,7 +79,7 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            reason = "there is no such module, neither installed nor in the current folder"
+            reason = "module not found, neither installed nor in the current folder"
         else:
             reason = f"it imports {error.name}, which is not installed"
         raise OptionError(f"python:{name}: {reason}") from error
@@ -108,7 +105,7 @@ def _attribute(module: Any, dotted: str, place: str) -> Any:
 
 @contextmanager
 def _current_folder() -> Iterator[None]:
-    """Modules of the current folder can be imported meanwhile, as in a script that lies there."""
+    """Make modules of the current folder importable, as in a script that is in it."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:

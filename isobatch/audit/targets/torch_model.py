@@ -1,42 +1,56 @@
-"""TorchModel: a torch classifier that is called with arrays, whatever its forward takes.
+"""A torch classifier called with arrays, and its traits: positions, maximum length, parts.
 
-It knows forward's signature and the shapes of what comes back; no tokenizer, no checkpoint.
-Invariant: what is None is not passed, and no gradient is kept.
+Traits are measured on the model itself, with a single row without pads, and read from its
+configuration. Invariant: nothing here changes the model, and no gradient is kept.
 """
 
 import inspect
-from collections.abc import Mapping
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.ao.nn.quantized import dynamic
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
-from isobatch.audit.subject import Answers, Rectangle
-from isobatch.audit.targets.libraries import quiet_transformers
+from isobatch.audit.subject import IdArray, Outputs, Rectangle, SuspiciousPart
+from isobatch.audit.targets.tokenizer_traits import quiet_transformers
 from isobatch.errors import AuditError
 
 _OPTIONAL = ("attention_mask", "token_type_ids", "position_ids", "output_hidden_states")
 
+_POSITIONS_FROM_IDS = "create_position_ids_from_input_ids"
+"""Its name in transformers, in a class or in its module, where pads are told from their ids."""
+
+_SAME = 1e-4
+"""Logits nearer than this share of the largest are the same output, by other kernels."""
+
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
+
 
 class TorchModel:
-    """`model` with forward(input_ids, ...), and its answers as arrays.
+    """`model` with forward(input_ids, ...), called with arrays; None is not passed on.
 
     typed: its tokenizer gives each token of a text the type 0, so that a Rectangle gets them too:
-    some models read that otherwise than no types at all.
+    for some models that differs from passing no types at all.
     """
 
     def __init__(self, model: nn.Module, *, typed: bool = False) -> None:
         self.model = model
         self.typed = typed
         parameters = inspect.signature(model.forward).parameters
-        self._swallows = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        self._takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
         self._named = {name for name in _OPTIONAL if name in parameters}
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         first = next(self.model.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
@@ -46,23 +60,23 @@ class TorchModel:
 
     def takes(self, name: str) -> bool:
         """Whether forward can be called with that name, though it may not read it."""
-        return self._swallows or name in self._named
+        return self._takes_any or name in self._named
 
-    def forward(self, rectangle: Rectangle) -> Answers:
-        """Logits of a padded batch."""
+    def forward(self, rectangle: Rectangle) -> Outputs:
+        """Return the logits of a padded batch."""
         return logits_of(self._run(rectangle))
 
     def hidden(self, rectangle: Rectangle) -> NDArray[np.float64]:
-        """Hidden states of the last layer: the decoder's, which the head reads, if there is one."""
+        """Return the last layer's hidden states: the decoder's, which the head reads, if any."""
         output = self._run(rectangle, output_hidden_states=True)
         states = _field(output, "hidden_states") or _field(output, "decoder_hidden_states")
         if not states:
-            raise AuditError("the model gives no hidden states")
+            raise AuditError("the model returns no hidden states")
         return _doubles(states[-1])
 
     @torch.inference_mode()
     def run(self, inputs: Mapping[str, Any]) -> Any:
-        """What the model gives back for tensors by name; those that it cannot take are left out."""
+        """Return the model's output for tensors by name, without those that it cannot take."""
         on_device = {
             name: value.to(self.device) if isinstance(value, Tensor) else value
             for name, value in inputs.items()
@@ -87,14 +101,14 @@ class TorchModel:
         return self.run(tensors | options)
 
 
-def logits_of(output: Any) -> Answers:
-    """Answers [rows, labels] of an output with logits, a tensor, or a tuple that begins so."""
+def logits_of(output: Any) -> Outputs:
+    """Return [rows, labels] of an output with logits, a tensor, or a tuple that begins with one."""
     logits = output if isinstance(output, Tensor) else _field(output, "logits")
     if logits is None and isinstance(output, tuple | list) and output:
         logits = output[0]
     if not isinstance(logits, Tensor) or logits.ndim not in (1, 2):
         raise AuditError(
-            f"the model gave {type(output).__name__} without logits [rows, labels]; "
+            f"the model returned {type(output).__name__} without logits [rows, labels]; "
             "is it a sequence classifier?"
         )
     return _doubles(logits).reshape(logits.shape[0], -1)
@@ -105,6 +119,130 @@ def _field(output: Any, name: str) -> Any:
 
 
 def _doubles(tensor: Tensor) -> NDArray[np.float64]:
-    """Every narrower float has its double; nothing is rounded."""
+    """Convert exactly: every narrower float has its double."""
     doubles: NDArray[np.float64] = tensor.detach().cpu().double().numpy()
     return doubles
+
+
+@dataclass(frozen=True, slots=True)
+class PositionCounting:
+    """How positions are counted: from which id, and whether pads are left out by their ids.
+
+    start: None where position_ids cannot be passed, or have an unknown meaning. first: the id of
+    the first position, also where none can be passed. by_pad_ids: only for families that are known
+    for it; in any other it is a fault, for a probe.
+    """
+
+    start: int | None
+    first: int
+    by_pad_ids: bool
+
+
+def read_counting(model: TorchModel, ids: Sequence[int], pad_id: int) -> PositionCounting:
+    """Measure it on the model, with the `ids` of an ordinary text.
+
+    Where it takes no positions, or is random, its parts are inspected.
+    """
+    padding_idx = _padding_idx(model.model)
+    known = _first_of_buffer(model.model) if padding_idx is None else padding_idx + 1
+    unmeasured = PositionCounting(None, known, padding_idx is not None)
+    if not model.names("position_ids"):
+        return unmeasured
+    try:
+        ids = [each for each in ids if each != padding_idx]  # or its shift hides the start
+        if _distance(model, ids, None, None) > _SAME:
+            return PositionCounting(known, known, padding_idx is not None)
+        start = min({0, known, pad_id + 1}, key=lambda each: _distance(model, ids, None, each))
+        if _distance(model, ids, None, start) > _SAME:
+            return unmeasured
+        if padding_idx is None:
+            return PositionCounting(start, start, False)
+        middle = len(ids) // 2
+        with_pad = [*ids[:middle], padding_idx, *ids[middle:]]
+        return PositionCounting(start, start, _distance(model, with_pad, None, start) > _SAME)
+    except Exception:  # noqa: BLE001 - whatever a foreign model raises, it cannot be measured
+        return unmeasured
+
+
+def gives_hidden(model: TorchModel, ids: Sequence[int]) -> bool:
+    """Whether it returns a hidden state for each column."""
+    if not model.takes("output_hidden_states"):
+        return False
+    try:
+        states = model.hidden(_row(ids, None))
+    except Exception:  # noqa: BLE001 - as above
+        return False
+    return states.ndim == 3 and states.shape[:2] == (1, len(ids))
+
+
+def max_tokens(config: Any, counting: PositionCounting) -> int | None:
+    """Return the model's maximum length, by its configuration.
+
+    Families that tell pads by their ids also count the ids before the first position.
+    """
+    lengths = [getattr(config, name, None) for name in _LENGTHS]
+    length = next((each for each in lengths if isinstance(each, int) and each > 0), None)
+    unused = counting.first if counting.by_pad_ids else 0
+    return None if length is None else length - unused
+
+
+def num_ids(model: nn.Module) -> int | None:
+    """Return how many ids the model has embeddings for, if it looks them up."""
+    try:
+        embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+    count = getattr(embeddings, "num_embeddings", None)
+    return count if isinstance(count, int) else None
+
+
+_DYNAMIC = tuple(each for each in vars(dynamic).values() if isinstance(each, type))
+
+
+def suspicious_parts(model: nn.Module) -> dict[SuspiciousPart, int]:
+    """Count the parts that mix the rows of a batch, or are random."""
+    parts = (_suspicion(module) for module in model.modules())
+    return dict(Counter(part for part in parts if part))
+
+
+def _suspicion(module: nn.Module) -> SuspiciousPart | None:
+    if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats):
+        return SuspiciousPart.BATCH_STATISTICS
+    if isinstance(module, _DropoutNd) and module.training and module.p > 0:
+        return SuspiciousPart.DROPOUT
+    # One scale for the whole tensor of activations, which an outlier in another text changes.
+    return SuspiciousPart.TENSOR_SCALE if isinstance(module, _DYNAMIC) else None
+
+
+def _padding_idx(model: nn.Module) -> int | None:
+    """Return the id that embeddings of RoBERTa's kind leave out as they count; else None."""
+    for module in model.modules():
+        function = getattr(sys.modules.get(type(module).__module__), _POSITIONS_FROM_IDS, None)
+        counts = hasattr(module, _POSITIONS_FROM_IDS) or (
+            function is not None and hasattr(module, "position_embeddings")
+        )
+        if counts and isinstance(getattr(module, "padding_idx", None), int):
+            return int(module.padding_idx)  # type: ignore[arg-type]
+    return None
+
+
+def _first_of_buffer(model: nn.Module) -> int:
+    """Return where the positions begin that embeddings keep in order; 0 if they keep none."""
+    for name, buffer in model.named_buffers():
+        if name.rpartition(".")[2] == "position_ids" and buffer.numel():
+            return int(buffer.flatten()[0])
+    return 0
+
+
+def _distance(model: TorchModel, ids: Sequence[int], one: int | None, other: int | None) -> float:
+    """Compare outputs with positions from `one` and from `other`; None passes none."""
+    first, second = (model.forward(_row(ids, start)) for start in (one, other))
+    scale = max(float(np.abs(first).max()), 1e-12)
+    distance = float(np.abs(first - second).max()) / scale
+    return distance if distance == distance else float("inf")
+
+
+def _row(ids: Sequence[int], start: int | None) -> Rectangle:
+    input_ids: IdArray = np.array([ids], dtype=np.int64)
+    positions = None if start is None else start + np.arange(len(ids), dtype=np.int64)[None]
+    return Rectangle(input_ids, np.ones_like(input_ids), positions)

@@ -1,7 +1,6 @@
-"""Which fault it is where the content of pads matters: told by which pads matter, and how.
+"""Diagnosis where the content of pads matters: which fault it is, by which pads matter and how.
 
-Each question asks the model once or twice more. Invariant: a name is given only where the other
-explanations of the same movement were asked for and ruled out.
+Invariant: a fault is named only after the other explanations of the same movement were ruled out.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,16 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from isobatch.audit.padding import (
-    Pads,
-    pad,
-    pad_columns,
-    positions_by_mask,
-    real_columns,
-    without_pads,
-)
-from isobatch.audit.session import Session
-from isobatch.audit.subject import Rectangle
+from isobatch.audit.session import AuditSession
+from isobatch.audit.subject import Pads, Rectangle, pad, positions_by_mask, without_pads
 
 NUM_PADS = 6
 
@@ -40,25 +31,24 @@ View = Callable[[Rectangle], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class PaddedText:
-    """One text with NUM_PADS pads, and two ways to look at what becomes of it."""
+    """One text with NUM_PADS pads, and the views by which the effect of a pad is measured."""
 
-    session: Session
+    session: AuditSession
     row: Sequence[int]
 
     @cached_property
     def pads(self) -> Pads:
-        """How it is padded: as the system does it."""
+        """The padding, on the system's own side."""
         model = self.session.padded
         return Pads(len(self.row) + NUM_PADS, model.padding_side, (model.pad_id,))
 
     @cached_property
     def rectangle(self) -> Rectangle:
-        """Copies of the text, each with its pads and its mask; the first is looked at."""
+        """Copies of the text, each with its pads and its mask; only the first is compared."""
         rectangle, model = pad([self.row] * COPIES, self.pads), self.session.padded
         if self.pads.side == "right" or not model.counts_pad_ids or model.positions_start is None:
             return rectangle
         # Other ids in front would count as text, and shift its positions.
-        assert rectangle.attention_mask is not None
         positions = positions_by_mask(rectangle.attention_mask, model.positions_start)
         return replace(rectangle, position_ids=positions)
 
@@ -70,34 +60,33 @@ class PaddedText:
     @cached_property
     def columns(self) -> list[int]:
         """Columns of the pads, the one next to the text first."""
-        return pad_columns(len(self.row), self.pads)
+        return self.pads.pad_columns(len(self.row))
 
     def token(self, inward: int) -> int:
-        """Column of the text's token that has `inward` others between itself and the pads."""
+        """Return the column of the token with `inward` others between itself and the pads."""
         first, last = min(self.columns), max(self.columns)
         return first - 1 - inward if self.pads.side == "right" else last + 1 + inward
 
-    def answer(self, rectangle: Rectangle) -> NDArray[np.float64]:
-        """The answer itself."""
-        answers = self.session.forward(rectangle)
-        return np.asarray(answers[0])
+    def output(self, rectangle: Rectangle) -> NDArray[np.float64]:
+        """View the output itself."""
+        return np.asarray(self.session.forward(rectangle)[0])
 
     def far_state(self, rectangle: Rectangle) -> NDArray[np.float64]:
-        """The hidden state of the token farthest from the pads; the answer if none are shown."""
+        """View the hidden state of the token farthest from the pads; the output without states."""
         hidden = self.session.padded.hidden
         if hidden is None:
-            return self.answer(rectangle)
+            return self.output(rectangle)
         return np.asarray(hidden(rectangle)[0, self.token(len(self.row) - 1)])
 
     def states(self, rectangle: Rectangle) -> NDArray[np.float64]:
-        """The hidden states of all the text's own tokens; the answer if none are shown."""
+        """View the hidden states of all the text's own tokens; the output without states."""
         hidden = self.session.padded.hidden
         if hidden is None:
-            return self.answer(rectangle)
-        return np.asarray(hidden(rectangle)[0, real_columns(len(self.row), self.pads)])
+            return self.output(rectangle)
+        return np.asarray(hidden(rectangle)[0, self.pads.text_columns(len(self.row))])
 
     def changed(self, rectangle: Rectangle, columns: Sequence[int]) -> Rectangle:
-        """Other tokens in these columns."""
+        """Put other tokens into these columns."""
         ids = rectangle.input_ids.copy()
         for column in columns:
             now = ids[0, column]
@@ -106,13 +95,13 @@ class PaddedText:
         return replace(rectangle, input_ids=ids)
 
     def matters(self, view: View, rectangle: Rectangle, *columns: int) -> bool:
-        """Whether what stands in these columns moves what `view` sees by any bit."""
+        """Whether the content of these columns moves what `view` shows by any bit."""
         after = view(self.changed(rectangle, columns))
         return not np.array_equal(view(rectangle), after)
 
 
-def name_of_content_fault(session: Session, rows: Sequence[Sequence[int]]) -> str:
-    """The name of the fault by which pads count; `rows` are token ids of texts."""
+def name_of_content_fault(session: AuditSession, rows: Sequence[Sequence[int]]) -> str:
+    """Return the name of the fault by which pads count; `rows` are token ids of texts."""
     text = PaddedText(session, min(rows, key=len))
     if _mask_is_ignored(text):
         return "mask-dropped"
@@ -120,27 +109,27 @@ def name_of_content_fault(session: Session, rows: Sequence[Sequence[int]]) -> st
         return "mask-inverted"
     if _reads_one_more(text):
         return "mask-off-by-one"
-    matters = [text.matters(text.answer, text.rectangle, column) for column in text.columns]
+    matters = [text.matters(text.output, text.rectangle, column) for column in text.columns]
     if matters == [False] * (NUM_PADS - 1) + [True]:
         return "last-column-read" if text.pads.side == "right" else "first-column-read"
     if not _head_alone(text):
         return "pads-leak"
-    seen = session.padded.hidden is not None
-    return "mask-off-by-one" if seen and matters == _FIRST_PAD_ONLY else "pads-pooled"
+    has_states = session.padded.hidden is not None
+    return "mask-off-by-one" if has_states and matters == _FIRST_PAD_ONLY else "pads-pooled"
 
 
-def unread_edge(session: Session, rows: Sequence[Sequence[int]]) -> bool:
+def unread_edge(session: AuditSession, rows: Sequence[Sequence[int]]) -> bool:
     """Whether in each row the one token next to the pads, and not the next, is left unread.
 
     Unread: its content matters without a mask, and not with it. Parts that cut rows into pieces of
-    several columns leave none or several tokens unread, and so are told apart.
+    several columns leave none or several tokens unread, which distinguishes them.
     """
     texts = [PaddedText(session, row) for row in rows if len(row) > 2]
     try:
         return bool(texts) and all(
             _reads(text, 0) == (True, False) and _reads(text, 1) == (True, True) for text in texts
         )
-    except Exception:  # noqa: BLE001  # a model that wants a mask, or its closing token, has no say
+    except Exception:  # noqa: BLE001  # a model that requires a mask, or its closing token
         return False
 
 
@@ -154,34 +143,34 @@ def _reads(text: PaddedText, inward: int) -> tuple[bool, bool]:
 
 
 def _mask_is_ignored(text: PaddedText) -> bool:
-    """Whether leaving the mask out changes no bit: of the answer, or of the states of the text.
+    """Whether leaving the mask out changes no bit: of the output, or of the states of the text.
 
-    States say so only where pads reach them: in a decoder those on the right do not, mask or none.
+    States show it only where pads reach them: in a decoder those on the right never do.
     """
     try:
         return any(
             np.array_equal(view(text.rectangle), view(text.bare))
             and text.matters(view, text.bare, *text.columns)
-            for view in (text.answer, text.states)
+            for view in (text.output, text.states)
         )
-    except Exception:  # noqa: BLE001  # a model that asks for a mask does not ignore it
+    except Exception:  # noqa: BLE001  # a model that requires a mask does not ignore it
         return False
 
 
 def _mask_is_inverted(text: PaddedText) -> bool:
-    """Whether pads are silent, and the text is heard, once 0 and 1 change places."""
-    assert text.rectangle.attention_mask is not None
+    """Whether pads have no effect, and the text has one, once 0 and 1 are swapped."""
     if not text.matters(text.states, text.rectangle, *text.columns):
         return False
-    turned = replace(text.rectangle, attention_mask=1 - text.rectangle.attention_mask)
-    silent = not text.matters(text.states, turned, *text.columns)
-    return silent and text.matters(text.states, turned, text.token(len(text.row) // 2))
+    assert text.rectangle.attention_mask is not None
+    swapped = replace(text.rectangle, attention_mask=1 - text.rectangle.attention_mask)
+    silent = not text.matters(text.states, swapped, *text.columns)
+    return silent and text.matters(text.states, swapped, text.token(len(text.row) // 2))
 
 
 def _reads_one_more(text: PaddedText) -> bool:
     """Whether attention reads the first pad alone: as text, or in the place of the far token.
 
-    A convolution lets the first pad in as well; but then telling it as text changes the rest.
+    A convolution lets the first pad in as well; but then masking it in as text changes the rest.
     """
     view, first = text.far_state, text.columns[0]
     if not text.matters(view, text.rectangle, first):
@@ -190,34 +179,28 @@ def _reads_one_more(text: PaddedText) -> bool:
         return False
     ids = [int(each) for each in text.rectangle.input_ids[0]]
     longer = ids[: first + 1] if text.pads.side == "right" else ids[first:]
-    told = _far_state_alone(text, longer)
-    seen = view(text.rectangle)
-    if np.abs(told - seen).max() <= SAME * max(1.0, np.abs(seen).max()):
+    as_text, seen = _far_state_alone(text, longer), view(text.rectangle)
+    if np.abs(as_text - seen).max() <= SAME * max(1.0, np.abs(seen).max()):
         return True
-    return not text.matters(text.answer, text.rectangle, text.token(len(text.row) - 1))
+    return not text.matters(text.output, text.rectangle, text.token(len(text.row) - 1))
 
 
 def _far_state_alone(text: PaddedText, row: Sequence[int]) -> NDArray[np.float64]:
-    """The same view of a row without pads, whose far token is that of the text."""
-    rectangle = without_pads([row])
-    if text.session.padded.hidden is None:
-        return text.answer(rectangle)
-    return np.asarray(
-        text.session.padded.hidden(rectangle)[0, 0 if text.pads.side == "right" else -1]
-    )
+    """View a row without pads, whose far token is that of the text, in the same way."""
+    rectangle, hidden = without_pads([row]), text.session.padded.hidden
+    if hidden is None:
+        return text.output(rectangle)
+    return np.asarray(hidden(rectangle)[0, 0 if text.pads.side == "right" else -1])
 
 
 def _head_alone(text: PaddedText) -> bool:
-    """Whether the head lets pads in: by the hidden states, or else by pads that add up."""
+    """Whether only the head lets pads in: by the hidden states, or else by pads that add up."""
     if text.session.padded.hidden is not None:
         return not text.matters(text.states, text.rectangle, *text.columns)
-    return _adds_up(text, *text.columns[:2])
-
-
-def _adds_up(text: PaddedText, one: int, other: int) -> bool:
-    """Means and sums over columns move by as much as each pad does, attention does not."""
+    # Means and sums over columns move by as much as each pad does, attention does not.
+    one, other = text.columns[:2]
     none, first, second, both = (
-        text.answer(text.changed(text.rectangle, columns))
+        text.output(text.changed(text.rectangle, columns))
         for columns in ((), (one,), (other,), (one, other))
     )
     return bool(np.abs(both - first - second + none).max() <= ADDITIVE * np.abs(both - none).max())

@@ -1,26 +1,30 @@
-"""What an audit finds: movements of answers, results of probes, findings, and the report of all.
+"""The report of an audit as plain values, and as JSON: movements, probe results, findings.
 
-Plain values that know no model. Invariant: a report says of every probe what came of it, and one
-that could not be asked is never counted as passed.
+Invariant: a report has a result for every probe, and one that could not run never counts as passed.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Literal
 
-Verdict = Literal["bug", "drift", "exact"]
+Severity = Literal["bug", "drift"]
+AuditVerdict = Literal["bug", "drift", "exact"]
 Status = Literal["bug", "drift", "exact", "note", "not tested"]
-"""note: worth knowing, but no fault of the system as it is used; never changes the verdict."""
+"""note: worth knowing, but not a fault of the system as it is used; never changes the verdict."""
+
+_JSON_KEYS = {"fix": "cure", "other_text": "company"}
+"""Keys of the JSON report, a fixed format, that differ from the names of their fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """How far answers moved between two ways of asking, over `rows` rows.
+    """How far outputs moved between two ways of asking for them, over `rows` rows.
 
     max_logit and max_score are the largest changes of one number, before and after softmax (or
-    sigmoid); where the system gives scores only, max_logit is None. points: each row's largest
-    change, in order, for pictures. broken_rows: those with NaN or infinity, or an error, in one of
-    the two. Flips count rows whose highest label changed.
+    sigmoid); where the system returns scores only, max_logit is None. points: each row's largest
+    change, in order, for pictures. broken_rows: those with NaN or infinity in one of the two. Flips
+    count rows whose highest label changed.
     """
 
     rows: int
@@ -33,30 +37,36 @@ class Movement:
 
     @property
     def share_moved(self) -> float:
-        """Share of the rows of which any bit changed."""
+        """Share of the rows in which any bit changed."""
         return self.moved_rows / self.rows if self.rows else 0.0
 
     @property
     def flips_per_10000(self) -> float:
-        """Label flips, as of 10,000 rows."""
+        """Label flips, scaled to 10,000 rows."""
         return 10_000 * self.flips / self.rows if self.rows else 0.0
 
+    @property
+    def largest(self) -> float:
+        """The largest change: of logits where the system returns them, else of scores."""
+        return self.max_score if self.max_logit is None else self.max_logit
+
     def as_dict(self) -> dict[str, object]:
-        """The movement as plain values, for JSON; NaN never occurs, infinity is None."""
+        """Return plain values for JSON, which has no NaN and no infinity."""
         shares = {"share_moved": self.share_moved, "flips_per_10000": self.flips_per_10000}
-        return _finite(asdict(self) | shares)
+        return _plain_dict(asdict(self) | shares)
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """The smallest pair of texts that was found to show it, and the answers of the first.
+    """The smallest pair of texts that was found to show a fault, and the outputs for the first.
 
-    company: the other text of the batch; empty where none is needed. before and after: the answer
-    to `text` in the two ways that `how` names, e.g. ("alone", "in a batch with the other text").
+    other_text: the other text of the batch; empty where none is needed. before and after: the
+    outputs for `text` in the two ways that `how` names, e.g. ("alone", "in a batch with the other
+    text").
     """
 
     text: str
-    company: str
+    other_text: str
     how: tuple[str, str]
     before: tuple[float, ...]
     after: tuple[float, ...]
@@ -64,7 +74,7 @@ class Reproduction:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What came of one probe: its status, a sentence that says it, and its numbers if any."""
+    """The result of one probe: its status, a one-sentence summary, and its numbers if any."""
 
     probe: str
     changes: str
@@ -77,16 +87,16 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault, by its name: what shows it, the likely cause, and the cure.
+    """A fault by its name, e.g. "mask-dropped", with the probes that show it, its cause and fix.
 
-    severity: "bug" or "drift". name: short and fixed, e.g. "mask-dropped"; docs/audit.md lists all.
+    docs/audit.md lists all names; they never change.
     """
 
-    severity: Literal["bug", "drift"]
+    severity: Severity
     name: str
     title: str
     cause: str
-    cure: str
+    fix: str
     probes: tuple[str, ...]
     movement: Movement | None = None
     reproduction: Reproduction | None = None
@@ -96,7 +106,7 @@ class Finding:
 class AuditReport:
     """Everything that an audit found; `findings` are sorted, the worst first.
 
-    labels: names of the numbers of an answer, where the system has names for them.
+    labels: names of the numbers of an output row, where the system has names for them.
     """
 
     target: str
@@ -110,17 +120,17 @@ class AuditReport:
     labels: tuple[str, ...] | None = None
 
     @property
-    def verdict(self) -> Verdict:
-        """The worst of the findings; "exact" without any."""
+    def verdict(self) -> AuditVerdict:
+        """The worst severity of the findings; "exact" without any."""
         severities = {finding.severity for finding in self.findings}
         return "bug" if "bug" in severities else "drift" if severities else "exact"
 
     def with_status(self, status: Status) -> tuple[ProbeResult, ...]:
-        """The probes of which this came."""
+        """Return the probe results with this status."""
         return tuple(result for result in self.probes if result.status == status)
 
     def as_dict(self) -> dict[str, object]:
-        """The report as plain values, for JSON."""
+        """Return plain values for JSON."""
         return {
             "target": self.target,
             "kind": self.kind,
@@ -137,19 +147,18 @@ class AuditReport:
 
 def _with_movement(part: Finding | ProbeResult) -> dict[str, object]:
     movement = part.movement.as_dict() if part.movement else None
-    return _finite(asdict(part)) | {"movement": movement}
+    return _plain_dict(asdict(part)) | {"movement": movement}
 
 
-def _finite(value: dict[str, object]) -> dict[str, object]:
-    """JSON has no infinity and no NaN."""
-    return {key: _plain(each) for key, each in value.items()}
+def _plain_dict(value: dict[str, object]) -> dict[str, object]:
+    return {_JSON_KEYS.get(key, key): _plain(each) for key, each in value.items()}
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
+    if isinstance(value, float):
+        return value if isfinite(value) else None
     if isinstance(value, dict):
-        return _finite(value)
+        return _plain_dict(value)
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return value

@@ -1,0 +1,73 @@
+"""A report as JUnit XML, which CI systems show next to their own tests.
+
+Invariant: one test case for each probe, and a probe that could not run is skipped, never passed.
+"""
+
+from collections.abc import Iterator, Sequence
+from xml.etree import ElementTree
+
+from isobatch.audit.report_data import AuditReport, ProbeResult, Severity
+from isobatch.audit.report_view import FindingView, evidence, view_of
+from isobatch.drawing.words import printable
+
+
+def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
+    """Return the text of an XML file, to be written as UTF-8.
+
+    fail_on: the least severe status that counts as a failure.
+    """
+    view = view_of(report)
+    num_failed = sum(_fails(each, fail_on) for each in report.probes)
+    counts = {
+        "tests": str(len(report.probes)),
+        "failures": str(num_failed),
+        "errors": "0",
+        "skipped": str(len(report.with_status("not tested"))),
+        "time": f"{report.seconds:.3f}",
+    }
+    root = ElementTree.Element("testsuites", {"name": "isobatch audit", **counts})
+    name = printable(f"isobatch audit {report.target}")
+    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts})
+    properties = ElementTree.SubElement(suite, "properties")
+    for fact, value in {"verdict": view.headline, **report.facts, **report.versions}.items():
+        given = {"name": printable(fact), "value": printable(value)}
+        ElementTree.SubElement(properties, "property", given)
+    for result in report.probes:
+        found = [each for each in view.findings if result.probe in each.finding.probes]
+        suite.append(_case(result, found, fail_on))
+    ElementTree.indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, "unicode")}\n'
+
+
+def _fails(result: ProbeResult, fail_on: Severity) -> bool:
+    return result.status in ("bug", fail_on)
+
+
+def _case(
+    result: ProbeResult, found: Sequence[FindingView], fail_on: Severity
+) -> ElementTree.Element:
+    name, seconds = printable(result.probe), f"{result.seconds:.3f}"
+    given = {"classname": "isobatch.audit", "name": name, "time": seconds}
+    case = ElementTree.Element("testcase", given)
+    summary = printable(result.summary)
+    if _fails(result, fail_on):
+        kinds = ", ".join(each.finding.name for each in found) or result.status
+        given = {"message": summary, "type": printable(kinds)}
+        failure = ElementTree.SubElement(case, "failure", given)
+        failure.text = printable("\n\n".join(_paragraphs(result, found)))
+    elif result.status == "not tested":
+        ElementTree.SubElement(case, "skipped", {"message": summary})
+    else:
+        ElementTree.SubElement(case, "system-out").text = f"{result.status}: {summary}"
+    return case
+
+
+def _paragraphs(result: ProbeResult, found: Sequence[FindingView]) -> Iterator[str]:
+    yield f"changes: {result.changes}\nproves: {result.proves}"
+    if result.movement:
+        yield "\n".join(f"{name}: {value}" for name, value in evidence(result.movement))
+    for each in found:
+        finding = each.finding
+        yield f"{finding.title}\ncause: {finding.cause}\nfix: {finding.fix}"
+        if each.texts:
+            yield "\n".join(f"{role}: {text}" for role, text in each.texts)

@@ -1,0 +1,333 @@
+"""The view model of a report: its words and numbers, as the terminal, the page and JUnit show them.
+
+Invariant: a probe that could not run is never said to be exact, no change is rounded to none, and
+numbers that differ are never shown alike.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, takewhile, zip_longest
+
+from isobatch.audit.report_data import AuditReport, Finding, Movement, Reproduction, Status
+from isobatch.drawing.words import percent, shortened
+
+MEANINGS: dict[Status, str] = {
+    "bug": "results change by more than rounding can explain, or break",
+    "drift": "results change by rounding, in the float format in use",
+    "exact": "every result kept every bit",
+    "note": "worth knowing, but not a fault as the system is used",
+    "not tested": "this target does not support the probe, so its result is unknown",
+}
+"""What each status means, the worst first."""
+
+SYMBOLS: dict[Status, str] = {
+    "bug": "✕",
+    "drift": "≈",
+    "exact": "=",
+    "note": "i",
+    "not tested": "–",
+}
+
+VISIBLE = 1e-3
+"""A change of a score that shows in a percentage with one digit after the point."""
+
+MAX_NUMBERS = 6
+"""Numbers of one output that are shown; of more, those that moved furthest."""
+
+FEWEST_DIGITS, MOST_DIGITS = 6, 17
+"""17 digits distinguish any two floats."""
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A headline number of a report: where it is worst, with a note on what it counts."""
+
+    title: str
+    value: str
+    note: str
+    of: str = ""
+    probe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownNumber:
+    """One number: the digits that both outputs have, and the rest; whether it is the highest."""
+
+    alike: str
+    other: str
+    highest: bool
+
+    def __str__(self) -> str:
+        return self.alike + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRow:
+    """One label's number in both outputs."""
+
+    label: str
+    before: ShownNumber
+    after: ShownNumber
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """A finding with its evidence by name, and its reproduction: texts by name, and numbers."""
+
+    finding: Finding
+    badge: str
+    evidence: list[tuple[str, str]]
+    texts: list[tuple[str, str]]
+    how: tuple[str, ...]
+    numbers: tuple[NumberRow, ...]
+    num_left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """A report in words: the verdict and its meaning, the figures, and each finding."""
+
+    report: AuditReport
+    headline: str
+    meaning: str
+    counts: str
+    figures: tuple[Figure, ...]
+    findings: tuple[FindingView, ...]
+
+
+def view_of(report: AuditReport) -> ReportView:
+    """Make the view of a report."""
+    return ReportView(
+        report=report,
+        headline=headline(report),
+        meaning=meaning(report),
+        counts=_counts(report),
+        figures=tuple(_figures(report)),
+        findings=tuple(_finding_view(each, report.labels) for each in report.findings),
+    )
+
+
+def _finding_view(finding: Finding, labels: Sequence[str] | None) -> FindingView:
+    found = finding.reproduction
+    return FindingView(
+        finding=finding,
+        badge=badge(finding.severity),
+        evidence=evidence(finding.movement) if finding.movement else [],
+        texts=_texts(found) if found else [],
+        how=found.how if found else (),
+        numbers=number_rows(found, labels) if found else (),
+        num_left_out=num_left_out(found) if found else 0,
+    )
+
+
+def badge(status: Status) -> str:
+    """Return a status with its symbol."""
+    return f"{SYMBOLS[status]} {status}"
+
+
+def headline(report: AuditReport) -> str:
+    """Return the verdict."""
+    if report.verdict == "bug":
+        number = sum(finding.severity == "bug" for finding in report.findings)
+        return f"Your answers depend on the batch: {counted(number, 'bug')}"
+    if report.verdict == "drift":
+        if _largest_score(report) < VISIBLE:
+            return "Only the last digits move"
+        return "Scores move with the batch, by as much as this float format rounds"
+    if report.with_status("exact"):
+        return "Exact: no answer moved by a single bit"
+    return "Nothing was tested"
+
+
+def meaning(report: AuditReport) -> str:
+    """Return what the verdict means, for readers who know neither batches nor floats."""
+    if report.verdict == "bug":
+        return (
+            "The same text gets another result when only the other texts of its batch, or the way "
+            f"of sending it, change{_flips(report, ': ')}. The cause and fix of each bug are below."
+        )
+    if report.verdict == "drift":
+        flips = _flips(report, "; even so, ") or "; no label changed"
+        size = _largest_score(report)
+        points = f"; a score moved by up to {100 * size:.1f} percentage points"
+        return (
+            "The same text gets slightly other numbers in another batch, because of rounding"
+            f"{flips}. It is not a bug, but only the same batch repeats a result to the last digit"
+            f"{points if size >= VISIBLE else ''}."
+        )
+    exact, missing = len(report.with_status("exact")), len(report.with_status("not tested"))
+    if not exact:
+        return "No probe that this target supports shows whether the batch changes a result."
+    left = f" {counted(missing, 'more probe')} could not run." if missing else ""
+    return (
+        "Whatever other texts were in its batch, a text's result stayed the same to the last bit, "
+        f"in {counted(exact, 'probe')}.{left}"
+    )
+
+
+def _counts(report: AuditReport) -> str:
+    """Count the probes by status: "3 probes: 2 exact, 1 not tested"."""
+    numbers = {status: len(report.with_status(status)) for status in MEANINGS}
+    listed = ", ".join(f"{number} {status}" for status, number in numbers.items() if number)
+    return f"{counted(len(report.probes), 'probe')}: {listed}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: "1 bug", "3 bugs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def change(size: float | None) -> str:
+    """Write how far a number moved: "0.0123", "2.4 × 10⁻⁷", or a dash where it is unknown."""
+    if size is None:
+        return "–"
+    if not math.isfinite(size):
+        return "not finite"
+    if size == 0 or size >= 1e-4:
+        return f"{size:.3g}" if size < 1e4 else f"{size:,.0f}"
+    digits, exponent = f"{size:.1e}".split("e")
+    return f"{digits} × {power_of_ten(int(exponent))}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def power_of_ten(exponent: int) -> str:
+    """Write it as "10⁻⁷"."""
+    return f"10{str(exponent).translate(_SUPERSCRIPTS)}"
+
+
+def per_10000(rate: float) -> str:
+    """Write a number of flips per 10,000."""
+    return f"{rate:,.0f}" if rate >= 10 or rate == int(rate) else f"{rate:.2g}"
+
+
+def evidence(movement: Movement) -> list[tuple[str, str]]:
+    """Return the numbers of a movement, each with its name."""
+    rows, share = f"{movement.rows:,}", percent(movement.share_moved)
+    flips = per_10000(movement.flips_per_10000)
+    lines = [
+        ("results that moved", f"{movement.moved_rows:,} of {rows} ({share})"),
+        ("labels that flipped", f"{movement.flips:,} of {rows} ({flips} of 10,000)"),
+    ]
+    if movement.max_logit is not None:
+        lines.append(("largest change of a logit", change(movement.max_logit)))
+    lines.append(("largest change of a score", change(movement.max_score)))
+    if movement.broken_rows:
+        lines.append(("results that broke", f"{movement.broken_rows:,} of {rows}"))
+    return lines
+
+
+def _texts(reproduction: Reproduction) -> list[tuple[str, str]]:
+    """Return the texts of a reproduction, each with its role."""
+    parts = [("text", shortened(reproduction.text) or "(an empty text)")]
+    if reproduction.other_text:
+        parts.append(("other text", shortened(reproduction.other_text)))
+    return parts
+
+
+def _figures(report: AuditReport) -> Iterator[Figure]:
+    """Yield the headline numbers, each from where it is worst; none if no probe has numbers."""
+    share = _worst(report, lambda movement: movement.share_moved)
+    flips = _worst(report, lambda movement: movement.flips_per_10000)
+    score = _worst(report, lambda movement: movement.max_score)
+    logit = _worst(report, lambda movement: movement.max_logit)
+    if not share or not flips or not score:
+        return
+    where, worst = share
+    note = f"{worst.moved_rows:,} of {worst.rows:,},"
+    yield Figure("Results that moved", percent(worst.share_moved), note, probe=where)
+    where, worst = flips
+    note = f"as {per_10000(worst.flips_per_10000)} of 10,000;"
+    yield Figure("Labels that flipped", f"{worst.flips:,}", note, f"{worst.rows:,}", where)
+    where, worst = score
+    note = "scores are from 0 to 1;"
+    yield Figure("Largest change of a score", change(worst.max_score), note, probe=where)
+    if logit:
+        where, worst = logit
+        note = "before softmax;"
+        yield Figure("Largest change of a logit", change(worst.max_logit), note, probe=where)
+    else:
+        yield Figure("Largest change of a logit", "–", "this system returns scores only")
+
+
+def _worst(
+    report: AuditReport, number: Callable[[Movement], float | None]
+) -> tuple[str, Movement] | None:
+    """Find where `number` is highest, of everything that counts for the verdict, and its name."""
+    # Findings come last: a probe of the same numbers is the better name.
+    probes = ((each.probe, each.movement) for each in report.probes if each.status != "note")
+    findings = ((each.name, each.movement) for each in report.findings)
+    known = [
+        (where, movement)
+        for where, movement in chain(probes, findings)
+        if movement is not None and movement.rows and number(movement) is not None
+    ]
+    return max(known, key=lambda each: number(each[1]) or 0.0, default=None)
+
+
+def _largest_score(report: AuditReport) -> float:
+    found = _worst(report, lambda movement: movement.max_score)
+    return found[1].max_score if found else 0.0
+
+
+def _flips(report: AuditReport, before: str) -> str:
+    """Write how many labels flipped at most, after the words `before`; nothing if none did."""
+    found = _worst(report, lambda movement: movement.flips_per_10000)
+    if found is None or not found[1].flips:
+        return ""
+    labels, rows = counted(found[1].flips, "label"), found[1].rows
+    return f"{before}{labels} of {rows:,} flipped in the worst probe"
+
+
+def number_rows(reproduction: Reproduction, labels: Sequence[str] | None) -> tuple[NumberRow, ...]:
+    """Return the numbers of both outputs, in the order of the labels, at most MAX_NUMBERS."""
+    before, after = reproduction.before, reproduction.after
+    pairs = list(zip_longest(before, after))
+    ranked = sorted(range(len(pairs)), key=lambda index: -_distance(*pairs[index]))
+    tops = _top(before), _top(after)
+    rows = []
+    for index in sorted(ranked[:MAX_NUMBERS]):
+        first, second = _written(*pairs[index])
+        same = takewhile(lambda digits: digits[0] == digits[1], zip(first, second, strict=False))
+        cut = sum(1 for _ in same)
+        label = labels[index] if labels and index < len(labels) else f"number {index + 1}"
+        numbers = (
+            ShownNumber(written[:cut], written[cut:], index == top)
+            for written, top in zip((first, second), tops, strict=True)
+        )
+        rows.append(NumberRow(label, *numbers))
+    return tuple(rows)
+
+
+def num_left_out(reproduction: Reproduction) -> int:
+    """Return how many numbers are not shown."""
+    return max(0, max(len(reproduction.before), len(reproduction.after)) - MAX_NUMBERS)
+
+
+def _written(first: float | None, second: float | None) -> tuple[str, str]:
+    """Write both with the fewest digits that distinguish them."""
+    written = [
+        (_number(first, digits), _number(second, digits))
+        for digits in range(FEWEST_DIGITS, MOST_DIGITS + 1)
+    ]
+    return next((pair for pair in written if pair[0] != pair[1]), written[0])
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return "no value"
+    return "NaN" if math.isnan(value) else f"{value:#.{digits}g}"
+
+
+def _top(output: Sequence[float]) -> int | None:
+    """Return the index of the highest of several numbers."""
+    if len(output) < 2 or not all(map(math.isfinite, output)):
+        return None
+    return max(range(len(output)), key=lambda index: output[index])
+
+
+def _distance(first: float | None, second: float | None) -> float:
+    if first is None or second is None or math.isnan(first - second):
+        return math.inf
+    return abs(first - second)
