@@ -10,16 +10,6 @@ from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 
-<<<<<<< main
-from rich.console import Console
-from typer.testing import CliRunner
-
-from benchmarks import files
-from benchmarks.audit.render import render_audits, render_claims
-from benchmarks.serving.render import render as render_serving
-from benchmarks.table import render
-=======
-from isobatch.serve.documents import openapi_text
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -27,7 +17,6 @@ from benchmarks import files, table
 from benchmarks.audit.architecture_tables import render_audits, render_claims
 from benchmarks.result_files import read_newest
 from benchmarks.serving import serving_table
->>>>>>> h-bench
 from isobatch.audit import PROBES
 from isobatch.audit.faults import FAULTS
 from isobatch.cli import app

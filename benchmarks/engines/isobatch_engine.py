@@ -25,13 +25,8 @@ class IsobatchEngine:
         return self._classifier.logits(list(texts))
 
     def stream(self, texts: Iterable[str]) -> Iterator[int]:
-<<<<<<< main
-        """Classify texts as they come; yield the number of tokens of each."""
-        return (prediction.num_tokens for prediction in self._classifier.predict_stream(texts))
-=======
         """Classify texts as they arrive; yield the number of tokens of each."""
-        return (prediction.num_tokens for prediction in self._classifier.stream(texts))
->>>>>>> h-bench
+        return (prediction.num_tokens for prediction in self._classifier.predict_stream(texts))
 
 
 def load(setup: EngineSetup) -> IsobatchEngine:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from isobatch.audit.report_data import AuditReport, ProbeResult, Severity
 from isobatch.audit.report_view import FindingView, evidence, view_of
-from isobatch.drawing.words import printable
+from isobatch.drawing.display_text import printable
 
 
 def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult
 from isobatch.audit.report_view import MEANINGS, SYMBOLS, change, power_of_ten, view_of
-from isobatch.drawing.picture import draw_svg
-from isobatch.drawing.sheet import render_sheet
-from isobatch.drawing.words import one_line
+from isobatch.drawing.display_text import one_line
+from isobatch.drawing.html_page import render_html
+from isobatch.drawing.svg import draw_svg
 from isobatch.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def render_page(report: AuditReport) -> str:
         "meanings": MEANINGS,
     }
     with needs_extra("audit", "the page of an audit"):
-        return render_sheet(
+        return render_html(
             "isobatch.audit",
             "report.html",
             pictures=dict(_pictures(report)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, takewhile, zip_longest
 
 from isobatch.audit.report_data import AuditReport, Finding, Movement, Reproduction, Status
-from isobatch.drawing.words import percent, shortened
+from isobatch.drawing.display_text import percent, shortened
 
 MEANINGS: dict[Status, str] = {
     "bug": "results change by more than rounding can explain, or break",

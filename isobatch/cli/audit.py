@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-<<<<<<< main
-from isobatch.cli import audit_options, inputs, options, run_options, serve
-from isobatch.cli.audit_tables import print_probes, print_report
-=======
-from isobatch.cli import inputs, options, run_options, serve_options
->>>>>>> h-audit
+from isobatch.cli import inputs, options, run_options, serve
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
 
@@ -113,29 +108,13 @@ ListProbes = Annotated[
 
 def audit(
     context: typer.Context,
-<<<<<<< main
-    target: audit_options.Target = None,
-    texts: audit_options.Texts = None,
-    tokenizer: audit_options.Tokenizer = None,
-    precision: audit_options.AuditPrecision = None,
-    device: options.DeviceOption = "cpu",
-    threads: options.ThreadsOption = None,
-    revision: serve.Revision = None,
-    dialect: audit_options.Dialect = None,
-    api_key: audit_options.SentApiKey = None,
-    quick: audit_options.Quick = False,
-    fail_on: audit_options.FailOn = "bug",
-    html: audit_options.Html = None,
-    junit: audit_options.Junit = None,
-    list_probes: audit_options.ListProbes = False,
-=======
     target: Target = None,
     texts: Texts = None,
     tokenizer: TokenizerPath = None,
     precision: AuditPrecision = None,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-    revision: serve_options.Revision = None,
+    device: options.DeviceOption = "cpu",
+    threads: options.ThreadsOption = None,
+    revision: serve.Revision = None,
     dialect: DialectName = None,
     api_key: SentApiKey = None,
     quick: Quick = False,
@@ -143,7 +122,6 @@ def audit(
     html: Html = None,
     junit: Junit = None,
     list_probes: ListProbes = False,
->>>>>>> h-audit
     quiet: run_options.Quiet = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -318,6 +296,6 @@ def _plain(text: str) -> "Text":
     """Return text without sequences that a terminal would execute."""
     from rich.text import Text
 
-    from isobatch.drawing.words import printable
+    from isobatch.drawing.display_text import printable
 
     return Text(printable(text))

@@ -38,7 +38,6 @@ def test_the_verdict_agrees_with_the_measurement(
     assert bugs == ([FAULTY[architecture.name]] if architecture.name in FAULTY else [])
 
 
-<<<<<<< main
 @each_architecture
 def test_masked_pads_move_logits_in_the_faulty_architectures_only(
     architecture: Architecture, tmp_path: Path
@@ -69,7 +68,5 @@ def moves_by_masked_pads(folder: Path) -> Iterator[float]:
         yield float((logits(ids, ones) - logits(padded, mask)).abs().max())
 
 
-=======
->>>>>>> h-audit
 def test_every_faulty_architecture_is_audited() -> None:
     assert {each.name for each in ARCHITECTURES} >= FAULTY.keys()

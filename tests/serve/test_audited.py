@@ -37,10 +37,6 @@ def test_our_server_is_exact_on_every_api(url: str, path: str) -> None:
     assert {"requests-in-flight", "order", "company-length", "batch-size"} <= exact
 
 
-<<<<<<< main
-def test_probes_that_a_server_cannot_run_are_not_passed(url: str) -> None:
-=======
 def test_probes_that_a_server_does_not_support_are_not_passed(url: str) -> None:
->>>>>>> h-audit
     untested = {each.probe for each in audited(url).with_status("not tested")}
     assert {"mask-honoured", "pad-side", "head-pooling", "thread-count"} <= untested

@@ -64,13 +64,7 @@ def _padded(classifier: Classifier) -> PaddedModel | None:
     return replace(
         padded_model(tokenizer, forward, encoder.vocab_size, encode),
         max_tokens=encoder.max_tokens,
-<<<<<<< main
-        tokenizer_limit=tokenizer_limit(tokenizer),
-        pad_is_also=names_with_id_of_pad(tokenizer),
         counts_pad_ids=encoder.positions.padding_idx is not None,
-=======
-        counts_pad_ids=encoder.padding_idx is not None,
->>>>>>> h-audit
     )
 
 
