@@ -44,11 +44,10 @@ def time_logits(folder: Path, precision: str) -> float:
 
 def time_job(folder: Path, precision: str, ending: str) -> float:
     """Seconds of the job but for loading model and libraries: all reading, answering, writing."""
+    from isobatch.jobs import ScoringOptions, plan_jobs
     from isobatch.jobs.manifest import describe_provenance
-    from isobatch.jobs.options import AnswerOptions
     from isobatch.jobs.prepare import prepare_job
-    from isobatch.jobs.run import run_job
-    from isobatch.jobs.shards import plan_jobs
+    from isobatch.jobs.runner import run_job
     from isobatch.tables import TableFile, open_table, recognise
 
     classifier = _classifier(precision)
@@ -59,19 +58,19 @@ def time_job(folder: Path, precision: str, ending: str) -> float:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         table = TableFile(path, *recognise(path.name))
         began = time.perf_counter()
-        (job,) = plan_jobs([table], f"{out}/out.{ending}", AnswerOptions())
+        (job,) = plan_jobs([table], f"{out}/out.{ending}", ScoringOptions())
         run_job(prepare_job(job, classifier.labels, provenance), classifier)
         return time.perf_counter() - began
 
 
 def peak_memory(folder: Path, precision: str, name: str) -> dict[str, float]:
     """Seconds and peak resident megabytes of a process that runs a job."""
-    from isobatch.jobs import AnswerOptions, ModelOptions, plan_jobs, run_files
+    from isobatch.jobs import ModelOptions, ScoringOptions, plan_jobs, run_files
     from isobatch.tables import TableFile
 
     with tempfile.TemporaryDirectory(dir=folder) as out:
         table = TableFile(folder / name, "csv", "none")
-        jobs = plan_jobs([table], f"{out}/out.csv", AnswerOptions())
+        jobs = plan_jobs([table], f"{out}/out.csv", ScoringOptions())
         outcome = run_files(jobs, ModelOptions(precision=precision))  # type: ignore[arg-type]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return {"rows": outcome.progress.num_rows, "seconds": outcome.progress.seconds, "mb": peak}
