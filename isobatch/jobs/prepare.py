@@ -1,7 +1,7 @@
 """Preparation of a job: scans its inputs, chooses columns and makes the manifest.
 
 The inputs are read through once, so that a malformed line is found before hours of work, and hashed
-in the same pass. Invariant: the chunks, predictions and output bytes of a prepared job depend on its
+in the same pass. Invariant: chunks, predictions and output bytes of a prepared job depend on its
 manifest alone.
 """
 

@@ -7,6 +7,7 @@ differ from those of the reference worker refuses to run.
 
 import json
 import platform
+import socket
 import time
 import traceback
 from collections import deque
@@ -24,7 +25,7 @@ from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Manifest, Provenance, describe_provenance, differences
 from isobatch.jobs.prepare import PreparedJob, prepare_job
-from isobatch.jobs.ray_connection import connected, root_cause
+from isobatch.jobs.ray_connection import SECONDS_TO_CONNECT, connected, root_cause
 from isobatch.jobs.runner import JobReport, run_job
 from isobatch.predictor import Classifier
 from isobatch.scoring import ProgressCallback, RowCounts, ScoringProgress
@@ -160,6 +161,7 @@ class RayDriver:
                 except self._ray.exceptions.RayActorError as error:
                     if error.actor_init_failed:
                         raise
+                    self._check_head()
                     self._ray.kill(worker)  # it may be alive, though it cannot be reached
                     self.record_crash(shard)
                     assign(start_worker(), shard)
@@ -170,6 +172,17 @@ class RayDriver:
                     self._ray.kill(worker)  # frees its CPUs for the replacement of a crashed one
             on_poll()
         return total
+
+    def _check_head(self) -> None:
+        """Raise a JobError if the head node is gone; Ray would wait, then end the process."""
+        host, _, port = self._ray.get_runtime_context().gcs_address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
+        except OSError as error:
+            raise JobError(
+                f"the head node of the Ray cluster is gone: {error}. Start a cluster and run the "
+                "same command again to resume from the saved chunks"
+            ) from error
 
     def record_crash(self, shard: int) -> None:
         """Count the crash of a worker; JobError after several without another saved row."""
