@@ -41,34 +41,33 @@ def time_logits(folder: Path, precision: str) -> float:
 
 def time_job(folder: Path, precision: str, ending: str) -> float:
     """Time a job in seconds: reading, classifying, writing; not loading model and libraries."""
+    from isobatch.jobs import ScoringOptions, plan_jobs
     from isobatch.jobs.manifest import describe_provenance
-    from isobatch.jobs.options import AnswerOptions
     from isobatch.jobs.prepare import prepare_job
-    from isobatch.jobs.run import run_job
-    from isobatch.jobs.shards import plan_jobs
-    from isobatch.tables import TableFile, open_table, recognise
+    from isobatch.jobs.runner import run_job
+    from isobatch.tables import TableFile, detect_format, open_table
 
     classifier = _classifier(precision)
     provenance = describe_provenance(classifier)
     classifier.logits(["warm"] * 200)
     path = folder / f"rows.{ending}"
-    open_table(TableFile(path, *recognise(path.name)))  # imports the format's library
+    open_table(TableFile(path, *detect_format(path.name)))  # imports the format's library
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        table = TableFile(path, *recognise(path.name))
+        table = TableFile(path, *detect_format(path.name))
         began = time.perf_counter()
-        (job,) = plan_jobs([table], f"{out}/out.{ending}", AnswerOptions())
+        (job,) = plan_jobs([table], f"{out}/out.{ending}", ScoringOptions())
         run_job(prepare_job(job, classifier.labels, provenance), classifier)
         return time.perf_counter() - began
 
 
 def peak_memory(folder: Path, precision: str, name: str) -> dict[str, float]:
     """Run a job; return its seconds and the peak resident memory of this process."""
-    from isobatch.jobs import AnswerOptions, ModelOptions, plan_jobs, run_files
+    from isobatch.jobs import ModelOptions, ScoringOptions, plan_jobs, run_files
     from isobatch.tables import TableFile
 
     with tempfile.TemporaryDirectory(dir=folder) as out:
         table = TableFile(folder / name, "csv", "none")
-        jobs = plan_jobs([table], f"{out}/out.csv", AnswerOptions())
+        jobs = plan_jobs([table], f"{out}/out.csv", ScoringOptions())
         outcome = run_files(jobs, ModelOptions(precision=precision))  # type: ignore[arg-type]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return {"rows": outcome.progress.num_rows, "seconds": outcome.progress.seconds, "mb": peak}

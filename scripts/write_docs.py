@@ -5,6 +5,7 @@ program's own output and data, so that documentation cannot drift.
 """
 
 import ast
+import json
 import re
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -38,26 +39,23 @@ DOCUMENTS = (
 )
 MODULES = (
     "errors",
-    "core",
-    "files",
+    "types",
+    "specification",
     "extras",
     "checkpoint",
-    "tokens",
-    "plan",
-    "packed",
-    "cache",
-    "numerics",
+    "batching",
+    "tables",
+    "drawing",
+    "kernels",
     "model",
     "precision",
-    "predictor",
-    "compat",
-    "lesson",
-    "scope",
-    "agreement",
+    "tasks",
     "quantize",
-    "tables",
+    "compat",
+    "scope",
+    "lesson",
+    "scoring",
     "jobs",
-    "drawing",
     "evaluation",
     "page",
     "audit",

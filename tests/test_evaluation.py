@@ -1,6 +1,6 @@
 """Evaluation against scikit-learn on whole arrays and against sums done by hand; the report.
 
-Each number of the small cases is worked out in the comment or the literal beside it.
+Each number of the small cases is worked out in the comment or the literal next to it.
 """
 
 import json
@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,12 @@ from isobatch.evaluation import (
     Example,
     RowError,
     check_task,
-    evaluate,
     match_labels,
     render_report,
 )
-from isobatch.evaluation.calibration import EDGES, NUM_BINS, Calibration, bin_of
-from isobatch.evaluation.pictures import MAX_DRAWN, confusion_picture, drawn_labels
-from isobatch.evaluation.report import calibration_gap, percent
+from isobatch.evaluation.charts import MAX_DRAWN, confusion_chart, drawn_labels
+from isobatch.evaluation.html_report import calibration_gap, percent
+from isobatch.evaluation.metrics import BIN_EDGES, NUM_BINS, Calibration, bin_index
 from isobatch.tasks import Prediction
 from isobatch.types import TextInput
 
@@ -53,6 +52,22 @@ def example(
 ) -> Example:
     prediction = Prediction(labels[predicted], score, (0.0,) * len(labels), truncated, 4, {})
     return Example(place, text, expected, prediction)
+
+
+def evaluate(
+    examples: Iterable[Example],
+    labels: Sequence[str],
+    *,
+    errors: Iterable[RowError] = (),
+    facts: Mapping[str, str] | None = None,
+    num_mistakes: int = 10,
+) -> Evaluation:
+    evaluator = Evaluator(labels, num_mistakes=num_mistakes)
+    for error in errors:
+        evaluator.add_error(error.place, error.reason)
+    for each in examples:
+        evaluator.add(each)
+    return evaluator.finish(facts)
 
 
 def small_evaluation(**facts: str) -> Evaluation:
@@ -139,10 +154,10 @@ def test_calibration_error_of_one_bin_with_several_texts() -> None:
 
 
 def test_bins_include_their_upper_edge_and_the_first_one_0() -> None:
-    assert (bin_of(0.0), bin_of(1.0)) == (0, NUM_BINS - 1)
+    assert (bin_index(0.0), bin_index(1.0)) == (0, NUM_BINS - 1)
     for index in range(NUM_BINS):
-        assert bin_of(EDGES[index + 1]) == index
-        assert bin_of((EDGES[index] + EDGES[index + 1]) / 2) == index
+        assert bin_index(BIN_EDGES[index + 1]) == index
+        assert bin_index((BIN_EDGES[index] + BIN_EDGES[index + 1]) / 2) == index
 
 
 def test_the_most_confident_mistakes_come_first_and_of_two_alike_the_earlier() -> None:
@@ -192,9 +207,9 @@ def test_nothing_to_evaluate_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (example(2, 0), r"dev.csv:2: the expected label 2 .* 0 to 1"),
+        (example(2, 0), r"dev.csv:2: the expected label 2 .*0 to 1"),
         (example(-1, 0), r"dev.csv:2: the expected label -1"),
-        (example(0, 0, labels=("joy", "fear")), r"dev.csv:2: the answer 'joy' .* NEGATIVE"),
+        (example(0, 0, labels=("joy", "fear")), r"dev.csv:2: unknown predicted .*'joy'.* NEGATIVE"),
         (example(0, 0, 1.5), r"dev.csv:2: the score 1.5"),
         (example(0, 0, float("nan")), r"dev.csv:2: the score nan"),
     ],
@@ -251,8 +266,12 @@ def test_labels_are_matched(
 @pytest.mark.parametrize(
     ("labels", "given_values", "message"),
     [
-        (PAIR, ["POSITIVE", "meh", "meh"], r"'meh' \(f:1\); it knows NEGATIVE, POSITIVE.*0 to 1"),
-        (PAIR, ["POSITIVE", 0], r"0 \(f:1\).*in one way"),
+        (
+            PAIR,
+            ["POSITIVE", "meh", "meh"],
+            r"'meh' \(f:1\); expected one of NEGATIVE, POSITIVE.*0 to 1",
+        ),
+        (PAIR, ["POSITIVE", 0], r"0 \(f:1\).*consistently"),
         (PAIR, [0, 2], r" 2 \(f:1\)"),
         (PAIR, [0, -1], r"-1 \(f:1\)"),
         (PAIR, [True, False], r"True \(f:0\), False \(f:1\)"),
@@ -263,7 +282,7 @@ def test_labels_are_matched(
         (PAIR, [float("nan")], r"f:0: the label is missing"),
         (PAIR, [""], r"f:0: the label is missing"),
         (("a", "A", "b"), ["B"], r"'B' \(f:0\)"),
-        (("1", "2"), [0, 1], r" 0 \(f:0\); it knows 1, 2: name these in the file$"),
+        (("1", "2"), [0, 1], r" 0 \(f:0\); expected one of 1, 2\)$"),
         (PAIR, list("abcdefg"), r"'e' \(f:4\), 2 more;"),
         ([f"l{n}" for n in range(150)], ["x"], r"l19, 130 more"),
     ],
@@ -274,7 +293,7 @@ def test_labels_that_do_not_fit_are_refused_with_places(
     places = [f"f:{row}" for row in range(len(given_values))]
     with pytest.raises(InputError, match=message):
         match_labels(given_values, labels, places)
-    with pytest.raises(InputError, match="give one for each"):
+    with pytest.raises(InputError, match="pass one for each"):
         match_labels(given_values, labels, [*places, "one more"])
 
 
@@ -324,7 +343,7 @@ def test_the_report_says_the_numbers() -> None:
     words = Page(render_report(small_evaluation(file="dev.csv"), "A title")).words
     words = words.replace("\N{NO-BREAK SPACE}", " ")
     assert "Right in 3 of 4 texts." in words
-    assert "says 85.0 % on average and is right in 75.0 %: over-confident by 10.0 points" in words
+    assert "confidence is 85.0 %, the accuracy 75.0 %: over-confident by 10.0 points" in words
     for expected in ("A title", "73.3 %", "35.0 points", "30.1 % to 95.4 %", "dev.csv:2", "66.7 %"):
         assert expected in words
     assert "could not be classified" not in words
@@ -343,7 +362,7 @@ def test_what_comes_from_outside_stays_text() -> None:
 def test_a_label_in_a_picture_is_what_it_says() -> None:
     labels = ("$x_1$ <b>\x00", f"a{'-' * 40}z")
     found = evaluate([example(0, 1, labels=labels)], labels)
-    picture = confusion_picture(found, "in words")
+    picture = confusion_chart(found, "in words")
     words = Page(picture).words
     assert words.count("$x_1$ <b>\N{REPLACEMENT CHARACTER}") == 2, "a dollar begins no formula"
     assert words.count("a-----------…----------z") == 2, "both ends of a long label"
@@ -405,7 +424,11 @@ def test_shares_are_never_rounded_to_perfect() -> None:
 
 @pytest.mark.parametrize(
     ("score", "words"),
-    [(1.0, "over-confident by 50.0"), (0.3, "under-confident by 20.0"), (0.5, "about as sure")],
+    [
+        (1.0, "over-confident by 50.0"),
+        (0.3, "under-confident by 20.0"),
+        (0.5, "about as confident"),
+    ],
 )
 def test_the_gap_in_words(score: float, words: str) -> None:
     half = evaluate([example(0, 0, score), example(0, 1, score)], PAIR)

@@ -9,7 +9,7 @@ import pytest
 from isobatch import Classifier
 from isobatch.errors import InputError, OptionError, TableError
 from isobatch.evaluation import Evaluation, LabelledFiles, evaluate_files
-from isobatch.tables import Dialect, TableFile, recognise
+from isobatch.tables import CsvDialect, TableFile, detect_format
 
 TEXTS = ("a fine film", "a dull film", "what a mess, from start to end", "good")
 LABELS = ("POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE")
@@ -22,7 +22,7 @@ def classifier() -> Classifier:
 
 def table(path: Path, content: str, **dialect: bool) -> TableFile:
     path.write_text(content, encoding="utf-8")
-    return TableFile(path, *recognise(path.name), Dialect(**dialect))
+    return TableFile(path, *detect_format(path.name), CsvDialect(**dialect))
 
 
 def lines(*rows: dict[str, object]) -> str:
@@ -43,14 +43,16 @@ def test_every_row_is_held_against_its_label(
     wrong = ("NEGATIVE", *LABELS[1:])
     rows = "".join(f'"{text}",{label}\n' for text, label in zip(TEXTS, wrong, strict=True))
     evaluation = evaluated(table(tmp_path / "dev.csv", f"sentence,label\n{rows}"))
-    answers = classifier(list(TEXTS))
-    right = [answer.label == label for answer, label in zip(answers, wrong, strict=True)]
+    predictions = classifier(list(TEXTS))
+    right = [
+        prediction.label == label for prediction, label in zip(predictions, wrong, strict=True)
+    ]
     assert (evaluation.num_texts, evaluation.num_correct) == (4, sum(right))
     assert evaluation.accuracy == sum(right) / 4
     worst = evaluation.mistakes[0]
     assert (worst.place, worst.text) == ("dev.csv:2", TEXTS[0])
     assert (worst.expected, worst.predicted) == ("NEGATIVE", "POSITIVE")
-    assert worst.score == answers[0].score
+    assert worst.score == predictions[0].score
 
 
 @pytest.mark.parametrize("names", [("NEGATIVE", "POSITIVE"), ("negative", "Positive"), (0, 1)])
@@ -74,7 +76,7 @@ def test_files_are_read_as_one_and_a_cached_text_counts_again(
     assert [each.support for each in evaluation.classes] == [1, 4]
 
 
-def test_a_row_without_an_answer_is_counted_and_named_by_its_id(
+def test_a_row_without_a_prediction_is_counted_and_named_by_its_id(
     evaluated: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     rows = [{"id": "x7", "text": None, "label": 1}, {"id": "x8", "text": "bad", "label": 1}]
@@ -87,7 +89,7 @@ def test_a_row_without_an_answer_is_counted_and_named_by_its_id(
     assert evaluation.mistakes[0].place == "d.jsonl:2 (id x8)"
 
 
-def test_a_text_that_is_too_long_is_an_error_only_if_asked(
+def test_a_text_that_is_too_long_is_an_error_only_on_request(
     evaluated: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     rows = [{"text": "word " * 600, "label": 1}, {"text": "good", "label": 1}]
@@ -103,7 +105,12 @@ def test_a_text_that_is_too_long_is_an_error_only_if_asked(
         ("text,label\ngood,\n", {}, InputError, "d.csv:2: the label is missing"),
         ("text,label\n", {}, InputError, "at least one row"),
         ("text,label\ngood,1\n", {"label_column": "gold"}, OptionError, "it has text, label"),
-        ("a,b,label\ng,b,1\n", {}, OptionError, "which column is the text?"),
+        (
+            "a,b,label\ng,b,1\n",
+            {},
+            OptionError,
+            "cannot find the text column: none has a common name",
+        ),
         ("text,label\ngood\n", {}, TableError, "d.csv:2"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from isobatch.cli import inputs, options, run_options, serve
+from isobatch.cli import input_files, options, serve
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
 
@@ -122,7 +122,7 @@ def audit(
     html: Html = None,
     junit: Junit = None,
     list_probes: ListProbes = False,
-    quiet: run_options.Quiet = False,
+    quiet: input_files.Quiet = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Find out whether a system's answer to a text depends on the batch that the text is in.
@@ -175,8 +175,7 @@ def _read_texts(name: str) -> list[str]:
     from isobatch.tables import open_table
 
     lines: list[str] = []
-    dialect = inputs.dialect_of(no_header=False, no_quotes=False)
-    with inputs.named_tables([name], "lines", dialect) as tables:
+    with input_files.input_tables([name], "lines") as tables:
         for table in map(open_table, tables):
             for rows in table.rows(max_rows=10_000, max_characters=1 << 24):
                 lines += rows.texts("text")

@@ -1,4 +1,4 @@
-"""`isobatch evaluate`: how good the answers for labelled files are; a table, JSON, a page."""
+"""`isobatch evaluate`: metrics on labelled files, as tables, JSON or an HTML page."""
 
 import json
 import sys
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
-from isobatch.cli import inputs, options, run_options
-from isobatch.cli.progress import shown_progress
+from isobatch.cli import input_files, options
+from isobatch.cli.scoring_progress import shown_progress
 from isobatch.cli.writing import write_file
 
 if TYPE_CHECKING:
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from isobatch.tasks import Classifier
 
 MAX_LABELS_SHOWN = 12
-"""A confusion matrix of more does not fit a terminal; the page shows what is confused most."""
+"""A larger confusion matrix does not fit a terminal; the page shows the worst confusions."""
 
 
 def evaluate(
-    names: run_options.Inputs,
+    names: input_files.Inputs,
     label_column: Annotated[
-        str, typer.Option(help="The column of the right labels: their names, or their indices.")
+        str, typer.Option(help="Column of the expected labels: their names, or their indices.")
     ],
-    input_format: inputs.InputFormat = None,
-    text_column: inputs.TextColumn = None,
-    pair_column: inputs.PairColumn = None,
-    id_column: inputs.IdColumn = None,
-    no_header: inputs.NoHeader = False,
-    no_quotes: inputs.NoQuotes = False,
-    truncation: run_options.RowTruncation = "cut",
-    mistakes: Annotated[int, typer.Option(min=0, help="How many mistakes to show.")] = 10,
+    input_format: input_files.InputFormat = None,
+    text_column: input_files.TextColumn = None,
+    pair_column: input_files.PairColumn = None,
+    id_column: input_files.IdColumn = None,
+    no_header: input_files.NoHeader = False,
+    no_quotes: input_files.NoQuotes = False,
+    truncation: input_files.RowTruncation = "cut",
+    mistakes: Annotated[int, typer.Option(min=0, help="Number of mistakes to show.")] = 10,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with pictures there; it needs no network.")
+        Path | None, typer.Option(help="Path to write a self-contained HTML report to.")
     ] = None,
-    quiet: run_options.Quiet = False,
+    quiet: input_files.Quiet = False,
     model: options.ModelOption = None,
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
@@ -47,22 +47,26 @@ def evaluate(
     max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Compare the answers for labelled files with their labels.
+    """Compare the predictions for labelled files with their labels.
 
     Accuracy, precision, recall and F1 of each class, confusion matrix, calibration error, and the
-    mistakes that the model was surest of.
+    most confident mistakes.
     """
+    from isobatch import Classifier
     from isobatch.evaluation import LabelledFiles, evaluate_files, render_report
-    from isobatch.jobs import ModelOptions
 
-    loading = ModelOptions(model, precision, device, threads, max_batch_tokens)
-    dialect = inputs.dialect_of(no_header=no_header, no_quotes=no_quotes)
-    named = inputs.named_tables(names, input_format, dialect)
+    named = input_files.input_tables(names, input_format, no_header, no_quotes)
     with named as tables, shown_progress(quiet=quiet) as display:
         files = LabelledFiles(
             tuple(tables), label_column, text_column, pair_column, id_column, truncation
         )
-        classifier = loading.load()
+        classifier = Classifier.from_pretrained(
+            model,
+            precision=precision,
+            device=device,
+            threads=threads,
+            max_batch_tokens=max_batch_tokens,
+        )
         evaluation = evaluate_files(
             files,
             classifier,
@@ -92,7 +96,7 @@ def _facts(classifier: "Classifier", model: str | None, names: list[str]) -> dic
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
-    """Verdict, classes, confusion, mistakes."""
+    """Print metrics, classes, confusion matrix and mistakes."""
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
@@ -101,25 +105,25 @@ def print_evaluation(evaluation: "Evaluation") -> None:
         f"accuracy {evaluation.accuracy:.2%} ({evaluation.num_correct:,} of "
         f"{evaluation.num_texts:,}; 95 % between {low:.2%} and {high:.2%})\n"
         f"macro F1 {evaluation.macro_f1:.4f}\n"
-        f"calibration error {evaluation.calibration_error:.2%}: sure to "
-        f"{evaluation.mean_confidence:.2%} on average\n"
-        f"{evaluation.num_truncated:,} cut, {evaluation.num_errors:,} with an error"
+        f"calibration error {evaluation.calibration_error:.2%} (mean confidence "
+        f"{evaluation.mean_confidence:.2%})\n"
+        f"{evaluation.num_truncated:,} truncated, {evaluation.num_errors:,} errors"
     )
     for part in _tables(evaluation):
         console.print(part)
 
 
 def _tables(evaluation: "Evaluation") -> "Iterator[Table]":
-    yield _classes(evaluation)
+    yield _class_table(evaluation)
     if len(evaluation.labels) <= MAX_LABELS_SHOWN:
-        yield _confusion(evaluation)
+        yield _confusion_table(evaluation)
     if evaluation.mistakes:
-        yield _mistakes(evaluation)
+        yield _mistake_table(evaluation)
     if evaluation.errors:
-        yield _errors(evaluation)
+        yield _error_table(evaluation)
 
 
-def _classes(evaluation: "Evaluation") -> "Table":
+def _class_table(evaluation: "Evaluation") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -131,11 +135,11 @@ def _classes(evaluation: "Evaluation") -> "Table":
     return table
 
 
-def _confusion(evaluation: "Evaluation") -> "Table":
+def _confusion_table(evaluation: "Evaluation") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("right label ╲ answer")
+    table = Table("expected ╲ predicted")
     for label in evaluation.labels:
         table.add_column(Text(label))
     for label, counts in zip(evaluation.labels, evaluation.confusion, strict=True):
@@ -143,11 +147,11 @@ def _confusion(evaluation: "Evaluation") -> "Table":
     return table
 
 
-def _mistakes(evaluation: "Evaluation") -> "Table":
+def _mistake_table(evaluation: "Evaluation") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("surest mistakes", "right label", "answer", "score", "text")
+    table = Table("most confident mistakes", "expected", "predicted", "score", "text")
     for each in evaluation.mistakes:
         text = each.text if isinstance(each.text, str) else " | ".join(each.text)
         shown = text if len(text) <= 200 else text[:200] + "…"
@@ -156,11 +160,11 @@ def _mistakes(evaluation: "Evaluation") -> "Table":
     return table
 
 
-def _errors(evaluation: "Evaluation") -> "Table":
+def _error_table(evaluation: "Evaluation") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("rows without an answer", "why")
+    table = Table("rows without a prediction", "reason")
     for each in evaluation.errors:
         table.add_row(Text(each.place), Text(each.reason))
     return table

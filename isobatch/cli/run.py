@@ -1,4 +1,4 @@
-"""`isobatch run`: files of rows in, the same rows with answers out; stopped, it goes on."""
+"""`isobatch run`: scores files into files, and resumes an interrupted run."""
 
 import csv
 import json
@@ -7,64 +7,109 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
-from isobatch.cli import inputs, options, run_options
-from isobatch.cli.progress import ProgressDisplay, shown_progress, summarise
+from isobatch.cli import input_files, options
+from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
 from isobatch.cli.writing import write_file
 from isobatch.errors import JobError, OptionError
 
 if TYPE_CHECKING:
-    from isobatch.jobs import AnswerOptions, ModelOptions, Outcome, RayOptions
+    from isobatch.jobs import JobReport, ModelOptions, RayOptions, ScoringOptions
     from isobatch.tables import Format, TableFile
 
 STDOUT = "-"
 TERMINATED = 128 + signal.SIGTERM
 
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", help="Output file; a folder (ending with /) for one per input; - stdout."
+    ),
+]
+OutputFormat = Annotated[
+    input_files.FormatName | None,
+    typer.Option(help="Format of the output. Default: by the file name; stdout: the input's."),
+]
+
+Columns = Annotated[
+    str | None, typer.Option(help="Input columns to keep, separated by commas. Default: all.")
+]
+Logits = Annotated[bool, typer.Option("--logits", help="Add the logits, as one column.")]
+Scores = Annotated[bool, typer.Option("--scores", help="Add one column for each class's score.")]
+Prefix = Annotated[str, typer.Option(help="Prefix of the names of the added columns.")]
+OnError = Annotated[
+    Literal["row", "stop"],
+    typer.Option(help="Rows without a prediction: write the reason (row), or stop there (stop)."),
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Discard saved work and replace the output.")
+]
+Report = Annotated[
+    Path | None, typer.Option(help="Path to write counts, speed and provenance to, as JSON.")
+]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Where to compute: in this process, or on Ray with one file per worker."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ISOBATCH_RAY_ADDRESS",
+        help="Address of a Ray cluster; auto: the one of this machine. Default: a local Ray.",
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(min=1, help="Number of Ray workers, each with one model and --threads CPUs (1)."),
+]
+RayWait = Annotated[
+    float, typer.Option(min=1.0, help="Maximum seconds to wait for room for all Ray workers.")
+]
+
 
 def run(
-    names: run_options.Inputs,
-    output: run_options.Output,
-    input_format: inputs.InputFormat = None,
-    output_format: run_options.OutputFormat = None,
-    text_column: inputs.TextColumn = None,
-    pair_column: inputs.PairColumn = None,
-    id_column: inputs.IdColumn = None,
-    columns: run_options.Columns = None,
-    logits: run_options.Logits = False,
-    scores: run_options.Scores = False,
-    prefix: run_options.Prefix = "",
-    no_header: inputs.NoHeader = False,
-    no_quotes: inputs.NoQuotes = False,
-    truncation: run_options.RowTruncation = "cut",
-    on_error: run_options.OnError = "row",
-    restart: run_options.Restart = False,
-    report: run_options.Report = None,
-    quiet: run_options.Quiet = False,
-    engine: run_options.Engine = "local",
-    workers: run_options.Workers = 2,
-    ray_address: run_options.RayAddress = None,
-    ray_wait: run_options.RayWait = 60.0,
+    names: input_files.Inputs,
+    output: Output,
+    input_format: input_files.InputFormat = None,
+    output_format: OutputFormat = None,
+    text_column: input_files.TextColumn = None,
+    pair_column: input_files.PairColumn = None,
+    id_column: input_files.IdColumn = None,
+    columns: Columns = None,
+    logits: Logits = False,
+    scores: Scores = False,
+    prefix: Prefix = "",
+    no_header: input_files.NoHeader = False,
+    no_quotes: input_files.NoQuotes = False,
+    truncation: input_files.RowTruncation = "cut",
+    on_error: OnError = "row",
+    restart: Restart = False,
+    report: Report = None,
+    quiet: input_files.Quiet = False,
+    engine: Engine = "local",
+    workers: Workers = 2,
+    ray_address: RayAddress = None,
+    ray_wait: RayWait = 60.0,
     model: options.ModelOption = None,
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
     max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
 ) -> None:
-    """Classify files: row n in, row n out, with label, score, truncated and error added.
+    """Classify the rows of files: each output row is the input row, with label and score added.
 
-    CSV, TSV, JSONL, Parquet and lines, also .gz and .zst. What is done is kept in .isobatch/ beside
-    the output: stopped, the same command goes on, and ends in the same bytes.
+    CSV, TSV, JSONL, Parquet and lines, also .gz and .zst. Progress is saved in .isobatch/ next to
+    the output: run an interrupted command again to resume it, with the same bytes as the result.
     """
-    from isobatch.jobs import AnswerOptions, ModelOptions, RayOptions
+    from isobatch.jobs import ModelOptions, RayOptions, ScoringOptions
 
-    answers = AnswerOptions(
+    scoring = ScoringOptions(
         text_column=text_column,
         pair_column=pair_column,
         id_column=id_column,
@@ -75,61 +120,49 @@ def run(
         truncation=truncation,
         on_error=on_error,
     )
-    request = _Request(
-        output=output,
-        output_format=output_format,
-        answers=answers,
-        model=ModelOptions(model, precision, device, threads, max_batch_tokens),
-        ray=RayOptions(ray_address, workers, threads or 1, ray_wait) if engine == "ray" else None,
-        restart=restart,
-    )
-    dialect = inputs.dialect_of(no_header=no_header, no_quotes=no_quotes)
-    named = inputs.named_tables(names, input_format, dialect, output)
-    with named as tables, shown_progress(quiet=quiet) as display, _interruptible(request, display):
-        outcome = _compute(tables, request, display)
-    _conclude(outcome, report, quiet=quiet)
+    loading = ModelOptions(model, precision, device, threads, max_batch_tokens)
+    ray = RayOptions(ray_address, workers, threads or 1, ray_wait) if engine == "ray" else None
+    with (
+        input_files.input_tables(names, input_format, no_header, no_quotes, output) as tables,
+        shown_progress(quiet=quiet) as display,
+        _interruptible(display, resumable=output != STDOUT),
+    ):
+        done = _run_jobs(tables, output, output_format, scoring, loading, ray, restart, display)
+    _conclude(done, report, quiet=quiet)
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """Everything that was asked for, but the inputs."""
-
-    output: str
-    output_format: "Format | None"
-    answers: "AnswerOptions"
-    model: "ModelOptions"
-    ray: "RayOptions | None"
-    restart: bool
-
-
-def _compute(
-    tables: "Sequence[TableFile]", request: _Request, display: ProgressDisplay
-) -> "Outcome":
+def _run_jobs(
+    tables: "Sequence[TableFile]",
+    output: str,
+    output_format: "Format | None",
+    scoring: "ScoringOptions",
+    loading: "ModelOptions",
+    ray: "RayOptions | None",
+    restart: bool,
+    display: ProgressDisplay,
+) -> "JobReport":
     from isobatch.jobs import plan_jobs, plan_stream, run_files, run_on_ray, run_stream
 
-    answers, output_format = request.answers, request.output_format
-    if request.output == STDOUT:
-        if request.ray:
+    if output == STDOUT:
+        if ray:
             raise OptionError("--engine ray writes files: name a folder (-o FOLDER/), not stdout")
-        job = plan_stream(tables, answers, output_format)
-        return run_stream(job, request.model, sys.stdout.buffer, on_progress=display.show)
-    jobs = plan_jobs(tables, request.output, answers, output_format)
-    if request.ray:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of its use
-        return run_on_ray(
-            jobs, request.model, request.ray, restart=request.restart, on_progress=display.show
-        )
-    return run_files(jobs, request.model, restart=request.restart, on_progress=display.show)
+        job = plan_stream(tables, scoring, output_format)
+        return run_stream(job, loading, sys.stdout.buffer, on_progress=display.show)
+    jobs = plan_jobs(tables, output, scoring, output_format)
+    if ray:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports its use
+        return run_on_ray(jobs, loading, ray, restart=restart, on_progress=display.show)
+    return run_files(jobs, loading, restart=restart, on_progress=display.show)
 
 
 def _column_names(given: str | None) -> tuple[str, ...] | None:
-    """Names with commas between them, as in a line of CSV; a name with a comma is quoted."""
+    """Split names at commas, as in a line of CSV; a name with a comma is quoted."""
     return None if given is None else tuple(next(csv.reader([given], skipinitialspace=True), ()))
 
 
 @contextmanager
-def _interruptible(request: _Request, display: ProgressDisplay) -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, and say what is kept."""
+def _interruptible(display: ProgressDisplay, *, resumable: bool) -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, and report the saved rows."""
 
     def terminate(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(TERMINATED)
@@ -138,19 +171,19 @@ def _interruptible(request: _Request, display: ProgressDisplay) -> Iterator[None
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if request.output != STDOUT and (last := display.last):
+        if resumable and (last := display.last):
             display.say(
-                f"stopped: {last.total.rows:,} of {last.num_rows:,} rows are kept; the same "
-                "command goes on from there"
+                f"stopped: {last.total.rows:,} of {last.num_rows:,} rows are saved. Run the same "
+                "command again to resume"
             )
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _conclude(outcome: "Outcome", report: Path | None, *, quiet: bool) -> None:
+def _conclude(done: "JobReport", report: Path | None, *, quiet: bool) -> None:
     if report:
-        content = json.dumps(outcome.as_dict(), ensure_ascii=False, indent=2) + "\n"
+        content = json.dumps(done.as_dict(), ensure_ascii=False, indent=2) + "\n"
         write_file(report, content, "report", JobError)
     if not quiet:
-        typer.echo(summarise(outcome.progress, outcome.max_tokens), err=True)
+        typer.echo(summarize(done.progress, done.max_tokens), err=True)

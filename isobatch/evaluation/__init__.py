@@ -1,14 +1,13 @@
-"""How well the answers fit labelled texts: an Evaluation, and its report in HTML.
+"""Evaluation on labelled texts: metrics, calibration, mistakes, and an HTML report.
 
-`labelled` reads files and asks the classifier; everything else knows neither files nor models. What
-is needed beside the package comes with `pip install isobatch[evaluate]`.
+Its libraries come with `pip install isobatch[evaluate]`.
 """
 
-from isobatch.evaluation.accumulator import Evaluator, check_task, evaluate
+from isobatch.evaluation.evaluator import Evaluator, check_task
+from isobatch.evaluation.html_report import render_report
 from isobatch.evaluation.labelled import LabelledFiles, evaluate_files
 from isobatch.evaluation.labels import match_labels
-from isobatch.evaluation.report import render_report
-from isobatch.evaluation.result import (
+from isobatch.evaluation.records import (
     ClassMetrics,
     Evaluation,
     Example,
@@ -27,7 +26,6 @@ __all__ = [
     "ReliabilityBin",
     "RowError",
     "check_task",
-    "evaluate",
     "evaluate_files",
     "match_labels",
     "render_report",

@@ -1,7 +1,7 @@
-"""Labelled files → Evaluation: every row is asked, and its answer held against its label.
+"""Evaluation of labelled files.
 
-It knows the classifier and how jobs read rows; nothing is written. Invariant: the files are read
-twice, first for the labels alone, so that an unknown label is told before anything is computed.
+The files are read three times: to scan them, for their labels alone, so that an unknown label is
+reported before anything is computed, and for the predictions.
 """
 
 import time
@@ -11,32 +11,32 @@ from typing import cast
 
 from isobatch.batching.cache import OutputCache
 from isobatch.errors import InputError
-from isobatch.evaluation.accumulator import NUM_MISTAKES, Evaluator, check_task
+from isobatch.evaluation.evaluator import NUM_MISTAKES, Evaluator, check_task
 from isobatch.evaluation.labels import match_labels
-from isobatch.evaluation.result import Evaluation, Example
-from isobatch.jobs import (
-    Answer,
-    Counts,
-    OnProgress,
-    Progress,
-    ReadColumns,
-    answer_rows,
+from isobatch.evaluation.records import Evaluation, Example
+from isobatch.scoring import (
+    InputColumns,
+    ProgressCallback,
+    RowCounts,
+    RowPrediction,
+    ScoringProgress,
     choose_columns,
-    count_answers,
+    count_rows,
     cut_chunks,
-    read_texts,
+    score_rows,
 )
-from isobatch.tables import MISSING, Rows, Table, TableFile, open_table, scan_all
+from isobatch.scoring.predictions import read_inputs
+from isobatch.tables import MISSING, Table, TableChunk, TableFile, open_table, scan_tables
 from isobatch.tasks import Classifier
 from isobatch.types import TextInput, Truncation
 
 LabelKey = tuple[type, str]
-"""A label as it stands in a file: 1, "1" and True are three."""
+"""A label as it is in a file: 1, "1" and True are three."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledFiles:
-    """What to evaluate on: files, and which of their columns are read."""
+    """Labelled files, and which of their columns are read."""
 
     tables: tuple[TableFile, ...]
     label_column: str
@@ -52,43 +52,43 @@ def evaluate_files(
     *,
     facts: Mapping[str, str] | None = None,
     num_mistakes: int = NUM_MISTAKES,
-    on_progress: OnProgress = lambda progress: None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> Evaluation:
-    """Ask the classifier for every row, and hold the answers against the labels.
+    """Predict every row, and compare the predictions with the labels.
 
-    OptionError for a checkpoint without single labels, and for columns that are not there;
-    InputError for labels that are none of the checkpoint's; TableError for a file that cannot be
-    read. A row that has no answer is counted as an error.
+    OptionError for a checkpoint without single labels, and for columns that do not exist;
+    InputError for labels that are not the checkpoint's; TableError for a file that cannot be read.
+    A row without a prediction is counted as an error.
     """
     check_task(classifier.config.head.score_activation)
     tables = [open_table(each) for each in files.tables]
-    scanned = scan_all(tables)
-    read = choose_columns(
-        scanned.columns, files.text_column, files.pair_column, files.id_column, files.label_column
+    scan = scan_tables(tables)
+    columns = choose_columns(
+        scan.columns, files.text_column, files.pair_column, files.id_column, files.label_column
     )
-    index_of = _match_labels(tables, read, files.label_column, classifier.labels)
+    index_of = _match_labels(tables, columns, files.label_column, classifier.labels)
     evaluator = Evaluator(classifier.labels, num_mistakes=num_mistakes)
-    began, done, cache = time.monotonic(), Counts(), OutputCache()
-    for chunk in cut_chunks(tables, read):
-        answers = answer_rows(chunk.rows, read, classifier, files.truncation, cache)
-        keys = [_key(cell) for cell in chunk.rows.cells(files.label_column)]
-        _add(evaluator, chunk.rows, read, answers, [index_of[key] for key in keys])
-        done += count_answers(answers, duplicates=0)
-        seconds = time.monotonic() - began
-        on_progress(Progress(scanned.num_rows, Counts(), done, seconds))
+    start, done, cache = time.monotonic(), RowCounts(), OutputCache()
+    for rows in cut_chunks(tables, columns):
+        results = score_rows(rows, columns, classifier, files.truncation, cache)
+        expected = [index_of[_key(cell)] for cell in rows.cells(files.label_column)]
+        _add_rows(evaluator, rows, columns, results, expected)
+        done += count_rows(results, duplicates=0)
+        seconds = time.monotonic() - start
+        on_progress(ScoringProgress(scan.num_rows, RowCounts(), done, seconds))
     return evaluator.finish(facts)
 
 
 def _match_labels(
-    tables: Sequence[Table], read: ReadColumns, column: str, labels: Sequence[str]
+    tables: Sequence[Table], columns: InputColumns, label_column: str, labels: Sequence[str]
 ) -> dict[LabelKey, int]:
-    """The index of every label that the files hold, matched for the whole column."""
+    """Match every label in the files with its index, by one rule for the whole column."""
     first: dict[LabelKey, tuple[object, str]] = {}
-    for chunk in cut_chunks(tables, read):
-        for index, cell in enumerate(chunk.rows.cells(column)):
+    for rows in cut_chunks(tables, columns):
+        for index, cell in enumerate(rows.cells(label_column)):
             if (key := _key(cell)) not in first:
                 value = None if cell is MISSING else cell
-                first[key] = (value, read.place(chunk.rows, index))
+                first[key] = (value, columns.place(rows, index))
     values = [value for value, _ in first.values()]
     places = [place for _, place in first.values()]
     return dict(zip(first, match_labels(values, labels, places), strict=True))
@@ -98,19 +98,18 @@ def _key(cell: object) -> LabelKey:
     return type(cell), str(cell)
 
 
-def _add(
+def _add_rows(
     evaluator: Evaluator,
-    rows: Rows,
-    read: ReadColumns,
-    answers: Sequence[Answer],
+    rows: TableChunk,
+    columns: InputColumns,
+    results: Sequence[RowPrediction],
     expected: Sequence[int],
 ) -> None:
-    """Add the rows to what was evaluated; as many answers and expected labels as rows."""
-    texts = read_texts(rows, read)
-    for index, answer in enumerate(answers):
-        place = read.place(rows, index)
-        if isinstance(answer, InputError):
-            evaluator.add_error(place, answer.reason)
+    texts = read_inputs(rows, columns)
+    for index, result in enumerate(results):
+        place = columns.place(rows, index)
+        if isinstance(result, InputError):
+            evaluator.add_error(place, result.reason)
         else:
             text = cast("TextInput", texts[index])
-            evaluator.add(Example(place, text, expected[index], answer))
+            evaluator.add(Example(place, text, expected[index], result))

@@ -1,16 +1,16 @@
-"""The labels in somebody's file, matched with those of the checkpoint.
+"""Matching of the label column of a file with the labels of the checkpoint.
 
-It knows no answers. Invariant: one rule holds for a whole column, so that no value is read in the
-one way on this row and in another on that; what fits no rule is refused, never guessed.
+Invariant: one rule holds for a whole column, so that no value is read as a name in one row and as
+an index in another; a value that fits no rule is refused, never guessed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 
 from isobatch.errors import InputError
 
-Rule = Callable[[object], int | None]
-"""The label index of a value, or None where the rule does not know it."""
+LabelRule = tuple[Callable[[str], str], dict[str, int]]
+"""How a value is normalized, and the label index of each normalized value."""
 
 MAX_UNKNOWN, MAX_LABELS = 5, 20
 """How many an error message names before it only counts."""
@@ -23,21 +23,21 @@ def match_labels(
 
     Tried in turn, each for the whole column: the exact names; the names in any case; integers (or
     their text, such as "0") as indices. A number that names a label is that label, and where any
-    label is a number, none is an index. `places` says where each value stands, for the messages.
-    InputError for a value that is missing, and for a column that fits none of the three.
+    label is a number, none is an index. `places` locates each value, for the messages. InputError
+    for a missing value, and for a column that fits none of the three.
     """
     if len(given) != len(places):
-        raise InputError(f"{len(given)} label values, but {len(places)} places; give one for each")
+        raise InputError(f"{len(given)} label values, but {len(places)} places; pass one for each")
     _refuse_missing(given, labels, places)
     columns: list[list[int | None]] = []
     for rule in _rules(labels):
-        column = [rule(value) for value in given]
+        column = [_index(value, rule) for value in given]
         known = [index for index in column if index is not None]
         if len(known) == len(given):
             return known
         columns.append(column)
     nearest = min(columns, key=lambda column: column.count(None))
-    raise InputError(_unknown(given, nearest, labels, places))
+    raise InputError(_describe_unknown(given, nearest, labels, places))
 
 
 def _refuse_missing(given: Sequence[object], labels: Sequence[str], places: Sequence[str]) -> None:
@@ -45,40 +45,33 @@ def _refuse_missing(given: Sequence[object], labels: Sequence[str], places: Sequ
         # Only NaN differs from itself: it is how many tables write a missing value.
         if value is None or value == "" or (isinstance(value, float) and value != value):
             raise InputError(
-                f"{place}: the label is missing; write one of {_listed(labels)}, or leave the row "
-                "out"
+                f"{place}: the label is missing. Write one of {_listed(labels)}, or remove the row"
             )
 
 
-def _rules(labels: Sequence[str]) -> list[Rule]:
-    exact = {label: index for index, label in enumerate(labels)}
+def _rules(labels: Sequence[str]) -> list[LabelRule]:
+    rules: list[LabelRule] = [(str, {label: index for index, label in enumerate(labels)})]
     folded = {label.casefold(): index for index, label in enumerate(labels)}
-    rules: list[Rule] = [lambda value: _look_up(exact, _name(value))]
     if len(folded) == len(labels):
-        rules.append(lambda value: _look_up(folded, _name(value, fold=True)))
-    if _offers_indices(labels):
-        by_index = {str(index): index for index in range(len(labels))}
-        rules.append(lambda value: _look_up(by_index, _name(value)))
+        rules.append((str.casefold, folded))
+    if _allows_indices(labels):
+        rules.append((str, {str(index): index for index in range(len(labels))}))
     return rules
 
 
-def _offers_indices(labels: Sequence[str]) -> bool:
-    """Not beside labels such as "1" to "5", where 1 would be now the name and now the index."""
+def _allows_indices(labels: Sequence[str]) -> bool:
+    """Refuse indices for labels such as "1" to "5", where 1 could be the name or the index."""
     return not any(label.strip().isdecimal() for label in labels)
 
 
-def _look_up(indices: Mapping[str, int], name: str | None) -> int | None:
-    return None if name is None else indices.get(name)
-
-
-def _name(value: object, *, fold: bool = False) -> str | None:
-    """The value as a label's name; None for what is neither a text nor an integer nor a truth."""
+def _index(value: object, rule: LabelRule) -> int | None:
     if not isinstance(value, str | Integral):
         return None
-    return str(value).casefold() if fold else str(value)
+    normalize, indices = rule
+    return indices.get(normalize(str(value)))
 
 
-def _unknown(
+def _describe_unknown(
     given: Sequence[object],
     indices: Sequence[int | None],
     labels: Sequence[str],
@@ -91,13 +84,10 @@ def _unknown(
     named = [f"{value} ({place})" for value, place in list(first.items())[:MAX_UNKNOWN]]
     if len(first) > MAX_UNKNOWN:
         named.append(f"{len(first) - MAX_UNKNOWN} more")
-    cure = "name these in the file"
-    if _offers_indices(labels):
-        cure += f", or their indices 0 to {len(labels) - 1}, in one way for the whole column"
-    return (
-        f"labels that do not fit the checkpoint's: {', '.join(named)}; "
-        f"it knows {_listed(labels)}: {cure}"
-    )
+    expected = f"one of {_listed(labels)}"
+    if _allows_indices(labels):
+        expected += f", or their indices 0 to {len(labels) - 1}, consistently in the whole column"
+    return f"labels are not the checkpoint's (got {', '.join(named)}; expected {expected})"
 
 
 def _shown(value: object) -> str:

@@ -1,13 +1,13 @@
-"""Where a job keeps what is done: OUTPUT's folder/.isobatch/OUTPUT's name.
+"""Saved work of a job, in .isobatch/OUTPUT next to the output.
 
-`manifest.json` says what the work is of, `chunks/` holds finished chunks, `chunks.jsonl` is the
-ledger that commits each of them, `finished.json` the digest of the finished output; `replaceable`
-allows to write over what has the output's name. It knows no rows and no models. Invariant: a chunk
-counts only if the ledger has its line and the chunk its digest, so that a process may die between
-any two instructions.
+`manifest.json` identifies the job, `chunks/` holds finished chunks, `chunks.jsonl` is the ledger
+that commits each of them, `finished.json` the digest of the finished output; `replaceable` marks an
+output that may be overwritten. Invariant: a chunk counts only if the ledger has its line and the
+chunk has the digest of that line, so that a process may die between any two instructions.
 """
 
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,48 +18,45 @@ from typing import BinaryIO
 
 from isobatch.errors import JobError
 from isobatch.jobs.durable import (
-    Written,
     append_durably,
-    as_job_errors,
-    cannot_write,
-    digest,
-    fill_durably,
-    measure,
+    digest_file,
+    fill_atomically,
     sync_folder,
-    write_durably,
+    write_atomically,
+    write_error,
+    write_errors,
 )
 from isobatch.jobs.manifest import Manifest, differences
-from isobatch.jobs.summary import Counts
-
-WORK = ".isobatch"
+from isobatch.scoring import RowCounts
+from isobatch.tables import FileDigest
 
 
 @dataclass(frozen=True, slots=True)
-class KeptChunk:
+class SavedChunk:
     """A line of the ledger."""
 
     index: int
-    written: Written
-    counts: Counts
+    digest: FileDigest
+    counts: RowCounts
 
 
 class JobFolder:
-    """The work on one output. Use it inside `locked()`."""
+    """The saved work of one output. Use it inside `locked()`."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        self.path = output.parent / WORK / output.name
-        self._num_kept = 0
-        self._chunks = self.path / "chunks"
+        self.path = output.parent / ".isobatch" / output.name
         self.ledger = self.path / "chunks.jsonl"
-        self._manifest = self.path / "manifest.json"
         self.finished = self.path / "finished.json"
+        self._num_saved = 0
+        self._chunks = self.path / "chunks"
+        self._manifest = self.path / "manifest.json"
         self._replaceable = self.path / "replaceable"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs away; the lock goes with the process, however it ends."""
-        with as_job_errors(self.path):
+        """Exclude other runs; the lock is released when the process ends, however it ends."""
+        with write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("wb")
         with lock:
@@ -67,43 +64,43 @@ class JobFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise JobError(
-                    f"{self.output}: another run is writing it; wait for it, or stop it"
+                    f"{self.output}: another run is writing it. Wait for it, or stop it"
                 ) from None
             except OSError as error:
-                raise cannot_write(self.path / "lock", error) from error
+                raise write_error(self.path / "lock", error) from error
             yield
 
-    def open(self, manifest: Manifest) -> list[KeptChunk]:
-        """Begin the work, or go on with it: the chunks that are kept, in order.
+    def open(self, manifest: Manifest) -> list[SavedChunk]:
+        """Start the job or resume it; returns the saved chunks, in order.
 
-        JobError if what is there is of another job, or was not made by a job at all.
+        JobError if the saved work belongs to another job, or if no job wrote the output.
         """
         before = self._read_manifest()
         if before is None:
             self._refuse_foreign_output()
-            self._begin(manifest)
+            self._start(manifest)
             return []
         if changed := differences(before, manifest):
             raise JobError(
-                f"{self.output}: the work that is kept for it is of another job. "
+                f"{self.output}: saved progress belongs to a different job (changed: "
                 + "; ".join(changed)
-                + ". Put it back, choose another output, or begin anew with --restart"
+                + "). Restore the settings, choose another output, or start over with --restart"
             )
         if not self.finished.exists():
             self._refuse_foreign_output()
         elif self.output.exists():
-            self._tidy()
+            self._delete_leftovers()
         else:
-            self._begin(manifest)
-        return self._kept_chunks()
+            self._start(manifest)
+        return self._read_saved_chunks()
 
-    def forget(self) -> None:
-        """Drop all work on the output; the output itself may then be replaced, and not before."""
+    def discard(self) -> None:
+        """Delete all saved work; only then may the output itself be replaced."""
         self._allow_replacing()
         self._clear()
 
     def _allow_replacing(self) -> None:
-        with as_job_errors(self._replaceable):
+        with write_errors(self._replaceable):
             self._replaceable.touch()
             sync_folder(self.path)
 
@@ -115,125 +112,110 @@ class JobFolder:
         except (OSError, ValueError) as error:
             raise _unreadable(self._manifest, error) from error
         if not isinstance(manifest, dict):
-            raise _unreadable(self._manifest, "it is no record of a job")
+            raise _unreadable(self._manifest, "it is not a job manifest")
         return manifest
 
     def _refuse_foreign_output(self) -> None:
         if self.output.exists() and not self._replaceable.exists():
             raise JobError(
-                f"{self.output}: is there already, and there is no record of a job that wrote it; "
-                "move it away, choose another output, or replace it with --restart"
+                f"{self.output}: already exists, and no job is recorded as its writer. Move it "
+                "away, choose another output, or replace it with --restart"
             )
 
-    def _begin(self, manifest: Manifest) -> None:
+    def _start(self, manifest: Manifest) -> None:
         self._clear()
-        with as_job_errors(self.path):
+        with write_errors(self.path):
             self._chunks.mkdir()
             self.ledger.touch()
             sync_folder(self.path.parent)
             sync_folder(self.output.parent)
-        write_durably(self._manifest, json.dumps(manifest, indent=2).encode() + b"\n")
+        write_atomically(self._manifest, json.dumps(manifest, indent=2).encode() + b"\n")
 
     def _clear(self) -> None:
-        """The manifest goes first: without it, nothing else counts."""
-        with as_job_errors(self.path):
+        """Delete the manifest first: without it, nothing else counts."""
+        with write_errors(self.path):
             for path in (self._manifest, self.finished, self.ledger):
                 path.unlink(missing_ok=True)
             shutil.rmtree(self._chunks, ignore_errors=True)
-            sync_folder(self.path)  # no ledger of before may stand beside the next manifest
+            sync_folder(self.path)  # an old ledger must never be found next to a new manifest
 
-    def _tidy(self) -> None:
-        """Let go what a finished job needs no more."""
+    def _delete_leftovers(self) -> None:
+        """Delete files that a finished job no longer needs."""
         self._replaceable.unlink(missing_ok=True)
         shutil.rmtree(self._chunks, ignore_errors=True)
 
-    def _kept_chunks(self) -> list[KeptChunk]:
-        """Read the ledger; a torn last line, which was never committed, is cut off."""
-        content, whole = _read_ledger(self.ledger)
+    def _read_saved_chunks(self) -> list[SavedChunk]:
+        """Read the ledger; an incomplete last line, which was never committed, is cut off."""
+        try:
+            content = self.ledger.read_bytes() if self.ledger.exists() else b""
+            whole = content[: content.rfind(b"\n") + 1]
+            saved = [_parse_line(line) for line in whole.splitlines()]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self.ledger, error) from error
+        if [chunk.index for chunk in saved] != list(range(len(saved))):
+            raise _unreadable(self.ledger, "its chunks are not consecutive")
         if whole != content:
-            write_durably(self.ledger, whole)
-        kept = _parse_ledger(self.ledger, whole)
-        for chunk in kept if not self.finished.exists() else ():
+            write_atomically(self.ledger, whole)
+        for chunk in saved if not self.finished.exists() else ():
             self._verify(chunk)
-        self._num_kept = len(kept)
-        return kept
+        self._num_saved = len(saved)
+        return saved
 
-    def _verify(self, chunk: KeptChunk) -> None:
+    def _verify(self, chunk: SavedChunk) -> None:
         path = self._chunk_path(chunk.index)
-        if not path.exists() or measure(path) != chunk.written:
+        if not path.exists() or digest_file(path) != chunk.digest:
             raise JobError(
-                f"{path}: is not as it was written; something changed or removed it. "
-                "Begin anew with --restart"
+                f"{path}: was changed or removed after it was saved. Start over with --restart"
             )
 
     def chunk_paths(self) -> list[Path]:
-        """The chunks that are kept, in order."""
-        return [self._chunk_path(index) for index in range(self._num_kept)]
+        """Return the paths of the saved chunks, in order."""
+        return [self._chunk_path(index) for index in range(self._num_saved)]
 
     def _chunk_path(self, index: int) -> Path:
         return self._chunks / f"{index:06d}"
 
-    def commit(self, index: int, content: bytes, counts: Counts) -> None:
-        """Keep a chunk for good. When this returns, no crash can lose it."""
-        write_durably(self._chunk_path(index), content)
-        line = {"chunk": index, **asdict(digest(content)), "counts": counts.as_dict()}
+    def commit(self, content: bytes, counts: RowCounts) -> None:
+        """Save the next chunk. Once this returns, no crash can lose it."""
+        write_atomically(self._chunk_path(self._num_saved), content)
+        digest = FileDigest(len(content), hashlib.sha256(content).hexdigest())
+        line = {"chunk": self._num_saved, **asdict(digest), "counts": counts.as_dict()}
         append_durably(self.ledger, json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        self._num_kept += 1
+        self._num_saved += 1
 
     def is_finished(self) -> bool:
-        """Whether the output was written, and is as it was. JobError if it was changed since."""
+        """Return whether the output is complete; JobError if it was changed since."""
         if not self.finished.exists():
             return False
         try:
-            written = Written(**json.loads(self.finished.read_bytes()))
+            digest = FileDigest(**json.loads(self.finished.read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             raise _unreadable(self.finished, error) from error
-        if measure(self.output) != written:
+        if digest_file(self.output) != digest:
             raise JobError(
-                f"{self.output}: was finished, and changed since; choose another output, or "
+                f"{self.output}: was finished and has changed since. Choose another output, or "
                 "replace it with --restart"
             )
         return True
 
     def finish(self, fill: Callable[[BinaryIO], object]) -> None:
-        """Let `fill` write the output, put it under its name, and let the chunks go.
+        """Let `fill` write the output, rename it to its final name, and delete the chunks.
 
-        JobError if something else was put there since the job began.
+        JobError if another file took that name since the job began.
         """
         self._refuse_foreign_output()
         self._allow_replacing()  # else, after a kill below, our own output would look foreign
-        fill_durably(self.output, fill, partial=self.path / "output.partial")
-        record = json.dumps(asdict(measure(self.output))).encode() + b"\n"
-        write_durably(self.finished, record)
-        self._tidy()
+        fill_atomically(self.output, fill, partial=self.path / "output.partial")
+        record = json.dumps(asdict(digest_file(self.output))).encode() + b"\n"
+        write_atomically(self.finished, record)
+        self._delete_leftovers()
 
 
-def _read_ledger(ledger: Path) -> tuple[bytes, bytes]:
-    """What it holds, and the whole lines of that."""
-    try:
-        content = ledger.read_bytes()
-    except FileNotFoundError:
-        content = b""
-    except OSError as error:
-        raise _unreadable(ledger, error) from error
-    return content, content[: content.rfind(b"\n") + 1]
-
-
-def _parse_ledger(ledger: Path, whole: bytes) -> list[KeptChunk]:
-    try:
-        kept = [_parse(line) for line in whole.splitlines()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(ledger, error) from error
-    if [chunk.index for chunk in kept] != list(range(len(kept))):
-        raise _unreadable(ledger, "its chunks are not one after the other")
-    return kept
-
-
-def _parse(line: bytes) -> KeptChunk:
+def _parse_line(line: bytes) -> SavedChunk:
     entry = json.loads(line)
-    written = Written(entry["bytes"], entry["sha256"])
-    return KeptChunk(entry["chunk"], written, Counts(**entry["counts"]))
+    digest = FileDigest(entry["bytes"], entry["sha256"])
+    return SavedChunk(entry["chunk"], digest, RowCounts(**entry["counts"]))
 
 
 def _unreadable(path: Path, reason: object) -> JobError:
-    return JobError(f"{path}: cannot be read ({reason}); begin anew with --restart")
+    return JobError(f"{path}: cannot be read ({reason}). Start over with --restart")

@@ -1,7 +1,7 @@
-"""What a job's bytes depend on, written down; and the difference between two such records.
+"""Job manifests: everything that the bytes of an output depend on, and how two of them differ.
 
-Input fingerprints, checkpoint, precision, instruction set, kernels, versions, options. It writes
-nothing. Invariant: two jobs of equal manifests write equal bytes, so that one may finish the other.
+Input digests, checkpoint, precision, instruction set, kernels, versions, options. Invariant: two
+jobs with equal manifests write equal bytes, so that one may resume the other.
 """
 
 import json
@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from isobatch.checkpoint import checkpoint_digest
-from isobatch.jobs.chunks import MAX_CHUNK_CHARACTERS, MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
-from isobatch.jobs.durable import Written
-from isobatch.jobs.layout import Layout
 from isobatch.scope import describe_scope
-from isobatch.tables import TableFile
+from isobatch.scoring import OutputColumns
+from isobatch.scoring.chunks import MAX_CHUNK_CHARACTERS, MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
+from isobatch.tables import FileDigest, TableFile
 from isobatch.tasks import Classifier
 from isobatch.types import Truncation
 
@@ -26,7 +25,7 @@ Manifest = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """All that the bits of an answer depend on, besides the text: the part of every manifest."""
+    """Everything but the text that the bits of a prediction depend on; part of every manifest."""
 
     checkpoint_sha256: str
     precision: str
@@ -37,7 +36,7 @@ class Provenance:
 
 
 def describe_provenance(classifier: Classifier) -> Provenance:
-    """Of `classifier` on this machine. It reads the checkpoint's files for their digest."""
+    """Describe `classifier` on this machine; reads the checkpoint's files for their digest."""
     scope = describe_scope(classifier, str(classifier.folder))
     return Provenance(
         checkpoint_sha256=checkpoint_digest(classifier.folder),
@@ -49,19 +48,19 @@ def describe_provenance(classifier: Classifier) -> Provenance:
     )
 
 
-def write_manifest(
-    inputs: Sequence[tuple[TableFile, Written]],
+def make_manifest(
+    inputs: Sequence[tuple[TableFile, FileDigest]],
     output: TableFile,
-    layout: Layout,
+    columns: OutputColumns,
     truncation: Truncation,
     provenance: Provenance,
 ) -> Manifest:
-    """The record of one job, as plain values; the paths of the inputs are no part of it."""
+    """Describe one job in plain values, without the paths of its inputs."""
     manifest = {
         "manifest": MANIFEST_FORMAT,
-        "inputs": [_table(table) | asdict(written) for table, written in inputs],
+        "inputs": [_table(table) | asdict(digest) for table, digest in inputs],
         "output": _table(output),
-        "columns": asdict(layout),
+        "columns": asdict(columns),
         "truncation": truncation,
         "chunks": {
             "rows": MAX_CHUNK_ROWS,
@@ -69,21 +68,21 @@ def write_manifest(
             "read_characters": MAX_READ_CHARACTERS,
         },
         **asdict(provenance),
-        "versions": {**provenance.versions, **_versions_of_writers(output)},
+        "versions": {**provenance.versions, **_writer_versions(output)},
     }
-    # Through JSON and back: what is compared later has tuples as lists, as in the file.
+    # Through JSON and back: a manifest that was read from its file has lists where this has tuples.
     plain: Manifest = json.loads(json.dumps(manifest))
     return plain
 
 
-def _versions_of_writers(output: TableFile) -> dict[str, str]:
-    """Of the libraries that spell or compress the output, whose bytes may change with them."""
+def _writer_versions(output: TableFile) -> dict[str, str]:
+    """Return the versions of libraries that format or compress the output."""
     versions = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if output.compression == "gzip" else {}
     libraries = {"jsonl": "msgspec", "parquet": "pyarrow", "zstd": "backports.zstd"}
     for library in (libraries.get(output.format), libraries.get(output.compression)):
         try:
             versions |= {library: version(library)} if library else {}
-        except PackageNotFoundError:  # Python 3.14 has zstd of its own
+        except PackageNotFoundError:  # Python 3.14 has zstd in its standard library
             continue
     return versions
 
@@ -95,7 +94,7 @@ def _table(table: TableFile) -> dict[str, object]:
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """One line for each entry that differs: where, what it was, what it is."""
+    """List the entries that differ: name, old value, new value."""
     old, new = dict(_entries(before)), dict(_entries(now))
     return [
         f"{name}: was {old.get(name, 'absent')}, is {new.get(name, 'absent')}"
@@ -105,7 +104,7 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
 
 
 def _entries(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every leaf of nested mappings and lists, by its dotted name."""
+    """Yield every leaf of nested mappings and lists with its dotted name."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _entries(inner, f"{name}.{key}" if name else str(key))

@@ -3,14 +3,13 @@
 Invariant: on every route `["a", "b"]` is a batch of two texts; a pair is a list within the list.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from isobatch.serve.http_errors import ErrorType
-from isobatch.tasks import score_logits
-from isobatch.types import ScoreActivation, TextInput
+from isobatch.types import TextInput
 
 
 class StrictModel(BaseModel):
@@ -121,13 +120,3 @@ class Refusal(BaseModel):
 
     error: str = Field(description="The problem, and how to fix it.")
     error_type: ErrorType
-
-
-def label_scores(
-    logits: tuple[float, ...], labels: tuple[str, ...], activation: ScoreActivation
-) -> list[dict[str, Any]]:
-    """Score every label, highest first; equal scores are in the checkpoint's order."""
-    scored = sorted(
-        zip(score_logits(logits, activation), labels, strict=True), key=lambda each: -each[0]
-    )
-    return [{"label": label, "score": score} for score, label in scored]

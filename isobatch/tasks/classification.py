@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.batching.cache import Output
-from isobatch.tasks.pipeline import Column, Pipeline, listed
+from isobatch.tasks.pipeline import Column, Pipeline, RowFormat, listed
 from isobatch.types import Encoding, ScoreActivation, TextInput, Truncation
 
 
@@ -26,6 +26,29 @@ class Prediction:
     truncated: bool
     num_tokens: int = field(repr=False)
     scores: dict[str, float] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ClassificationRows(RowFormat[Prediction]):
+    """`label` and `score`, with `logits` and `score_LABEL` if requested."""
+
+    labels: tuple[str, ...]
+
+    def columns(self, *, raw: bool, all_scores: bool) -> tuple[Column, ...]:
+        columns = [Column("label", "text"), Column("score", "number")]
+        if raw:
+            columns.append(Column("logits", "numbers"))
+        if all_scores:
+            columns += [Column(f"score_{label}", "number") for label in self.labels]
+        return tuple(columns)
+
+    def values(self, prediction: Prediction, *, raw: bool, all_scores: bool) -> list[object]:
+        values: list[object] = [prediction.label, prediction.score]
+        if raw:
+            values.append(list(prediction.logits))
+        if all_scores:
+            values.extend(prediction.scores.values())
+        return values
 
 
 class Classifier(Pipeline[Prediction]):
@@ -61,25 +84,9 @@ class Classifier(Pipeline[Prediction]):
             scores=dict(zip(labels, scores, strict=True)),
         )
 
-    def columns(self, *, raw: bool = False, all_scores: bool = False) -> tuple[Column, ...]:
-        """List `label` and `score`, with `logits` and `score_LABEL` if requested."""
-        columns = [Column("label", "text"), Column("score", "number")]
-        if raw:
-            columns.append(Column("logits", "numbers"))
-        if all_scores:
-            columns += [Column(f"score_{label}", "number") for label in self.labels]
-        return tuple(columns)
-
-    def values(
-        self, prediction: Prediction, *, raw: bool = False, all_scores: bool = False
-    ) -> list[object]:
-        """Return the values of one prediction for `columns` with the same options."""
-        values: list[object] = [prediction.label, prediction.score]
-        if raw:
-            values.append(list(prediction.logits))
-        if all_scores:
-            values.extend(prediction.scores.values())
-        return values
+    @property
+    def row_format(self) -> "ClassificationRows":
+        return ClassificationRows(self.labels)
 
     def ranked(
         self, output: Output, activation: ScoreActivation | None = None

@@ -1,7 +1,7 @@
 """Pipeline: texts → encodings → batch plan → packed batch → model → predictions, for every task.
 
-A task is a subclass that defines how an output of the model becomes a prediction and which columns
-a file job adds for it. Invariant: the prediction for a text is a function of the text, the
+A task is a subclass that defines how an output of the model becomes a prediction, and the columns
+of a file that hold it. Invariant: the prediction for a text is a function of the text, the
 checkpoint and the machine alone.
 """
 
@@ -41,6 +41,23 @@ class Column:
 
     name: str
     kind: Literal["text", "number", "numbers", "flag"]
+
+
+class RowFormat(ABC, Generic[PredictionT]):
+    """How predictions become columns of a file. Plain data, so that it can be pickled.
+
+    raw: also the model's own outputs. all_scores: also a score for every label.
+    """
+
+    labels: tuple[str, ...]
+
+    @abstractmethod
+    def columns(self, *, raw: bool, all_scores: bool) -> tuple[Column, ...]:
+        """List the columns that are added, in the order of `values`."""
+
+    @abstractmethod
+    def values(self, prediction: PredictionT, *, raw: bool, all_scores: bool) -> list[object]:
+        """Return the values of one prediction for `columns` with the same options."""
 
 
 class Pipeline(ABC, Generic[PredictionT]):
@@ -114,18 +131,10 @@ class Pipeline(ABC, Generic[PredictionT]):
     def decode(self, output: Output, encoding: Encoding) -> PredictionT:
         """Turn the model's output for one encoded text into its prediction."""
 
+    @property
     @abstractmethod
-    def columns(self, *, raw: bool = False, all_scores: bool = False) -> tuple[Column, ...]:
-        """List the columns that a file job adds, in the order of `values`.
-
-        raw: also the model's own outputs. all_scores: also a score for every label.
-        """
-
-    @abstractmethod
-    def values(
-        self, prediction: PredictionT, *, raw: bool = False, all_scores: bool = False
-    ) -> list[object]:
-        """Return the values of one prediction for `columns` with the same options."""
+    def row_format(self) -> RowFormat[PredictionT]:
+        """The columns that a file job adds, and their values for a prediction."""
 
     @property
     def config(self) -> ModelConfig:

@@ -1,7 +1,7 @@
-"""The promise of file jobs: killed anywhere, the same command ends in the bytes of an unbroken run.
+"""The guarantee of file jobs: killed anywhere, a rerun writes the bytes of an uninterrupted run.
 
-Processes are killed for good (SIGKILL) before each single operation on files; nothing half-written
-is ever seen under the output's name. The same claims are put to jobs without the property.
+Processes are killed (SIGKILL) before each single operation on files; nothing half-written ever
+appears under the output's name. The same checks are applied to jobs without the property.
 """
 
 import json
@@ -32,40 +32,40 @@ def drive(
         env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
     )
     assert ran.returncode == 0, ran.stderr.decode()
-    told: dict[str, Any] = json.loads(ran.stdout)
-    return told
+    report: dict[str, Any] = json.loads(ran.stdout)
+    return report
 
 
 @pytest.mark.parametrize(
     ("output", "scenario", "stride"),
     [
-        ("out.csv", "begin_anew", 1),
+        ("out.csv", "start_from_scratch", 1),
         ("out.csv", "replace_another", 2),
-        ("out.csv", "write_deleted_again", 2),
-        ("out.csv", "kill_again_and_again", 1),
-        ("out.jsonl", "begin_anew", 5),
-        ("out.csv.gz", "begin_anew", 5),
-        ("out.parquet", "begin_anew", 9),
+        ("out.csv", "rewrite_deleted", 2),
+        ("out.csv", "kill_repeatedly", 1),
+        ("out.jsonl", "start_from_scratch", 5),
+        ("out.csv.gz", "start_from_scratch", 5),
+        ("out.parquet", "start_from_scratch", 9),
     ],
 )
-def test_killed_before_any_operation_a_job_goes_on_to_the_same_bytes(
+def test_job_killed_before_any_operation_resumes_to_the_same_bytes(
     checkpoint: Path, tmp_path: Path, output: str, scenario: str, stride: int
 ) -> None:
-    told = drive(checkpoint, tmp_path, output, scenario, stride)
-    assert told["broken"] == []
-    assert told["operations"] > 50
+    report = drive(checkpoint, tmp_path, output, scenario, stride)
+    assert report["broken"] == []
+    assert report["operations"] > 50
 
 
 @pytest.mark.parametrize(
     ("fault", "symptom"),
     [
         ("write_in_place", "half-written"),
-        ("commit_before_writing", "does not go on"),
-        ("answer_from_memory", "other bytes"),
+        ("commit_before_writing", "does not resume"),
+        ("inexact_cache", "other bytes"),
     ],
 )
 def test_jobs_without_the_property_break_by_a_kill(
     checkpoint: Path, tmp_path: Path, fault: str, symptom: str
 ) -> None:
-    told = drive(checkpoint, tmp_path, "out.csv", "begin_anew", 3, fault)
-    assert any(symptom in each for each in told["broken"])
+    report = drive(checkpoint, tmp_path, "out.csv", "start_from_scratch", 3, fault)
+    assert any(symptom in each for each in report["broken"])

@@ -1,4 +1,4 @@
-"""Kill a job before each of its operations on files, one process each, and see what comes of it.
+"""Kills a job before each of its operations on files, one process each, and collects the failures.
 
 python kill_driver.py CHECKPOINT FOLDER OUTPUT_NAME SCENARIO STRIDE FAULT: prints JSON with the
 number of operations, of which every STRIDEth is died at, and everything that broke. Processes are
@@ -7,6 +7,7 @@ mkdir, rmdir), and fsync.
 """
 
 import gzip  # noqa: F401  # here rather than in each fork, as are the next two
+import hashlib
 import json
 import os
 import random
@@ -22,13 +23,13 @@ import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401
 
 from isobatch import cache
 from isobatch.errors import JobError
-from isobatch.jobs import chunks, durable, folder
+from isobatch.jobs import durable, folder
+from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Provenance, describe_provenance
-from isobatch.jobs.options import AnswerOptions, ModelOptions
-from isobatch.jobs.prepare import FileJob, prepare_job
-from isobatch.jobs.run import run_job
-from isobatch.jobs.summary import Counts
-from isobatch.tables import TableFile, recognise
+from isobatch.jobs.prepare import prepare_job
+from isobatch.jobs.runner import run_job
+from isobatch.scoring import RowCounts, ScoringOptions, chunks
+from isobatch.tables import TableFile, detect_format
 from isobatch.tasks import Classifier
 from isobatch.types import Encoding
 
@@ -49,7 +50,7 @@ class Driver:
         self.place = place
         self.input = place / "rows.csv"
         self.output = place / output
-        self.told = place / "told"
+        self.report = place / "report"
         self.stride = stride
 
     def clear(self) -> None:
@@ -69,8 +70,8 @@ class Driver:
             os._exit(1)
 
     def _run(self, kill_at: int, restart: bool, prefix: str) -> int:
-        files = [TableFile(path, *recognise(path.name)) for path in (self.input, self.output)]
-        job = FileJob((files[0],), files[1], AnswerOptions(logits=True, prefix=prefix))
+        files = [TableFile(path, *detect_format(path.name)) for path in (self.input, self.output)]
+        job = FileJob((files[0],), files[1], ScoringOptions(logits=True, prefix=prefix))
         prepared = prepare_job(job, self._classifier.labels, self._provenance)
         count = count_operations(self.place, kill_at)
         try:
@@ -79,12 +80,12 @@ class Driver:
             print(error, file=sys.stderr, flush=True)  # noqa: T201
             return REFUSED
         counted = count()
-        self.told.write_text(f"{progress.kept.rows} {progress.done.rows} {counted}")
+        self.report.write_text(f"{progress.saved.rows} {progress.done.rows} {counted}")
         return DONE
 
-    def rows_told(self) -> tuple[int, int, int]:
-        """Of the last run that ended: rows there already, rows done, operations."""
-        kept, done, operations = map(int, self.told.read_text().split())
+    def rows_reported(self) -> tuple[int, int, int]:
+        """Of the last run that ended: rows saved before, rows done, operations."""
+        kept, done, operations = map(int, self.report.read_text().split())
         return kept, done, operations
 
     def rows_in_ledger(self) -> int:
@@ -96,7 +97,7 @@ class Driver:
         return self.output.read_bytes() if self.output.exists() else None
 
     def leftovers(self) -> list[str]:
-        """What a finished job should have let go."""
+        """Files that a finished job should have deleted."""
         work = folder.JobFolder(self.output).path
         return [each.name for each in work.iterdir() if each.name not in KEPT_WHEN_FINISHED]
 
@@ -132,11 +133,11 @@ def count_operations(place: Path, kill_at: int) -> Callable[[], int]:
 # ----------------------------------------------------------------------------------- scenarios
 
 
-def begin_anew(driver: Driver) -> dict[str, object]:
-    """A job with nothing there; whatever is killed, the same call ends in the same bytes."""
+def start_from_scratch(driver: Driver) -> dict[str, object]:
+    """A fresh job: after a kill at any operation, the same call writes the same bytes."""
     driver.clear()
     assert driver.run() == DONE
-    expected, (_, _, operations) = driver.content(), driver.rows_told()
+    expected, (_, _, operations) = driver.content(), driver.rows_reported()
     broken = []
     for kill_at in range(1, operations + 1, driver.stride):
         driver.clear()
@@ -152,8 +153,8 @@ def begin_anew(driver: Driver) -> dict[str, object]:
 def faults_of_end(driver: Driver, expected: bytes | None, ledger: int) -> list[str]:
     """Run to the end, and compare with the unbroken run and with what the ledger said."""
     if driver.run() != DONE:
-        return ["does not go on"]
-    kept, done, _ = driver.rows_told()
+        return ["does not resume"]
+    kept, done, _ = driver.rows_reported()
     faults = [] if driver.content() == expected else ["other bytes"]
     faults += [] if (kept, kept + done) == (ledger, len(TEXTS)) else ["wrong counts"]
     return faults + [f"left {name}" for name in driver.leftovers()]
@@ -162,7 +163,7 @@ def faults_of_end(driver: Driver, expected: bytes | None, ledger: int) -> list[s
 def replace_another(driver: Driver) -> dict[str, object]:
     """--restart over the finished output of another job, which stays whole until it is replaced.
 
-    Without --restart, the call after a kill must go on or refuse; with it, it must succeed.
+    Without --restart, the call after a kill must resume or refuse; with it, it must succeed.
     """
 
     driver.clear()
@@ -171,7 +172,7 @@ def replace_another(driver: Driver) -> dict[str, object]:
     shutil.copytree(driver.place, saved, dirs_exist_ok=True)
     assert driver.run() == REFUSED
     assert driver.run(restart=True) == DONE
-    expected, (_, _, operations) = driver.content(), driver.rows_told()
+    expected, (_, _, operations) = driver.content(), driver.rows_reported()
     broken = []
     for kill_at in range(1, operations + 1, driver.stride):
         shutil.rmtree(driver.place)
@@ -182,20 +183,20 @@ def replace_another(driver: Driver) -> dict[str, object]:
             broken.append(f"{kill_at}: half-written")
         status = driver.run()
         if (status, driver.content()) not in ((DONE, expected), (REFUSED, found)):
-            broken.append(f"{kill_at}: neither goes on nor refuses")
+            broken.append(f"{kill_at}: neither resumes nor refuses")
         if driver.run(restart=True) != DONE or driver.content() != expected:
-            broken.append(f"{kill_at}: cannot begin anew")
+            broken.append(f"{kill_at}: cannot start over")
     return {"operations": operations, "broken": broken}
 
 
-def write_deleted_again(driver: Driver) -> dict[str, object]:
-    """A finished output was deleted: it is made anew, and that may be killed too."""
+def rewrite_deleted(driver: Driver) -> dict[str, object]:
+    """A finished output was deleted: it is written again, and that may be killed too."""
     driver.clear()
     assert driver.run() == DONE
     expected = driver.content()
     driver.output.unlink()
     assert driver.run() == DONE
-    _, done, operations = driver.rows_told()
+    _, done, operations = driver.rows_reported()
     assert done == len(TEXTS)
     broken = []
     for kill_at in range(1, operations + 1, driver.stride):
@@ -208,11 +209,11 @@ def write_deleted_again(driver: Driver) -> dict[str, object]:
     return {"operations": operations, "broken": broken}
 
 
-def kill_again_and_again(driver: Driver) -> dict[str, object]:
+def kill_repeatedly(driver: Driver) -> dict[str, object]:
     """Each run is killed at a random operation, until one ends."""
     driver.clear()
     assert driver.run() == DONE
-    expected, (_, _, operations) = driver.content(), driver.rows_told()
+    expected, (_, _, operations) = driver.content(), driver.rows_reported()
     broken, kills = [], 0
     for seed in range(8):
         driver.clear()
@@ -236,26 +237,26 @@ def write_in_place() -> None:
             file.flush()
             os.fsync(file.fileno())
 
-    durable.fill_durably = fill
-    folder.fill_durably = fill
+    durable.fill_atomically = fill
+    folder.fill_atomically = fill
 
 
 def commit_before_writing() -> None:
     """The ledger has a chunk's line before there is the chunk."""
-    kept = folder.write_durably
 
-    def commit(self: folder.JobFolder, index: int, content: bytes, counts: Counts) -> None:
-        line = {"chunk": index, "bytes": len(content), "sha256": durable.digest(content).sha256}
+    def commit(self: folder.JobFolder, content: bytes, counts: RowCounts) -> None:
+        index, digest = self._num_saved, hashlib.sha256(content).hexdigest()
+        line = {"chunk": index, "bytes": len(content), "sha256": digest}
         entry = json.dumps(line | {"counts": counts.as_dict()})
         durable.append_durably(self.ledger, entry.encode() + b"\n")
-        kept(self._chunk_path(index), content)
-        self._num_kept += 1
+        durable.write_atomically(self._chunk_path(index), content)
+        self._num_saved += 1
 
     folder.JobFolder.commit = commit  # type: ignore[method-assign]
 
 
-def answer_from_memory() -> None:
-    """What was computed before comes back with another last bit."""
+def inexact_cache() -> None:
+    """The cache returns logits with another last bit."""
     recall = cache.OutputCache.recall
 
     def inexact(
@@ -274,13 +275,13 @@ def answer_from_memory() -> None:
 
 
 ALL = (
-    begin_anew,
+    start_from_scratch,
     replace_another,
-    write_deleted_again,
-    kill_again_and_again,
+    rewrite_deleted,
+    kill_repeatedly,
     write_in_place,
     commit_before_writing,
-    answer_from_memory,
+    inexact_cache,
 )
 
 

@@ -15,7 +15,7 @@ from tokenizer_folders import write_wordpiece_folder
 from isobatch.cli import main
 from isobatch.errors import JobError
 from isobatch.jobs.folder import JobFolder
-from isobatch.jobs.summary import Counts
+from isobatch.scoring import RowCounts
 
 MAX_TOKENS = 48
 """Of the tokenizer in the folder."""
@@ -83,12 +83,12 @@ class Place:
         return content
 
     def forget(self) -> None:
-        """Remove the output, and what is kept about it."""
+        """Remove the output and the saved work."""
         shutil.rmtree(self.work.path)
         self.output.unlink()
 
     def stop_at(self, index: int) -> None:
-        """Run until chunk `index` is to be kept, and break off there."""
+        """Run until chunk `index` is to be saved, and stop there."""
         with before_commit(index, break_off):
             assert self.run() == 7
         assert len(self.lines_in_ledger()) == index
@@ -96,13 +96,13 @@ class Place:
 
 @contextmanager
 def before_commit(index: int, action: Callable[[], object]) -> Iterator[None]:
-    """Do something before chunk `index` is kept."""
+    """Do something before chunk `index` is saved."""
     commit = JobFolder.commit
 
-    def act_and_commit(folder: JobFolder, number: int, content: bytes, counts: Counts) -> None:
-        if number == index:
+    def act_and_commit(folder: JobFolder, content: bytes, counts: RowCounts) -> None:
+        if len(folder.chunk_paths()) == index:
             action()
-        commit(folder, number, content, counts)
+        commit(folder, content, counts)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JobFolder, "commit", act_and_commit)

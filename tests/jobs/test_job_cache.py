@@ -1,4 +1,4 @@
-"""Equal texts are computed once, and what is remembered has the bits of computing anew."""
+"""Equal texts are computed once, and cached logits are bit-identical to recomputed ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from jobs.small_jobs import TEXTS, command, read_rows, small_checkpoint, write_r
 from isobatch import Classifier, predictor
 from isobatch.batching.cache import OutputCache, encoding_key
 from isobatch.errors import InputError, OptionError
-from isobatch.jobs import chunks
+from isobatch.scoring import chunks
 from isobatch.tasks import Prediction
 from isobatch.types import Encoding
 
@@ -42,13 +42,13 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 class Computer:
-    """Stands for a model: logits of an encoding, and a record of what it was asked."""
+    """A fake model: logits of an encoding, and a record of its inputs."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, ...]] = []
+        self.inputs: list[tuple[int, ...]] = []
 
     def __call__(self, encodings: Sequence[Encoding]) -> list[tuple[float, ...]]:
-        self.asked += [tuple(each.input_ids) for each in encodings]
+        self.inputs += [tuple(each.input_ids) for each in encodings]
         return [(float(each.input_ids[0]), -1.0) for each in encodings]
 
 
@@ -58,10 +58,10 @@ def encodings(*numbers: int) -> list[Encoding]:
 
 def recalled(cache: OutputCache, computer: Computer, *numbers: int) -> list[tuple[int, ...]]:
     """Ask for these, check what comes, and say which were computed."""
-    computer.asked.clear()
+    computer.inputs.clear()
     rows = cache.recall(encodings(*numbers), computer)
     assert rows == [(float(number), -1.0) for number in numbers]
-    return computer.asked
+    return computer.inputs
 
 
 # -------------------------------------------------------------------------------------- the cache
@@ -100,7 +100,7 @@ def test_the_bound_holds_also_after_a_call_beyond_it(bound: int) -> None:
 def test_nothing_to_ask_is_nothing_computed() -> None:
     cache = OutputCache()
     assert recalled(cache, Computer()) == []
-    assert cache.recall([], lambda _: pytest.fail("asked for nothing")) == []
+    assert cache.recall([], lambda _: pytest.fail("computed nothing")) == []
 
 
 def test_a_bound_below_zero_is_refused() -> None:
@@ -138,20 +138,20 @@ def test_encodings_that_the_model_reads_differently_have_keys_of_their_own() -> 
     bound=st.integers(min_value=0, max_value=9),
     cuts=st.lists(st.integers(min_value=1, max_value=7), min_size=25, max_size=25),
 )
-def test_with_any_cache_every_text_has_the_answer_it_has_alone(
+def test_with_any_cache_every_text_has_the_prediction_it_has_alone(
     classifier: Classifier, texts: list[object], bound: int, cuts: list[int]
 ) -> None:
     cache = OutputCache(bound)
-    answers: list[Prediction | InputError] = []
-    while len(answers) < len(texts):
-        size = cuts[len(answers)]
-        part = texts[len(answers) : len(answers) + size]
-        answers += classifier.predict_or_errors(part, cache=cache)
-    for text, answer in zip(texts, answers, strict=True):
+    predictions: list[Prediction | InputError] = []
+    while len(predictions) < len(texts):
+        size = cuts[len(predictions)]
+        part = texts[len(predictions) : len(predictions) + size]
+        predictions += classifier.predict_or_errors(part, cache=cache)
+    for text, prediction in zip(texts, predictions, strict=True):
         if isinstance(text, str) and text != "\ud800":
-            assert answer == classifier(text)
+            assert prediction == classifier(text)
         else:
-            assert isinstance(answer, InputError)
+            assert isinstance(prediction, InputError)
     assert len(cache) <= bound
 
 
@@ -172,9 +172,9 @@ def test_a_stream_computes_equal_texts_once_across_its_windows(
 ) -> None:
     monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
     texts = [*TEXTS, *TEXTS[::-1], "nice", "NICE"]
-    answers = list(classifier.predict_stream(texts))
+    predictions = list(classifier.predict_stream(texts))
     assert len(computed) == len(set(computed)) == len(TEXTS)
-    assert answers == [classifier(text) for text in texts]
+    assert predictions == [classifier(text) for text in texts]
 
 
 def test_a_list_is_computed_as_it_is_given(

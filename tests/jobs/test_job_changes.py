@@ -1,11 +1,12 @@
-"""What may change between two runs of a job, and what may not: then it refuses, and says what."""
+"""Changes between two runs of a job: some are allowed, others are refused with the difference."""
 
 from pathlib import Path
 
 import pytest
 from jobs.small_jobs import Place, before_commit, break_off, command, small_checkpoint
 
-from isobatch.jobs import chunks, manifest
+from isobatch.jobs import manifest
+from isobatch.scoring import chunks
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_the_input_may_be_renamed_and_the_checkpoint_too(
 def test_a_chunk_of_an_input_that_changed_under_way_is_not_kept(
     place: Place, expected: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The reader is ahead: what it reads from here on is of another file, put back later."""
+    """The reader prefetches: it reads from here on another content, which is restored later."""
     content = place.input.read_bytes()
 
     def change() -> None:
@@ -147,7 +148,7 @@ def test_an_input_that_vanishes_under_way_is_an_error(
 ) -> None:
     with before_commit(last, place.input.unlink):
         assert place.run() == 6
-    assert "rows.csv: cannot be read any more" in capfd.readouterr().err
+    assert "rows.csv: can no longer be read" in capfd.readouterr().err
     assert not place.output.exists()
 
 
@@ -163,4 +164,4 @@ def test_stopping_at_errors_holds_for_rows_that_are_kept(
         assert command(*arguments) == 7
         capfd.readouterr()
         assert command(*arguments, "--on-error", "stop") == 3
-    assert "1 of the 6 rows that are kept have an error" in capfd.readouterr().err
+    assert "1 of the 6 saved rows have an error" in capfd.readouterr().err

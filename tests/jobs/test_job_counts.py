@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isobatch.batching.plan import count_padding
-from isobatch.jobs import Counts, Progress
+from isobatch.scoring import RowCounts, ScoringProgress
 
 numbers = st.integers(min_value=0, max_value=10**12)
 labels = st.dictionaries(st.sampled_from("abc"), st.integers(min_value=1, max_value=10**9))
 counts = st.builds(
-    Counts,
+    RowCounts,
     rows=numbers,
     errors=numbers,
     truncated=numbers,
@@ -24,21 +24,21 @@ counts = st.builds(
 
 
 @given(st.lists(counts), st.randoms(use_true_random=False))
-def test_counts_add_up_in_any_order(parts: list[Counts], dice: object) -> None:
+def test_counts_add_up_in_any_order(parts: list[RowCounts], dice: object) -> None:
     shuffled = parts[:]
     dice.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert sum(parts, Counts()) == sum(shuffled, Counts())
+    assert sum(parts, RowCounts()) == sum(shuffled, RowCounts())
 
 
 @given(counts, counts)
-def test_subtraction_undoes_addition(one: Counts, other: Counts) -> None:
+def test_subtraction_undoes_addition(one: RowCounts, other: RowCounts) -> None:
     assert one + other - other == one
-    assert one + Counts() == one
-    assert one - one == Counts()
+    assert one + RowCounts() == one
+    assert one - one == RowCounts()
 
 
 @given(counts, counts)
-def test_every_field_takes_part(one: Counts, other: Counts) -> None:
+def test_every_field_takes_part(one: RowCounts, other: RowCounts) -> None:
     total = (one + other).as_dict()
     assert total.keys() == one.as_dict().keys()
     for name, value in total.items():
@@ -52,18 +52,20 @@ def test_every_field_takes_part(one: Counts, other: Counts) -> None:
 
 
 @given(st.lists(counts, min_size=3, max_size=3), st.lists(counts, min_size=3, max_size=3))
-def test_jobs_one_after_the_other_add_up(kept: list[Counts], done: list[Counts]) -> None:
-    progress = Progress(7, Counts(), Counts(), 0.0)
-    for before, since in zip(kept, done, strict=True):
-        progress = progress.followed_by(Progress(3, before, since, 0.5))
+def test_jobs_one_after_the_other_add_up(saved: list[RowCounts], done: list[RowCounts]) -> None:
+    progress = ScoringProgress(7, RowCounts(), RowCounts(), 0.0)
+    for before, since in zip(saved, done, strict=True):
+        progress = progress.followed_by(ScoringProgress(3, before, since, 0.5))
     assert progress.num_rows == 7
-    assert progress.kept == sum(kept, Counts())
-    assert progress.total == sum([*kept, *done], Counts())
+    assert progress.saved == sum(saved, RowCounts())
+    assert progress.total == sum([*saved, *done], RowCounts())
     assert progress.seconds == 1.5
 
 
 def test_speed_is_that_of_this_run() -> None:
-    progress = Progress(100, Counts(rows=40, tokens=400), Counts(rows=20, tokens=100), 2.0)
+    progress = ScoringProgress(
+        100, RowCounts(rows=40, tokens=400), RowCounts(rows=20, tokens=100), 2.0
+    )
     assert progress.rows_per_second == 10
     assert progress.tokens_per_second == 50
     assert progress.seconds_left == 4
@@ -72,7 +74,7 @@ def test_speed_is_that_of_this_run() -> None:
 
 
 def test_nothing_done_is_no_speed_and_no_guess() -> None:
-    progress = Progress(100, Counts(rows=100), Counts(), 0.0)
+    progress = ScoringProgress(100, RowCounts(rows=100), RowCounts(), 0.0)
     assert progress.rows_per_second == progress.tokens_per_second == 0
     assert progress.seconds_left is None
     assert progress.total.padding_avoided == 0
@@ -95,6 +97,6 @@ def test_pads_are_those_of_batches_in_the_order_of_the_file(lengths: list[int], 
 @pytest.mark.parametrize(("lengths", "pads"), [([], 0), ([5], 0), ([5, 3], 2), ([1] * 32 + [9], 0)])
 def test_pads_of_known_batches(lengths: list[int], pads: int) -> None:
     assert count_padding(lengths) == pads
-    assert Counts(tokens=sum(lengths), pads=pads).padding_avoided == pads / max(
+    assert RowCounts(tokens=sum(lengths), pads=pads).padding_avoided == pads / max(
         1, pads + sum(lengths)
     )

@@ -54,7 +54,7 @@ def test_a_folder_of_files_goes_on_with_what_is_missing(
     capfd.readouterr()
     assert command(*arguments) == 0
     assert lost.read_bytes() == content
-    assert "12 of them were there already" in capfd.readouterr().err
+    assert "12 of them from earlier runs" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "tsv"])
@@ -81,7 +81,7 @@ def test_a_stream_has_the_bytes_of_a_file(
 def test_lines_of_stdin_may_go_into_a_file(
     tmp_path: Path, model: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And go on from there: the content counts, which comes by another name each time."""
+    """And resume from there: the content counts, which has another name each time."""
     for _ in range(2):
         piped = io.BytesIO("\n".join(TEXTS).encode())
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(piped))
@@ -96,11 +96,11 @@ def test_one_output_of_two_inputs_is_refused(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "more").mkdir()
-    twin = write_rows(tmp_path / "more" / "a.jsonl", ["other"])
-    assert command("run", files[0], twin, "-o", f"{tmp_path}/out/", *model) == 2
+    same_name = write_rows(tmp_path / "more" / "a.jsonl", ["other"])
+    assert command("run", files[0], same_name, "-o", f"{tmp_path}/out/", *model) == 2
     said = capfd.readouterr().err
     assert str(files[0]) in said
-    assert str(twin) in said
+    assert str(same_name) in said
     lines = tmp_path / "more" / "b.txt"
     lines.write_text("nice\n")
     assert command("run", files[1], lines, "-o", f"{tmp_path}/out/", *model) == 2
@@ -146,7 +146,7 @@ def test_a_folder_that_may_not_be_written_is_a_job_error(
     (tmp_path / "in").chmod(0o500)
     assert command("run", files[0], "-o", tmp_path / "in" / "out.csv", *model) == 7
     (tmp_path / "in").chmod(0o700)
-    assert "choose an output where you may write" in capfd.readouterr().err
+    assert "Choose an output in you may write" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

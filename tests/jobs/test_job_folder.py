@@ -1,4 +1,4 @@
-"""What can stand in the folder of a job, and what is made of it: no wrong output, no lost rows."""
+"""States of a job's folder, including damaged ones: no wrong output, no lost rows."""
 
 import errno
 import json
@@ -10,8 +10,8 @@ import pytest
 from jobs.small_jobs import Place, before_commit, small_checkpoint
 
 from isobatch.errors import JobError
-from isobatch.jobs import chunks
 from isobatch.jobs.folder import JobFolder
+from isobatch.scoring import chunks
 
 REFUSED = 7
 
@@ -32,7 +32,9 @@ def expected(place: Place) -> bytes:
     return place.unbroken()
 
 
-def test_a_second_run_is_told_of_the_first(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_is_refused_while_the_first_runs(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
     with JobFolder(place.output).locked():
         assert place.run() == REFUSED
     assert "another run is writing it" in capfd.readouterr().err
@@ -48,9 +50,9 @@ def test_a_run_that_is_stopped_says_what_is_kept_and_goes_on(
     assert place.run() == 0
     assert place.output.read_bytes() == expected
     said = capfd.readouterr().err
-    assert "6 of 12 rows are there already" in said
+    assert "6 of 12 rows are saved" in said
     assert "12 rows in" in said
-    assert "6 of them were there already" in said
+    assert "6 of them from earlier runs" in said
 
 
 def test_a_finished_job_is_not_done_again(
@@ -60,7 +62,7 @@ def test_a_finished_job_is_not_done_again(
     written = place.output.stat().st_mtime_ns
     assert place.run() == 0
     assert (place.output.stat().st_mtime_ns, place.output.read_bytes()) == (written, expected)
-    assert "12 of 12 rows are there already" in capfd.readouterr().err
+    assert "12 of 12 rows are saved" in capfd.readouterr().err
 
 
 def torn_line(place: Place) -> None:
@@ -174,13 +176,13 @@ def test_a_finished_output_that_was_edited_is_left_alone(
     assert place.run() == 0
     place.output.write_bytes(expected + b"mine\n")
     assert place.run() == REFUSED
-    assert "changed since" in capfd.readouterr().err
+    assert "has changed since" in capfd.readouterr().err
     assert place.output.read_bytes() == expected + b"mine\n"
     assert place.run("--restart") == 0
     assert place.output.read_bytes() == expected
 
 
-def test_a_finished_output_that_was_deleted_is_made_anew(place: Place, expected: bytes) -> None:
+def test_a_finished_output_that_was_deleted_is_written_again(place: Place, expected: bytes) -> None:
     assert place.run() == 0
     place.output.unlink()
     assert place.run() == 0
@@ -215,7 +217,7 @@ def test_an_output_without_a_record_is_left_alone(
 ) -> None:
     put(place)
     assert place.run() == REFUSED
-    assert "is there already" in capfd.readouterr().err
+    assert "already exists" in capfd.readouterr().err
     assert place.output.read_text() == "mine\n"
     assert place.run("--restart") == 0
     assert place.output.read_bytes() == expected
@@ -243,7 +245,7 @@ def test_restart_leaves_the_output_until_there_is_a_new_one(place: Place, expect
 def test_every_sync_may_find_the_disk_full(
     place: Place, expected: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What fsync refuses is a JobError, nothing half-written is left, and the job goes on."""
+    """A failing fsync is a JobError, leaves no half-written file, and the job resumes."""
     sync, failures = os.fsync, 0
     while True:
         count, fail_at = 0, failures + 1
@@ -262,7 +264,7 @@ def test_every_sync_may_find_the_disk_full(
             break
         failures += 1
         assert status == REFUSED
-        assert "free some space" in capfd.readouterr().err
+        assert "Free some space" in capfd.readouterr().err
         assert not place.output.exists() or place.output.read_bytes() == expected
         assert list(place.work.path.rglob("*.partial")) == []
         assert place.run("--quiet") == 0
@@ -283,7 +285,7 @@ def test_a_folder_that_cannot_be_locked_is_a_job_error(
 
 
 def test_the_manifest_has_no_path_and_no_time(place: Place, expected: bytes) -> None:
-    """So that the input may be renamed, and the same work recognised anywhere."""
+    """So that the input may be renamed, and the same work detect_formatd anywhere."""
     assert place.run() == 0
     manifest = (place.work.path / "manifest.json").read_text()
     assert str(place.input.parent) not in manifest

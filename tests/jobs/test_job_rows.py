@@ -1,4 +1,4 @@
-"""Row n in, row n out: whatever the rows hold, and however they are cut."""
+"""Row n in, row n out, for every kind of row and every chunking."""
 
 import csv
 import io
@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from jobs.small_jobs import TEXTS, TOO_LONG, command, read_rows, small_checkpoint, write_rows
 
 from isobatch import Classifier
-from isobatch.jobs import AnswerOptions, FileJob, ModelOptions, chunks, run_files
-from isobatch.tables import TableFile, recognise
+from isobatch.jobs import FileJob, ModelOptions, ScoringOptions, run_files
+from isobatch.scoring import chunks
+from isobatch.tables import TableFile, detect_format
 
 ODD_LINES = [
     '{"id": 0, "text": "nice"}',
@@ -35,7 +36,7 @@ ODD_LINES = [
     r'{"id": 13, "text": "nul \u0000 inside"}',
     '{"text": "nice", "id": 14, "more": [1]}',
 ]
-UNANSWERED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+WITHOUT_PREDICTION = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 LONG = 12
 
 
@@ -60,7 +61,7 @@ def odd(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("truncation", ["cut", "error"])
-def test_rows_that_cannot_be_asked_are_rows_with_an_error(
+def test_rows_without_a_text_are_rows_with_an_error(
     odd: Path,
     checkpoint: Path,
     classifier: Classifier,
@@ -71,28 +72,28 @@ def test_rows_that_cannot_be_asked_are_rows_with_an_error(
     report, output = tmp_path / "report.json", tmp_path / "out.jsonl"
     options = ("--model", checkpoint, "--truncation", truncation, "--logits", "--report", report)
     assert command("run", odd, "-o", output, *options) == 0
-    unanswered = UNANSWERED | ({LONG} if truncation == "error" else set())
+    without = WITHOUT_PREDICTION | ({LONG} if truncation == "error" else set())
     lines = output.read_bytes().splitlines()
     assert len(lines) == len(ODD_LINES)
     for number, (before, after) in enumerate(zip(ODD_LINES, lines, strict=True)):
         kept, _, added = after.partition(b',"label":')
         assert kept.replace(b" ", b"") == before.encode()[:-1].replace(b" ", b"")
         row = json.loads(b'{"label":' + added)
-        if number in unanswered:
+        if number in without:
             assert row.pop("error")
             assert set(row.values()) == {None}
         else:
-            answer = classifier(json.loads(before)["text"])
-            assert (row["label"], row["score"]) == (answer.label, answer.score)
-            assert row["logits"] == list(answer.logits)
+            prediction = classifier(json.loads(before)["text"])
+            assert (row["label"], row["score"]) == (prediction.label, prediction.score)
+            assert row["logits"] == list(prediction.logits)
             assert (row["truncated"], row["error"]) == (number == LONG, None)
-    told = json.loads(report.read_text())
-    assert told["rows"] == len(ODD_LINES)
-    assert told["errors"] == len(unanswered)
-    assert told["truncated"] == int(truncation == "cut")
-    assert told["duplicates"] == 1
-    assert sum(told["labels"].values()) == len(ODD_LINES) - len(unanswered)
-    assert f"{len(unanswered)} with an error" in capfd.readouterr().err
+    counts = json.loads(report.read_text())
+    assert counts["rows"] == len(ODD_LINES)
+    assert counts["errors"] == len(without)
+    assert counts["truncated"] == int(truncation == "cut")
+    assert counts["duplicates"] == 1
+    assert sum(counts["labels"].values()) == len(ODD_LINES) - len(without)
+    assert f"{len(without)} with an error" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_on_error_stop_names_the_first_row(
     assert words in said
     assert not output.exists()
     assert command("run", rows, "-o", output, "--model", checkpoint, *options[2:]) == 0
-    assert "4 of 8 rows are there already" in capfd.readouterr().err
+    assert "4 of 8 rows are saved" in capfd.readouterr().err
     assert [row["label"] is None for row in read_rows(output)] == [False] * 5 + [True, False, True]
 
 
@@ -221,7 +222,7 @@ texts = st.lists(
     budget=st.integers(1, 300),
     output=st.sampled_from(["out.csv", "out.jsonl", "out.parquet"]),
 )
-def test_however_rows_are_cut_each_has_the_answer_it_has_alone(
+def test_however_rows_are_cut_each_has_the_prediction_it_has_alone(
     tmp_path_factory: pytest.TempPathFactory,
     checkpoint: Path,
     classifier: Classifier,
@@ -240,12 +241,12 @@ def test_however_rows_are_cut_each_has_the_answer_it_has_alone(
     for number, part in enumerate(parts):
         inputs.append(TableFile(folder / f"{number}.parquet", "parquet", "none"))
         pq.write_table(pa.table({"text": part}, schema), inputs[-1].path)
-    target = TableFile(folder / output, *recognise(output))
+    target = TableFile(folder / output, *detect_format(output))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "MAX_CHUNK_ROWS", max_rows)
         patch.setattr(chunks, "MAX_CHUNK_CHARACTERS", max_characters)
         model = ModelOptions(str(checkpoint), threads=1, max_batch_tokens=budget)
-        outcome = run_files([FileJob(tuple(inputs), target, AnswerOptions())], model)
+        outcome = run_files([FileJob(tuple(inputs), target, ScoringOptions())], model)
     rows = read_any(target.path)
     assert outcome.progress.num_rows == outcome.progress.total.rows == len(rows) == len(texts)
     for text, row in zip(texts, rows, strict=True):

@@ -16,14 +16,15 @@ from typing import BinaryIO
 import pytest
 from jobs.small_jobs import TEXTS, Place, before_commit, command, small_checkpoint, write_rows
 
-from isobatch.jobs import chunks
 from isobatch.jobs.folder import JobFolder
+from isobatch.scoring import chunks
 
 ROWS_OF_A_CHUNK = 20
 SLOW_COMMAND = f"""
 import time
 from isobatch.cli import main
-from isobatch.jobs import chunks, folder
+from isobatch.jobs import folder
+from isobatch.scoring import chunks
 chunks.MAX_CHUNK_ROWS = {ROWS_OF_A_CHUNK}
 commit = folder.JobFolder.commit
 def slow_commit(*arguments):
@@ -94,15 +95,15 @@ def test_signals_at_random_moments_cost_no_row_and_change_no_byte(
             assert "Traceback" not in stopped.said
             assert not output.exists()
             if kept:
-                assert f"{kept:,} of 2,400 rows are there already" in stopped.said
+                assert f"{kept:,} of 2,400 rows are saved" in stopped.said
             if number != signal.SIGKILL:
-                assert f"stopped: {stopped.kept:,} of 2,400 rows are kept" in stopped.said
+                assert f"stopped: {stopped.kept:,} of 2,400 rows are saved" in stopped.said
             assert stopped.kept > kept
             kept = stopped.kept
         capfd.readouterr()
         assert command(*arguments) == 0
     assert output.read_bytes() == expected.read_bytes()
-    assert f"{kept:,} of them were there already" in capfd.readouterr().err
+    assert f"{kept:,} of them from earlier runs" in capfd.readouterr().err
 
 
 # ----------------------------------------------------------------------------------- a full disk
@@ -161,14 +162,14 @@ def test_a_full_disk_costs_nothing_that_was_kept(
     with running_out(disk, stage):
         assert place.run() == 7
     said = capfd.readouterr().err
-    assert "free some space and give the same command again" in said
+    assert "Free some space and run the same command again" in said
     kept = len(place.lines_in_ledger())
     assert kept == (4 if stage == "output" else 2)
     assert not place.output.exists()
     assert list(place.work.path.rglob("*.partial")) == []
     disk.free()
     assert place.run() == 0
-    assert f"{kept * 300:,} of 1,200 rows are there already" in capfd.readouterr().err
+    assert f"{kept * 300:,} of 1,200 rows are saved" in capfd.readouterr().err
     assert place.output.read_bytes() == expected
 
 
@@ -200,4 +201,4 @@ def test_a_disk_that_cannot_be_written_is_a_job_error(
     place.output = disk.folder / "out.csv"
     disk.remount("ro")
     assert place.run() == 7
-    assert re.search(r"disk/.isobatch.*Read-only.*choose an output where", capfd.readouterr().err)
+    assert re.search(r"disk/.isobatch.*Read-only.*Choose an output in", capfd.readouterr().err)

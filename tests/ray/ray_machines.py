@@ -1,4 +1,4 @@
-"""What the tests of Ray share: a cluster of their own, a small model, shards, and a look at /proc.
+"""Shared by the tests of Ray: a cluster, a small model, shards, and a look at /proc.
 
 A process belongs to a run if it inherited the run's mark in its environment: Ray renames its
 workers, and the machine may run other Rays.
@@ -65,7 +65,7 @@ def running_cluster() -> Iterator[Cluster]:
 
 
 def write_model(folder: Path) -> Path:
-    """A model that answers in no time."""
+    """A model that predicts in no time."""
     return write_wordpiece_folder(write_checkpoint(folder, Tiny("bert")))
 
 
@@ -105,7 +105,7 @@ def run(*arguments: object, environment: Mapping[str, str]) -> subprocess.Comple
 
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """Wait for its end; what it said."""
+    """Wait for its end; its output."""
     try:
         stdout, stderr = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:

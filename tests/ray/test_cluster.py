@@ -1,4 +1,4 @@
-"""Jobs on Ray: the same bytes as on one machine, whatever dies; and errors, not silence."""
+"""Jobs on Ray: the same bytes as on one machine, also after crashes; and errors, not silence."""
 
 import gzip
 import importlib.metadata
@@ -41,10 +41,10 @@ except importlib.metadata.PackageNotFoundError:
 OURS = re.compile(
     r"isobatch: .*|\d[\d,]* rows .*|.*tokens/s; .*|.*duplicates not computed again|labels: .*"
 )
-"""What the command says on stderr; anything else is Ray's."""
+"""Lines of the command on stderr; any other is Ray's."""
 
 LONG = 36_000
-"""Rows of a shard, nine chunks: so many that work is left when the second driver comes.
+"""Rows of a shard, nine chunks: enough that work is left when the second driver starts.
 
 With five, the first one's workers had sometimes done nearly all before they were gone.
 """
@@ -83,15 +83,15 @@ def own_ray() -> dict[str, str]:
 
 
 def drive(script: str, *arguments: object, cluster: Cluster) -> str:
-    """What a Python driver prints; `run_on_ray`, `jobs_of` and `where` are there for it."""
+    """The output of a Python driver; `run_on_ray`, `jobs_of` and `where` are there for it."""
     prelude = """
 import os, sys
 from isobatch.errors import IsobatchError
-from isobatch.jobs import AnswerOptions, ModelOptions, RayOptions, plan_jobs, run_on_ray
-from isobatch.tables import TableFile, expand_inputs, recognise
+from isobatch.jobs import ModelOptions, RayOptions, ScoringOptions, plan_jobs, run_on_ray
+from isobatch.tables import TableFile, detect_format, expand_inputs
 def jobs_of(folder, output):
-    tables = [TableFile(path, *recognise(path.name, None)) for path in expand_inputs([folder])]
-    return plan_jobs(tables, output + "/", AnswerOptions())
+    tables = [TableFile(path, *detect_format(path.name)) for path in expand_inputs([folder])]
+    return plan_jobs(tables, output + "/", ScoringOptions())
 where = RayOptions(sys.argv[1])
 """
     done = subprocess.run(
@@ -156,8 +156,8 @@ def test_begun_here_ended_by_ray_though_a_worker_is_killed(
     kill(worker)
     done = ended(process)
     assert done.returncode == 0, done.stderr
-    assert re.search(rf"isobatch: [\d,]+ of {2 * LONG:,} rows are there already", done.stderr)
-    assert re.search(rf"{2 * LONG:,} rows in .*, [\d,]+ of them were there already", done.stderr)
+    assert re.search(rf"isobatch: resuming: [\d,]+ of {2 * LONG:,} rows are saved", done.stderr)
+    assert re.search(rf"{2 * LONG:,} rows in .*, [\d,]+ of them from earlier runs", done.stderr)
     assert done.stdout == ""
     assert [line for line in done.stderr.splitlines() if not OURS.fullmatch(line)] == []
     assert contents(tmp_path) == expected
@@ -186,13 +186,13 @@ def test_a_killed_driver_and_a_terminated_one_leave_work_but_no_processes(
     terminated.terminate()
     done = ended(terminated)
     assert done.returncode == 128 + signal.SIGTERM
-    assert "rows are there already" in done.stderr
-    assert "rows are kept; the same command goes on from there" in done.stderr
+    assert "resuming: " in done.stderr
+    assert "rows are saved. Run the same command again to resume" in done.stderr
     assert [line for line in done.stderr.splitlines() if not OURS.fullmatch(line)] == []
     assert_all_end(environment, 15)
 
     assert run_here(*command) == 0
-    assert "are there already" in capfd.readouterr().err
+    assert "resuming: " in capfd.readouterr().err
     assert contents(tmp_path) == expected
 
 
@@ -258,7 +258,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once(
     command = (shard, "-o", tmp_path / "out.csv", "--engine", "ray", "--ray-address")
     done = run(*command, "127.0.0.1:1", environment=os.environ)
     assert done.returncode == 7
-    assert done.stderr.startswith("isobatch: Ray cannot be joined at 127.0.0.1:1: ")
+    assert done.stderr.startswith("isobatch: cannot connect to Ray at 127.0.0.1:1: ")
     assert len(done.stderr.splitlines()) == 1
     assert run_here(*command, "ray://127.0.0.1:1") == 2
     assert "Ray Client is not supported" in capfd.readouterr().err
@@ -280,7 +280,7 @@ def test_a_malformed_shard_ends_the_run_before_any_is_computed(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_row_without_an_answer_stops_the_run_where_that_was_asked(
+def test_a_row_without_a_prediction_stops_the_run_under_on_error_stop(
     cluster: Cluster, model: Path, tmp_path: Path
 ) -> None:
     shard = tmp_path / "shard.jsonl"
@@ -295,7 +295,7 @@ def test_a_row_without_an_answer_stops_the_run_where_that_was_asked(
     assert "Traceback" not in done.stderr
 
 
-def test_what_a_worker_cannot_import_is_one_clear_error(
+def test_an_import_error_of_a_worker_is_one_clear_error(
     cluster: Cluster, model: Path, tmp_path: Path
 ) -> None:
     write_csv(tmp_path / "shards/0.csv", 5)
@@ -333,4 +333,4 @@ except IsobatchError as error:
     own_model = write_model(tmp_path / "model")
     said = drive(script, tmp_path / "shards", tmp_path / "out", own_model, cluster=cluster)
     assert said.startswith("JobError ")
-    assert "0.csv: 3 workers died on it" in said
+    assert "0.csv: 3 workers crashed on this shard after 0 saved rows" in said

@@ -17,7 +17,7 @@ from isobatch.audit.targets.tokenizer_traits import padded_model
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
-from isobatch.kernels.trial import threads as torch_threads
+from isobatch.kernels.invariance import threads as torch_threads
 from isobatch.tasks import Classifier
 
 

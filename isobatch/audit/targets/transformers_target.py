@@ -37,7 +37,7 @@ from isobatch.audit.targets.torch_model import (
     suspicious_parts,
 )
 from isobatch.errors import CheckpointError, MissingHeadError, OptionError, TensorMismatchError
-from isobatch.kernels.trial import threads as torch_threads
+from isobatch.kernels.invariance import threads as torch_threads
 
 _DTYPES = {
     "fp32": torch.float32,

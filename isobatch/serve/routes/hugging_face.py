@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
 from isobatch.serve.openapi import describe_responses
-from isobatch.serve.schema import Integral, LabelScore, StrictModel, TextsOrPairs, label_scores
+from isobatch.serve.schema import Integral, LabelScore, StrictModel, TextsOrPairs
 from isobatch.types import ScoreActivation
 
 TAG = "Hugging Face Inference"
@@ -67,9 +67,8 @@ async def infer_labels(request: Request, body: InferenceRequest) -> Response:
     result = await infer(
         request, body.inputs.texts, truncate=parameters.truncation, single=body.inputs.single
     )
-    head = engine_of(request).classifier.config.head
-    activation = parameters.function_to_apply or head.score_activation
-    rows = [label_scores(row, head.labels, activation) for row in result.logits]
+    classifier = engine_of(request).classifier
+    rows = [classifier.ranked(row, parameters.function_to_apply) for row in result.logits]
     return json_response(request, [row[: parameters.top_k] for row in rows], result)
 
 

@@ -17,9 +17,9 @@ from isobatch.serve.schema import (
     TextsOrPairs,
     Truncate,
     TruncationDirection,
-    label_scores,
 )
 from isobatch.tasks import score_logits
+from isobatch.types import ScoreActivation
 
 TAG = "text-embeddings-inference"
 
@@ -74,9 +74,9 @@ async def predict(request: Request, body: PredictRequest) -> Response:
     """One list of labels for a single text, a list of such lists for a list of texts."""
     inputs = body.inputs
     result = await infer(request, inputs.texts, truncate=body.truncate, single=inputs.single)
-    head = engine_of(request).classifier.config.head
-    activation = "none" if body.raw_scores else head.score_activation
-    rows = [label_scores(row, head.labels, activation) for row in result.logits]
+    classifier = engine_of(request).classifier
+    activation: ScoreActivation | None = "none" if body.raw_scores else None
+    rows = [classifier.ranked(row, activation) for row in result.logits]
     return json_response(request, rows[0] if inputs.single else rows, result)
 
 

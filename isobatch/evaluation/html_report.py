@@ -1,26 +1,29 @@
-"""The report of an Evaluation: one HTML file that needs no network and no script.
+"""The report of an Evaluation: one HTML page that needs no network and no script.
 
-It knows no files: whoever calls writes the text, as UTF-8. Invariant: what comes from outside
-(texts, labels, places, facts) is escaped, and the same evaluation gives the same bytes.
+Invariant: everything from outside (texts, labels, places, facts) is escaped, and the same
+evaluation gives the same bytes.
 """
 
 from isobatch.drawing.display_text import percent, shortened
 from isobatch.drawing.html_page import render_html
-from isobatch.evaluation.extra import evaluate_extra
-from isobatch.evaluation.pictures import FEW, confusion_picture, drawn_labels, reliability_picture
-from isobatch.evaluation.result import ClassMetrics, Evaluation
+from isobatch.evaluation.charts import FEW, confusion_chart, drawn_labels, reliability_chart
+from isobatch.evaluation.records import ClassMetrics, Evaluation
+from isobatch.extras import needs_extra
 from isobatch.types import TextInput
 
 MAX_CONFUSIONS = 10
 MAX_OPEN_CLASSES = 15
-"""Rows of the table of labels before the others are folded away."""
+"""Rows of the table of labels that are shown; the others are folded."""
 
 CALIBRATED = 0.005
-"""Half a point between confidence and accuracy is called none."""
+"""A gap below half a point between confidence and accuracy is called none."""
 
 
 def render_report(evaluation: Evaluation, title: str) -> str:
-    """The report as an HTML page; OptionError where the extra `evaluate` is missing."""
+    """Render the report as an HTML page, to be saved as UTF-8.
+
+    OptionError if the extra `evaluate` is missing.
+    """
     values = {
         "title": title,
         "evaluation": evaluation,
@@ -33,17 +36,14 @@ def render_report(evaluation: Evaluation, title: str) -> str:
         "num_drawn": len(drawn_labels(evaluation)),
         "few": FEW,
     }
-    confusion, reliability = (
-        _confusion_description(evaluation),
-        _reliability_description(evaluation),
-    )
-    with evaluate_extra():
+    confusion, reliability = _describe_confusion(evaluation), _describe_reliability(evaluation)
+    with needs_extra("evaluate", "evaluation"):
         return render_html(
             "isobatch.evaluation",
-            "report.html",
+            "evaluation.html",
             pictures={
-                "confusion": confusion_picture(evaluation, confusion),
-                "reliability": reliability_picture(evaluation, reliability),
+                "confusion": confusion_chart(evaluation, confusion),
+                "reliability": reliability_chart(evaluation, reliability),
             },
             filters={"points": points, "passages": _passages},
             values=values,
@@ -51,20 +51,20 @@ def render_report(evaluation: Evaluation, title: str) -> str:
 
 
 def points(share: float) -> str:
-    """A difference of two shares, in percentage points."""
+    """Format a difference of two shares in percentage points."""
     return f"{100 * share:.1f}"
 
 
 def calibration_gap(evaluation: Evaluation) -> str:
-    """In words, how the mean confidence and the accuracy differ."""
+    """Describe how the mean confidence and the accuracy differ."""
     gap = evaluation.mean_confidence - evaluation.accuracy
     if abs(gap) < CALIBRATED:
-        return "about as sure as it is right"
+        return "about as confident as accurate"
     return f"{'over' if gap > 0 else 'under'}-confident by {points(abs(gap))} points"
 
 
 def confusions(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
-    """(expected, predicted, count, share of the expected), the most frequent first."""
+    """List (expected, predicted, count, share of the expected), the most frequent first."""
     found = [
         (evaluation.labels[row], evaluation.labels[column], count, count / sum(counts))
         for row, counts in enumerate(evaluation.confusion)
@@ -75,26 +75,26 @@ def confusions(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
 
 
 def _weakest_first(evaluation: Evaluation) -> list[ClassMetrics]:
-    """By F1; labels that never occurred come last."""
+    """Sort by F1; labels that never occurred come last."""
     return sorted(evaluation.classes, key=lambda each: 2.0 if each.f1 is None else each.f1)
 
 
 def _passages(text: TextInput) -> list[str]:
-    """A text, or the two of a pair, cut to what a reader will look at."""
+    """Shorten a text, or the two of a pair, to a readable length."""
     parts = [text] if isinstance(text, str) else list(text)
     return [shortened(part) for part in parts]
 
 
-def _confusion_description(evaluation: Evaluation) -> str:
+def _describe_confusion(evaluation: Evaluation) -> str:
     found = [
-        f"{expected} taken for {predicted} {count:,} times"
+        f"{expected} predicted as {predicted} {count:,} times"
         for expected, predicted, count, _ in confusions(evaluation)[:3]
     ]
     drawn = f"{len(drawn_labels(evaluation))} of {len(evaluation.labels)} labels"
     return f"Confusion matrix of {drawn}. {'; '.join(found) or 'No mistakes'}."
 
 
-def _reliability_description(evaluation: Evaluation) -> str:
+def _describe_reliability(evaluation: Evaluation) -> str:
     return (
         f"Reliability diagram: mean confidence {percent(evaluation.mean_confidence)}, "
         f"accuracy {percent(evaluation.accuracy)}, {calibration_gap(evaluation)}."

@@ -1,4 +1,4 @@
-"""What a worker does with a shard, and how its ledger is read; without Ray."""
+"""Parts of the Ray engine that need no Ray: shard workers, crash limits, ledger reading."""
 
 import shutil
 from collections.abc import Callable
@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 from ray_machines import num_lines_kept, run_here, write_csv, write_model
 
-from isobatch.errors import InputError, JobError, OptionError, TableError
-from isobatch.jobs import AnswerOptions, FileJob, ModelOptions, RayOptions, plan_jobs, run_files
-from isobatch.jobs.ledgers import LedgerWatch
-from isobatch.jobs.shard_workers import (
-    MAX_ATTEMPTS,
+from isobatch.errors import InputError, IsobatchError, JobError, OptionError, TableError
+from isobatch.jobs import FileJob, ModelOptions, RayOptions, ScoringOptions, plan_jobs, run_files
+from isobatch.jobs.manifest import Manifest
+from isobatch.jobs.ray_engine import (
+    MAX_CRASHES,
+    LedgerReader,
+    RayDriver,
     Reference,
     ShardWorker,
     check_shard,
     describe_worker,
-    pack,
-    unpack,
+    returns_errors,
 )
+from isobatch.scoring import RowCounts
 from isobatch.tables import TableFile
 from isobatch.tasks import Classifier
 
@@ -41,28 +43,32 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelOptions:
 
 @pytest.fixture(scope="module")
 def reference(model: ModelOptions) -> Reference:
-    described: Reference = unpack(describe_worker(model))
+    described = describe_worker(model)
+    assert isinstance(described, Reference)
     return described
 
 
 def jobs_for(folder: Path, num_shards: int = 1) -> list[FileJob]:
     paths = [write_csv(folder / f"{index}.csv", 20, start=index) for index in range(num_shards)]
     tables = [TableFile(path, "csv", "none") for path in paths]
-    return plan_jobs(tables, f"{folder}/out/", AnswerOptions())
+    return plan_jobs(tables, f"{folder}/out/", ScoringOptions())
 
 
-def check(jobs: list[FileJob], reference: Reference, shard: int = 0) -> dict[str, object]:
-    return check_shard({"shard": shard}, jobs, reference)
+def check(job: FileJob, reference: Reference) -> Manifest:
+    checked = check_shard(job, reference)
+    assert not isinstance(checked, IsobatchError)
+    return checked[1]
 
 
 def test_two_shards_are_one_load_and_the_bytes_of_one_machine(
     model: ModelOptions, reference: Reference, tmp_path: Path
 ) -> None:
     jobs = jobs_for(tmp_path, 2)
-    worker = ShardWorker(jobs, model, reference, "run")
+    worker = ShardWorker(model, reference)
     before = Counted.loads
-    for shard in range(2):
-        counts = unpack(worker(check(jobs, reference, shard))["result"])
+    for job in jobs:
+        counts = worker.run(job, check(job, reference))
+        assert isinstance(counts, RowCounts)
         assert counts.rows == 20
     assert Counted.loads == before + 1
     written = [job.output.path.read_bytes() for job in jobs]
@@ -74,88 +80,89 @@ def test_two_shards_are_one_load_and_the_bytes_of_one_machine(
 def test_a_worker_of_another_kind_refuses(
     model: ModelOptions, reference: Reference, tmp_path: Path
 ) -> None:
-    jobs = jobs_for(tmp_path)
+    [job] = jobs_for(tmp_path)
     other = replace(reference.provenance, instruction_set="another")
     elsewhere = replace(reference, provenance=other)
-    worker = ShardWorker(jobs, model, elsewhere, "run")
-    with pytest.raises(JobError, match=r"could differ.*instruction_set: was .another"):
-        unpack(worker(check(jobs, elsewhere))["result"])
-    assert not jobs[0].output.path.exists()
+    error = ShardWorker(model, elsewhere).run(job, check(job, elsewhere))
+    assert isinstance(error, JobError)
+    assert "could differ" in str(error)
+    assert 'instruction_set: was "another"' in str(error)
+    assert not job.output.path.exists()
 
 
 def test_an_input_that_changes_after_the_check_is_refused(
     model: ModelOptions, reference: Reference, tmp_path: Path
 ) -> None:
-    jobs = jobs_for(tmp_path)
-    checked = check(jobs, reference)
-    write_csv(jobs[0].inputs[0].path, 21)
-    with pytest.raises(JobError, match="is not what it was when the run began"):
-        unpack(ShardWorker(jobs, model, reference, "run")(checked)["result"])
+    [job] = jobs_for(tmp_path)
+    checked = check(job, reference)
+    write_csv(job.inputs[0].path, 21)
+    error = ShardWorker(model, reference).run(job, checked)
+    assert isinstance(error, JobError)
+    assert "changed after the check" in str(error)
 
 
-def test_errors_come_back_as_themselves(reference: Reference, tmp_path: Path) -> None:
+def test_errors_are_returned_as_themselves(reference: Reference, tmp_path: Path) -> None:
     jobs = jobs_for(tmp_path, 2)
     jobs[0].inputs[0].path.write_text('id,text\n1,"never closed\n')
     jobs[1].inputs[0].path.unlink()
-    with pytest.raises(TableError):
-        unpack(check(jobs, reference)["result"])
+    assert type(check_shard(jobs[0], reference)) is TableError
+    missing = check_shard(jobs[1], reference)
+    assert isinstance(missing, JobError)
     with pytest.raises(JobError, match=r"on worker .*1\.csv.*under the same paths"):
-        unpack(check(jobs, reference, 1)["result"])
+        raise missing
 
-    def fail(error: Exception) -> Callable[[], object]:
-        def action() -> object:
+    def failing(error: Exception) -> Callable[[], object]:
+        @returns_errors
+        def fail() -> object:
             raise error
 
-        return action
+        return fail
 
-    with pytest.raises(InputError, match="text 3: too odd") as raised:
-        unpack(pack(fail(InputError("too odd", 3))))
-    assert type(raised.value) is InputError
+    odd = failing(InputError("too odd", 3))()
+    assert (type(odd), str(odd)) == (InputError, "text 3: too odd")
+    full = failing(MemoryError("no room"))()
+    assert isinstance(full, JobError)
     with pytest.raises(JobError, match=r"on worker .*: MemoryError: no room \(.*\.py:\d+\)"):
-        unpack(pack(fail(MemoryError("no room"))))
+        raise full
 
 
-def test_a_shard_is_tried_again_only_so_often_where_it_stands(
-    model: ModelOptions, reference: Reference, tmp_path: Path
-) -> None:
-    class Deadly(ModelOptions):
-        def load(self) -> Classifier:
-            raise KeyboardInterrupt  # as good as death: nothing after it is done
-
-    jobs = jobs_for(tmp_path)
-    checked = check(jobs, reference)
-    for _ in range(MAX_ATTEMPTS):
-        with pytest.raises(KeyboardInterrupt):
-            ShardWorker(jobs, Deadly(), reference, "run")(checked)
-    with pytest.raises(JobError, match="3 workers died on it, each after the 0 rows"):
-        unpack(ShardWorker(jobs, Deadly(), reference, "run")(checked)["result"])
-    assert unpack(ShardWorker(jobs, model, reference, "next run")(checked)["result"]).rows == 20
+def test_crashes_without_progress_are_limited(model: ModelOptions, tmp_path: Path) -> None:
+    jobs = jobs_for(tmp_path, 2)
+    driver = RayDriver(None, jobs, model, RayOptions())
+    for _ in range(MAX_CRASHES - 1):
+        driver.record_crash(0)
+        driver.record_crash(1)
+    run_files(jobs[1:], model)
+    driver.record_crash(1)  # that shard has made progress
+    with pytest.raises(JobError, match="3 workers crashed on this shard after 0 saved rows"):
+        driver.record_crash(0)
+    RayDriver(None, jobs, model, RayOptions()).record_crash(0)  # the next run counts from zero
 
 
 def test_a_ledger_is_read_while_it_is_written(model: ModelOptions, tmp_path: Path) -> None:
     [job] = jobs_for(tmp_path)
-    watch = LedgerWatch([job.output.path])
-    assert watch.look().rows == 0
+    ledger_reader = LedgerReader(job.output.path)
+    assert ledger_reader.poll().rows == 0
     run_files([job], model)
-    assert watch.look().rows == 20
+    assert ledger_reader.poll().rows == 20
     assert num_lines_kept(job.output.path) == 1
     ledger = tmp_path / "out/.isobatch/0.csv/chunks.jsonl"
     line = ledger.read_bytes()
     ledger.write_bytes(line + line[:30])
-    assert watch.look().rows == 20, "a torn line is not there yet"
+    assert ledger_reader.poll().rows == 20, "an incomplete line is ignored"
     ledger.write_bytes(line * 3)
-    assert watch.look().rows == 60
+    assert ledger_reader.poll().rows == 60
     ledger.write_bytes(line)
-    assert watch.look().rows == 20, "begun anew"
+    assert ledger_reader.poll().rows == 20, "started over"
     ledger.write_bytes(line + b'{"odd": 1}\n' * 2)
-    assert watch.look().rows == 20, "who writes it will complain"
+    assert ledger_reader.poll().rows == 20, "its writer reports the error"
     ledger.write_bytes(line)
     job.output.path.rename(tmp_path / "elsewhere")
-    assert watch.look().rows == 0, "the job begins anew"
+    assert ledger_reader.poll().rows == 0, "the job starts over"
     (tmp_path / "elsewhere").rename(job.output.path)
-    assert watch.look().rows == 20
+    assert ledger_reader.poll().rows == 20
     shutil.rmtree(tmp_path / "out")
-    assert watch.look().rows == 0
+    assert ledger_reader.poll().rows == 0
 
 
 def test_a_ledger_that_did_not_grow_is_not_opened(
@@ -163,14 +170,14 @@ def test_a_ledger_that_did_not_grow_is_not_opened(
 ) -> None:
     [job] = jobs_for(tmp_path)
     run_files([job], model)
-    watch = LedgerWatch([job.output.path])
-    before = watch.look()
+    ledger_reader = LedgerReader(job.output.path)
+    before = ledger_reader.poll()
 
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("opened")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert watch.look() == before
+    assert ledger_reader.poll() == before
 
 
 @pytest.mark.parametrize("name", ["workers", "cpus", "seconds_to_wait"])

@@ -1,7 +1,6 @@
-"""The nouns of evaluation: Example and RowError go in, an Evaluation comes out.
+"""Records of an evaluation: its inputs Example and RowError, its result Evaluation.
 
-No library here beside the standard one, and no arithmetic. Invariant: all are immutable, and an
-Evaluation holds plain values only, so that it goes into JSON as it is, without NaN.
+Invariant: an Evaluation holds plain values only, without NaN, so that it can be written as JSON.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,9 +11,9 @@ from isobatch.types import TextInput
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled text and its answer; `expected` is an index of the checkpoint's labels.
+    """A labelled text and its prediction; `expected` is an index of the checkpoint's labels.
 
-    place: where it came from, as its reader would look for it, such as "dev.csv:17".
+    place: file and line, such as "dev.csv:17".
     """
 
     place: str
@@ -25,7 +24,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """A row that could not be classified, and why."""
+    """A row that could not be classified, and the reason."""
 
     place: str
     reason: str
@@ -33,9 +32,9 @@ class RowError:
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """One label. None is a ratio without a denominator: 0 texts expected, or 0 predicted.
+    """Metrics of one label; None is a ratio whose denominator is 0 texts.
 
-    support: how many texts were expected to have the label.
+    support: number of texts that were expected to have the label.
     """
 
     label: str
@@ -48,7 +47,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """The texts whose confidence is above `lower` and at most `upper`; None where there are none.
+    """The texts with a confidence above `lower` and at most `upper`; None for ratios of no texts.
 
     The first bin also holds a confidence of 0.
     """
@@ -62,7 +61,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A text whose answer is not the expected label; `score` is that of the predicted one."""
+    """A text with a wrong prediction; `score` is that of the predicted label."""
 
     place: str
     text: TextInput
@@ -73,15 +72,15 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the answers are worth, over the `num_texts` that were classified.
+    """The metrics over the `num_texts` texts that were classified.
 
-    num_errors counts rows that were not; they are in no other number. errors: the first of them.
+    num_errors counts the other rows, which enter no other number. errors: the first of them.
     accuracy_interval: 95 % confidence, Wilson's, for texts drawn independently.
     macro_f1: over the labels that were expected or predicted at all, as scikit-learn has it.
     confusion: counts, [labels, labels]; rows are expected, columns predicted.
-    calibration_error: Naeini et al. 2015, over `reliability`; see isobatch.evaluation.calibration.
+    calibration_error: Naeini et al. 2015, over `reliability`; see isobatch.evaluation.metrics.
     mistakes: the most confident first; of two alike, the earlier.
-    facts: what the caller knows of checkpoint, file and versions, as the report shows it.
+    facts: checkpoint, file and versions by the caller, as the report shows them.
     """
 
     labels: tuple[str, ...]
@@ -102,5 +101,5 @@ class Evaluation:
     facts: dict[str, str]
 
     def as_dict(self) -> dict[str, object]:
-        """The evaluation as plain values, for JSON."""
+        """Return the evaluation as plain values, for JSON."""
         return asdict(self)

@@ -1,6 +1,6 @@
-"""The two pictures of a report: confusion, and reliability.
+"""The two charts of a report: confusion matrix and reliability diagram.
 
-It knows no page. Invariant: the same evaluation gives the same bytes.
+Invariant: the same evaluation gives the same bytes.
 """
 
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 from isobatch.drawing.display_text import one_line
 from isobatch.drawing.svg import BLUE, GREY, ORANGE, draw_svg
-from isobatch.evaluation.result import Evaluation, ReliabilityBin
+from isobatch.evaluation.records import Evaluation, ReliabilityBin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_DRAWN = 12
-"""Labels in a confusion picture; its counts are legible up to here."""
+"""Maximum number of labels in a confusion matrix whose counts are legible."""
 
 MAX_NAME = 24
 FEW = 10
-"""A bin with fewer texts says little of its accuracy, and is drawn pale."""
+"""A bin with fewer texts says little about its accuracy, and is drawn pale."""
 
 
 def drawn_labels(evaluation: Evaluation) -> list[int]:
-    """Indices of the labels in the confusion picture: all, or those most often in a mistake."""
+    """Return the indices of the labels to draw: all, or those most often in a mistake."""
     matrix = evaluation.confusion
     if len(matrix) <= MAX_DRAWN:
         return list(range(len(matrix)))
@@ -35,10 +35,10 @@ def drawn_labels(evaluation: Evaluation) -> list[int]:
     return sorted(ranked[:MAX_DRAWN])
 
 
-def confusion_picture(evaluation: Evaluation, description: str) -> str:
-    """Heat map of the confusion matrix: each cell a count, and its share of the row.
+def confusion_chart(evaluation: Evaluation, description: str) -> str:
+    """Draw the confusion matrix as a heat map: each cell a count, and its share of the row.
 
-    The share is of all texts expected to have the label, those in undrawn columns included.
+    The share is of all texts with the expected label, including columns that are not drawn.
     """
     shown = drawn_labels(evaluation)
     names = [one_line(evaluation.labels[index], MAX_NAME) for index in shown]
@@ -46,7 +46,7 @@ def confusion_picture(evaluation: Evaluation, description: str) -> str:
     side = max(0.6 * len(shown), min(1.2 * len(shown), 3))
 
     def draw(figure: "Figure") -> None:
-        # The cells fill the figure; what stands beside them is added when it is saved.
+        # The cells fill the figure; the labels around them are added when it is saved.
         axes = figure.add_axes((0, 0, 1, 1))
         _draw_confusion(axes, evaluation, shown)
         ticks = range(len(shown))
@@ -59,8 +59,8 @@ def confusion_picture(evaluation: Evaluation, description: str) -> str:
     return draw_svg((side, side), draw, "confusion", description)
 
 
-def reliability_picture(evaluation: Evaluation, description: str) -> str:
-    """Accuracy against confidence in each bin, above how many texts the bin has."""
+def reliability_chart(evaluation: Evaluation, description: str) -> str:
+    """Draw accuracy against confidence in each bin, above the number of texts in the bin."""
 
     def draw(figure: "Figure") -> None:
         figure.set_layout_engine("constrained")
@@ -93,9 +93,7 @@ def _draw_confusion(axes: "Axes", evaluation: Evaluation, shown: Sequence[int]) 
 
 
 def _draw_reliability(axes: "Axes", evaluation: Evaluation) -> None:
-    axes.plot(
-        [0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as confident as right"
-    )
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect calibration")
     filled = [each for each in evaluation.reliability if each.count]
     for each in filled:
         _bar(axes, each, each.accuracy or 0, colour=BLUE, alpha=0.3 if each.count < FEW else 0.9)
@@ -108,7 +106,7 @@ def _draw_reliability(axes: "Axes", evaluation: Evaluation) -> None:
         linewidth=1,
         label="mean confidence and accuracy of a bin",
     )
-    axes.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
 
 
 def _draw_histogram(axes: "Axes", evaluation: Evaluation) -> None:

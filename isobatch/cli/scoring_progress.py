@@ -1,7 +1,4 @@
-"""Progress of a job in words, and where it is shown.
-
-It knows what to show and not what is done.
-"""
+"""Progress and summary of scoring, in words."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,40 +7,44 @@ from typing import TYPE_CHECKING
 from isobatch.cli.display import Display, open_display
 
 if TYPE_CHECKING:
-    from isobatch.jobs import Progress
+    from isobatch.scoring import ScoringProgress
 
 
 class ProgressDisplay:
-    """Where the progress of a job is shown. `last` is what was shown last."""
+    """Shows progress; `last` is the latest one shown."""
 
     def __init__(self, display: Display) -> None:
-        self.last: Progress | None = None
+        self.last: ScoringProgress | None = None
         self._display = display
 
-    def show(self, progress: "Progress") -> None:
-        """Show where the work stands, and once, what was there when it began."""
-        already = self.last.kept.rows if self.last else 0
+    def show(self, progress: "ScoringProgress") -> None:
+        """Show progress, and once the rows that earlier runs saved."""
+        before = self.last.saved.rows if self.last else 0
         self.last = progress
-        if progress.kept.rows > already:
-            rows = f"{progress.kept.rows:,} of {progress.num_rows:,} rows"
-            self.say(f"{rows} are there already")
-        left = time_left(progress)
-        self._display.draw(progress.total.rows, progress.num_rows, describe(progress), left)
+        if progress.saved.rows > before:
+            self.say(f"resuming: {progress.saved.rows:,} of {progress.num_rows:,} rows are saved")
+        left = progress.seconds_left
+        self._display.draw(
+            progress.total.rows,
+            progress.num_rows,
+            describe(progress),
+            "" if left is None else f"{_duration(left)} left",
+        )
 
     def say(self, message: str) -> None:
-        """Say something once."""
+        """Show a message once."""
         self._display.say(message)
 
 
 @contextmanager
 def shown_progress(*, quiet: bool) -> Iterator[ProgressDisplay]:
-    """A display that suits stderr."""
+    """Open a display on stderr."""
     with open_display(quiet=quiet, beginning="reading") as display:
         yield ProgressDisplay(display)
 
 
-def describe(progress: "Progress") -> str:
-    """Where it stands, and how fast it goes."""
+def describe(progress: "ScoringProgress") -> str:
+    """Describe rows done and speed."""
     total = progress.total
     parts = [f"{total.rows:,} of {progress.num_rows:,} rows"]
     if progress.done.rows:
@@ -55,23 +56,17 @@ def describe(progress: "Progress") -> str:
     return " · ".join(parts)
 
 
-def time_left(progress: "Progress") -> str:
-    """How long it will take; nothing before it is known."""
-    left = progress.seconds_left
-    return "" if left is None else f"{_duration(left)} left"
-
-
-def summarise(progress: "Progress", max_tokens: int) -> str:
-    """The closing lines: everything that was done, and how it was."""
+def summarize(progress: "ScoringProgress", max_tokens: int) -> str:
+    """Write the closing lines: rows, speed, errors and labels."""
     total = progress.total
     labels = sorted(total.labels.items(), key=lambda item: (-item[1], item[0]))
-    already = f", {progress.kept.rows:,} of them were there already" if progress.kept.rows else ""
+    saved = f", {progress.saved.rows:,} of them from earlier runs" if progress.saved.rows else ""
     speed = f"{progress.rows_per_second:,.0f} rows/s, {progress.tokens_per_second:,.0f} tokens/s; "
     lines = [
-        f"{total.rows:,} rows in {_duration(progress.seconds)}{already}",
+        f"{total.rows:,} rows in {_duration(progress.seconds)}{saved}",
         f"{speed if progress.done.rows else ''}{total.tokens:,} tokens, "
         f"{total.padding_avoided:.0%} padding avoided",
-        f"{total.errors:,} with an error, {total.truncated:,} cut to {max_tokens} tokens, "
+        f"{total.errors:,} with an error, {total.truncated:,} truncated to {max_tokens} tokens, "
         f"{total.duplicates:,} duplicates not computed again",
         "labels: " + (", ".join(f"{label} {count:,}" for label, count in labels) or "none"),
     ]
@@ -79,7 +74,7 @@ def summarise(progress: "Progress", max_tokens: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As people say it: 0.4 s, 37 s, 12 min 5 s, 3 h 20 min."""
+    """Format like 0.4 s, 37 s, 12 min 5 s, 3 h 20 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, whole = divmod(round(seconds), 60)

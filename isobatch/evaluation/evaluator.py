@@ -1,22 +1,22 @@
-"""Evaluator: answers in, one at a time; an Evaluation out.
+"""The evaluator: predictions in, one at a time; an Evaluation out.
 
-It knows no files and no model. Invariant: what it keeps grows with the labels, never with the
-examples: a count per pair of labels, sums per bin, and the few mistakes that will be shown.
+Invariant: its memory grows with the labels, never with the examples: a count per pair of labels,
+sums per bin, and the few mistakes that will be shown.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from isobatch.errors import InputError, OptionError
-from isobatch.evaluation.calibration import Calibration
 from isobatch.evaluation.metrics import (
+    Calibration,
     accuracy_interval,
     class_metrics,
     confusion_matrix,
     macro_f1,
 )
-from isobatch.evaluation.result import Evaluation, Example, Mistake, RowError
+from isobatch.evaluation.records import Evaluation, Example, Mistake, RowError
 from isobatch.types import ScoreActivation
 
 NUM_MISTAKES = 10
@@ -24,44 +24,23 @@ NUM_ERRORS = 10
 
 
 def check_task(activation: ScoreActivation) -> None:
-    """Refuse checkpoints whose answer is not one label of several; OptionError.
+    """Refuse checkpoints that do not predict one label of several; OptionError.
 
-    activation: how the checkpoint makes its scores.
+    activation: how the checkpoint computes its scores.
     """
     if activation == "softmax":
         return
     kind = "regression" if activation == "none" else "multi-label or has only one label"
     raise OptionError(
         f"the checkpoint's task is {kind}; evaluation supports single-label classification with "
-        "two or more labels: choose such a checkpoint, or compare its scores yourself"
+        "two or more labels. Choose such a checkpoint, or compare its scores yourself"
     )
 
 
-def evaluate(
-    examples: Iterable[Example],
-    labels: Sequence[str],
-    *,
-    errors: Iterable[RowError] = (),
-    facts: Mapping[str, str] | None = None,
-    num_mistakes: int = NUM_MISTAKES,
-) -> Evaluation:
-    """Judge the answers against the expected labels, in one pass and in bounded memory.
-
-    labels: the checkpoint's, in its order. errors: rows that could not be classified. facts: what
-    the report is to say of checkpoint, file and versions. Errors as in Evaluator.
-    """
-    evaluator = Evaluator(labels, num_mistakes=num_mistakes)
-    for error in errors:
-        evaluator.add_error(error.place, error.reason)
-    for example in examples:
-        evaluator.add(example)
-    return evaluator.finish(facts)
-
-
 class Evaluator:
-    """Collects answers for an Evaluation; `num_mistakes` of the most confident are kept.
+    """Accumulates predictions, and keeps the `num_mistakes` most confident mistakes.
 
-    OptionError for fewer than two labels, for one label twice and for a negative num_mistakes.
+    OptionError for fewer than two labels, for a duplicate label and for a negative num_mistakes.
     """
 
     def __init__(self, labels: Sequence[str], *, num_mistakes: int = NUM_MISTAKES) -> None:
@@ -81,18 +60,18 @@ class Evaluator:
         self._errors: list[RowError] = []
 
     def add(self, example: Example) -> None:
-        """Count one answer.
+        """Count one prediction.
 
-        InputError, which names the place, for a label that is none of the labels and for a score
+        InputError, which names the place, for a label that is not one of the labels and for a score
         outside [0, 1].
         """
-        predicted, score = self._checked(example)
+        predicted, score = self._check(example)
         self._num_texts += 1
         self._num_truncated += example.prediction.truncated
         self._pairs[example.expected, predicted] += 1
         self._calibration.add(score, predicted == example.expected)
         if predicted != example.expected:
-            self._keep(example)
+            self._add_mistake(example)
 
     def add_error(self, place: str, reason: str) -> None:
         """Count a row that could not be classified; the first ones are kept."""
@@ -101,12 +80,12 @@ class Evaluator:
             self._errors.append(RowError(place, reason))
 
     def finish(self, facts: Mapping[str, str] | None = None) -> Evaluation:
-        """Make the Evaluation. InputError if there was no example at all.
+        """Compute the Evaluation; InputError if there was no example.
 
-        OptionError where the libraries of the extra `evaluate` are missing.
+        OptionError if the libraries of the extra `evaluate` are missing.
         """
         if not self._num_texts:
-            raise InputError(self._nothing())
+            raise InputError(self._describe_absence())
         num_correct = sum(count for (row, column), count in self._pairs.items() if row == column)
         pairs = dict(self._pairs)
         return Evaluation(
@@ -128,29 +107,30 @@ class Evaluator:
             facts=dict(facts or {}),
         )
 
-    def _checked(self, example: Example) -> tuple[int, float]:
-        """Index and score of the answer."""
-        known = f"the labels are {', '.join(self._labels)}"
-        predicted = self._index_of.get(example.prediction.label)
+    def _check(self, example: Example) -> tuple[int, float]:
+        """Return index and score of the prediction; InputError if they make no sense."""
+        labels = ", ".join(self._labels)
+        label, score = example.prediction.label, example.prediction.score
+        predicted = self._index_of.get(label)
         if predicted is None:
             raise InputError(
-                f"{example.place}: the answer {example.prediction.label!r} is no label; {known}: "
-                "give the labels of the checkpoint that answered"
+                f"{example.place}: unknown predicted label (got {label!r}, expected one of "
+                f"{labels}). Pass the labels of the checkpoint that made the prediction"
             )
         if not 0 <= example.expected < len(self._labels):
             raise InputError(
-                f"{example.place}: the expected label {example.expected} is no index; {known}, "
-                f"with the indices 0 to {len(self._labels) - 1}"
+                f"{example.place}: the expected label {example.expected} is not an index of "
+                f"{labels} (0 to {len(self._labels) - 1})"
             )
-        if not 0 <= example.prediction.score <= 1:
+        if not 0 <= score <= 1:
             raise InputError(
-                f"{example.place}: the score {example.prediction.score} is no probability; "
-                "evaluate the answers of a single-label checkpoint"
+                f"{example.place}: the score {score} is not a probability. Evaluate predictions of "
+                "a single-label checkpoint"
             )
-        return predicted, example.prediction.score
+        return predicted, score
 
-    def _keep(self, example: Example) -> None:
-        """A heap with the least confident mistake on top, the later of two alike."""
+    def _add_mistake(self, example: Example) -> None:
+        """Push onto a heap with the least confident mistake on top, the later of two alike."""
         mistake = Mistake(
             place=example.place,
             text=example.text,
@@ -164,9 +144,9 @@ class Evaluator:
         else:
             heapq.heappushpop(self._mistakes, entry)
 
-    def _nothing(self) -> str:
+    def _describe_absence(self) -> str:
         if not self._num_errors:
-            return "no labelled texts to evaluate on; give a file with at least one row"
+            return "no labelled texts to evaluate on. Pass a file with at least one row"
         first = self._errors[0]
         return (
             f"none of the {self._num_errors} rows could be classified; the first, {first.place}: "

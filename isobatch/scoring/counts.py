@@ -1,17 +1,13 @@
-"""What a job did so far: counts that add up over chunks, and what can be told from them.
+"""Row counts that add up over chunks, and the progress derived from them."""
 
-It knows numbers only. Invariant: counts of chunks may be added in any order.
-"""
-
-import operator
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Of some rows: how many, with errors, cut; answered from the cache; tokens and spared pads."""
+class RowCounts:
+    """Number of rows, errors, truncated texts, duplicates, tokens, avoided pads, and labels."""
 
     rows: int = 0
     errors: int = 0
@@ -21,23 +17,19 @@ class Counts:
     pads: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)
 
-    def __add__(self, other: "Counts") -> "Counts":
-        labels = Counter(self.labels) + Counter(other.labels)
-        return self._with(other, operator.add, labels)
+    def __add__(self, other: "RowCounts") -> "RowCounts":
+        return self._combine(other, 1, Counter(self.labels) + Counter(other.labels))
 
-    def __sub__(self, other: "Counts") -> "Counts":
-        labels = Counter(self.labels) - Counter(other.labels)
-        return self._with(other, operator.sub, labels)
+    def __sub__(self, other: "RowCounts") -> "RowCounts":
+        return self._combine(other, -1, Counter(self.labels) - Counter(other.labels))
 
-    def _with(
-        self, other: "Counts", operation: Callable[[int, int], int], labels: Mapping[str, int]
-    ) -> "Counts":
+    def _combine(self, other: "RowCounts", sign: int, labels: Mapping[str, int]) -> "RowCounts":
         numbers = {
-            each.name: operation(getattr(self, each.name), getattr(other, each.name))
+            each.name: getattr(self, each.name) + sign * getattr(other, each.name)
             for each in fields(self)
             if each.name != "labels"
         }
-        return Counts(**numbers, labels=dict(labels))
+        return RowCounts(**numbers, labels=dict(labels))
 
     @property
     def padding_avoided(self) -> float:
@@ -45,32 +37,32 @@ class Counts:
         return self.pads / (self.pads + self.tokens) if self.tokens else 0.0
 
     def as_dict(self) -> dict[str, object]:
-        """The counts as plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a job stands: `kept` was there when it began, `done` came since, in `seconds`."""
+class ScoringProgress:
+    """Rows `saved` by earlier runs, and rows `done` by this run in `seconds`, of `num_rows`."""
 
     num_rows: int
-    kept: Counts
-    done: Counts
+    saved: RowCounts
+    done: RowCounts
     seconds: float
 
-    def followed_by(self, other: "Progress") -> "Progress":
-        """Where two jobs stand together, of which `num_rows` already counts both."""
-        return Progress(
+    def followed_by(self, other: "ScoringProgress") -> "ScoringProgress":
+        """Add the progress of the next job; `num_rows` already counts both."""
+        return ScoringProgress(
             self.num_rows,
-            self.kept + other.kept,
+            self.saved + other.saved,
             self.done + other.done,
             self.seconds + other.seconds,
         )
 
     @property
-    def total(self) -> Counts:
-        """Of the whole output so far."""
-        return self.kept + self.done
+    def total(self) -> RowCounts:
+        """Counts of the whole output so far."""
+        return self.saved + self.done
 
     @property
     def rows_per_second(self) -> float:
@@ -82,17 +74,20 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the speed so far; None before there is any."""
+        """Estimate at the speed so far; None before the first row."""
         remaining = self.num_rows - self.total.rows
         return remaining / self.rows_per_second if self.done.rows else None
 
     def as_dict(self) -> dict[str, object]:
-        """The whole job's counts and this run's speed, as plain values for JSON."""
+        """Return the counts of the whole output and the speed of this run, for JSON."""
         return {
             **self.total.as_dict(),
             "padding_avoided": self.total.padding_avoided,
-            "rows_there_already": self.kept.rows,
+            "rows_there_already": self.saved.rows,
             "seconds": self.seconds,
             "rows_per_second": self.rows_per_second,
             "tokens_per_second": self.tokens_per_second,
         }
+
+
+ProgressCallback = Callable[[ScoringProgress], None]

@@ -1,0 +1,131 @@
+"""File jobs as the user names them: inputs, one output, and options.
+
+Invariant: every input is in exactly one job, and no two jobs share an output. Jobs and options can
+be pickled and sent to another machine.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from isobatch.batching.plan import MAX_BATCH_TOKENS
+from isobatch.errors import JobError, OptionError
+from isobatch.scoring import ScoringOptions
+from isobatch.tables import Compression, CsvDialect, Format, TableFile, detect_format, stem
+from isobatch.tasks import Classifier
+from isobatch.types import Precision
+
+ENDINGS: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """The classifier to load, as Classifier.from_pretrained takes it."""
+
+    model: str | None = None
+    precision: Precision | Literal["auto"] | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    max_batch_tokens: int = MAX_BATCH_TOKENS
+
+    def load(self) -> Classifier:
+        """Load the classifier; errors as in Classifier.from_pretrained."""
+        return Classifier.from_pretrained(
+            self.model,
+            precision=self.precision,
+            device=self.device,
+            threads=self.threads,
+            max_batch_tokens=self.max_batch_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileJob:
+    """The rows of `inputs`, one file after the other, scored into `output`."""
+
+    inputs: tuple[TableFile, ...]
+    output: TableFile
+    options: ScoringOptions
+
+    def __post_init__(self) -> None:
+        formats = sorted({table.format for table in self.inputs})
+        if len(formats) != 1:
+            raise OptionError(
+                f"one output needs inputs of one format, got {', '.join(formats)}. Name a folder "
+                "as output (ending with /) to write one file per input"
+            )
+        for table in self.inputs:
+            if table.path.resolve() == self.output.path.resolve():
+                raise OptionError(
+                    f"{table.path}: is an input and would be overwritten. Name another output"
+                )
+
+    def with_absolute_paths(self) -> "FileJob":
+        """Resolve all paths, so that a process in another folder can run the job."""
+        inputs = tuple(replace(each, path=each.path.resolve()) for each in self.inputs)
+        output = replace(self.output, path=self.output.path.resolve())
+        return replace(self, inputs=inputs, output=output)
+
+
+def plan_jobs(
+    inputs: Sequence[TableFile],
+    output: str,
+    options: ScoringOptions,
+    output_format: Format | None = None,
+) -> list[FileJob]:
+    """Plan one job that joins all inputs, or one per input where `output` is a folder.
+
+    A name that ends with / is a folder; its files are named like the inputs, and it is created when
+    the first of them is written. OptionError for two inputs of the same name, JobError if the
+    folder that shall contain the output does not exist.
+    """
+    path = Path(output)
+    if not path.parent.is_dir():
+        raise JobError(f"{output}: there is no folder {path.parent}. Create it first")
+    if output.endswith("/") or path.is_dir():
+        jobs = [_plan_shard(each, path, options, output_format) for each in inputs]
+        _refuse_same_names(jobs)
+        return jobs
+    format, compression = detect_format(path.name, output_format)
+    dialect = CsvDialect(quotes=inputs[0].dialect.quotes)
+    return [FileJob(tuple(inputs), TableFile(path, format, compression, dialect), options)]
+
+
+def plan_stream(
+    inputs: Sequence[TableFile], options: ScoringOptions, output_format: Format | None = None
+) -> FileJob:
+    """Plan the job that joins all inputs in a stream; OptionError for Parquet."""
+    format = output_format or _default_output_format(inputs[0])
+    if format == "parquet":
+        raise OptionError(
+            "Parquet cannot be written to stdout, because its index comes last. Name a file, or "
+            "use --output-format jsonl"
+        )
+    dialect = CsvDialect(quotes=inputs[0].dialect.quotes)
+    return FileJob(tuple(inputs), TableFile(Path("stdout"), format, "none", dialect), options)
+
+
+def _default_output_format(table: TableFile) -> Format:
+    """Return the input's format; plain lines, which have no columns, become JSON lines."""
+    return "jsonl" if table.format == "lines" else table.format
+
+
+def _plan_shard(
+    table: TableFile, folder: Path, options: ScoringOptions, output_format: Format | None
+) -> FileJob:
+    format = output_format or _default_output_format(table)
+    compression = "none" if format == "parquet" else table.compression
+    name = f"{stem(table.path.name)}.{format}{ENDINGS[compression]}"
+    if format == table.format and stem(table.path.name) != table.path.name:
+        name = table.path.name
+    dialect = replace(table.dialect, header=True)
+    return FileJob((table,), TableFile(folder / name, format, compression, dialect), options)
+
+
+def _refuse_same_names(jobs: Sequence[FileJob]) -> None:
+    for path, times in Counter(job.output.path for job in jobs).items():
+        if times > 1:
+            given = ", ".join(str(j.inputs[0].path) for j in jobs if j.output.path == path)
+            raise OptionError(f"{path}: would be the output of {given}. Rename one of the inputs")

@@ -1,0 +1,159 @@
+"""Column selection: which input columns are read as text, which are kept, and which are added."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from isobatch.checkpoint.tokenizer import check_truncation
+from isobatch.errors import OptionError
+from isobatch.tables import AddedField, TableChunk
+from isobatch.tasks import RowFormat
+from isobatch.types import Truncation
+
+TEXT_COLUMN = "text"
+USUAL_NAMES = ("sentence", "content", "review", "comment", "message", "document", "body", "tweet")
+"""Common names of the text column, other than "text"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringOptions:
+    """Which columns are read, kept and added, and how texts without a prediction are treated.
+
+    text_column: None finds the one obvious column. columns: those to keep; None keeps all.
+    id_column: always kept, and names a row in messages. logits, scores: add all logits as one
+    column, and one column for the score of each class. prefix: prepended to the added columns'
+    names. truncation: "error" makes a text too long for the model a row with an error. on_error:
+    "row" writes the reason into the row, "stop" ends the job there.
+    """
+
+    text_column: str | None = None
+    pair_column: str | None = None
+    id_column: str | None = None
+    columns: tuple[str, ...] | None = None
+    logits: bool = False
+    scores: bool = False
+    prefix: str = ""
+    truncation: Truncation = "cut"
+    on_error: Literal["row", "stop"] = "row"
+
+    def __post_init__(self) -> None:
+        check_truncation(self.truncation)
+        if self.on_error not in ("row", "stop"):
+            raise OptionError(f"on_error must be 'row' or 'stop', got {self.on_error!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class InputColumns:
+    """The columns that are read: the text, the second text of a pair, and the id of the row."""
+
+    text: str
+    pair: str | None = None
+    id: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that hold texts."""
+        return (self.text,) if self.pair is None else (self.text, self.pair)
+
+    def place(self, rows: TableChunk, index: int) -> str:
+        """Return file and line of a row, and its id where there is an id column."""
+        place = rows.place(index)
+        if self.id is None:
+            return place
+        return f"{place} ({self.id} {rows.part(index, index + 1).cells(self.id)[0]})"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumns:
+    """Columns that are read, columns that are kept, and fields that are added, in their order.
+
+    It is part of every job's manifest: renaming a field makes saved work unusable.
+    """
+
+    read: InputColumns
+    kept: tuple[str, ...]
+    added: tuple[AddedField, ...]
+    labels: tuple[str, ...]
+    has_logits: bool
+    has_scores: bool
+
+
+def plan_columns(
+    columns: Sequence[str], row_format: RowFormat[Any], options: ScoringOptions
+) -> OutputColumns:
+    """Choose the columns of one output.
+
+    OptionError for a column that the input lacks, if no column is the obvious text, and for an
+    added name that the input has already. Invariant: no two output columns share a name.
+    """
+    named = (options.text_column, options.pair_column, options.id_column)
+    if columns:
+        read = choose_columns(columns, *named)
+    else:  # only a file without JSON objects, such as an empty shard, has no columns
+        read = InputColumns(named[0] or TEXT_COLUMN, *named[1:])
+    kept = _kept_columns(columns, options)
+    added = _added_fields(row_format, options)
+    if taken := [field.name for field in added if field.name in kept]:
+        raise OptionError(
+            f"the input already has a column {taken[0]!r}, which would be overwritten. Add a "
+            "prefix to the added names (--prefix), or leave the column out (--columns)"
+        )
+    return OutputColumns(read, kept, added, row_format.labels, options.logits, options.scores)
+
+
+def choose_columns(
+    columns: Sequence[str],
+    text: str | None,
+    pair: str | None = None,
+    id: str | None = None,
+    label: str | None = None,
+) -> InputColumns:
+    """Choose the columns to read; OptionError for one that does not exist.
+
+    If no text column is named, it is the one obvious column among those with no other role.
+    """
+    for name in (text, pair, id, label):
+        if name is not None:
+            _check_column(name, columns)
+    others = [name for name in columns if name not in (pair, id, label)]
+    return InputColumns(text or _find_text_column(others), pair, id)
+
+
+def _find_text_column(columns: Sequence[str]) -> str:
+    if len(columns) == 1:
+        return columns[0]
+    by_name = {name.strip().lower(): name for name in columns}
+    if TEXT_COLUMN in by_name:
+        return by_name[TEXT_COLUMN]
+    usual = [by_name[name] for name in USUAL_NAMES if name in by_name]
+    if len(usual) == 1:
+        return usual[0]
+    reason = f"it could be {' or '.join(usual)}" if usual else "none has a common name"
+    raise OptionError(
+        f"cannot find the text column: {reason} ({_listed(columns)}). Choose it with --text-column"
+    )
+
+
+def _kept_columns(columns: Sequence[str], options: ScoringOptions) -> tuple[str, ...]:
+    if options.columns is None or not columns:
+        return tuple(columns)
+    for name in options.columns:
+        _check_column(name, columns)
+    wanted = {*options.columns, options.id_column}
+    return tuple(name for name in columns if name in wanted)
+
+
+def _added_fields(row_format: RowFormat[Any], options: ScoringOptions) -> tuple[AddedField, ...]:
+    columns = row_format.columns(raw=options.logits, all_scores=options.scores)
+    fields = [(column.name, column.kind) for column in columns]
+    every = (*fields, ("truncated", "flag"), ("error", "text"))
+    return tuple(AddedField(options.prefix + name, kind) for name, kind in every)
+
+
+def _check_column(name: str, columns: Sequence[str]) -> None:
+    if name not in columns:
+        raise OptionError(f"the input has no column {name!r}; {_listed(columns)}")
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return f"it has {', '.join(columns)}" if columns else "it has no columns"
