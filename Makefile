@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-SOURCES := pyproject.toml constraints.txt $(wildcard isobatch/numerics/compiled/*.h isobatch/numerics/compiled/*.cpp)
+SOURCES := pyproject.toml constraints.txt $(wildcard isobatch/kernels/compiled/*.h isobatch/kernels/compiled/*.cpp)
 
 .PHONY: demo test check bench bench-audit bench-files bench-serve docs clean
 

@@ -23,11 +23,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from isobatch.batching.packed import pack, unpad
+from isobatch.batching.packed import concatenate, pack, unpad
 from isobatch.checkpoint import hub_name
 from isobatch.kernels import activation_named
 from isobatch.kernels.activations import _BY_NAME
-from isobatch.kernels.compiled import PlainBlock, unavailable
+from isobatch.kernels.compiled import unavailable
 from isobatch.model import SequenceClassifier, read_model, read_packed_model, select_kernels
 from isobatch.types import Encoding
 
@@ -73,19 +73,16 @@ def encodings_of(
 
 def packed_logits(model: SequenceClassifier, rows: Sequence[Sequence[int]], tiny: Tiny) -> Tensor:
     with torch.no_grad():
-        return model(pack(encodings_of(rows), tiny.padding_idx))
+        return model(pack(encodings_of(rows), tiny.positions))
 
 
 def unpadded_logits(
     model: SequenceClassifier, padded: tuple[Tensor, Tensor], tiny: Tiny, **kwargs: Tensor
 ) -> Tensor:
     """Logits of a padded batch in the order of its rows."""
-    batch, order = unpad(*padded, padding_idx=tiny.padding_idx, **kwargs)
+    sequences = unpad(*padded, kwargs.get("token_type_ids"), tiny.positions)
     with torch.no_grad():
-        logits = model(batch)
-    result = torch.empty_like(logits)
-    result[list(order)] = logits
-    return result
+        return model(concatenate(sequences))
 
 
 def reference_logits(
@@ -111,9 +108,8 @@ def test_packed_texts_have_the_logits_of_transformers(
 @pytest.mark.skipif(unavailable("fp32") is not None, reason=f"compiled: {unavailable('fp32')}")
 def test_one_of_the_shapes_is_computed_by_compiled_blocks(models_of: ModelsOf) -> None:
     """The control: without it the tests here might compare no compiled block."""
-    kernels = [models_of(Tiny("bert", **shape))[0].blocks[0].kernel for shape in SHAPES]
-    assert isinstance(kernels[0], PlainBlock)
-    assert kernels[1:] == [None, None, None]
+    compiled = [models_of(Tiny("bert", **shape))[0].blocks[0].is_compiled for shape in SHAPES]
+    assert compiled == [True, False, False, False]
 
 
 @each_way
@@ -205,7 +201,7 @@ def test_token_types_reach_the_logits_as_in_transformers(
     padded, padded_types = pad_right(rows, tiny.pad_token_id), pad_right(types, 0)[0]
     expected = reference_logits(theirs, padded, token_type_ids=padded_types)
     with torch.no_grad():
-        logits = ours(pack(encodings_of(rows, types)))
+        logits = ours(pack(encodings_of(rows, types), tiny.positions))
     torch.testing.assert_close(logits, expected, **CLOSE)
     unpadded = unpadded_logits(ours, padded, tiny, token_type_ids=padded_types)
     assert torch.equal(unpadded, logits)
@@ -242,7 +238,7 @@ def test_every_gradient_is_that_of_transformers(
     theirs.train(training)
     rows, labels = random_ids((2, 7, 7, 40, 130), tiny), torch.tensor([0, 2, 1, 1, 0])
     ids, mask = pad_right(rows, tiny.pad_token_id)
-    logits = ours(pack(encodings_of(rows), tiny.padding_idx))
+    logits = ours(pack(encodings_of(rows), tiny.positions))
     expected = theirs(input_ids=ids, attention_mask=mask).logits
     torch.testing.assert_close(logits, expected, **CLOSE)
     torch.nn.functional.cross_entropy(logits, labels).backward()
@@ -266,7 +262,7 @@ def test_gradients_change_no_bit(
     tiny = Tiny(model_type, **shape)
     ours, _ = models_of(tiny)
     rows = random_ids(LENGTHS, tiny)
-    with_gradients = ours(pack(encodings_of(rows), tiny.padding_idx))
+    with_gradients = ours(pack(encodings_of(rows), tiny.positions))
     assert with_gradients.grad_fn is not None
     assert torch.equal(with_gradients, packed_logits(ours, rows, tiny))
 
@@ -278,7 +274,7 @@ def test_dropout_is_active_in_training_only(
 ) -> None:
     tiny = Tiny(model_type, **shape)
     model = copy.deepcopy(models_of(tiny)[0])
-    batch = pack(encodings_of(random_ids((4, 9), tiny)), tiny.padding_idx)
+    batch = pack(encodings_of(random_ids((4, 9), tiny)), tiny.positions)
     assert torch.equal(model(batch), model(batch))
     model.train()
     with torch.random.fork_rng():
@@ -296,7 +292,7 @@ def test_the_head_drops_its_input_where_transformers_does(
     row = random_ids((9,), tiny)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        ours(pack(encodings_of(row), tiny.padding_idx)).sum().backward()
+        ours(pack(encodings_of(row), tiny.positions)).sum().backward()
         theirs(input_ids=torch.tensor(row)).logits.sum().backward()
     name = hub_name(ours.config.family, "head.dense.weight")
     expected = dict(theirs.named_parameters())[name].grad

@@ -13,11 +13,10 @@ import transformers
 from tiny_checkpoints import Tiny, TinyFolder
 from tokenizer_folders import write_wordpiece_folder
 
-from isobatch import Classifier, Prediction, predictor
+from isobatch import Classifier, Prediction
 from isobatch.checkpoint import bundled_folder
 from isobatch.errors import InputError, IsobatchError, OptionError, TooLongError
-from isobatch.tasks.classification import make_prediction
-from isobatch.types import Encoding
+from isobatch.tasks import pipeline, score_logits
 
 NICE = "Today is a nice day!"
 
@@ -156,7 +155,7 @@ def test_logits_wants_a_list(classifier: Classifier) -> None:
 def test_stream_reads_a_window_ahead_and_no_further(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "WINDOW_TEXTS", 8)
+    monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 8)
     read = itertools.count()
     endless: Iterator[str] = (f"text {next(read)}" for _ in itertools.repeat(None))
     predictions = list(itertools.islice(classifier.predict_stream(endless), 20))
@@ -167,7 +166,7 @@ def test_stream_reads_a_window_ahead_and_no_further(
 def test_stream_names_the_index_in_the_whole_stream(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
+    monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 4)
     predictions = classifier.predict_stream(["a"] * 9 + [None])  # type: ignore[list-item]
     assert len(list(itertools.islice(predictions, 8))) == 8
     with pytest.raises(InputError, match=r"^text 9: "):
@@ -237,11 +236,9 @@ def test_scores_follow_the_problem_type(
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_scores_never_overflow(activation: str) -> None:
-    prediction = make_prediction(
-        [-1e30, 1e30, 0.0], ["a", "b", "c"], activation, Encoding([1], [0])
-    )  # type: ignore[arg-type]
-    assert prediction.label == "b"
-    assert all(0.0 <= score <= 1.0 for score in prediction.scores.values())
+    scores = score_logits([-1e30, 1e30, 0.0], activation)  # type: ignore[arg-type]
+    assert max(scores) == scores[1]
+    assert all(0.0 <= score <= 1.0 for score in scores)
 
 
 def test_all_errors_are_of_one_tree() -> None:

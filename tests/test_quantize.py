@@ -26,6 +26,7 @@ from isobatch.errors import (
 from isobatch.kernels import compiled, quantize_weight, supported_precisions
 from isobatch.model import SequenceClassifier, read_model, read_packed_model
 from isobatch.quantize import quantize_checkpoint
+from isobatch.specification import PositionRule
 from isobatch.types import Encoding, Precision
 
 CPU = torch.device("cpu")
@@ -67,7 +68,7 @@ def model_of(folder: Path, precision: Precision = "int8") -> SequenceClassifier:
 def logits_of(model: SequenceClassifier, rows: Sequence[Sequence[int]], tiny: Tiny) -> Tensor:
     encodings = [Encoding(row, [0] * len(row)) for row in rows]
     with torch.inference_mode():
-        return model(pack(encodings, tiny.padding_idx))
+        return model(pack(encodings, tiny.positions))
 
 
 def alone_and_together(model: SequenceClassifier, tiny: Tiny) -> tuple[bytes, bytes]:
@@ -199,7 +200,8 @@ def test_rows_of_zeros_stay_zeros(tiny_folder: TinyFolder, tmp_path: Path) -> No
     model = read_model(tmp_path / "int8")
     assert not model.embeddings.word.weight[0].any()
     assert not model.blocks[0].down.weight.any()
-    assert model_of(tmp_path / "int8")(pack([Encoding([2, 0, 3], [0] * 3)], None)).isfinite().all()
+    batch = pack([Encoding([2, 0, 3], [0] * 3)], PositionRule())
+    assert model_of(tmp_path / "int8")(batch).isfinite().all()
 
 
 @pytest.mark.parametrize("tokenizer_json", [True, False])

@@ -15,6 +15,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from isobatch.specification import PositionRule
+
 FAMILIES = ("distilbert", "bert", "roberta", "xlm-roberta", "camembert", "electra")
 COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
 """Families that count positions from pad_token_id + 1 on."""
@@ -49,6 +51,10 @@ class Tiny:
     @property
     def pad_token_id(self) -> int:
         return 1 if self.model_type in COUNTED_FROM_PADDING else 0
+
+    @property
+    def positions(self) -> PositionRule:
+        return PositionRule(self.padding_idx)
 
     @property
     def padding_idx(self) -> int | None:

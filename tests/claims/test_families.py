@@ -71,11 +71,11 @@ def model_of(folder: Path, way: str) -> tuple[SequenceClassifier, tuple[KernelCh
 @torch.inference_mode()
 def logits_of(model: SequenceClassifier, rows: list[list[int]]) -> Tensor:
     """As Classifier computes them: planned, packed, and put back in order."""
-    padding_idx = model.config.encoder.padding_idx
+    positions = model.config.encoder.positions
     logits = torch.empty(len(rows), model.config.head.num_labels)
     for batch in plan_batches([len(row) for row in rows], 600):
         encodings = [Encoding(rows[index], [0] * len(rows[index])) for index in batch]
-        logits[list(batch)] = model(pack(encodings, padding_idx))
+        logits[list(batch)] = model(pack(encodings, positions))
     return logits
 
 

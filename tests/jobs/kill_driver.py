@@ -15,13 +15,14 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401
 
-from isobatch import cache
+from isobatch.batching import cache
 from isobatch.errors import JobError
 from isobatch.jobs import durable, folder
 from isobatch.jobs.job import FileJob, ModelOptions
@@ -257,21 +258,21 @@ def commit_before_writing() -> None:
 
 def inexact_cache() -> None:
     """The cache returns logits with another last bit."""
-    recall = cache.OutputCache.recall
+    get_or_compute = cache.OutputCache.get_or_compute
 
     def inexact(
         self: cache.OutputCache,
         encodings: Sequence[Encoding],
-        compute: Callable[[list[Encoding]], Sequence[Sequence[float]]],
-    ) -> list[cache.Logits]:
-        known = [cache.encoding_key(each) in self._kept for each in encodings]
-        rows = recall(self, encodings, compute)
+        compute: Callable[[list[Encoding]], Iterable[cache.Output]],
+    ) -> list[cache.Output]:
+        known = [cache.encoding_key(each) in self._entries for each in encodings]
+        rows = get_or_compute(self, encodings, compute)
         return [
-            tuple(value * (1 + 2**-23) for value in row) if hit else row
+            row * np.float32(1 + 2**-23) if hit else row
             for row, hit in zip(rows, known, strict=True)
         ]
 
-    cache.OutputCache.recall = inexact  # type: ignore[method-assign]
+    cache.OutputCache.get_or_compute = inexact  # type: ignore[method-assign]
 
 
 ALL = (

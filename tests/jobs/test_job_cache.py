@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs.small_jobs import TEXTS, command, read_rows, small_checkpoint, write_rows
 
-from isobatch import Classifier, predictor
-from isobatch.batching.cache import OutputCache, encoding_key
+from isobatch import Classifier
+from isobatch.batching.cache import Output, OutputCache, encoding_key
 from isobatch.errors import InputError, OptionError
 from isobatch.scoring import chunks
-from isobatch.tasks import Prediction
+from isobatch.specification import PositionRule
+from isobatch.tasks import Prediction, pipeline
 from isobatch.types import Encoding
 
 
@@ -31,13 +32,13 @@ def classifier(checkpoint: Path) -> Classifier:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The ids of every sequence that is packed for the model, one by one."""
     ids: list[tuple[int, ...]] = []
-    pack = predictor.pack
+    pack = pipeline.pack
 
-    def packed(encodings: Sequence[Encoding], padding_idx: int | None) -> object:
+    def packed(encodings: Sequence[Encoding], positions: PositionRule) -> object:
         ids.extend(tuple(encoding.input_ids) for encoding in encodings)
-        return pack(encodings, padding_idx)
+        return pack(encodings, positions)
 
-    monkeypatch.setattr(predictor, "pack", packed)
+    monkeypatch.setattr(pipeline, "pack", packed)
     return ids
 
 
@@ -47,9 +48,9 @@ class Computer:
     def __init__(self) -> None:
         self.inputs: list[tuple[int, ...]] = []
 
-    def __call__(self, encodings: Sequence[Encoding]) -> list[tuple[float, ...]]:
+    def __call__(self, encodings: Sequence[Encoding]) -> list[Output]:
         self.inputs += [tuple(each.input_ids) for each in encodings]
-        return [(float(each.input_ids[0]), -1.0) for each in encodings]
+        return [np.array([each.input_ids[0], -1.0], np.float32) for each in encodings]
 
 
 def encodings(*numbers: int) -> list[Encoding]:
@@ -57,10 +58,10 @@ def encodings(*numbers: int) -> list[Encoding]:
 
 
 def recalled(cache: OutputCache, computer: Computer, *numbers: int) -> list[tuple[int, ...]]:
-    """Ask for these, check what comes, and say which were computed."""
+    """Request these, check the outputs, and return which were computed."""
     computer.inputs.clear()
-    rows = cache.recall(encodings(*numbers), computer)
-    assert rows == [(float(number), -1.0) for number in numbers]
+    rows = cache.get_or_compute(encodings(*numbers), computer)
+    assert [row.tolist() for row in rows] == [[float(number), -1.0] for number in numbers]
     return computer.inputs
 
 
@@ -75,7 +76,7 @@ def test_equal_encodings_of_one_call_are_computed_once() -> None:
     assert (cache.hits, len(cache)) == (3, 3)
 
 
-def test_what_was_used_least_lately_makes_room() -> None:
+def test_the_least_recently_used_entry_is_evicted() -> None:
     cache, computer = OutputCache(3), Computer()
     recalled(cache, computer, 1, 2, 3)
     recalled(cache, computer, 1)
@@ -97,10 +98,10 @@ def test_the_bound_holds_also_after_a_call_beyond_it(bound: int) -> None:
     assert recalled(cache, computer, *newest) == []
 
 
-def test_nothing_to_ask_is_nothing_computed() -> None:
+def test_no_encodings_compute_nothing() -> None:
     cache = OutputCache()
     assert recalled(cache, Computer()) == []
-    assert cache.recall([], lambda _: pytest.fail("computed nothing")) == []
+    assert cache.get_or_compute([], lambda _: pytest.fail("computed nothing")) == []
 
 
 def test_a_bound_below_zero_is_refused() -> None:
@@ -115,7 +116,7 @@ def test_a_failure_keeps_nothing() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        cache.recall(encodings(1), fail)
+        cache.get_or_compute(encodings(1), fail)
     assert len(cache) == cache.hits == 0
 
 
@@ -170,7 +171,7 @@ def test_logits_from_the_cache_are_the_same_bits(
 def test_a_stream_computes_equal_texts_once_across_its_windows(
     classifier: Classifier, computed: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "WINDOW_TEXTS", 4)
+    monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 4)
     texts = [*TEXTS, *TEXTS[::-1], "nice", "NICE"]
     predictions = list(classifier.predict_stream(texts))
     assert len(computed) == len(set(computed)) == len(TEXTS)
