@@ -32,7 +32,7 @@ _ROOMS = {
     "Classifier": "isobatch.tasks",
     "IsobatchError": "isobatch.errors",
     "MissingAttentionMaskWarning": "isobatch.errors",
-    "Prediction": "isobatch.types",
+    "Prediction": "isobatch.tasks",
     "assert_batch_invariant": "isobatch.audit",
 }
 

@@ -21,7 +21,7 @@ class PositionRule:
 
     @property
     def first(self) -> int:
-        """Position of the first token: what the rule takes away from the position table."""
+        """Position of the first token: the rows of the position table before it are reserved."""
         return 0 if self.padding_idx is None else self.padding_idx + 1
 
 
@@ -52,7 +52,7 @@ class BlockSpec:
 
     @property
     def name(self) -> str:
-        """What distinguishes this layer from others, in words; shown by `isobatch info`."""
+        """The name of layers of this kind in `isobatch info`."""
         parts = [f"block {self.hidden_size}→{self.intermediate_size} {self.activation}"]
         parts += ["gated"] * self.gated + ["pre-norm"] * (self.norm == "pre")
         parts += ["without biases"] * (not self.biases)

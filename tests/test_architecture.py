@@ -222,3 +222,57 @@ def test_every_public_name_comes_without_transformers_servers_or_tables() -> Non
     loaded = modules_after("from isobatch import *")
     assert "torch" in loaded, "the control: the names were really imported"
     assert not loaded & {"transformers", "pyarrow", "pandas", "fastapi", "starlette", "uvicorn"}
+
+
+# ------------------------------------------------------------------------ docs/architecture.md
+
+FLOWS = re.findall(
+    r"```text\n(.*?)```", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), flags=re.S
+)
+each_flow = pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.split()[1])
+
+
+def steps_of(flow: str) -> list[tuple[Path, str]]:
+    """The file and the name of each line."""
+    found = re.findall(r"^[ ▸]*(isobatch/\S+\.py) +([\w.]+)", flow, flags=re.M)
+    assert len(found) == len(flow.splitlines()), "every line is a step"
+    return [(ROOT / file, name) for file, name in found]
+
+
+def test_four_flows_and_the_loading_are_drawn() -> None:
+    assert len(FLOWS) == 5
+
+
+@each_flow
+def test_each_step_of_a_flow_exists(flow: str) -> None:
+    for path, name in steps_of(flow):
+        scope: list[ast.stmt] = TREES[path].body
+        for part in name.split("."):
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            named = [node for node in scope if isinstance(node, kinds) and node.name == part]
+            assert named, f"{path.relative_to(ROOT)} has no {name}"
+            scope = named[0].body
+
+
+@each_flow
+def test_each_file_of_a_flow_is_imported_by_an_earlier_one(flow: str) -> None:
+    (first, _), *others = steps_of(flow)
+    reachable = modules_reached(first)
+    for path, _ in others:
+        assert module_name(path) in reachable, f"no earlier file imports {path.relative_to(ROOT)}"
+        reachable |= modules_reached(path)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules_reached(path: Path) -> set[str]:
+    """The modules that a file imports, through packages that only export names, and itself."""
+    names = {module_name(path), *imported_modules(path)}
+    for name in [*names]:
+        package = ROOT / name.replace(".", "/") / "__init__.py"
+        if package in TREES and package != PACKAGE / "__init__.py":
+            names |= {*imported_modules(package)}
+    return names

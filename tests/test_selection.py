@@ -61,7 +61,7 @@ def one_ulp_up(tensor: Tensor) -> Tensor:
 
 @dataclass
 class Call:
-    """What a planted block may depend on, though a correct one must not."""
+    """The properties of a call that a correct block does not depend on."""
 
     batch: PackedBatch
     rows: Rows
@@ -302,7 +302,7 @@ def test_int8_computes_every_specification_it_is_selected_for(spec: BlockSpec) -
     assert same_bits(alone(kernel, x, LENGTHS), compute(kernel, x, LENGTHS))
 
 
-# ----------------------------------------------------------------- what is selected on this machine
+# ----------------------------------------------------------------- selection on this machine
 
 
 @each_supported

@@ -1,4 +1,4 @@
 """Batching: encodings are planned into batches, packed without padding, and cached by content.
 
-Nothing is exported here: `plan` must be importable without torch, for `isobatch --help`.
+It exports no names: `plan` must be importable without torch, for `isobatch --help`.
 """

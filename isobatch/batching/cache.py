@@ -18,7 +18,7 @@ CACHED_ENCODINGS = 131_072
 """Some 40 MB for two labels; a cache of this size holds the duplicates of most files."""
 
 Output = NDArray[np.float32]
-"""What a model computes for one encoding: the logits [num_labels] of a classifier."""
+"""The output of a model for one encoding: the logits [num_labels] of a classifier."""
 
 
 class OutputCache:

@@ -1,4 +1,4 @@
-"""ModelConfig: what config.json says of the model, under one set of names for all families.
+"""ModelConfig: the settings of config.json, under one set of names for all families.
 
 Invariant: a setting that would change the answer and is not implemented is rejected here, never
 ignored.

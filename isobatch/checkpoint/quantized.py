@@ -28,7 +28,7 @@ _WEIGHTS: Mapping[str, object] = {
 }
 _ACTIVATIONS = {**_WEIGHTS, "strategy": "token", "dynamic": True}
 _DEFAULTS = {"num_bits": 8, "type": "int", "symmetric": True, "dynamic": False}
-"""What compressed-tensors takes where a scheme leaves a key out."""
+"""The values that compressed-tensors takes for missing keys."""
 
 _EXTRAS = ("kv_cache_scheme", "sparsity_config", "transform_config")
 _FIX = "Start from the checkpoint before it was quantized, and run `isobatch quantize` on that"
@@ -87,7 +87,7 @@ def _group(target: str, activations: dict[str, object] | None) -> dict[str, obje
 
 
 def announces_int8(section: object) -> bool:
-    """Whether `quantization_config` of a config.json announces int8 weights.
+    """Return whether `quantization_config` of a config.json announces int8 weights.
 
     None announces nothing; raises UnsupportedModelError for any scheme but the one of this module.
     """

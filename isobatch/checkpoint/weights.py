@@ -45,7 +45,7 @@ def hub_name(family: Family, name: str) -> str:
 def read_tensors(
     folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
 ) -> Iterator[tuple[str, Tensor]]:
-    """As `read_stored_tensors`, but float32 throughout: int8 tensors are widened."""
+    """Read tensors like `read_stored_tensors`, but widen int8 ones to float32."""
     for name, tensor in read_stored_tensors(folder, config, shapes):
         yield name, tensor.dequantize() if isinstance(tensor, QuantizedTensor) else tensor
 

@@ -1,4 +1,4 @@
-"""The invariance checks at load: does a kernel give each row, or sequence, the same bits always?
+"""The invariance checks at load: a kernel must give each row, or sequence, the same bits always.
 
 A check computes the same random rows in batches of several sizes, at several positions, with one
 thread, two and all, and compares bits. It returns None, or what differed. torch's global random

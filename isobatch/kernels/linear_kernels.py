@@ -102,7 +102,7 @@ class Bf16Kernel(OneDnnKernel):
 
     @staticmethod
     def is_available(device: torch.device) -> bool:
-        """Whether the CPU has bfloat16 products: without them this is slower than float32.
+        """Return whether the CPU has bfloat16 products: without them this is slower than float32.
 
         oneDNN may have been limited to an older instruction set, which only an error reveals.
         """

@@ -88,7 +88,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 
 def has_exact_int8() -> bool:
-    """Whether 8-bit int8 products are exact on this CPU; otherwise 7-bit weights are used."""
+    """Return whether 8-bit int8 products are exact on this CPU; otherwise 7-bit weights are used."""
     if compiled.unavailable("int8") is None:
         return True
     if not OneDnnKernel.is_available(_CPU):
@@ -110,7 +110,7 @@ class KernelSelector:
 
     @property
     def choices(self) -> tuple[KernelChoice, ...]:
-        """What was selected so far, and why."""
+        """The kernels selected so far, with reasons."""
         selected = (*self._blocks.values(), *self._linears.values())
         return (*(choice for _, choice in selected), *self._others.values())
 
@@ -134,7 +134,7 @@ class KernelSelector:
 
     @torch.no_grad()
     def select_trainable_block(self, weights: BlockWeights) -> bool:
-        """Whether the compiled kernel computes this layer from its own parameters at each call."""
+        """Return whether the compiled kernel computes this layer from its parameters."""
         operation = weights.spec.name
         if operation not in self._blocks:
             reason = compiled.unavailable("fp32") or compiled.unsupported(weights)

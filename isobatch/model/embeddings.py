@@ -34,7 +34,7 @@ class Embeddings(nn.Module):
         return embedded if self.project is None else self.project(embedded)
 
     def _types(self, table: nn.Embedding, token_type_ids: Tensor) -> Tensor:
-        """A model with one token type has it for every token, whatever its tokenizer says."""
+        """Look the types up; a model with one type has it for every token."""
         if table.num_embeddings == 1:
             return table.weight[0]
         types: Tensor = table(token_type_ids)

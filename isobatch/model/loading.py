@@ -51,7 +51,7 @@ def empty_model(config: ModelConfig) -> SequenceClassifier:
 def load_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> SequenceClassifier:
     """Build the model around `tensors` (our names), in eval mode.
 
-    The tensors become the parameters themselves: nothing is initialized or copied.
+    The tensors become the parameters themselves, without initialization or copy.
     """
     model = empty_model(config)
     model.load_state_dict(tensors, assign=True)
@@ -106,19 +106,19 @@ def read_packed_model(
 
 
 def int8_weights(model: SequenceClassifier) -> tuple[str, ...]:
-    """Name what precision "int8" holds in int8: the word table and the blocks' linears."""
+    """Name the int8 tensors of precision "int8": the word table and the blocks' linears."""
     modules = model.blocks.named_modules(prefix="blocks")
     linears = (f"{name}.weight" for name, module in modules if isinstance(module, Linear))
     return (_WORDS, *linears)
 
 
 def parameter_shapes(model: SequenceClassifier) -> dict[str, torch.Size]:
-    """Return the shape of each parameter, by our names: what a checkpoint must contain."""
+    """Return the shape of each parameter that a checkpoint must contain, by our names."""
     return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def _units(model: SequenceClassifier) -> Counter[str]:
-    """What is packed as one, blocks whole and other modules singly, and its number of tensors."""
+    """Count the tensors of each unit: blocks whole, other modules singly."""
     return Counter(_unit_of(name) for name, _ in model.named_parameters())
 
 

@@ -72,7 +72,7 @@ class _Block(ctypes.Structure):
 
 
 def unavailable(precision: Precision) -> str | None:
-    """Why this machine cannot compute `precision` with the compiled kernels; None if it can."""
+    """Return why this machine lacks the compiled kernels of `precision`; None if it has them."""
     if _kernels is None:
         return "not built: no suitable compiler at installation"
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
@@ -83,7 +83,7 @@ def unavailable(precision: Precision) -> str | None:
 
 
 def unsupported(weights: BlockWeights) -> str | None:
-    """Why a layer of this kind cannot be computed here; None if it can."""
+    """Return why a layer of this kind is not compiled; None if it is."""
     spec = weights.spec
     if weights.up.device.type != "cpu":
         return "compiled for CPUs only"

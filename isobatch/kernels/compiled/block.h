@@ -14,7 +14,7 @@ namespace isobatch {
 
 constexpr int64_t TILE = 8 * ROWS;
 constexpr int64_t FEW_ROWS = 4 * ROWS;  // for each thread
-// An unpacked weight is transposed once for so many rows.
+// An unpacked weight is transposed once for this many rows.
 constexpr int64_t UNPACKED_CHUNK = 512;
 
 enum Activation : int64_t { GELU = 0, RELU = 1 };

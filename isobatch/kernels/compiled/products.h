@@ -1,7 +1,7 @@
 // Products of rows with weights, in int8, bf16 and fp32.
 //
 // Every number of a result is summed over the inner size from first to last by one accumulator, so
-// its bits follow from its own row and column alone, whatever is computed beside it.
+// its bits follow from its own row and column alone, independent of all other rows and columns.
 #pragma once
 #include <type_traits>
 #include <utility>
@@ -17,7 +17,7 @@ constexpr int VECTORS = COLUMNS / LANES;
 // neighbours along the inner size share four bytes; or it is [out][in] float32 if not `packed`.
 struct Product {
   const uint8_t* weight;
-  const int32_t* offset;  // int8 only: what the 128 of each stored activation adds, negated
+  const int32_t* offset;  // int8 only: the sum of 128 x weight, negated
   const float* scale;     // int8 only, one a column
   const float* bias;
   int64_t in;
@@ -98,7 +98,7 @@ struct Fp32 : Floating {
   INLINE void step(Sum& sum, Sum x, Sum weight) { sum = _mm512_fmadd_ps(x, weight, sum); }
 };
 
-// What is fetched into the cache meanwhile: two cache lines a step.
+// The weights to prefetch into the cache meanwhile: two cache lines a step.
 struct Ahead {
   const uint8_t* next = nullptr;
   int64_t step_bytes = 0;
