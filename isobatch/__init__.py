@@ -1,6 +1,6 @@
 """Isobatch: batched inference for text classifiers in which the batch never changes the answer.
 
-Only public names live here, each imported when it is first asked for, so that `import isobatch`
+Only public names live here, each imported at its first use, so that `import isobatch`
 costs nothing and `isobatch --help` does not wait for torch.
 """
 
