@@ -121,7 +121,7 @@ def _module(path: Path) -> str:
     is_folder = path.is_dir()
     name = f"{path.name}/" if is_folder else f"{path.name}.py"
     source = path / "__init__.py" if is_folder else path.with_suffix(".py")
-    return f"  {name:<14} {_first_sentence(source)}"
+    return f"  {name:<17} {_first_sentence(source)}"
 
 
 def _other_folders() -> list[str]:
