@@ -68,8 +68,10 @@ def test_labels_are_columns_in_one_order_whatever_the_order_they_come_in() -> No
     assert reader.labels == ("a", "b")
 
 
-def test_predictions_are_read_by_their_logits() -> None:
-    classifier = Classifier.from_pretrained()
+def test_predictions_are_read_by_their_logits(
+    bundled_classifier: Callable[[str], Classifier],
+) -> None:
+    classifier = bundled_classifier("fp32")
     texts = ["a fine film", "a dull film"]
     assert np.array_equal(read(classifier(texts), 2), classifier.logits(texts).astype(np.float64))
 

@@ -140,6 +140,7 @@ def test_load_changes_no_bit(folder: Path, texts: list[str], cached: int, distur
     assert changed == []
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_load_changes_no_bit_of_the_bundled_model(texts: list[str]) -> None:
     classifier = Classifier.from_pretrained(precision="auto")
     with running(create_app(classifier, Settings(cache_size=0))) as url:

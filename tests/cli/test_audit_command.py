@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_commands import run
+from shell import run
 
 import isobatch.audit
 from isobatch.audit.auditor import AuditProgress

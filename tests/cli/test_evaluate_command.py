@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_commands import run, run_on_terminal
+from shell import run, run_on_terminal
 
 ROWS = "text,label\na fine film,1\na dull film,0\nwhat a mess,1\n"
 

@@ -6,8 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import TinyFolder
-from tiny_checkpoints import FAMILIES, Tiny, pad_left, pad_right, random_ids, reference_model
+from tiny_checkpoints import (
+    FAMILIES,
+    Tiny,
+    TinyFolder,
+    pad_left,
+    pad_right,
+    random_ids,
+    reference_model,
+)
 
 from isobatch import AutoModelForSequenceClassification, MissingAttentionMaskWarning
 from isobatch.compat.model import PaddedClassifier

@@ -8,13 +8,12 @@ import base64
 import json
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from tiny_checkpoints import COUNTED_FROM_PADDING, FAMILIES, Tiny
+from tiny_checkpoints import COUNTED_FROM_PADDING, FAMILIES, Tiny, TinyFolder
 
 from isobatch import Classifier
 from isobatch.batching.packed import position_ids
@@ -24,8 +23,6 @@ from isobatch.page import LessonPage
 from isobatch.page.lesson_data import AttentionWeights, LessonData, LessonSentence
 from isobatch.page.lesson_page import MAX_CHARACTERS, MAX_SENTENCES, MAX_TOKENS, WEIGHT_SCALE
 from isobatch.page.random_batches import MAX_BATCH, NEIGHBOURS, NUM_BATCHES, draw_batches
-
-TinyFolder = Callable[[Tiny], Path]
 
 TEXTS = ("Today is a nice day!", "But what about tomorrow? Im not sure.", "It doesn't work")
 each_family = pytest.mark.parametrize("model_type", FAMILIES)
@@ -125,8 +122,10 @@ def test_packed_rows_have_the_bits_of_classifier_alone(
     assert packed.differences == (0.0,) * NUM_BATCHES
 
 
-def test_the_bundled_model_packed_and_alone(bundled_data: LessonData) -> None:
-    alone = [Classifier.from_pretrained().logits([text])[0] for text in SENTENCES]
+def test_the_bundled_model_packed_and_alone(
+    bundled_data: LessonData, bundled_classifier: Callable[[str], Classifier]
+) -> None:
+    alone = [bundled_classifier("fp32").logits([text])[0] for text in SENTENCES]
     for sentence, logits in zip(bundled_data.sentences, alone, strict=True):
         for result in sentence.results:
             if result.way.startswith("packed"):

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import devtools
 import pytest
@@ -49,7 +49,9 @@ def bits(page: devtools.Page, row: str) -> list[str]:
     return [str(each) for each in page.value(f"[...{shown}].map(each => each.textContent)")]
 
 
-def test_the_mask_is_switched_and_a_sentence_edited(page: devtools.Page, served: str) -> None:
+def test_the_mask_is_switched_and_a_sentence_edited(
+    page: devtools.Page, served: str, bundled_classifier: Callable[[str], Classifier]
+) -> None:
     page.open(f"{served}/")
     page.wait_for("document.querySelectorAll('#map .on-pad.cell').length > 0")
     boxes = "[...document.querySelectorAll('#map .on-pad.cell')]"
@@ -68,7 +70,8 @@ def test_the_mask_is_switched_and_a_sentence_edited(page: devtools.Page, served:
     after = bits(page, "tr:last-child")
     assert after != before
     assert after == bits(page, "tr:nth-child(2)"), "the row of the sentence alone"
-    assert after == [float_bits(each) for each in Classifier.from_pretrained()(text).logits]
+    alone = bundled_classifier("fp32")(text)
+    assert after == [float_bits(each) for each in alone.logits]
     assert page.text(f"{PACKED} tr:last-child .comparison") == "=same bits as alone"
     assert page.count("#grid tr:first-child td.pad") == 5
     assert {*page.requests} == {f"{served}/", f"{served}/lesson"}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,8 @@ EXAMPLES = re.findall(r"```sh\n(curl .*?)```\n```json\n(.*?)```", DOCUMENT, flag
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    classifier = Classifier.from_pretrained()
+def url(bundled_classifier: Callable[[str], Classifier]) -> Iterator[str]:
+    classifier = bundled_classifier("fp32")
     with running(create_app(classifier, Settings(model_name="sst2-minilm"))) as url:
         yield url
 

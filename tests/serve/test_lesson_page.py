@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from isobatch.serve.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    classifier = Classifier.from_pretrained()
+def client(bundled_classifier: Callable[[str], Classifier]) -> Iterator[TestClient]:
+    classifier = bundled_classifier("fp32")
     with TestClient(create_app(classifier, Settings(page=True))) as client:
         yield client
 
@@ -63,9 +63,11 @@ def test_the_inference_route_still_works(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(page=True, api_key="k")])
-def test_there_is_no_page_by_default_nor_with_a_key(settings: Settings) -> None:
+def test_there_is_no_page_by_default_nor_with_a_key(
+    settings: Settings, bundled_classifier: Callable[[str], Classifier]
+) -> None:
     key = {"authorization": "Bearer k"}
-    app = create_app(Classifier.from_pretrained(), settings)
+    app = create_app(bundled_classifier("fp32"), settings)
     with TestClient(app, headers=key, follow_redirects=False) as client:
         assert client.get("/").status_code == 307
         assert client.post(ENDPOINT, json={}).status_code == 404
@@ -74,10 +76,12 @@ def test_there_is_no_page_by_default_nor_with_a_key(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("body", "status"), [(b"[1]", 422), (b"[", 422), (b'["' + b"a" * 99 + b'"]', 413)]
 )
-def test_a_body_without_its_length_is_limited_too(body: bytes, status: int) -> None:
+def test_a_body_without_its_length_is_limited_too(
+    body: bytes, status: int, bundled_classifier: Callable[[str], Classifier]
+) -> None:
     settings = Settings(page=True, payload_limit=60)
     with (
-        running(create_app(Classifier.from_pretrained(), settings)) as url,
+        running(create_app(bundled_classifier("fp32"), settings)) as url,
         httpx.Client(base_url=url, trust_env=False) as client,
     ):
         headers = {"content-type": "application/json"}
@@ -93,7 +97,7 @@ def test_another_site_s_page_cannot_have_a_lesson_computed(client: TestClient) -
 
 
 def test_a_client_that_disconnects_in_the_queue_has_no_lesson_computed(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, bundled_classifier: Callable[[str], Classifier]
 ) -> None:
     entered, gate = threading.Event(), threading.Event()
     computed: list[object] = []
@@ -111,8 +115,7 @@ def test_a_client_that_disconnects_in_the_queue_has_no_lesson_computed(
             asking.cancel()
 
     monkeypatch.setattr(LessonPage, "answer", answer)
-    classifier = Classifier.from_pretrained()
-    app = create_app(classifier, Settings(page=True))
+    app = create_app(bundled_classifier("fp32"), Settings(page=True))
     with (
         running(app) as url,
         httpx.Client(base_url=url, trust_env=False) as client,
@@ -129,14 +132,16 @@ def test_a_client_that_disconnects_in_the_queue_has_no_lesson_computed(
 
 
 def test_an_unexpected_error_is_logged_and_counted(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bundled_classifier: Callable[[str], Classifier],
 ) -> None:
     def fail(folder: Path) -> LessonPage:
         raise CheckpointError("a secret of the server")
 
     monkeypatch.setattr(LessonPage, "from_pretrained", fail)
-    classifier = Classifier.from_pretrained()
-    with TestClient(create_app(classifier, Settings(page=True))) as client:
+    app = create_app(bundled_classifier("fp32"), Settings(page=True))
+    with TestClient(app) as client:
         refused = client.post(ENDPOINT, json={"sentences": list(SENTENCES)})
         assert 'te_request_failure{err="inference"} 1' in client.get("/metrics").text
     assert refused.status_code == 500
