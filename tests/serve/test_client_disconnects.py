@@ -1,7 +1,7 @@
 """Clients that disconnect early, a tenth of all requests: every other response is correct.
 
 Correct means the very bits that `Classifier` returns for the text alone. A small run against a
-server in a thread; with ISOBATCH_LONG_RUN_REQUESTS=10000 also a long one against `isobatch serve`
+server in a thread; with LONG_RUN_REQUESTS=10000 also a long one against `isobatch serve`
 in a process of its own.
 """
 
@@ -28,7 +28,7 @@ from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
 
 REQUESTS, CONNECTIONS = 600, 64
-LONG_RUN_REQUESTS = int(os.environ.get("ISOBATCH_LONG_RUN_REQUESTS", "0"))
+LONG_RUN_REQUESTS = int(os.environ.get("LONG_RUN_REQUESTS", "0"))
 LONG_RUN_CONNECTIONS, LONG_RUN_TEXTS = 256, 500
 WORDS = [*"abcdefgh", "fine", "film", "dull", "plot", "never", "again", "Café", "今日", "😀", "!"]
 MAXIMUM_GROWTH_MB = 50
@@ -189,7 +189,7 @@ def test_a_wrong_response_would_be_noticed(classifier: Classifier) -> None:
     assert not outcome.passed
 
 
-@pytest.mark.skipif(not LONG_RUN_REQUESTS, reason="ISOBATCH_LONG_RUN_REQUESTS is not set")
+@pytest.mark.skipif(not LONG_RUN_REQUESTS, reason="LONG_RUN_REQUESTS is not set")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_long_run_against_the_command(
     precision: str, record_property: Callable[[str, object], None]
