@@ -129,10 +129,10 @@ def test_what_cannot_be_evaluated_is_named(
 def test_labels_are_looked_at_before_anything_is_computed(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compute(*arguments: object) -> None:
+    def outputs(*arguments: object) -> None:
         raise AssertionError("computed before the last label was known to be one")
 
-    monkeypatch.setattr(Classifier, "compute", compute)
+    monkeypatch.setattr(Classifier, "_outputs", outputs)
     file = table(tmp_path / "d.csv", "text,label\n" + "good,1\n" * 5000 + "bad,nonsense\n")
     with pytest.raises(InputError, match=r"nonsense.*d\.csv:5002"):
         evaluate_files(LabelledFiles((file,), "label"), classifier)

@@ -88,7 +88,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 
 def has_exact_int8() -> bool:
-    """Return whether 8-bit int8 products are exact on this CPU; otherwise 7-bit weights are used."""
+    """Return whether 8-bit int8 products are exact here; otherwise 7-bit weights are used."""
     if compiled.unavailable("int8") is None:
         return True
     if not OneDnnKernel.is_available(_CPU):

@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 import torch
 from claims.promise import Logits, alone, random_texts, same_bits
+from numpy.typing import NDArray
 from serve.served import running, write_tiny
 from tiny_checkpoints import Tiny, pad_right, reference_model
 
 from isobatch import Classifier
-from isobatch.batching.cache import Output as Row
-from isobatch.batching.cache import OutputCache
 from isobatch.checkpoint import bundled_folder
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
@@ -152,10 +151,11 @@ class PaddingClassifier(Classifier):
     """A model that breaks the promise: rows padded to the longest, and the mask forgotten."""
 
     @torch.no_grad()
-    def compute(self, encodings: Sequence[Encoding], cache: OutputCache | None = None) -> list[Row]:
+    def _outputs(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
         self.reference = getattr(self, "reference", None) or reference_model(self.folder)
         ids, _ = pad_right([list(encoding.input_ids) for encoding in encodings], 0)
-        return [tuple(row) for row in self.reference(ids).logits.tolist()]
+        logits: NDArray[np.float32] = self.reference(ids).logits.numpy()
+        return logits
 
 
 def test_the_claim_fails_for_a_server_that_pads(folder: Path, texts: list[str]) -> None:

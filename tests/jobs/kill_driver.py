@@ -73,7 +73,7 @@ class Driver:
     def _run(self, kill_at: int, restart: bool, prefix: str) -> int:
         files = [TableFile(path, *detect_format(path.name)) for path in (self.input, self.output)]
         job = FileJob((files[0],), files[1], ScoringOptions(logits=True, prefix=prefix))
-        prepared = prepare_job(job, self._classifier.labels, self._provenance)
+        prepared = prepare_job(job, self._classifier.row_format, self._provenance)
         count = count_operations(self.place, kill_at)
         try:
             progress = run_job(prepared, self._classifier, restart=restart)

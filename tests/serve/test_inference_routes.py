@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from huggingface_hub import InferenceClient
+from numpy.typing import NDArray
 from serve.served import MAX_TOKENS, THREE_LABELS, client_of, running, write_tiny
 from tiny_checkpoints import Tiny
 
@@ -322,8 +324,8 @@ def test_hugging_face_s_own_client_sends_its_key(classifier: Classifier) -> None
 
 def test_logits_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     class Broken(Classifier):
-        def compute(self, encodings: object, cache: object = None) -> list[tuple[float, ...]]:
-            return [(math.nan, 0.0, 1.0)]
+        def _outputs(self, encodings: object) -> NDArray[np.float32]:
+            return np.array([[math.nan, 0.0, 1.0]], np.float32)
 
     with client_of(Broken.from_pretrained(write_tiny(tmp_path))) as client:
         answer = client.post("/predict", json={"inputs": NICE})

@@ -264,7 +264,7 @@ class TestFailuresAndDisconnects:
             threads[len(texts[0])] = threading.current_thread().name
             return encode(texts, **options)  # type: ignore[arg-type, return-value]
 
-        monkeypatch.setattr(classifier, "encode", note)
+        monkeypatch.setattr(classifier, "tokenize", note)
         with client_of(classifier) as client:
             for length in (4096, 4097):
                 text = "a" * length
