@@ -28,7 +28,7 @@ from isobatch.scoring import chunks
 chunks.MAX_CHUNK_ROWS = {ROWS_OF_A_CHUNK}
 commit = folder.JobFolder.commit
 def slow_commit(*arguments):
-    time.sleep(0.02)
+    time.sleep(0.05)
     commit(*arguments)
 folder.JobFolder.commit = slow_commit
 main()

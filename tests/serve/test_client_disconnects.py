@@ -166,7 +166,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 def serve_and_send(classifier: Classifier, expected: ExpectedLogits) -> LoadOutcome:
-    with running(create_app(classifier, Settings(cached_answers=50))) as url:
+    with running(create_app(classifier, Settings(cache_size=50))) as url:
         return asyncio.run(
             send_requests(url, expected, num_requests=REQUESTS, num_connections=CONNECTIONS)
         )
