@@ -23,6 +23,7 @@ IdArray = NDArray[np.int64]
 
 PaddingSide = Literal["right", "left"]
 TargetKind = Literal["isobatch", "transformers", "onnx", "http", "python"]
+MixingFault = Literal["batch-statistics", "tensor-wide-scales"]
 
 
 class AnswerError(AuditError):
@@ -50,14 +51,6 @@ class FloatFormat(Enum):
         return (names | {"bfloat16": cls.BFLOAT16}).get(str(name))
 
 
-class SuspiciousPart(Enum):
-    """A part of a model that mixes the rows of a batch, or is random."""
-
-    BATCH_STATISTICS = "batch norm in training mode"
-    DROPOUT = "dropout in training mode"
-    TENSOR_SCALE = "dynamic quantization with one scale for a whole tensor of activations"
-
-
 @dataclass(frozen=True, slots=True)
 class Rectangle:
     """A padded batch, each array [rows, columns]; an array that is None is not passed on."""
@@ -82,7 +75,7 @@ class PaddedModel:
     tokenizer_limit: the tokenizer's maximum length; None if it has none.
     pad_is_also: names of other special tokens (eos_token, ...) that have the id of the pad.
     counts_pad_ids: whether the family is known to count positions by `input_ids != pad`.
-    suspicious_parts: how many parts there are that are known to mix the rows of a batch.
+    mixing_fault: the fault of a part that is known to mix the rows of a batch, if there is one.
     """
 
     encode: Callable[[str], list[int]]
@@ -96,7 +89,7 @@ class PaddedModel:
     tokenizer_limit: int | None = None
     pad_is_also: tuple[str, ...] = ()
     counts_pad_ids: bool = False
-    suspicious_parts: Mapping[SuspiciousPart, int] = field(default_factory=dict)
+    mixing_fault: MixingFault | None = None
 
 
 @dataclass(frozen=True, slots=True)

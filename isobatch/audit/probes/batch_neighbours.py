@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from isobatch.audit.movement import largest_gaps
 from isobatch.audit.session import AuditSession, NotTestedError, ProbeOutcome, describe, probe
-from isobatch.audit.subject import Outputs, PaddedModel, SuspiciousPart, without_pads
+from isobatch.audit.subject import Outputs, PaddedModel, without_pads
 
 MORE_WORDS = (1, 2, 4, 8, 24)
 """Numbers of words by which the neighbour is longer than the text."""
@@ -90,7 +90,7 @@ def _first(session: AuditSession, rows: Sequence[Sequence[int]]) -> Outputs:
     proves="nothing is scaled by the maximum, or normalized by the mean, of a whole batch",
 )
 def activation_scales(session: AuditSession) -> ProbeOutcome:
-    """A maximum stays the same in most swaps; a mean moves with every one of them."""
+    """Name the fault by a known part, or else: a maximum stays in most swaps, a mean in none."""
     model, generator = session.padded, session.generator("scales")
     row = max((row for row in session.rows(12, 0) if len(row) <= MOST_TOKENS), key=len, default=[])
     if len(row) < 3:
@@ -106,17 +106,8 @@ def activation_scales(session: AuditSession) -> ProbeOutcome:
     )
     movement = session.compare(before.repeat(len(after), axis=0), after)
     moves_always = movement.moved_rows == len(after)
-    fault = _scale_fault(model, moves_always=moves_always)
+    fault = model.mixing_fault or ("batch-statistics" if moves_always else "tensor-wide-scales")
     return session.judged(movement, fault, "when one neighbour is replaced", exact_bits=True)
-
-
-def _scale_fault(model: PaddedModel, *, moves_always: bool) -> str:
-    """Name it by the model's parts where they are known, else by how often the output moved."""
-    if SuspiciousPart.BATCH_STATISTICS in model.suspicious_parts:
-        return "batch-statistics"
-    if SuspiciousPart.TENSOR_SCALE in model.suspicious_parts:
-        return "tensor-wide-scales"
-    return "batch-statistics" if moves_always else "tensor-wide-scales"
 
 
 @probe(

@@ -128,6 +128,13 @@ def gives_types(tokenizer: Any) -> bool:
         return set(tokenizer(SAMPLE_TEXTS[0]).get("token_type_ids", ())) == {0}
 
 
+def labels_of(names: object) -> tuple[str, ...] | None:
+    """Return the labels of a config's id2label in order; None if its keys are not numbers."""
+    if not isinstance(names, dict) or not all(str(key).isdigit() for key in names):
+        return None
+    return tuple(str(names[key]) for key in sorted(names, key=int)) or None
+
+
 def choose_pad(tokenizer: Any, name: str) -> dict[str, str]:
     """Make eos_token the padding token where there is none, as users do; return facts on it."""
     if tokenizer.pad_token_id is not None:

@@ -6,7 +6,6 @@ configuration. Invariant: nothing here changes the model, and no gradient is kep
 
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.ao.nn.quantized import dynamic
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
-from isobatch.audit.subject import IdArray, Outputs, Rectangle, SuspiciousPart
+from isobatch.audit.subject import IdArray, MixingFault, Outputs, Rectangle
 from isobatch.audit.targets.tokenizer_traits import quiet_transformers
 from isobatch.errors import AuditError
 
@@ -199,19 +197,14 @@ def num_ids(model: nn.Module) -> int | None:
 _DYNAMIC = tuple(each for each in vars(dynamic).values() if isinstance(each, type))
 
 
-def suspicious_parts(model: nn.Module) -> dict[SuspiciousPart, int]:
-    """Count the parts that mix the rows of a batch, or are random."""
-    parts = (_suspicion(module) for module in model.modules())
-    return dict(Counter(part for part in parts if part))
-
-
-def _suspicion(module: nn.Module) -> SuspiciousPart | None:
-    if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats):
-        return SuspiciousPart.BATCH_STATISTICS
-    if isinstance(module, _DropoutNd) and module.training and module.p > 0:
-        return SuspiciousPart.DROPOUT
+def mixing_fault(model: nn.Module) -> MixingFault | None:
+    """Look for a part that mixes the rows of a batch, and return its fault."""
+    parts = list(model.modules())
+    norms = (each for each in parts if isinstance(each, _BatchNorm))
+    if any(norm.training or not norm.track_running_stats for norm in norms):
+        return "batch-statistics"
     # One scale for the whole tensor of activations, which an outlier in another text changes.
-    return SuspiciousPart.TENSOR_SCALE if isinstance(module, _DYNAMIC) else None
+    return "tensor-wide-scales" if any(isinstance(each, _DYNAMIC) for each in parts) else None
 
 
 def _padding_idx(model: nn.Module) -> int | None:

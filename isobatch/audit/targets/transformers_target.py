@@ -21,6 +21,7 @@ from isobatch.audit.targets.tokenizer_traits import (
     choose_pad,
     encode_with,
     gives_types,
+    labels_of,
     load_tokenizer,
     local_or_id,
     padded_model,
@@ -32,9 +33,9 @@ from isobatch.audit.targets.torch_model import (
     gives_hidden,
     logits_of,
     max_tokens,
+    mixing_fault,
     num_ids,
     read_counting,
-    suspicious_parts,
 )
 from isobatch.errors import CheckpointError, MissingHeadError, OptionError, TensorMismatchError
 from isobatch.kernels.invariance import threads as torch_threads
@@ -90,7 +91,7 @@ def subject_of_model(model: nn.Module, tokenizer: Any, name: str = "model") -> S
         name=name,
         kind="transformers",
         predict=predict,
-        labels=_labels(config),
+        labels=labels_of(getattr(config, "id2label", None)),
         dtype=FloatFormat.named(dtype),
         facts=_facts(called, tokenizer, dtype) | facts,
         padded=padded,
@@ -171,7 +172,7 @@ def _padded(model: TorchModel, tokenizer: Any) -> PaddedModel:
         positions_start=counting.start,
         max_tokens=max_tokens(config, counting),
         counts_pad_ids=counting.by_pad_ids,
-        suspicious_parts=suspicious_parts(model.model),
+        mixing_fault=mixing_fault(model.model),
     )
 
 
@@ -181,11 +182,6 @@ def _lowered(called: TorchModel, padded: PaddedModel, dtype: str) -> PaddedModel
         raise OptionError(f"dtype must be 'float16' or 'bfloat16', got {dtype!r}")
     lower = TorchModel(copy.deepcopy(called.model).to(_DTYPES[dtype]), typed=called.typed)
     return replace(padded, forward=lower.forward, hidden=padded.hidden and lower.hidden)
-
-
-def _labels(config: Any) -> tuple[str, ...] | None:
-    names = getattr(config, "id2label", None)
-    return tuple(str(names[index]) for index in sorted(names)) if names else None
 
 
 def _dtype_name(model: nn.Module) -> str | None:
