@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult
-from isobatch.audit.report_view import MEANINGS, SYMBOLS, change, power_of_ten, view_of
+from isobatch.audit.report_view import (
+    MEANINGS,
+    SYMBOLS,
+    change,
+    counts,
+    evidence,
+    figures,
+    headline,
+    meaning,
+    num_left_out,
+    number_rows,
+    power_of_ten,
+    texts,
+)
 from isobatch.drawing.display_text import one_line
 from isobatch.drawing.html_page import render_html
 from isobatch.drawing.svg import draw_svg
@@ -53,11 +66,18 @@ MAX_NAME = 34
 def render_page(report: AuditReport) -> str:
     """Return the report as an HTML page; OptionError where the extra `audit` is missing."""
     values = {
-        "view": view_of(report),
         "report": report,
+        "headline": headline(report),
+        "meaning": meaning(report),
+        "counts": counts(report),
+        "figures": list(figures(report)),
         "kind": KINDS.get(report.kind, report.kind),
         "symbols": SYMBOLS,
         "meanings": MEANINGS,
+        "evidence": evidence,
+        "texts": texts,
+        "number_rows": number_rows,
+        "num_left_out": num_left_out,
     }
     with needs_extra("audit", "the page of an audit"):
         return render_html(
