@@ -1,12 +1,12 @@
-"""AuditSession: one subject, its texts, and what all probes use; and what a probe is.
+"""AuditSession: one subject, its texts, and all that probes share; and the form of a probe.
 
-Invariant: whatever a probe gets from here has one row for each text that it sent, or it gets an
-error. No probe draws a conclusion from another one; that is left to the diagnosis.
+Invariant: outputs from here have one row for each text that a probe sent, or it gets an error. No
+probe draws a conclusion from another one; that is left to the diagnosis.
 """
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,11 +18,13 @@ from isobatch.audit.subject import (
     AnswerError,
     Outputs,
     PaddedModel,
+    PaddingSide,
+    Pads,
     Rectangle,
     RowCountError,
     Subject,
+    pad,
     positions_by_mask,
-    without_pads,
 )
 from isobatch.errors import AuditError
 
@@ -47,7 +49,7 @@ class BatchFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
-    """What a probe saw; `faults` are names of isobatch.audit.faults that would explain it."""
+    """A probe's observations; `faults` are names of isobatch.audit.faults that would explain it."""
 
     status: Status
     summary: str
@@ -136,18 +138,23 @@ class AuditSession:
         return self._checked(self.padded.forward(rectangle), len(rectangle.input_ids))
 
     def forward_alone(
-        self, rows: Sequence[Sequence[int]], positions_start: int | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        positions_start: int | None = None,
+        *,
+        num_pads: int = 0,
+        side: PaddingSide = "right",
     ) -> Outputs:
-        """Return the outputs for each row by itself, without a pad.
+        """Return the outputs for each row by itself, with `num_pads` pads on `side`.
 
         positions_start: pass position_ids that count from it; None leaves them to the model.
         """
         outputs = []
         for row in rows:
-            ids = without_pads([row])
+            ids = pad([row], Pads(len(row) + num_pads, side, (self.padded.pad_id,)))
             if positions_start is not None:
                 positions = positions_by_mask(ids.attention_mask, positions_start)
-                ids = Rectangle(ids.input_ids, ids.attention_mask, positions)
+                ids = replace(ids, position_ids=positions)
             outputs.append(self.forward(ids))
         return np.concatenate(outputs)
 
@@ -199,8 +206,10 @@ class AuditSession:
         return outputs
 
     def _tolerance(self, noise: float) -> Tolerance:
-        scores, dtype = self.subject.gives_scores, self.subject.dtype
-        return tolerance_of(self.alone, noise, gives_scores=scores, dtype=dtype)
+        subject = self.subject
+        return tolerance_of(
+            self.alone, noise, gives_scores=subject.gives_scores, dtype=subject.dtype
+        )
 
     def _predict_alone(self, text: str) -> Outputs:
         try:
