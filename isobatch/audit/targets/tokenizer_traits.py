@@ -70,6 +70,12 @@ def local_or_id(path: str | Path) -> str:
     return str(place if place.exists() else path)
 
 
+def shown_name(path: str) -> str:
+    """Return the display name: the last part of a folder, which does not leak local paths."""
+    place = Path(path).expanduser()
+    return place.resolve().name if place.exists() else path
+
+
 def padded_model(
     tokenizer: Any,
     forward: Callable[[Rectangle], Outputs],
@@ -123,7 +129,7 @@ def padding_side(tokenizer: Any) -> PaddingSide:
 
 
 def gives_types(tokenizer: Any) -> bool:
-    """Whether it returns token types, and gives each token of a single text the type 0."""
+    """Find out whether it returns token types, and gives each token of a single text the type 0."""
     with quiet_transformers():
         return set(tokenizer(SAMPLE_TEXTS[0]).get("token_type_ids", ())) == {0}
 

@@ -27,6 +27,7 @@ from isobatch.audit.targets.tokenizer_traits import (
     padded_model,
     padding_side,
     quiet_transformers,
+    shown_name,
 )
 from isobatch.audit.targets.torch_model import (
     TorchModel,
@@ -52,7 +53,6 @@ _DTYPES = {
 
 def open_transformers(
     path: str,
-    name: str,
     *,
     tokenizer: str | Path | None = None,
     precision: str | None = None,
@@ -68,7 +68,7 @@ def open_transformers(
         torch.set_num_threads(threads)  # of the whole process
     model = _load_model(path, revision, None if precision is None else _DTYPES[precision])
     read = load_tokenizer(path, revision) if tokenizer is None else load_tokenizer(tokenizer)
-    return subject_of_model(model.to(device), read, name)
+    return subject_of_model(model.to(device), read, shown_name(path))
 
 
 def subject_of_model(model: nn.Module, tokenizer: Any, name: str = "model") -> Subject:
