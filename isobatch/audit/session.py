@@ -43,7 +43,7 @@ class BatchFailedError(Exception):
     def __init__(self, texts: Sequence[str], error: Exception) -> None:
         known = isinstance(error, AnswerError)
         super().__init__(str(error) if known else f"{type(error).__name__}: {error}")
-        self.texts = tuple(texts)
+        self.num_texts = len(texts)
         self.lost_rows = isinstance(error, RowCountError)
 
 

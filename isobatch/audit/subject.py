@@ -1,6 +1,6 @@
 """The system under audit as the probes see it, and the padded batches that they send to it.
 
-What a subject does not support is None here, and a probe that needs it is reported as not tested.
+An ability that a subject lacks is None here, and a probe that needs it is reported as not tested.
 Invariant: one call of `predict` is one batch of the system's own making, and its rows are in the
 order in which the system returned them.
 """
@@ -96,11 +96,11 @@ class PaddedModel:
 class Subject:
     """One system under audit.
 
-    predict: at least one text to Outputs, in one batch; whatever it raises is a refusal of these
-    texts, except an AuditError that is not an AnswerError. gives_scores: the outputs are scores
-    (after softmax or sigmoid), not logits. dtype: the float format in which the system is known to
-    compute. facts: what the report says of the system, for people. padded: the same model by token
-    ids. with_threads: a context in which the model computes with N threads. lowered: the model in
+    predict: at least one text to Outputs, in one batch; an error is a refusal of these texts,
+    except an AuditError that is not an AnswerError. gives_scores: the outputs are scores (after
+    softmax or sigmoid), not logits. dtype: the float format in which the system is known to
+    compute. facts: shown to readers of the report. padded: the same model by token ids.
+    with_threads: a context in which the model computes with N threads. lowered: the model in
     "float16" or "bfloat16". in_flight: several calls of `predict` at the same time, as concurrent
     requests to a server. max_texts: the maximum number of texts in one call.
     """
@@ -139,7 +139,7 @@ class Pads:
 
 
 def pad(rows: Sequence[Sequence[int]], pads: Pads) -> Rectangle:
-    """Pad rows of token ids; the mask is 1 exactly where a row has a token, whatever pads hold."""
+    """Pad rows of token ids; the mask is 1 exactly where a row has a token."""
     ids = np.empty((len(rows), pads.columns), dtype=np.int64)
     mask = np.zeros_like(ids)
     for index, row in enumerate(rows):

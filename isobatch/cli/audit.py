@@ -139,7 +139,7 @@ def audit(
     for path in (html, junit):
         check_writable(path)
     chosen = None if texts is None else _read_texts(texts)
-    # What a system under audit prints must not be mixed with the report.
+    # Output printed by a system under audit must not be mixed with the report.
     with (
         redirect_stdout(sys.stderr),
         open_display(quiet=quiet, beginning="opening") as display,

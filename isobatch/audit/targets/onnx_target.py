@@ -145,7 +145,6 @@ class OnnxGraph:
         self.gives_hidden = _HIDDEN in [each.name for each in session.get_outputs()]
 
     def takes(self, name: str) -> bool:
-        """Whether it has an input of that name."""
         return name in self._dtypes
 
     def forward(self, rectangle: Rectangle, types: NDArray[Any] | None = None) -> Outputs:

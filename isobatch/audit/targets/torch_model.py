@@ -24,7 +24,7 @@ from isobatch.errors import AuditError
 _OPTIONAL = ("attention_mask", "token_type_ids", "position_ids", "output_hidden_states")
 
 _POSITIONS_FROM_IDS = "create_position_ids_from_input_ids"
-"""Its name in transformers, in a class or in its module, where pads are told from their ids."""
+"""Its name in transformers, in a class or in its module, where pads are recognized by their ids."""
 
 _SAME = 1e-4
 """Logits nearer than this share of the largest are the same output, by other kernels."""
@@ -44,7 +44,7 @@ class TorchModel:
         self.typed = typed
         parameters = inspect.signature(model.forward).parameters
         self._takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-        self._named = {name for name in _OPTIONAL if name in parameters}
+        self.named = {name for name in _OPTIONAL if name in parameters}
 
     @property
     def device(self) -> torch.device:
@@ -52,13 +52,9 @@ class TorchModel:
         first = next(self.model.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
-    def names(self, name: str) -> bool:
-        """Whether forward has a parameter of that name."""
-        return name in self._named
-
     def takes(self, name: str) -> bool:
-        """Whether forward can be called with that name, though it may not read it."""
-        return self._takes_any or name in self._named
+        """Find out whether forward accepts that name, though it may not read it."""
+        return self._takes_any or name in self.named
 
     def forward(self, rectangle: Rectangle) -> Outputs:
         """Return the logits of a padded batch."""
@@ -144,7 +140,7 @@ def read_counting(model: TorchModel, ids: Sequence[int], pad_id: int) -> Positio
     padding_idx = _padding_idx(model.model)
     known = _first_of_buffer(model.model) if padding_idx is None else padding_idx + 1
     unmeasured = PositionCounting(None, known, padding_idx is not None)
-    if not model.names("position_ids"):
+    if "position_ids" not in model.named:
         return unmeasured
     try:
         ids = [each for each in ids if each != padding_idx]  # or its shift hides the start
@@ -158,12 +154,12 @@ def read_counting(model: TorchModel, ids: Sequence[int], pad_id: int) -> Positio
         middle = len(ids) // 2
         with_pad = [*ids[:middle], padding_idx, *ids[middle:]]
         return PositionCounting(start, start, _distance(model, with_pad, None, start) > _SAME)
-    except Exception:  # noqa: BLE001 - whatever a foreign model raises, it cannot be measured
+    except Exception:  # noqa: BLE001 - any error of a foreign model: it cannot be measured
         return unmeasured
 
 
 def gives_hidden(model: TorchModel, ids: Sequence[int]) -> bool:
-    """Whether it returns a hidden state for each column."""
+    """Find out whether it returns a hidden state for each column."""
     if not model.takes("output_hidden_states"):
         return False
     try:

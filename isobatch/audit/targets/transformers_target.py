@@ -72,7 +72,7 @@ def open_transformers(
 
 
 def subject_of_model(model: nn.Module, tokenizer: Any, name: str = "model") -> Subject:
-    """Wrap a model and a tokenizer that are in memory already, in whatever mode the model is.
+    """Wrap a model and a tokenizer that are in memory already, in the mode of the model.
 
     `model` has forward(input_ids, attention_mask=None, ...) and returns a tensor [rows, labels], or
     an object with such logits. Where there is no pad token, eos_token becomes it, as users do.
