@@ -6,7 +6,7 @@ probe draws a conclusion from another one; that is left to the diagnosis.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +24,6 @@ from isobatch.audit.subject import (
     RowCountError,
     Subject,
     pad,
-    positions_by_mask,
 )
 from isobatch.errors import AuditError
 
@@ -145,17 +144,11 @@ class AuditSession:
         num_pads: int = 0,
         side: PaddingSide = "right",
     ) -> Outputs:
-        """Return the outputs for each row by itself, with `num_pads` pads on `side`.
-
-        positions_start: pass position_ids that count from it; None leaves them to the model.
-        """
+        """Return the outputs for each row by itself, padded as by `pad`."""
         outputs = []
         for row in rows:
-            ids = pad([row], Pads(len(row) + num_pads, side, (self.padded.pad_id,)))
-            if positions_start is not None:
-                positions = positions_by_mask(ids.attention_mask, positions_start)
-                ids = replace(ids, position_ids=positions)
-            outputs.append(self.forward(ids))
+            pads = Pads(len(row) + num_pads, side, (self.padded.pad_id,))
+            outputs.append(self.forward(pad([row], pads, positions_start)))
         return np.concatenate(outputs)
 
     def predict(self, texts: Sequence[str]) -> Outputs:

@@ -138,8 +138,11 @@ class Pads:
         return list(reversed(range(self.columns - length)))
 
 
-def pad(rows: Sequence[Sequence[int]], pads: Pads) -> Rectangle:
-    """Pad rows of token ids; the mask is 1 exactly where a row has a token."""
+def pad(rows: Sequence[Sequence[int]], pads: Pads, positions_start: int | None = None) -> Rectangle:
+    """Pad rows of token ids; the mask is 1 exactly where a row has a token.
+
+    positions_start: add position_ids that count from it; None leaves them to the model.
+    """
     ids = np.empty((len(rows), pads.columns), dtype=np.int64)
     mask = np.zeros_like(ids)
     for index, row in enumerate(rows):
@@ -147,15 +150,15 @@ def pad(rows: Sequence[Sequence[int]], pads: Pads) -> Rectangle:
         ids[index, columns] = np.resize(np.asarray(pads.content, dtype=np.int64), len(columns))
         ids[index, pads.text_columns(len(row))] = row
         mask[index, pads.text_columns(len(row))] = 1
-    return Rectangle(ids, mask)
+    positions = None if positions_start is None else positions_by_mask(mask, positions_start)
+    return Rectangle(ids, mask, positions)
 
 
-def without_pads(rows: Sequence[Sequence[int]]) -> Rectangle:
+def without_pads(rows: Sequence[Sequence[int]], positions_start: int | None = None) -> Rectangle:
     """Make a Rectangle of rows of one length, every token masked in."""
-    return pad(rows, Pads(len(rows[0]), "right", (0,)))
+    return pad(rows, Pads(len(rows[0]), "right", (0,)), positions_start)
 
 
-def positions_by_mask(mask: IdArray | None, start: int) -> IdArray:
+def positions_by_mask(mask: IdArray, start: int) -> IdArray:
     """Count start, start + 1, … over each row's tokens, wherever they are; pads get `start`."""
-    assert mask is not None
     return np.where(mask == 1, mask.cumsum(axis=1) - 1 + start, start)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.audit.session import AuditSession
-from isobatch.audit.subject import Pads, Rectangle, pad, positions_by_mask, without_pads
+from isobatch.audit.subject import Pads, Rectangle, pad, without_pads
 
 NUM_PADS = 6
 
@@ -45,12 +45,11 @@ class PaddedText:
     @cached_property
     def rectangle(self) -> Rectangle:
         """Copies of the text, each with its pads and its mask; only the first is compared."""
-        rectangle, model = pad([self.row] * COPIES, self.pads), self.session.padded
-        if self.pads.side == "right" or not model.counts_pad_ids or model.positions_start is None:
-            return rectangle
+        model = self.session.padded
         # Other ids in front would count as text, and shift its positions.
-        positions = positions_by_mask(rectangle.attention_mask, model.positions_start)
-        return replace(rectangle, position_ids=positions)
+        is_shifted = self.pads.side == "left" and model.counts_pad_ids
+        start = model.positions_start if is_shifted else None
+        return pad([self.row] * COPIES, self.pads, start)
 
     @property
     def bare(self) -> Rectangle:

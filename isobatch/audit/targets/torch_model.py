@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.ao.nn.quantized import dynamic
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isobatch.audit.subject import IdArray, MixingFault, Outputs, Rectangle
+from isobatch.audit.subject import MixingFault, Outputs, Rectangle, without_pads
 from isobatch.audit.targets.tokenizer_traits import quiet_transformers
 from isobatch.errors import AuditError
 
@@ -163,7 +163,7 @@ def gives_hidden(model: TorchModel, ids: Sequence[int]) -> bool:
     if not model.takes("output_hidden_states"):
         return False
     try:
-        states = model.hidden(_row(ids, None))
+        states = model.hidden(without_pads([ids]))
     except Exception:  # noqa: BLE001 - as above
         return False
     return states.ndim == 3 and states.shape[:2] == (1, len(ids))
@@ -225,13 +225,7 @@ def _first_of_buffer(model: nn.Module) -> int:
 
 def _distance(model: TorchModel, ids: Sequence[int], one: int | None, other: int | None) -> float:
     """Compare outputs with positions from `one` and from `other`; None passes none."""
-    first, second = (model.forward(_row(ids, start)) for start in (one, other))
+    first, second = (model.forward(without_pads([ids], start)) for start in (one, other))
     scale = max(float(np.abs(first).max()), 1e-12)
     distance = float(np.abs(first - second).max()) / scale
     return distance if distance == distance else float("inf")
-
-
-def _row(ids: Sequence[int], start: int | None) -> Rectangle:
-    input_ids: IdArray = np.array([ids], dtype=np.int64)
-    positions = None if start is None else start + np.arange(len(ids), dtype=np.int64)[None]
-    return Rectangle(input_ids, np.ones_like(input_ids), positions)
