@@ -160,9 +160,10 @@ class AuditSession:
                 raise
             raise BatchFailedError(texts, error) from error
 
-    def compare(self, before: Outputs, after: Outputs) -> Movement:
-        """Measure how far the rows moved."""
-        return compare(before, after, gives_scores=self.subject.gives_scores)
+    def compare(self, before: Outputs, *after: Outputs) -> Movement:
+        """Measure how far the rows moved from `before` to each of `after`."""
+        repeated = np.concatenate([before] * len(after))
+        return compare(repeated, np.concatenate(after), gives_scores=self.subject.gives_scores)
 
     def some(self, number: int) -> range:
         """Return indices of `number` texts, of fewer in a quick audit."""

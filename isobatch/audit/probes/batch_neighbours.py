@@ -98,13 +98,11 @@ def activation_scales(session: AuditSession) -> ProbeOutcome:
     others = _similar_rows(model, row, 8 if session.quick else 12, generator.random())
     swaps = _similar_rows(model, row, 4 if session.quick else 12, generator.random())
     before = _first(session, [row, *others])
-    after = np.concatenate(
-        [
-            _first(session, [row, *others[:place], other, *others[place + 1 :]])
-            for place, other in enumerate(swaps)
-        ]
-    )
-    movement = session.compare(before.repeat(len(after), axis=0), after)
+    after = [
+        _first(session, [row, *others[:place], other, *others[place + 1 :]])
+        for place, other in enumerate(swaps)
+    ]
+    movement = session.compare(before, *after)
     moves_always = movement.moved_rows == len(after)
     fault = model.mixing_fault or ("batch-statistics" if moves_always else "tensor-wide-scales")
     return session.judged(movement, fault, "when one neighbour is replaced", exact_bits=True)

@@ -36,9 +36,7 @@ MANY_WORDS = 700
 def repeated_runs(session: AuditSession) -> ProbeOutcome:
     """Find movements without a cause in the batch, which qualify every other probe."""
     texts = session.texts[: min(8, session.largest_batch)]
-    first = session.predict(texts)
-    later = [session.predict(texts) for _ in range(2)]
-    movement = session.compare(np.concatenate([first] * 2), np.concatenate(later))
+    movement = session.compare(*(session.predict(texts) for _ in range(3)))
     return session.judged(movement, "not-repeatable", "in a repeated call", exact_bits=True)
 
 
@@ -57,8 +55,7 @@ def thread_count(session: AuditSession) -> ProbeOutcome:
     for threads in (1, *sorted({2, os.cpu_count() or 2} - {1})):
         with with_threads(threads):
             outputs.append(session.predict(texts))
-    first, *others = outputs
-    movement = session.compare(np.concatenate([first] * len(others)), np.concatenate(others))
+    movement = session.compare(*outputs)
     return session.judged(movement, "not-repeatable", "with the number of threads")
 
 

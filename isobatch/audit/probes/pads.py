@@ -6,8 +6,6 @@ Invariant: the tokens of the text and their mask are the same in everything that
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from isobatch.audit.probes.pad_faults import PaddedText, name_of_content_fault, unread_edge
 from isobatch.audit.session import (
     NO_LIMIT,
@@ -39,7 +37,7 @@ def mask_honoured(session: AuditSession) -> ProbeOutcome:
     contents = model.filler_ids[:1], model.filler_ids[::-1]
     before = session.forward(pad(rows, usual))
     after = [session.forward(pad(rows, replace(usual, content=each))) for each in contents]
-    movement = session.compare(np.concatenate([before] * len(after)), np.concatenate(after))
+    movement = session.compare(before, *after)
     summary = describe(movement, "with the content of the pads")
     if not movement.moved_rows and not movement.broken_rows:
         if unread_edge(session, rows):
@@ -85,7 +83,7 @@ def pad_amount(session: AuditSession) -> ProbeOutcome:
     alone = session.forward_alone(rows)
     side = model.padding_side
     after = [session.forward_alone(rows, num_pads=amount, side=side) for amount in amounts]
-    movement = session.compare(np.concatenate([alone] * len(amounts)), np.concatenate(after))
+    movement = session.compare(alone, *after)
     return session.judged(movement, "pad-amount-counts", "with the number of pads")
 
 
