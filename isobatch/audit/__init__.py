@@ -1,6 +1,6 @@
-"""The audit: does a system's answer to a text depend on the batch that the text is in?
+"""The audit of a system: a check that its answer to a text does not depend on the batch.
 
-`audit` sends the same texts to any system in many ways and diagnoses what moves its results;
+`audit` sends the same texts to any system in many ways and diagnoses the causes of movements;
 `assert_batch_invariant` is the same check as one line of a test.
 """
 

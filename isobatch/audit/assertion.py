@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from isobatch.audit.auditor import DEFAULT_TEXTS
-from isobatch.audit.diagnosis import Shrinker
+from isobatch.audit.diagnosis import IN_BATCH, reproduce
 from isobatch.audit.movement import largest_gaps
 from isobatch.audit.session import SEED, AuditSession, BatchFailedError
 from isobatch.audit.subject import Outputs
@@ -75,38 +75,22 @@ def _explain(
     session: AuditSession, worst: tuple[float, int, tuple[int, ...]], atol: float, moved: str
 ) -> str:
     gap, index, batch = worst
+    text = session.texts[index]
     allowed = "not one bit may" if atol == 0 else f"{atol:g} is allowed"
     lines = [
         f"answers depend on the batch: {moved} rows moved ({allowed})",
-        f"the most, by {gap:.3g}: {session.texts[index]!r} in a batch of {len(batch)}",
+        f"the most, by {gap:.3g}: {text!r} in a batch of {len(batch)}",
     ]
-    pair = _smallest(session, index, batch, atol)
-    if pair:
-        text, other = pair
-        alone, together = session.predict([text])[0], session.predict([text, other])[0]
+    others = sorted((session.texts[each] for each in batch if each != index), key=len, reverse=True)
+    pairs = ((text, other) for other in others[:8])
+    found = reproduce(session, IN_BATCH, pairs, lambda *two: not _changes(*two)[0] <= atol, TRIES)
+    if found:
         lines += [
             "the smallest pair of texts that was found to show it:",
-            f"  text      {text!r}",
-            f"  next to   {other!r}",
-            f"  alone     {alone.tolist()}",
-            f"  in batch  {together.tolist()}",
+            f"  text      {found.text!r}",
+            f"  next to   {found.other_text!r}",
+            f"  alone     {list(found.before)}",
+            f"  in batch  {list(found.after)}",
         ]
     lines.append("`isobatch audit python:MODULE:FUNCTION` diagnoses the cause")
     return "\n".join(lines)
-
-
-def _smallest(
-    session: AuditSession, index: int, batch: Sequence[int], atol: float
-) -> tuple[str, str] | None:
-    def shows(text: str, other: str) -> bool:
-        try:
-            before, after = session.predict([text]), session.predict([text, other])[:1]
-        except BatchFailedError:
-            return False
-        return not _changes(before, after)[0] <= atol
-
-    text = session.texts[index]
-    shrinker = Shrinker(shows, TRIES)
-    others = sorted((session.texts[each] for each in batch if each != index), key=len, reverse=True)
-    found = shrinker.first((text, other) for other in others[:8])
-    return shrinker.smallest(*found) if found else None

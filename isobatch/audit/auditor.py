@@ -1,7 +1,7 @@
 """audit: run every probe on one subject, and report.
 
-It names no particular probe. Invariant: whatever happens to a probe, it is in the report; only a
-subject that gives no results at all ends the audit with an error.
+Invariant: every probe is in the report, also one that fails; only a subject that gives no results
+at all ends the audit with an error.
 """
 
 import time
@@ -103,10 +103,9 @@ def audit(
         outcome = _outcome(session, probe)
         seconds = time.perf_counter() - probe_started
         outcomes.append((probe, outcome))
-        what = probe.name, probe.changes, probe.proves
-        results.append(
-            ProbeResult(*what, outcome.status, outcome.summary, outcome.movement, seconds)
-        )
+        described = probe.name, probe.changes, probe.proves
+        seen = outcome.status, outcome.summary, outcome.movement
+        results.append(ProbeResult(*described, *seen, seconds))
     on_progress(AuditProgress(len(PROBES), len(PROBES), ""))
     findings = find(session, outcomes)
     from isobatch.scope import processor_name  # imports torch, for which a server need not wait
@@ -146,17 +145,17 @@ def _outcome(session: AuditSession, probe: Probe) -> ProbeOutcome:
     except NotTestedError as error:
         return ProbeOutcome("not tested", str(error))
     except BatchFailedError as error:
-        what, name = (
-            ("lose rows", "answers-lost") if error.lost_rows else ("are refused", "batch-fails")
+        name = "answers-lost" if error.lost_rows else "batch-fails"
+        effect = "lose rows" if error.lost_rows else "are refused"
+        summary = (
+            f"{error.num_texts} texts together {effect}: {in_one_line(error, MOST_CHARACTERS)}"
         )
-        reason = in_one_line(error, MOST_CHARACTERS)
-        summary = f"{len(error.texts)} texts together {what}: {reason}"
         return ProbeOutcome("bug", summary, faults=(name,))
     except AnswerError as error:
         name = "answers-lost" if isinstance(error, RowCountError) else "batch-fails"
         return ProbeOutcome("bug", in_one_line(error, MOST_CHARACTERS), faults=(name,))
     except AuditError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever a foreign model raises is its result
+    except Exception as error:  # noqa: BLE001  # any error of a foreign model is its result
         reason = in_one_line(error, MOST_CHARACTERS)
         return ProbeOutcome("not tested", f"the model refuses: {type(error).__name__}: {reason}")

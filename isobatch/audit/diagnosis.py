@@ -24,7 +24,7 @@ class Shrinker:
     """Search for the smallest pair of texts that shows a fault, in at most `tries` tries.
 
     Words are taken away, many at a time and then one by one (the delta debugging of Zeller and
-    Hildebrandt, 2002, without its complements). Invariant: what is returned was seen to show it.
+    Hildebrandt, 2002, without its complements). Invariant: each pair returned was seen to show it.
     """
 
     def __init__(self, shows: Callable[[str, str], bool], tries: int) -> None:
@@ -43,7 +43,7 @@ class Shrinker:
         return text, other
 
     def shows(self, text: str, other: str) -> bool:
-        """Whether it is known, or found now, to show the fault; False once no try is left."""
+        """Find out whether it shows the fault, if it is not known; False once no try is left."""
         pair = text, other
         if pair not in self._known:
             if not self._left:
@@ -132,17 +132,33 @@ def _shown_by(
     allowed = session.tolerance.absolute
     least, most = (allowed, float("inf")) if severity == "bug" else (0.0, allowed)
 
-    def shows(text: str, other: str) -> bool:
-        try:
-            before, after = demonstration.predict(session, text, other)
-        except BatchFailedError:
-            return False
+    def is_shown(before: Outputs, after: Outputs) -> bool:
         if not np.isfinite([before, after]).all():
             return severity == "bug"
         return bool(least < largest_gaps(before, after)[0] <= most)
 
-    shrinker = Shrinker(shows, QUICK_TRIES if session.quick else TRIES)
-    found = shrinker.first(_pairs(session, demonstration))
+    pairs = _pairs(session, demonstration)
+    tries = QUICK_TRIES if session.quick else TRIES
+    return reproduce(session, demonstration, pairs, is_shown, tries)
+
+
+def reproduce(
+    session: AuditSession,
+    demonstration: Demonstration,
+    pairs: Iterable[tuple[str, str]],
+    is_shown: Callable[[Outputs, Outputs], bool],
+    tries: int,
+) -> Reproduction | None:
+    """Find the first of `pairs` whose two outputs show a fault, and shrink it."""
+
+    def shows(text: str, other: str) -> bool:
+        try:
+            return is_shown(*demonstration.predict(session, text, other))
+        except BatchFailedError:
+            return False
+
+    shrinker = Shrinker(shows, tries)
+    found = shrinker.first(pairs)
     if found is None:
         return None
     text, other = shrinker.smallest(*found)
@@ -189,8 +205,9 @@ def _in_batch(how: str, batch: Callable[[str, str], list[str]]) -> Demonstration
     return Demonstration(("alone", how), predict, len(example))
 
 
+IN_BATCH = _in_batch("in a batch with the other text", lambda text, other: [text, other])
 _IN_BATCHES = (
-    _in_batch("in a batch with the other text", lambda text, other: [text, other]),
+    IN_BATCH,
     _in_batch("in a batch behind the other text", lambda text, other: [other, text]),
     _in_batch(
         "in a batch with the other text seven times", lambda text, other: [text, *[other] * 7]

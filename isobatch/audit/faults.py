@@ -1,6 +1,5 @@
-"""The catalogue of faults: what each is, its likely cause, its fix, and the faults it explains."""
+"""The catalogue of faults: titles, likely causes, fixes, and the faults that each explains."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -214,10 +213,5 @@ FAULTS = {fault.name: fault for fault in _CATALOGUE}
 
 def explained_by(name: str) -> frozenset[str]:
     """Return every fault that the fault `name` explains, directly or through others."""
-    return frozenset(_explained_by(name))
-
-
-def _explained_by(name: str) -> Iterator[str]:
-    for other in FAULTS[name].explains:
-        yield other
-        yield from _explained_by(other)
+    direct = FAULTS[name].explains
+    return frozenset(direct).union(*map(explained_by, direct))

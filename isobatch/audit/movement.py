@@ -120,7 +120,7 @@ class Tolerance:
         return "drift" if movement.moved_rows else "exact"
 
     def exceeded(self, movement: Movement) -> bool:
-        """Whether any row moved by more than rounding does."""
+        """Find out whether any row moved by more than rounding does."""
         return max(movement.points, default=0.0) > self.absolute
 
 

@@ -4,7 +4,7 @@ Invariant: a report has a result for every probe, and one that could not run nev
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from typing import Literal
 
@@ -53,7 +53,7 @@ class Movement:
     def as_dict(self) -> dict[str, object]:
         """Return plain values for JSON, which has no NaN and no infinity."""
         shares = {"share_moved": self.share_moved, "flips_per_10000": self.flips_per_10000}
-        return _plain_dict(asdict(self) | shares)
+        return {name: _plain(value) for name, value in (asdict(self) | shares).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,34 +131,19 @@ class AuditReport:
 
     def as_dict(self) -> dict[str, object]:
         """Return plain values for JSON."""
-        return {
-            "target": self.target,
-            "kind": self.kind,
-            "verdict": self.verdict,
-            "facts": dict(self.facts),
-            "num_texts": self.num_texts,
-            "findings": [_with_movement(each) for each in self.findings],
-            "probes": [_with_movement(each) for each in self.probes],
-            "seconds": self.seconds,
-            "versions": dict(self.versions),
-            "labels": self.labels,
-        }
-
-
-def _with_movement(part: Finding | ProbeResult) -> dict[str, object]:
-    movement = part.movement.as_dict() if part.movement else None
-    return _plain_dict(asdict(part)) | {"movement": movement}
-
-
-def _plain_dict(value: dict[str, object]) -> dict[str, object]:
-    return {_JSON_KEYS.get(key, key): _plain(each) for key, each in value.items()}
+        names = "target kind verdict facts num_texts findings probes seconds versions labels"
+        return {name: _plain(getattr(self, name)) for name in names.split()}
 
 
 def _plain(value: object) -> object:
+    """Convert to the values of JSON, which has no NaN and no infinity."""
     if isinstance(value, float):
         return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return _plain_dict(value)
+    if isinstance(value, Movement):
+        return value.as_dict()
+    if isinstance(value, Finding | ProbeResult | Reproduction):
+        names = (each.name for each in fields(value))
+        return {_JSON_KEYS.get(name, name): _plain(getattr(value, name)) for name in names}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    return value
+    return dict(value) if isinstance(value, Mapping) else value

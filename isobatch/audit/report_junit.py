@@ -6,8 +6,8 @@ Invariant: one test case for each probe, and a probe that could not run is skipp
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
-from isobatch.audit.report_data import AuditReport, ProbeResult, Severity
-from isobatch.audit.report_view import FindingView, evidence, view_of
+from isobatch.audit.report_data import AuditReport, Finding, ProbeResult, Severity
+from isobatch.audit.report_view import evidence, headline, texts
 from isobatch.drawing.display_text import printable
 
 
@@ -16,7 +16,6 @@ def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
 
     fail_on: the least severe status that counts as a failure.
     """
-    view = view_of(report)
     num_failed = sum(_fails(each, fail_on) for each in report.probes)
     counts = {
         "tests": str(len(report.probes)),
@@ -29,11 +28,11 @@ def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
     name = printable(f"isobatch audit {report.target}")
     suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts})
     properties = ElementTree.SubElement(suite, "properties")
-    for fact, value in {"verdict": view.headline, **report.facts, **report.versions}.items():
+    for fact, value in {"verdict": headline(report), **report.facts, **report.versions}.items():
         given = {"name": printable(fact), "value": printable(value)}
         ElementTree.SubElement(properties, "property", given)
     for result in report.probes:
-        found = [each for each in view.findings if result.probe in each.finding.probes]
+        found = [each for each in report.findings if result.probe in each.probes]
         suite.append(_case(result, found, fail_on))
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, "unicode")}\n'
@@ -43,15 +42,13 @@ def _fails(result: ProbeResult, fail_on: Severity) -> bool:
     return result.status in ("bug", fail_on)
 
 
-def _case(
-    result: ProbeResult, found: Sequence[FindingView], fail_on: Severity
-) -> ElementTree.Element:
+def _case(result: ProbeResult, found: Sequence[Finding], fail_on: Severity) -> ElementTree.Element:
     name, seconds = printable(result.probe), f"{result.seconds:.3f}"
     given = {"classname": "isobatch.audit", "name": name, "time": seconds}
     case = ElementTree.Element("testcase", given)
     summary = printable(result.summary)
     if _fails(result, fail_on):
-        kinds = ", ".join(each.finding.name for each in found) or result.status
+        kinds = ", ".join(each.name for each in found) or result.status
         given = {"message": summary, "type": printable(kinds)}
         failure = ElementTree.SubElement(case, "failure", given)
         failure.text = printable("\n\n".join(_paragraphs(result, found)))
@@ -62,12 +59,11 @@ def _case(
     return case
 
 
-def _paragraphs(result: ProbeResult, found: Sequence[FindingView]) -> Iterator[str]:
+def _paragraphs(result: ProbeResult, found: Sequence[Finding]) -> Iterator[str]:
     yield f"changes: {result.changes}\nproves: {result.proves}"
     if result.movement:
         yield "\n".join(f"{name}: {value}" for name, value in evidence(result.movement))
-    for each in found:
-        finding = each.finding
+    for finding in found:
         yield f"{finding.title}\ncause: {finding.cause}\nfix: {finding.fix}"
-        if each.texts:
-            yield "\n".join(f"{role}: {text}" for role, text in each.texts)
+        if shown := texts(finding.reproduction):
+            yield "\n".join(f"{role}: {text}" for role, text in shown)

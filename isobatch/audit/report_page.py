@@ -11,8 +11,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult
-from isobatch.audit.report_view import MEANINGS, SYMBOLS, change, power_of_ten, view_of
+from isobatch.audit.report_data import AuditReport, Finding, ProbeResult
+from isobatch.audit.report_view import (
+    MEANINGS,
+    SYMBOLS,
+    change,
+    counts,
+    evidence,
+    figures,
+    headline,
+    meaning,
+    num_left_out,
+    number_rows,
+    power_of_ten,
+    texts,
+)
 from isobatch.drawing.display_text import one_line
 from isobatch.drawing.html_page import render_html
 from isobatch.drawing.svg import draw_svg
@@ -53,11 +66,18 @@ MAX_NAME = 34
 def render_page(report: AuditReport) -> str:
     """Return the report as an HTML page; OptionError where the extra `audit` is missing."""
     values = {
-        "view": view_of(report),
         "report": report,
+        "headline": headline(report),
+        "meaning": meaning(report),
+        "counts": counts(report),
+        "figures": list(figures(report)),
         "kind": KINDS.get(report.kind, report.kind),
         "symbols": SYMBOLS,
         "meanings": MEANINGS,
+        "evidence": evidence,
+        "texts": texts,
+        "number_rows": number_rows,
+        "num_left_out": num_left_out,
     }
     with needs_extra("audit", "the page of an audit"):
         return render_html(
@@ -127,27 +147,27 @@ def _pictures(report: AuditReport) -> Iterator[tuple[str, str]]:
     movements += [each.movement for each in report.findings if each.movement]
     scale = Scale.over(point for each in movements for point in each.points)
     unit = f"largest change of a {'logit' if has_logits else 'score'} of one result"
-    for number, finding in enumerate(report.findings, 1):
-        if strips := _strips_of(finding, report):
-            name = f"finding-{number}"
+    named = {f"finding-{n}": _strips_of(each, report) for n, each in enumerate(report.findings, 1)}
+    named["probes"] = _strips(report.probes)
+    for name, strips in named.items():
+        if strips:
             yield name, _draw_strips(strips, scale, name, unit)
-    if strips := [strip for each in report.probes for strip in _strips(each)]:
-        yield "probes", _draw_strips(strips, scale, "probes", unit)
 
 
 def _strips_of(finding: Finding, report: AuditReport) -> list[MovementStrip]:
     """Make a strip for each of its probes; of its own movement where they have none."""
-    shown = [each for each in report.probes if each.probe in finding.probes]
-    strips = [strip for each in shown for strip in _strips(each)]
-    return strips or _strip(finding.name, finding.movement)
+    strips = _strips(each for each in report.probes if each.probe in finding.probes)
+    if not strips and finding.movement and finding.movement.points:
+        return [MovementStrip(finding.name, finding.movement.points)]
+    return strips
 
 
-def _strips(result: ProbeResult) -> list[MovementStrip]:
-    return _strip(f"{result.probe} ({result.status})", result.movement)
-
-
-def _strip(name: str, movement: Movement | None) -> list[MovementStrip]:
-    return [MovementStrip(name, movement.points)] if movement and movement.points else []
+def _strips(results: Iterable[ProbeResult]) -> list[MovementStrip]:
+    return [
+        MovementStrip(f"{each.probe} ({each.status})", each.movement.points)
+        for each in results
+        if each.movement and each.movement.points
+    ]
 
 
 def _draw_strips(strips: Sequence[MovementStrip], scale: Scale, name: str, unit: str) -> str:

@@ -1,15 +1,15 @@
-"""The view model of a report: its words and numbers, as the terminal, the page and JUnit show them.
+"""The words and numbers of a report, as the terminal, the page and JUnit show them.
 
 Invariant: a probe that could not run is never said to be exact, no change is rounded to none, and
 numbers that differ are never shown alike.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, takewhile, zip_longest
+from itertools import takewhile, zip_longest
 
-from isobatch.audit.report_data import AuditReport, Finding, Movement, Reproduction, Status
+from isobatch.audit.report_data import AuditReport, Movement, Reproduction, Status
 from isobatch.drawing.display_text import percent, shortened
 
 MEANINGS: dict[Status, str] = {
@@ -19,7 +19,7 @@ MEANINGS: dict[Status, str] = {
     "note": "worth knowing, but not a fault as the system is used",
     "not tested": "this target does not support the probe, so its result is unknown",
 }
-"""What each status means, the worst first."""
+"""The meaning of each status, the worst first."""
 
 SYMBOLS: dict[Status, str] = {
     "bug": "✕",
@@ -73,56 +73,6 @@ class NumberRow:
     after: ShownNumber
 
 
-@dataclass(frozen=True, slots=True)
-class FindingView:
-    """A finding with its evidence by name, and its reproduction: texts by name, and numbers."""
-
-    finding: Finding
-    badge: str
-    evidence: list[tuple[str, str]]
-    texts: list[tuple[str, str]]
-    how: tuple[str, ...]
-    numbers: tuple[NumberRow, ...]
-    num_left_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReportView:
-    """A report in words: the verdict and its meaning, the figures, and each finding."""
-
-    report: AuditReport
-    headline: str
-    meaning: str
-    counts: str
-    figures: tuple[Figure, ...]
-    findings: tuple[FindingView, ...]
-
-
-def view_of(report: AuditReport) -> ReportView:
-    """Make the view of a report."""
-    return ReportView(
-        report=report,
-        headline=headline(report),
-        meaning=meaning(report),
-        counts=_counts(report),
-        figures=tuple(_figures(report)),
-        findings=tuple(_finding_view(each, report.labels) for each in report.findings),
-    )
-
-
-def _finding_view(finding: Finding, labels: Sequence[str] | None) -> FindingView:
-    found = finding.reproduction
-    return FindingView(
-        finding=finding,
-        badge=badge(finding.severity),
-        evidence=evidence(finding.movement) if finding.movement else [],
-        texts=_texts(found) if found else [],
-        how=found.how if found else (),
-        numbers=number_rows(found, labels) if found else (),
-        num_left_out=num_left_out(found) if found else 0,
-    )
-
-
 def badge(status: Status) -> str:
     """Return a status with its symbol."""
     return f"{SYMBOLS[status]} {status}"
@@ -163,12 +113,12 @@ def meaning(report: AuditReport) -> str:
         return "No probe that this target supports shows whether the batch changes a result."
     left = f" {counted(missing, 'more probe')} could not run." if missing else ""
     return (
-        "Whatever other texts were in its batch, a text's result stayed the same to the last bit, "
+        "Next to any other texts in its batch, a text's result stayed the same to the last bit, "
         f"in {counted(exact, 'probe')}.{left}"
     )
 
 
-def _counts(report: AuditReport) -> str:
+def counts(report: AuditReport) -> str:
     """Count the probes by status: "3 probes: 2 exact, 1 not tested"."""
     numbers = {status: len(report.with_status(status)) for status in MEANINGS}
     listed = ", ".join(f"{number} {status}" for status, number in numbers.items() if number)
@@ -202,8 +152,10 @@ def per_10000(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 or rate == int(rate) else f"{rate:.2g}"
 
 
-def evidence(movement: Movement) -> list[tuple[str, str]]:
+def evidence(movement: Movement | None) -> list[tuple[str, str]]:
     """Return the numbers of a movement, each with its name."""
+    if movement is None:
+        return []
     rows, share = f"{movement.rows:,}", percent(movement.share_moved)
     flips = per_10000(movement.flips_per_10000)
     lines = [
@@ -218,66 +170,57 @@ def evidence(movement: Movement) -> list[tuple[str, str]]:
     return lines
 
 
-def _texts(reproduction: Reproduction) -> list[tuple[str, str]]:
+def texts(reproduction: Reproduction | None) -> list[tuple[str, str]]:
     """Return the texts of a reproduction, each with its role."""
+    if reproduction is None:
+        return []
     parts = [("text", shortened(reproduction.text) or "(an empty text)")]
     if reproduction.other_text:
         parts.append(("other text", shortened(reproduction.other_text)))
     return parts
 
 
-def _figures(report: AuditReport) -> Iterator[Figure]:
+def figures(report: AuditReport) -> Iterator[Figure]:
     """Yield the headline numbers, each from where it is worst; none if no probe has numbers."""
-    share = _worst(report, lambda movement: movement.share_moved)
-    flips = _worst(report, lambda movement: movement.flips_per_10000)
-    score = _worst(report, lambda movement: movement.max_score)
-    logit = _worst(report, lambda movement: movement.max_logit)
-    if not share or not flips or not score:
+    if not (known := _movements(report)):
         return
-    where, worst = share
+    where, worst = max(known, key=lambda each: each[1].share_moved)
     note = f"{worst.moved_rows:,} of {worst.rows:,},"
     yield Figure("Results that moved", percent(worst.share_moved), note, probe=where)
-    where, worst = flips
+    where, worst = max(known, key=lambda each: each[1].flips_per_10000)
     note = f"as {per_10000(worst.flips_per_10000)} of 10,000;"
     yield Figure("Labels that flipped", f"{worst.flips:,}", note, f"{worst.rows:,}", where)
-    where, worst = score
+    where, worst = max(known, key=lambda each: each[1].max_score)
     note = "scores are from 0 to 1;"
     yield Figure("Largest change of a score", change(worst.max_score), note, probe=where)
-    if logit:
-        where, worst = logit
-        note = "before softmax;"
-        yield Figure("Largest change of a logit", change(worst.max_logit), note, probe=where)
-    else:
+    with_logits = [each for each in known if each[1].max_logit is not None]
+    if not with_logits:
         yield Figure("Largest change of a logit", "–", "this system returns scores only")
+        return
+    where, worst = max(with_logits, key=lambda each: each[1].largest)
+    yield Figure("Largest change of a logit", change(worst.largest), "before softmax;", probe=where)
 
 
-def _worst(
-    report: AuditReport, number: Callable[[Movement], float | None]
-) -> tuple[str, Movement] | None:
-    """Find where `number` is highest, of everything that counts for the verdict, and its name."""
+def _movements(report: AuditReport) -> list[tuple[str, Movement]]:
+    """Return everything that counts for the verdict and has numbers, by name."""
     # Findings come last: a probe of the same numbers is the better name.
-    probes = ((each.probe, each.movement) for each in report.probes if each.status != "note")
-    findings = ((each.name, each.movement) for each in report.findings)
-    known = [
-        (where, movement)
-        for where, movement in chain(probes, findings)
-        if movement is not None and movement.rows and number(movement) is not None
-    ]
-    return max(known, key=lambda each: number(each[1]) or 0.0, default=None)
+    probes = [(each.probe, each.movement) for each in report.probes if each.status != "note"]
+    findings = [(each.name, each.movement) for each in report.findings]
+    return [(name, movement) for name, movement in probes + findings if movement and movement.rows]
 
 
 def _largest_score(report: AuditReport) -> float:
-    found = _worst(report, lambda movement: movement.max_score)
-    return found[1].max_score if found else 0.0
+    return max((movement.max_score for _, movement in _movements(report)), default=0.0)
 
 
 def _flips(report: AuditReport, before: str) -> str:
     """Write how many labels flipped at most, after the words `before`; nothing if none did."""
-    found = _worst(report, lambda movement: movement.flips_per_10000)
-    if found is None or not found[1].flips:
+    movements = [movement for _, movement in _movements(report)]
+    worst = max(movements, key=lambda each: each.flips_per_10000, default=None)
+    if worst is None or not worst.flips:
         return ""
-    labels, rows = counted(found[1].flips, "label"), found[1].rows
-    return f"{before}{labels} of {rows:,} flipped in the worst probe"
+    labels = counted(worst.flips, "label")
+    return f"{before}{labels} of {worst.rows:,} flipped in the worst probe"
 
 
 def number_rows(reproduction: Reproduction, labels: Sequence[str] | None) -> tuple[NumberRow, ...]:

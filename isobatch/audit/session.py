@@ -1,7 +1,7 @@
-"""AuditSession: one subject, its texts, and what all probes use; and what a probe is.
+"""AuditSession: one subject, its texts, and all that probes share; and the form of a probe.
 
-Invariant: whatever a probe gets from here has one row for each text that it sent, or it gets an
-error. No probe draws a conclusion from another one; that is left to the diagnosis.
+Invariant: outputs from here have one row for each text that a probe sent, or it gets an error. No
+probe draws a conclusion from another one; that is left to the diagnosis.
 """
 
 import random
@@ -18,11 +18,12 @@ from isobatch.audit.subject import (
     AnswerError,
     Outputs,
     PaddedModel,
+    PaddingSide,
+    Pads,
     Rectangle,
     RowCountError,
     Subject,
-    positions_by_mask,
-    without_pads,
+    pad,
 )
 from isobatch.errors import AuditError
 
@@ -41,13 +42,13 @@ class BatchFailedError(Exception):
     def __init__(self, texts: Sequence[str], error: Exception) -> None:
         known = isinstance(error, AnswerError)
         super().__init__(str(error) if known else f"{type(error).__name__}: {error}")
-        self.texts = tuple(texts)
+        self.num_texts = len(texts)
         self.lost_rows = isinstance(error, RowCountError)
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
-    """What a probe saw; `faults` are names of isobatch.audit.faults that would explain it."""
+    """A probe's observations; `faults` are names of isobatch.audit.faults that would explain it."""
 
     status: Status
     summary: str
@@ -136,19 +137,18 @@ class AuditSession:
         return self._checked(self.padded.forward(rectangle), len(rectangle.input_ids))
 
     def forward_alone(
-        self, rows: Sequence[Sequence[int]], positions_start: int | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        positions_start: int | None = None,
+        *,
+        num_pads: int = 0,
+        side: PaddingSide = "right",
     ) -> Outputs:
-        """Return the outputs for each row by itself, without a pad.
-
-        positions_start: pass position_ids that count from it; None leaves them to the model.
-        """
+        """Return the outputs for each row by itself, padded as by `pad`."""
         outputs = []
         for row in rows:
-            ids = without_pads([row])
-            if positions_start is not None:
-                positions = positions_by_mask(ids.attention_mask, positions_start)
-                ids = Rectangle(ids.input_ids, ids.attention_mask, positions)
-            outputs.append(self.forward(ids))
+            pads = Pads(len(row) + num_pads, side, (self.padded.pad_id,))
+            outputs.append(self.forward(pad([row], pads, positions_start)))
         return np.concatenate(outputs)
 
     def predict(self, texts: Sequence[str]) -> Outputs:
@@ -160,9 +160,10 @@ class AuditSession:
                 raise
             raise BatchFailedError(texts, error) from error
 
-    def compare(self, before: Outputs, after: Outputs) -> Movement:
-        """Measure how far the rows moved."""
-        return compare(before, after, gives_scores=self.subject.gives_scores)
+    def compare(self, before: Outputs, *after: Outputs) -> Movement:
+        """Measure how far the rows moved from `before` to each of `after`."""
+        repeated = np.concatenate([before] * len(after))
+        return compare(repeated, np.concatenate(after), gives_scores=self.subject.gives_scores)
 
     def some(self, number: int) -> range:
         """Return indices of `number` texts, of fewer in a quick audit."""
@@ -199,8 +200,10 @@ class AuditSession:
         return outputs
 
     def _tolerance(self, noise: float) -> Tolerance:
-        scores, dtype = self.subject.gives_scores, self.subject.dtype
-        return tolerance_of(self.alone, noise, gives_scores=scores, dtype=dtype)
+        subject = self.subject
+        return tolerance_of(
+            self.alone, noise, gives_scores=subject.gives_scores, dtype=subject.dtype
+        )
 
     def _predict_alone(self, text: str) -> Outputs:
         try:

@@ -1,6 +1,6 @@
 """The system under audit as the probes see it, and the padded batches that they send to it.
 
-What a subject does not support is None here, and a probe that needs it is reported as not tested.
+An ability that a subject lacks is None here, and a probe that needs it is reported as not tested.
 Invariant: one call of `predict` is one batch of the system's own making, and its rows are in the
 order in which the system returned them.
 """
@@ -23,6 +23,7 @@ IdArray = NDArray[np.int64]
 
 PaddingSide = Literal["right", "left"]
 TargetKind = Literal["isobatch", "transformers", "onnx", "http", "python"]
+MixingFault = Literal["batch-statistics", "tensor-wide-scales"]
 
 
 class AnswerError(AuditError):
@@ -50,14 +51,6 @@ class FloatFormat(Enum):
         return (names | {"bfloat16": cls.BFLOAT16}).get(str(name))
 
 
-class SuspiciousPart(Enum):
-    """A part of a model that mixes the rows of a batch, or is random."""
-
-    BATCH_STATISTICS = "batch norm in training mode"
-    DROPOUT = "dropout in training mode"
-    TENSOR_SCALE = "dynamic quantization with one scale for a whole tensor of activations"
-
-
 @dataclass(frozen=True, slots=True)
 class Rectangle:
     """A padded batch, each array [rows, columns]; an array that is None is not passed on."""
@@ -82,7 +75,7 @@ class PaddedModel:
     tokenizer_limit: the tokenizer's maximum length; None if it has none.
     pad_is_also: names of other special tokens (eos_token, ...) that have the id of the pad.
     counts_pad_ids: whether the family is known to count positions by `input_ids != pad`.
-    suspicious_parts: how many parts there are that are known to mix the rows of a batch.
+    mixing_fault: the fault of a part that is known to mix the rows of a batch, if there is one.
     """
 
     encode: Callable[[str], list[int]]
@@ -96,18 +89,18 @@ class PaddedModel:
     tokenizer_limit: int | None = None
     pad_is_also: tuple[str, ...] = ()
     counts_pad_ids: bool = False
-    suspicious_parts: Mapping[SuspiciousPart, int] = field(default_factory=dict)
+    mixing_fault: MixingFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One system under audit.
 
-    predict: at least one text to Outputs, in one batch; whatever it raises is a refusal of these
-    texts, except an AuditError that is not an AnswerError. gives_scores: the outputs are scores
-    (after softmax or sigmoid), not logits. dtype: the float format in which the system is known to
-    compute. facts: what the report says of the system, for people. padded: the same model by token
-    ids. with_threads: a context in which the model computes with N threads. lowered: the model in
+    predict: at least one text to Outputs, in one batch; an error is a refusal of these texts,
+    except an AuditError that is not an AnswerError. gives_scores: the outputs are scores (after
+    softmax or sigmoid), not logits. dtype: the float format in which the system is known to
+    compute. facts: shown to readers of the report. padded: the same model by token ids.
+    with_threads: a context in which the model computes with N threads. lowered: the model in
     "float16" or "bfloat16". in_flight: several calls of `predict` at the same time, as concurrent
     requests to a server. max_texts: the maximum number of texts in one call.
     """
@@ -145,8 +138,11 @@ class Pads:
         return list(reversed(range(self.columns - length)))
 
 
-def pad(rows: Sequence[Sequence[int]], pads: Pads) -> Rectangle:
-    """Pad rows of token ids; the mask is 1 exactly where a row has a token, whatever pads hold."""
+def pad(rows: Sequence[Sequence[int]], pads: Pads, positions_start: int | None = None) -> Rectangle:
+    """Pad rows of token ids; the mask is 1 exactly where a row has a token.
+
+    positions_start: add position_ids that count from it; None leaves them to the model.
+    """
     ids = np.empty((len(rows), pads.columns), dtype=np.int64)
     mask = np.zeros_like(ids)
     for index, row in enumerate(rows):
@@ -154,15 +150,15 @@ def pad(rows: Sequence[Sequence[int]], pads: Pads) -> Rectangle:
         ids[index, columns] = np.resize(np.asarray(pads.content, dtype=np.int64), len(columns))
         ids[index, pads.text_columns(len(row))] = row
         mask[index, pads.text_columns(len(row))] = 1
-    return Rectangle(ids, mask)
+    positions = None if positions_start is None else positions_by_mask(mask, positions_start)
+    return Rectangle(ids, mask, positions)
 
 
-def without_pads(rows: Sequence[Sequence[int]]) -> Rectangle:
+def without_pads(rows: Sequence[Sequence[int]], positions_start: int | None = None) -> Rectangle:
     """Make a Rectangle of rows of one length, every token masked in."""
-    return pad(rows, Pads(len(rows[0]), "right", (0,)))
+    return pad(rows, Pads(len(rows[0]), "right", (0,)), positions_start)
 
 
-def positions_by_mask(mask: IdArray | None, start: int) -> IdArray:
+def positions_by_mask(mask: IdArray, start: int) -> IdArray:
     """Count start, start + 1, … over each row's tokens, wherever they are; pads get `start`."""
-    assert mask is not None
     return np.where(mask == 1, mask.cumsum(axis=1) - 1 + start, start)

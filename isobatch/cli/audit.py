@@ -6,6 +6,7 @@ is shown without its control characters.
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from isobatch.audit.auditor import AuditProgress
-    from isobatch.audit.report_data import AuditReport, Status
-    from isobatch.audit.report_view import FindingView, ReportView
+    from isobatch.audit.report_data import AuditReport, Finding, Status
     from isobatch.cli.display import Display
 
 FAULT_FOUND = 1
@@ -139,7 +139,7 @@ def audit(
     for path in (html, junit):
         check_writable(path)
     chosen = None if texts is None else _read_texts(texts)
-    # What a system under audit prints must not be mixed with the report.
+    # Output printed by a system under audit must not be mixed with the report.
     with (
         redirect_stdout(sys.stderr),
         open_display(quiet=quiet, beginning="opening") as display,
@@ -241,43 +241,46 @@ def print_report(report: "AuditReport") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from isobatch.audit.report_view import SYMBOLS, view_of
+    from isobatch.audit.report_view import SYMBOLS, badge, counts, headline, meaning
 
-    view, console = view_of(report), Console(markup=False, highlight=False)
-    verdict = f"{SYMBOLS[report.verdict]} {view.headline}"
+    console = Console(markup=False, highlight=False)
+    verdict = f"{SYMBOLS[report.verdict]} {headline(report)}"
     console.print(Text(verdict, style=f"bold {COLORS[report.verdict]}"))
-    console.print(view.meaning)
+    console.print(meaning(report))
     console.print(_plain(f"{report.target}: {report.num_texts} texts, {report.seconds:.1f} s"))
-    for each in view.findings:
-        color, title = COLORS[each.finding.severity], _plain(each.finding.title)
+    for finding in report.findings:
+        marked = badge(finding.severity), COLORS[finding.severity]
         console.print()
-        console.print(Text.assemble((each.badge, color), " ", title))
-        console.print(_finding_table(each))
+        console.print(Text.assemble(marked, " ", _plain(finding.title)))
+        console.print(_finding_table(finding, report.labels))
     console.print()
-    console.print(_probe_table(view))
-    console.print(view.counts)
+    console.print(_probe_table(report))
+    console.print(counts(report))
 
 
-def _finding_table(view: "FindingView") -> "Table":
+def _finding_table(finding: "Finding", labels: Sequence[str] | None) -> "Table":
     from rich.table import Table
 
-    finding = view.finding
+    from isobatch.audit.report_view import evidence, number_rows, texts
+
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="dim")
     table.add_row("cause", _plain(finding.cause))
     table.add_row("fix", _plain(finding.fix))
-    for name, value in view.evidence:
+    for name, value in evidence(finding.movement):
         table.add_row(name, value)
     table.add_row("shown by", _plain(", ".join(finding.probes)))
-    for role, text in view.texts:
+    for role, text in texts(finding.reproduction):
         table.add_row(role, _plain(text))
-    for index, how in enumerate(view.how):
-        numbers = (f"{row.label} {(row.before, row.after)[index]}" for row in view.numbers)
-        table.add_row(_plain(how), _plain(", ".join(numbers)))
+    if shown := finding.reproduction:
+        rows = number_rows(shown, labels)
+        for index, how in enumerate(shown.how):
+            numbers = (f"{row.label} {(row.before, row.after)[index]}" for row in rows)
+            table.add_row(_plain(how), _plain(", ".join(numbers)))
     return table
 
 
-def _probe_table(view: "ReportView") -> "Table":
+def _probe_table(report: "AuditReport") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -285,7 +288,7 @@ def _probe_table(view: "ReportView") -> "Table":
 
     table = Table("probe", "status", "result")
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    for each in view.report.probes:
+    for each in report.probes:
         status = Text(badge(each.status), style=COLORS[each.status])
         table.add_row(_plain(each.probe), status, _plain(each.summary))
     return table

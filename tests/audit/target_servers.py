@@ -101,7 +101,7 @@ def inference(body: dict[str, Any]) -> Reply:
 
 @contextmanager
 def serving(stand: Stand) -> Iterator[str]:
-    """The address of a server that answers as `stand` does."""
+    """The address of a server with these responses."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""What looks like a fault and is none: 16 bits behind scores, rounded scores, texts refused."""
+"""Systems that look faulty and are not: 16 bits behind scores, rounded scores, texts refused."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of an audit: what it says, that it stays text, and that it needs nothing else."""
+"""The page of an audit: its words, that it stays text, and that it is self-contained."""
 
 import re
 import sys
@@ -68,7 +68,7 @@ class Page(HTMLParser):
 
 
 def words_of(report: AuditReport) -> str:
-    """What a reader reads, in one line."""
+    """The words of the page, in one line."""
     apart = re.sub("<(?=dd|dt|td|th|small)", " <", render_page(report))
     return " ".join(Page(apart).words.replace("\N{NO-BREAK SPACE}", " ").split())
 

@@ -1,4 +1,4 @@
-"""Target strings and their options; what a Python function may return, and how it is read."""
+"""Target strings and their options; the return values of a Python function, and their reading."""
 
 import subprocess
 import sys

@@ -18,7 +18,7 @@ from tokenizer_folders import (
 from torch import Tensor, nn
 
 from isobatch import Classifier
-from isobatch.audit.subject import PaddedModel, Rectangle, Subject, SuspiciousPart
+from isobatch.audit.subject import PaddedModel, Rectangle, Subject
 from isobatch.audit.targets import open_subject, subject_of_model
 from isobatch.errors import (
     CheckpointError,
@@ -89,7 +89,7 @@ def test_a_padded_model_of_transformers(folders: dict[str, Path], family: str) -
     assert (padded.max_tokens, padded.tokenizer_limit) == (MAX_TOKENS, LIMIT)
     assert len(padded.filler_ids) >= 2
     assert padded.pad_id not in padded.filler_ids
-    assert padded.suspicious_parts == {}
+    assert padded.mixing_fault is None
     ids = padded.encode(TEXTS[0])
     alone = padded.forward(row(ids))
     assert np.array_equal(alone, subject.predict(TEXTS[:1]))
@@ -299,19 +299,17 @@ def test_a_plain_module_that_takes_ids_alone(tmp_path: Path) -> None:
     assert padded.hidden is None
     assert padded.positions_start is None
     assert padded.max_tokens is None
-    assert padded.suspicious_parts == {}
+    assert padded.mixing_fault is None
 
 
 def test_parts_in_training_mode_and_dynamic_parts_are_found(tmp_path: Path) -> None:
     model, tokenizer = Plain().train(), tokenizer_in(tmp_path)
-    parts = padded_of(subject_of_model(model, tokenizer)).suspicious_parts
-    assert parts == {SuspiciousPart.BATCH_STATISTICS: 1, SuspiciousPart.DROPOUT: 1}
+    assert padded_of(subject_of_model(model, tokenizer)).mixing_fault == "batch-statistics"
     assert model.training, "nothing was changed"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is deprecated, which does not keep users from it
         model.eval().head = torch.ao.nn.quantized.dynamic.Linear(8, 2)
-    parts = padded_of(subject_of_model(model, tokenizer)).suspicious_parts
-    assert parts == {SuspiciousPart.TENSOR_SCALE: 1}
+    assert padded_of(subject_of_model(model, tokenizer)).mixing_fault == "tensor-wide-scales"
 
 
 def test_parts_are_found_by_their_type_whatever_its_name(tmp_path: Path) -> None:
@@ -324,7 +322,7 @@ def test_parts_are_found_by_their_type_whatever_its_name(tmp_path: Path) -> None
     model = Plain().train()
     model.norm, model.drop = Ordinary(8), QuantBatchNorm(8)
     padded = padded_of(subject_of_model(model, tokenizer_in(tmp_path)))
-    assert padded.suspicious_parts == {SuspiciousPart.BATCH_STATISTICS: 1}
+    assert padded.mixing_fault == "batch-statistics"
 
 
 class CountsByIds(nn.Module):

@@ -1,4 +1,4 @@
-"""Probes that change the other texts of a batch: what they say, how many they are, their order.
+"""Probes that change the other texts of a batch: their words, number, length and order.
 
 They send texts alone, so that they apply to every system. Invariant: the text under test is the
 same in every batch of a probe.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from isobatch.audit.movement import largest_gaps
 from isobatch.audit.session import AuditSession, NotTestedError, ProbeOutcome, describe, probe
-from isobatch.audit.subject import Outputs, PaddedModel, SuspiciousPart, without_pads
+from isobatch.audit.subject import Outputs, PaddedModel, without_pads
 
 MORE_WORDS = (1, 2, 4, 8, 24)
 """Numbers of words by which the neighbour is longer than the text."""
@@ -36,16 +36,16 @@ NUM_STEMS = 2
 
 @probe(
     "neighbours",
-    changes="what the other texts of the batch say, all of them of the same length",
+    changes="the words of the other texts of the batch, all of them of the same length",
     proves="rows do not mix: shape, kernels and pads stay the same, so every bit must",
 )
 def neighbours(session: AuditSession) -> ProbeOutcome:
-    """By token ids where the system takes them, else with the neighbour's words shuffled."""
+    """Change token ids where the system takes them, else shuffle the neighbour's words."""
     session.require_batches()
     pairs = _pairs_by_ids if session.subject.padded else _pairs_by_words
     before, after = zip(*pairs(session), strict=True)
     movement = session.compare(np.concatenate(before), np.concatenate(after))
-    return session.judged(movement, "rows-mixed", "with what the neighbours say", exact_bits=True)
+    return session.judged(movement, "rows-mixed", "with the neighbours' words", exact_bits=True)
 
 
 def _pairs_by_words(session: AuditSession) -> Iterator[tuple[Outputs, Outputs]]:
@@ -87,10 +87,10 @@ def _first(session: AuditSession, rows: Sequence[Sequence[int]]) -> Outputs:
 @probe(
     "activation-scales",
     changes="one of a dozen neighbours at a time",
-    proves="nothing is scaled by the maximum, or normalized by the mean, of a whole batch",
+    proves="no activation is scaled by the maximum, or normalized by the mean, of a whole batch",
 )
 def activation_scales(session: AuditSession) -> ProbeOutcome:
-    """A maximum stays the same in most swaps; a mean moves with every one of them."""
+    """Name the fault by a known part, or else: a maximum stays in most swaps, a mean in none."""
     model, generator = session.padded, session.generator("scales")
     row = max((row for row in session.rows(12, 0) if len(row) <= MOST_TOKENS), key=len, default=[])
     if len(row) < 3:
@@ -98,25 +98,14 @@ def activation_scales(session: AuditSession) -> ProbeOutcome:
     others = _similar_rows(model, row, 8 if session.quick else 12, generator.random())
     swaps = _similar_rows(model, row, 4 if session.quick else 12, generator.random())
     before = _first(session, [row, *others])
-    after = np.concatenate(
-        [
-            _first(session, [row, *others[:place], other, *others[place + 1 :]])
-            for place, other in enumerate(swaps)
-        ]
-    )
-    movement = session.compare(before.repeat(len(after), axis=0), after)
+    after = [
+        _first(session, [row, *others[:place], other, *others[place + 1 :]])
+        for place, other in enumerate(swaps)
+    ]
+    movement = session.compare(before, *after)
     moves_always = movement.moved_rows == len(after)
-    fault = _scale_fault(model, moves_always=moves_always)
+    fault = model.mixing_fault or ("batch-statistics" if moves_always else "tensor-wide-scales")
     return session.judged(movement, fault, "when one neighbour is replaced", exact_bits=True)
-
-
-def _scale_fault(model: PaddedModel, *, moves_always: bool) -> str:
-    """Name it by the model's parts where they are known, else by how often the output moved."""
-    if SuspiciousPart.BATCH_STATISTICS in model.suspicious_parts:
-        return "batch-statistics"
-    if SuspiciousPart.TENSOR_SCALE in model.suspicious_parts:
-        return "tensor-wide-scales"
-    return "batch-statistics" if moves_always else "tensor-wide-scales"
 
 
 @probe(
@@ -125,7 +114,6 @@ def _scale_fault(model: PaddedModel, *, moves_always: bool) -> str:
     proves="which bits move by kernel selection alone",
 )
 def batch_size(session: AuditSession) -> ProbeOutcome:
-    """Copies of one text; every row is compared."""
     session.require_batches()
     wanted = (2, 3, 8) if session.quick else (2, 3, 5, 8, 16, 32)
     sizes = [size for size in wanted if size <= session.largest_batch]
@@ -141,7 +129,6 @@ def batch_size(session: AuditSession) -> ProbeOutcome:
     proves="results come back in the order of their texts",
 )
 def order(session: AuditSession) -> ProbeOutcome:
-    """Every text's row, in several orders, against its output alone."""
     session.require_batches()
     size = min(session.largest_batch, len(session.texts))
     generator, indices, batches, misplaced = session.generator("order"), [], [], 0
@@ -187,7 +174,7 @@ def _all_gaps(outputs: Outputs, rows: Outputs) -> NDArray[np.float64]:
     proves="a text's result does not depend on the longest text of its batch",
 )
 def neighbour_length(session: AuditSession) -> ProbeOutcome:
-    """Each text next to itself with more and more words."""
+    """Send each text next to itself with more and more words."""
     session.require_batches()
     texts = sorted(session.some(9), key=lambda index: len(session.texts[index]))
     indices, rows = [], []
@@ -218,7 +205,7 @@ def _is_the_same_for_any_length(session: AuditSession, rows: Outputs) -> bool:
     proves="a server's own batching does not change a result",
 )
 def requests_in_flight(session: AuditSession) -> ProbeOutcome:
-    """Every text as a request of its own, all at once, twice."""
+    """Send every text as a request of its own, all at once, twice."""
     together = session.subject.in_flight
     if together is None:
         raise NotTestedError("only a server has concurrent requests")
@@ -238,7 +225,7 @@ def requests_in_flight(session: AuditSession) -> ProbeOutcome:
     proves="no cache, and no deduplication of texts, takes one text for another",
 )
 def look_alikes(session: AuditSession) -> ProbeOutcome:
-    """Texts that differ in their last or first word, and in its case; together, and alone."""
+    """Send texts that differ in their last or first word, and in its case, together and alone."""
     session.require_batches()
     words = (*ENDINGS, ENDINGS[0].upper())
     batches = []

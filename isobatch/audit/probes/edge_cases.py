@@ -34,11 +34,9 @@ MANY_WORDS = 700
     proves="the system is deterministic",
 )
 def repeated_runs(session: AuditSession) -> ProbeOutcome:
-    """A movement here has no cause in the batch, and qualifies every other probe."""
+    """Find movements without a cause in the batch, which qualify every other probe."""
     texts = session.texts[: min(8, session.largest_batch)]
-    first = session.predict(texts)
-    later = [session.predict(texts) for _ in range(2)]
-    movement = session.compare(np.concatenate([first] * 2), np.concatenate(later))
+    movement = session.compare(*(session.predict(texts) for _ in range(3)))
     return session.judged(movement, "not-repeatable", "in a repeated call", exact_bits=True)
 
 
@@ -48,7 +46,7 @@ def repeated_runs(session: AuditSession) -> ProbeOutcome:
     proves="a result does not depend on the number of CPU cores",
 )
 def thread_count(session: AuditSession) -> ProbeOutcome:
-    """One thread against two, and against as many as there are processors."""
+    """Compare one thread with two, and with as many as there are processors."""
     with_threads = session.subject.with_threads
     if with_threads is None:
         raise NotTestedError("this target's thread count cannot be set")
@@ -57,8 +55,7 @@ def thread_count(session: AuditSession) -> ProbeOutcome:
     for threads in (1, *sorted({2, os.cpu_count() or 2} - {1})):
         with with_threads(threads):
             outputs.append(session.predict(texts))
-    first, *others = outputs
-    movement = session.compare(np.concatenate([first] * len(others)), np.concatenate(others))
+    movement = session.compare(*outputs)
     return session.judged(movement, "not-repeatable", "with the number of threads")
 
 
@@ -68,7 +65,7 @@ def thread_count(session: AuditSession) -> ProbeOutcome:
     proves="a mask in half precision makes no NaN; reports how far the batch moves results there",
 )
 def half_precision(session: AuditSession) -> ProbeOutcome:
-    """Notes on formats that the system does not use; NaN in another row is a fault."""
+    """Report formats that the system does not use as notes; NaN in another row is a fault."""
     if session.subject.lowered is None:
         raise NotTestedError("this target's float format cannot be changed")
     rows = session.rows(6, 8)
@@ -98,7 +95,7 @@ def _with_an_empty_row(model: PaddedModel, rows: list[list[int]]) -> tuple[Outpu
     proves="an empty or one-token text has a result, the same in every batch",
 )
 def short_texts(session: AuditSession) -> ProbeOutcome:
-    """Refusing them is acceptable; NaN is not."""
+    """Accept a refusal, but no NaN."""
     long_text = max(session.texts, key=len)
     before, after, refused = [], [], []
     for text in SHORT:
@@ -126,7 +123,7 @@ def short_texts(session: AuditSession) -> ProbeOutcome:
     proves="whether long texts are read, refused or truncated; and if truncated, silently",
 )
 def truncation(session: AuditSession) -> ProbeOutcome:
-    """Two texts that differ in their last words only; then one of them in a batch."""
+    """Send two texts that differ in their last words only; then one of them in a batch."""
     words = _num_words(session)
     text = " ".join(["again"] * words)
     try:

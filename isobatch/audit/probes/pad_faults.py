@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.audit.session import AuditSession
-from isobatch.audit.subject import Pads, Rectangle, pad, positions_by_mask, without_pads
+from isobatch.audit.subject import Pads, Rectangle, pad, without_pads
 
 NUM_PADS = 6
 
@@ -45,12 +45,11 @@ class PaddedText:
     @cached_property
     def rectangle(self) -> Rectangle:
         """Copies of the text, each with its pads and its mask; only the first is compared."""
-        rectangle, model = pad([self.row] * COPIES, self.pads), self.session.padded
-        if self.pads.side == "right" or not model.counts_pad_ids or model.positions_start is None:
-            return rectangle
+        model = self.session.padded
         # Other ids in front would count as text, and shift its positions.
-        positions = positions_by_mask(rectangle.attention_mask, model.positions_start)
-        return replace(rectangle, position_ids=positions)
+        is_shifted = self.pads.side == "left" and model.counts_pad_ids
+        start = model.positions_start if is_shifted else None
+        return pad([self.row] * COPIES, self.pads, start)
 
     @property
     def bare(self) -> Rectangle:
@@ -73,17 +72,21 @@ class PaddedText:
 
     def far_state(self, rectangle: Rectangle) -> NDArray[np.float64]:
         """View the hidden state of the token farthest from the pads; the output without states."""
-        hidden = self.session.padded.hidden
-        if hidden is None:
-            return self.output(rectangle)
-        return np.asarray(hidden(rectangle)[0, self.token(len(self.row) - 1)])
+        return self._hidden(rectangle, self.token(len(self.row) - 1))
+
+    def far_state_alone(self, row: Sequence[int]) -> NDArray[np.float64]:
+        """View a row without pads, whose far token is that of the text, in the same way."""
+        return self._hidden(without_pads([row]), 0 if self.pads.side == "right" else -1)
 
     def states(self, rectangle: Rectangle) -> NDArray[np.float64]:
         """View the hidden states of all the text's own tokens; the output without states."""
+        return self._hidden(rectangle, self.pads.text_columns(len(self.row)))
+
+    def _hidden(self, rectangle: Rectangle, columns: int | slice) -> NDArray[np.float64]:
         hidden = self.session.padded.hidden
         if hidden is None:
             return self.output(rectangle)
-        return np.asarray(hidden(rectangle)[0, self.pads.text_columns(len(self.row))])
+        return np.asarray(hidden(rectangle)[0, columns])
 
     def changed(self, rectangle: Rectangle, columns: Sequence[int]) -> Rectangle:
         """Put other tokens into these columns."""
@@ -95,7 +98,7 @@ class PaddedText:
         return replace(rectangle, input_ids=ids)
 
     def matters(self, view: View, rectangle: Rectangle, *columns: int) -> bool:
-        """Whether the content of these columns moves what `view` shows by any bit."""
+        """Find out whether the content of these columns moves a bit of the `view`."""
         after = view(self.changed(rectangle, columns))
         return not np.array_equal(view(rectangle), after)
 
@@ -119,7 +122,7 @@ def name_of_content_fault(session: AuditSession, rows: Sequence[Sequence[int]]) 
 
 
 def unread_edge(session: AuditSession, rows: Sequence[Sequence[int]]) -> bool:
-    """Whether in each row the one token next to the pads, and not the next, is left unread.
+    """Find out whether in each row the token next to the pads, and not the next, is left unread.
 
     Unread: its content matters without a mask, and not with it. Parts that cut rows into pieces of
     several columns leave none or several tokens unread, which distinguishes them.
@@ -135,11 +138,8 @@ def unread_edge(session: AuditSession, rows: Sequence[Sequence[int]]) -> bool:
 
 def _reads(text: PaddedText, inward: int) -> tuple[bool, bool]:
     """Whether others read a token without the mask, and with it."""
-    column = text.token(inward)
-    without, with_mask = (
-        text.matters(text.far_state, rectangle, column) for rectangle in (text.bare, text.rectangle)
-    )
-    return without, with_mask
+    view, column = text.far_state, text.token(inward)
+    return text.matters(view, text.bare, column), text.matters(view, text.rectangle, column)
 
 
 def _mask_is_ignored(text: PaddedText) -> bool:
@@ -179,18 +179,10 @@ def _reads_one_more(text: PaddedText) -> bool:
         return False
     ids = [int(each) for each in text.rectangle.input_ids[0]]
     longer = ids[: first + 1] if text.pads.side == "right" else ids[first:]
-    as_text, seen = _far_state_alone(text, longer), view(text.rectangle)
+    as_text, seen = text.far_state_alone(longer), view(text.rectangle)
     if np.abs(as_text - seen).max() <= SAME * max(1.0, np.abs(seen).max()):
         return True
     return not text.matters(text.output, text.rectangle, text.token(len(text.row) - 1))
-
-
-def _far_state_alone(text: PaddedText, row: Sequence[int]) -> NDArray[np.float64]:
-    """View a row without pads, whose far token is that of the text, in the same way."""
-    rectangle, hidden = without_pads([row]), text.session.padded.hidden
-    if hidden is None:
-        return text.output(rectangle)
-    return np.asarray(hidden(rectangle)[0, 0 if text.pads.side == "right" else -1])
 
 
 def _head_alone(text: PaddedText) -> bool:

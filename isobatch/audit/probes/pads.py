@@ -6,8 +6,6 @@ Invariant: the tokens of the text and their mask are the same in everything that
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from isobatch.audit.probes.pad_faults import PaddedText, name_of_content_fault, unread_edge
 from isobatch.audit.session import (
     NO_LIMIT,
@@ -18,7 +16,7 @@ from isobatch.audit.session import (
     in_one_line,
     probe,
 )
-from isobatch.audit.subject import Outputs, PaddingSide, Pads, pad, positions_by_mask
+from isobatch.audit.subject import Outputs, PaddingSide, Pads, pad
 
 FEW_PADS = 6
 MANY_ROWS = 8
@@ -32,7 +30,6 @@ AMOUNTS = (1, 2, 7, 31)
     proves="nothing of a pad reaches a result: not one bit may move",
 )
 def mask_honoured(session: AuditSession) -> ProbeOutcome:
-    """Pads of the padding id against pads of ordinary ids."""
     model = session.padded
     rows = session.rows(9, FEW_PADS)
     rows = [rows[place % len(rows)] for place in range(max(MANY_ROWS, len(rows)))]
@@ -40,7 +37,7 @@ def mask_honoured(session: AuditSession) -> ProbeOutcome:
     contents = model.filler_ids[:1], model.filler_ids[::-1]
     before = session.forward(pad(rows, usual))
     after = [session.forward(pad(rows, replace(usual, content=each))) for each in contents]
-    movement = session.compare(np.concatenate([before] * len(after)), np.concatenate(after))
+    movement = session.compare(before, *after)
     summary = describe(movement, "with the content of the pads")
     if not movement.moved_rows and not movement.broken_rows:
         if unread_edge(session, rows):
@@ -59,7 +56,6 @@ def mask_honoured(session: AuditSession) -> ProbeOutcome:
     proves="nothing about the system; reports what the mistake would cost with this model",
 )
 def mask_forgotten(session: AuditSession) -> ProbeOutcome:
-    """A padded batch without a mask against each text alone."""
     model = session.padded
     rows = session.rows(12, FEW_PADS)
     pads = Pads(max(map(len, rows)), model.padding_side, (model.pad_id,))
@@ -80,35 +76,15 @@ def mask_forgotten(session: AuditSession) -> ProbeOutcome:
     proves="the width of the batch does not enter a result",
 )
 def pad_amount(session: AuditSession) -> ProbeOutcome:
-    """Each text with more and more pads, on the side where the system has them, against none."""
     model = session.padded
     room = (model.max_tokens or NO_LIMIT) // 2
     amounts = [amount for amount in AMOUNTS if amount <= room]
     rows = session.rows(6, max(amounts, default=1))
     alone = session.forward_alone(rows)
-    after = [_padded_by(session, rows, amount, model.padding_side) for amount in amounts]
-    movement = session.compare(np.concatenate([alone] * len(amounts)), np.concatenate(after))
+    side = model.padding_side
+    after = [session.forward_alone(rows, num_pads=amount, side=side) for amount in amounts]
+    movement = session.compare(alone, *after)
     return session.judged(movement, "pad-amount-counts", "with the number of pads")
-
-
-def _padded_by(
-    session: AuditSession,
-    rows: Sequence[Sequence[int]],
-    amount: int,
-    side: PaddingSide,
-    *,
-    with_positions: bool = False,
-) -> Outputs:
-    """Compute each row by itself with `amount` pads, with position_ids made from the mask if so."""
-    outputs = []
-    for row in rows:
-        rectangle = pad([row], Pads(len(row) + amount, side, (session.padded.pad_id,)))
-        start = session.padded.positions_start
-        if with_positions and start is not None:
-            positions = positions_by_mask(rectangle.attention_mask, start)
-            rectangle = replace(rectangle, position_ids=positions)
-        outputs.append(session.forward(rectangle))
-    return np.concatenate(outputs)
 
 
 @probe(
@@ -117,13 +93,13 @@ def _padded_by(
     proves="positions follow the text, and the head finds its token, wherever the pads are",
 )
 def pad_side(session: AuditSession) -> ProbeOutcome:
-    """The system's own side is judged; the cost of the other one is a note."""
+    """Judge the system's own side; report the cost of the other one as a note."""
     used = session.padded.padding_side
     other: PaddingSide = "left" if used == "right" else "right"
     rows = session.rows(6, FEW_PADS)
     alone = session.forward_alone(rows)
     moved = {
-        side: session.compare(alone, _padded_by(session, rows, FEW_PADS, side))
+        side: session.compare(alone, session.forward_alone(rows, num_pads=FEW_PADS, side=side))
         for side in (used, other)
     }
     wrong = {side: session.tolerance.exceeded(movement) for side, movement in moved.items()}
@@ -143,9 +119,9 @@ def _positions_fix_it(
     session: AuditSession, rows: Sequence[Sequence[int]], alone: Outputs, right_is_sound: bool
 ) -> bool:
     """Whether positions by the mask end the movement, or pads on the right cause none."""
-    if session.padded.positions_start is None:
+    if (start := session.padded.positions_start) is None:
         return right_is_sound
-    passed = _padded_by(session, rows, FEW_PADS, "left", with_positions=True)
+    passed = session.forward_alone(rows, start, num_pads=FEW_PADS, side="left")
     return not session.tolerance.exceeded(session.compare(alone, passed))
 
 
@@ -155,7 +131,6 @@ def _positions_fix_it(
     proves="whether encoder or head lets pads in",
 )
 def head_pooling(session: AuditSession) -> ProbeOutcome:
-    """The last hidden states of a text's tokens, and its logits, each against each."""
     if session.padded.hidden is None:
         raise NotTestedError("the system does not show its hidden states")
     moved_states = moved_logits = False
@@ -178,7 +153,7 @@ def head_pooling(session: AuditSession) -> ProbeOutcome:
     proves="the model counts positions one by one from its first, in every text",
 )
 def position_offsets(session: AuditSession) -> ProbeOutcome:
-    """Ordinary texts alone, without a pad, so that nothing else can move a result."""
+    """Send texts alone and without a pad, so that nothing else can move a result."""
     if (start := session.padded.positions_start) is None:
         raise NotTestedError("the model takes no position_ids")
     rows = session.rows(9, 0)
@@ -202,7 +177,7 @@ def position_offsets(session: AuditSession) -> ProbeOutcome:
     proves="the mask defines what is a pad, and not the id",
 )
 def pad_id_inside(session: AuditSession) -> ProbeOutcome:
-    """A fault if the tokenizer itself makes the padding id of ordinary texts, else a note."""
+    """Report a fault if the tokenizer makes the padding id of ordinary texts, else a note."""
     model = session.padded
     rows = [row for row in session.rows(6, 1) if len(row) > 4]
     if not rows:

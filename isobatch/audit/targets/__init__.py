@@ -3,6 +3,7 @@
 Invariant: an option that a kind of target does not support is refused, never dropped.
 """
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ _OPTIONS = {
     "http": ("api_key", "dialect"),
     "python": (),
 }
-"""The options that each kind supports."""
+"""The options of each kind's function, as open_onnx() in onnx_target.py."""
 
 
 def __getattr__(name: str) -> Any:
@@ -71,7 +72,10 @@ def open_subject(
     _check_options(kind, target, options)
     if threads is not None and threads < 1:
         raise OptionError(f"threads must be at least 1, got {threads}")
-    return _open(kind, place, options)
+    # Imported here: each kind needs libraries that the others can do without.
+    module = importlib.import_module(f"isobatch.audit.targets.{kind}_target")
+    opened: Subject = getattr(module, f"open_{kind}")(place, **options)
+    return opened
 
 
 def _parse(target: str) -> tuple[str, str]:
@@ -99,32 +103,3 @@ def _check_options(kind: str, target: str | None, options: Mapping[str, object])
                 f"{name} does not apply to {target or 'the bundled model'} ({kind}); "
                 f"leave it out, it is for {' and '.join(kinds)}"
             )
-
-
-def _open(kind: str, place: str, options: Mapping[str, Any]) -> Subject:
-    # Imported here: each kind needs libraries that the others can do without.
-    if kind == "transformers":
-        from isobatch.audit.targets.transformers_target import open_transformers
-
-        return open_transformers(place, _shown_name(place), **options)
-    if kind == "onnx":
-        from isobatch.audit.targets.onnx_target import open_onnx
-
-        return open_onnx(place, **options)
-    if kind == "http":
-        from isobatch.audit.targets.http_target import open_http
-
-        return open_http(place, **options)
-    if kind == "python":
-        from isobatch.audit.targets.python_target import open_python
-
-        return open_python(place)
-    from isobatch.audit.targets.isobatch_target import open_isobatch
-
-    return open_isobatch(place or None, _shown_name(place) if place else "bundled model", **options)
-
-
-def _shown_name(path: str) -> str:
-    """Return the display name: the last part of a folder, which does not leak local paths."""
-    place = Path(path).expanduser()
-    return place.resolve().name if place.exists() else path

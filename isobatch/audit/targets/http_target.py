@@ -1,8 +1,7 @@
 """A server that classifies texts over HTTP as a Subject: TEI's API, vLLM's, or Hugging Face's.
 
-Invariant: one batch is one request of single texts, never of pairs; whatever is not a proper
-response is an error with the server's own message; and no key and no password of an address is ever
-in a message.
+Invariant: one batch is one request of single texts, never of pairs; any other response is an error
+with the server's own message; and no key and no password of an address is ever in a message.
 """
 
 import json
@@ -129,7 +128,7 @@ def open_http(url: str, *, api_key: str | None = None, dialect: str | None = Non
         labels=endpoint.read.labels,
         gives_scores=gives_scores,
         dtype=FloatFormat.named(info.get("model_dtype")),
-        facts=endpoint.facts() | _facts(info) | {"answers": "scores" if gives_scores else "logits"},
+        facts=endpoint.facts | _facts(info) | {"answers": "scores" if gives_scores else "logits"},
         in_flight=in_flight,
         max_texts=max_texts,
     )
@@ -140,6 +139,7 @@ class _Endpoint:
 
     def __init__(self, server: "HttpServer", dialect: HttpDialect, path: str, raw: bool) -> None:
         self.read = OutputReader(f"{server.url}{path}")
+        self.facts = {"server": f"{server.url}{path}", "dialect": dialect.title}
         self._server, self._dialect, self._path, self._raw = server, dialect, path, raw
 
     def predict(self, texts: Sequence[str], raw: bool | None = None) -> Outputs:
@@ -149,7 +149,7 @@ class _Endpoint:
         return self.read(self._dialect.rows(content, len(texts)), len(texts))
 
     def gives_scores(self, first: Outputs, texts: Sequence[str]) -> bool:
-        """Whether `first` are scores: logits are refused, or the request for them is ignored."""
+        """Find out whether `first` are scores: logits are refused, or not available."""
         if not self._raw or look_like_scores(first):
             return True
         if ((first < 0) | (first > 1)).any():
@@ -158,9 +158,6 @@ class _Endpoint:
             return bool(np.array_equal(first, self.predict(texts, raw=False)))
         except AuditError:
             return False
-
-    def facts(self) -> dict[str, str]:
-        return {"server": f"{self._server.url}{self._path}", "dialect": self._dialect.title}
 
 
 def _places(path: str, dialect: str | None, url: str) -> list[tuple[HttpDialect, str]]:

@@ -6,6 +6,7 @@ precision, so that only a checkpoint in fp32 takes padded batches.
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from isobatch import __version__
 from isobatch.audit.subject import Outputs, PaddedModel, Rectangle, Subject
-from isobatch.audit.targets.tokenizer_traits import padded_model
+from isobatch.audit.targets.tokenizer_traits import padded_model, shown_name
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
@@ -22,20 +23,19 @@ from isobatch.tasks import Classifier
 
 
 def open_isobatch(
-    path: str | None,
-    name: str,
+    path: str,
     *,
     precision: Any = None,
     device: str = "cpu",
     threads: int | None = None,
     revision: str | None = None,
 ) -> Subject:
-    """Load the bundled model (None), a folder or a hub id; options as in `from_pretrained`."""
+    """Load the bundled model (""), a folder or a hub id; options as in `from_pretrained`."""
     classifier = Classifier.from_pretrained(
-        path, precision=precision, device=device, threads=threads, revision=revision
+        path or None, precision=precision, device=device, threads=threads, revision=revision
     )
     return Subject(
-        name=name,
+        name=shown_name(path) if path else "bundled model",
         kind="isobatch",
         predict=lambda texts: classifier.logits(texts).astype(np.float64),
         labels=classifier.labels,
@@ -58,11 +58,8 @@ def _padded(classifier: Classifier) -> PaddedModel | None:
         ids = tokenizer(text, truncation=True, max_length=classifier.max_tokens).input_ids
         return cast("list[int]", ids)
 
-    def forward(rectangle: Rectangle) -> Outputs:
-        return _forward(model, rectangle)
-
     return replace(
-        padded_model(tokenizer, forward, encoder.vocab_size, encode),
+        padded_model(tokenizer, partial(_forward, model), encoder.vocab_size, encode),
         max_tokens=encoder.max_tokens,
         counts_pad_ids=encoder.positions.padding_idx is not None,
     )

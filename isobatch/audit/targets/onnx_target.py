@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isobatch.audit.subject import Outputs, Rectangle, Subject, SuspiciousPart
+from isobatch.audit.subject import Outputs, Rectangle, Subject
 from isobatch.audit.targets.tokenizer_traits import (
     audit_library,
     choose_pad,
+    labels_of,
     load_tokenizer,
     padded_model,
     padding_side,
@@ -64,7 +65,8 @@ def open_onnx(
         raise CheckpointError(f"{file}: no such file; name an ONNX file")
     read = load_tokenizer(tokenizer or _tokenizer_folder(place))
     facts = choose_pad(read, file)
-    config = _config(place)
+    folder = _folder_with(place, "config.json")
+    config: dict[str, Any] = read_json(folder / "config.json") if folder else {}
     pad_id = config.get("pad_token_id")
     counts_pad_ids = config.get("model_type") in _FROM_PADDING
     first = pad_id + 1 if counts_pad_ids and isinstance(pad_id, int) else 0
@@ -77,49 +79,38 @@ def open_onnx(
         return graph.forward(rectangle, inputs.get("token_type_ids"))
 
     length = config.get("max_position_embeddings")
-    num_operators = _num_operators(place, ONE_SCALE)
     padded = replace(
         padded_model(read, graph.forward, config.get("vocab_size")),
         hidden=graph.hidden if graph.gives_hidden else None,
         positions_start=first if graph.takes("position_ids") else None,
         max_tokens=length - first if isinstance(length, int) and length > 0 else None,
         counts_pad_ids=counts_pad_ids,
-        suspicious_parts={SuspiciousPart.TENSOR_SCALE: num_operators} if num_operators else {},
+        mixing_fault="tensor-wide-scales" if _has_one_scale(place) else None,
     )
     return Subject(
         name=place.name,
         kind="onnx",
         predict=predict,
-        labels=_labels(config),
+        labels=labels_of(config.get("id2label")),
         facts=_facts(graph, read, threads) | facts,
         padded=padded,
         with_threads=graph.with_threads,
     )
 
 
+def _folder_with(file: Path, *names: str) -> Path | None:
+    """Return the graph's folder or the one above, whichever has a file of these names."""
+    folders = (file.parent, file.parent.parent)
+    return next((f for f in folders if any((f / name).is_file() for name in names)), None)
+
+
 def _tokenizer_folder(file: Path) -> Path:
-    for folder in (file.parent, file.parent.parent):
-        if any((folder / name).is_file() for name in TOKENIZER_FILES):
-            return folder
-    raise CheckpointError(
-        f"{file}: no tokenizer is in its folder or the one above; name the folder of its tokenizer "
-        "with --tokenizer"
-    )
-
-
-def _config(file: Path) -> dict[str, Any]:
-    """Read config.json, if it is in the graph's folder or the one above."""
-    for folder in (file.parent, file.parent.parent):
-        if (folder / "config.json").is_file():
-            return read_json(folder / "config.json")
-    return {}
-
-
-def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:
-    names = config.get("id2label")
-    if not isinstance(names, dict) or not all(str(key).isdigit() for key in names):
-        return None
-    return tuple(str(names[key]) for key in sorted(names, key=int)) or None
+    if (folder := _folder_with(file, *TOKENIZER_FILES)) is None:
+        raise CheckpointError(
+            f"{file}: no tokenizer is in its folder or the one above; name the folder of its "
+            "tokenizer with --tokenizer"
+        )
+    return folder
 
 
 def _facts(graph: "OnnxGraph", tokenizer: Any, threads: int | None) -> dict[str, str]:
@@ -154,7 +145,6 @@ class OnnxGraph:
         self.gives_hidden = _HIDDEN in [each.name for each in session.get_outputs()]
 
     def takes(self, name: str) -> bool:
-        """Whether it has an input of that name."""
         return name in self._dtypes
 
     def forward(self, rectangle: Rectangle, types: NDArray[Any] | None = None) -> Outputs:
@@ -230,17 +220,12 @@ class OnnxGraph:
         return str((named or flat)[0])
 
 
-def _num_operators(file: Path, names: Sequence[str]) -> int:
-    """Count the nodes of a graph with one of these operators.
+def _has_one_scale(file: Path) -> bool:
+    """Look for a node with an operator of ONE_SCALE.
 
     A session cannot list its nodes, and the package `onnx`, which can, is not in the extra. A
     node's operator is field 4 of its message, so that it follows that field's tag and its length.
     """
-    count = 0
+    fields = [b"\x22" + bytes([len(name)]) + name.encode() for name in ONE_SCALE]
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for name in names:
-            field = b"\x22" + bytes([len(name)]) + name.encode()
-            found = data.find(field)
-            while found >= 0:
-                count, found = count + 1, data.find(field, found + len(field))
-    return count
+        return any(data.find(field) >= 0 for field in fields)

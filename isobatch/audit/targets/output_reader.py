@@ -36,7 +36,7 @@ class OutputReader:
         self._num_columns: int | None = None
 
     def __call__(self, value: Any, num_texts: int) -> Outputs:
-        """Read whatever the system returned for `num_texts` texts."""
+        """Read the return value for `num_texts` texts."""
         rows = _unwrapped(value)
         if _is_list(rows) and rows and any(_is_labelled(row) for row in rows):
             self._check_rows(len(rows), num_texts)
@@ -87,7 +87,7 @@ class OutputReader:
 
 
 def look_like_scores(outputs: Outputs) -> bool:
-    """Whether every row is within [0, 1] and sums to 1, as scores after softmax do."""
+    """Find out whether every row is within [0, 1] and sums to 1, as scores after softmax do."""
     within = ((outputs >= 0) & (outputs <= 1)).all()
     # 1e-3: float16 scores of many labels are rounded so much.
     return bool(within and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))

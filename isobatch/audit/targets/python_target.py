@@ -1,6 +1,6 @@
 """A Python function from texts to outputs as a Subject, by the object or by its name.
 
-Invariant: what the function raises is the cause of an AnswerError, and nothing that it returns is
+Invariant: an error of the function is the cause of an AnswerError, and its return values are never
 guessed at.
 """
 

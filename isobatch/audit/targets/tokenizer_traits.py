@@ -74,6 +74,12 @@ def local_or_id(path: str | Path) -> str:
     return str(place if place.exists() else path)
 
 
+def shown_name(path: str) -> str:
+    """Return the display name: the last part of a folder, which does not leak local paths."""
+    place = Path(path).expanduser()
+    return place.resolve().name if place.exists() else path
+
+
 def padded_model(
     tokenizer: Any,
     forward: Callable[[Rectangle], Outputs],
@@ -127,9 +133,16 @@ def padding_side(tokenizer: Any) -> PaddingSide:
 
 
 def gives_types(tokenizer: Any) -> bool:
-    """Whether it returns token types, and gives each token of a single text the type 0."""
+    """Find out whether it returns token types, and gives each token of a single text the type 0."""
     with quiet_transformers():
         return set(tokenizer(SAMPLE_TEXTS[0]).get("token_type_ids", ())) == {0}
+
+
+def labels_of(names: object) -> tuple[str, ...] | None:
+    """Return the labels of a config's id2label in order; None if its keys are not numbers."""
+    if not isinstance(names, dict) or not all(str(key).isdigit() for key in names):
+        return None
+    return tuple(str(names[key]) for key in sorted(names, key=int)) or None
 
 
 def choose_pad(tokenizer: Any, name: str) -> dict[str, str]:

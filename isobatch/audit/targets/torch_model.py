@@ -6,7 +6,6 @@ configuration. Invariant: nothing here changes the model, and no gradient is kep
 
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.ao.nn.quantized import dynamic
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
-from isobatch.audit.subject import IdArray, Outputs, Rectangle, SuspiciousPart
+from isobatch.audit.subject import MixingFault, Outputs, Rectangle, without_pads
 from isobatch.audit.targets.tokenizer_traits import quiet_transformers
 from isobatch.errors import AuditError
 
 _OPTIONAL = ("attention_mask", "token_type_ids", "position_ids", "output_hidden_states")
 
 _POSITIONS_FROM_IDS = "create_position_ids_from_input_ids"
-"""Its name in transformers, in a class or in its module, where pads are told from their ids."""
+"""Its name in transformers, in a class or in its module, where pads are recognized by their ids."""
 
 _SAME = 1e-4
 """Logits nearer than this share of the largest are the same output, by other kernels."""
@@ -46,7 +44,7 @@ class TorchModel:
         self.typed = typed
         parameters = inspect.signature(model.forward).parameters
         self._takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-        self._named = {name for name in _OPTIONAL if name in parameters}
+        self.named = {name for name in _OPTIONAL if name in parameters}
 
     @property
     def device(self) -> torch.device:
@@ -54,13 +52,9 @@ class TorchModel:
         first = next(self.model.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
-    def names(self, name: str) -> bool:
-        """Whether forward has a parameter of that name."""
-        return name in self._named
-
     def takes(self, name: str) -> bool:
-        """Whether forward can be called with that name, though it may not read it."""
-        return self._takes_any or name in self._named
+        """Find out whether forward accepts that name, though it may not read it."""
+        return self._takes_any or name in self.named
 
     def forward(self, rectangle: Rectangle) -> Outputs:
         """Return the logits of a padded batch."""
@@ -146,7 +140,7 @@ def read_counting(model: TorchModel, ids: Sequence[int], pad_id: int) -> Positio
     padding_idx = _padding_idx(model.model)
     known = _first_of_buffer(model.model) if padding_idx is None else padding_idx + 1
     unmeasured = PositionCounting(None, known, padding_idx is not None)
-    if not model.names("position_ids"):
+    if "position_ids" not in model.named:
         return unmeasured
     try:
         ids = [each for each in ids if each != padding_idx]  # or its shift hides the start
@@ -160,16 +154,16 @@ def read_counting(model: TorchModel, ids: Sequence[int], pad_id: int) -> Positio
         middle = len(ids) // 2
         with_pad = [*ids[:middle], padding_idx, *ids[middle:]]
         return PositionCounting(start, start, _distance(model, with_pad, None, start) > _SAME)
-    except Exception:  # noqa: BLE001 - whatever a foreign model raises, it cannot be measured
+    except Exception:  # noqa: BLE001 - any error of a foreign model: it cannot be measured
         return unmeasured
 
 
 def gives_hidden(model: TorchModel, ids: Sequence[int]) -> bool:
-    """Whether it returns a hidden state for each column."""
+    """Find out whether it returns a hidden state for each column."""
     if not model.takes("output_hidden_states"):
         return False
     try:
-        states = model.hidden(_row(ids, None))
+        states = model.hidden(without_pads([ids]))
     except Exception:  # noqa: BLE001 - as above
         return False
     return states.ndim == 3 and states.shape[:2] == (1, len(ids))
@@ -199,19 +193,14 @@ def num_ids(model: nn.Module) -> int | None:
 _DYNAMIC = tuple(each for each in vars(dynamic).values() if isinstance(each, type))
 
 
-def suspicious_parts(model: nn.Module) -> dict[SuspiciousPart, int]:
-    """Count the parts that mix the rows of a batch, or are random."""
-    parts = (_suspicion(module) for module in model.modules())
-    return dict(Counter(part for part in parts if part))
-
-
-def _suspicion(module: nn.Module) -> SuspiciousPart | None:
-    if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats):
-        return SuspiciousPart.BATCH_STATISTICS
-    if isinstance(module, _DropoutNd) and module.training and module.p > 0:
-        return SuspiciousPart.DROPOUT
+def mixing_fault(model: nn.Module) -> MixingFault | None:
+    """Look for a part that mixes the rows of a batch, and return its fault."""
+    parts = list(model.modules())
+    norms = (each for each in parts if isinstance(each, _BatchNorm))
+    if any(norm.training or not norm.track_running_stats for norm in norms):
+        return "batch-statistics"
     # One scale for the whole tensor of activations, which an outlier in another text changes.
-    return SuspiciousPart.TENSOR_SCALE if isinstance(module, _DYNAMIC) else None
+    return "tensor-wide-scales" if any(isinstance(each, _DYNAMIC) for each in parts) else None
 
 
 def _padding_idx(model: nn.Module) -> int | None:
@@ -236,13 +225,7 @@ def _first_of_buffer(model: nn.Module) -> int:
 
 def _distance(model: TorchModel, ids: Sequence[int], one: int | None, other: int | None) -> float:
     """Compare outputs with positions from `one` and from `other`; None passes none."""
-    first, second = (model.forward(_row(ids, start)) for start in (one, other))
+    first, second = (model.forward(without_pads([ids], start)) for start in (one, other))
     scale = max(float(np.abs(first).max()), 1e-12)
     distance = float(np.abs(first - second).max()) / scale
     return distance if distance == distance else float("inf")
-
-
-def _row(ids: Sequence[int], start: int | None) -> Rectangle:
-    input_ids: IdArray = np.array([ids], dtype=np.int64)
-    positions = None if start is None else start + np.arange(len(ids), dtype=np.int64)[None]
-    return Rectangle(input_ids, np.ones_like(input_ids), positions)

@@ -21,20 +21,22 @@ from isobatch.audit.targets.tokenizer_traits import (
     choose_pad,
     encode_with,
     gives_types,
+    labels_of,
     load_tokenizer,
     local_or_id,
     padded_model,
     padding_side,
     quiet_transformers,
+    shown_name,
 )
 from isobatch.audit.targets.torch_model import (
     TorchModel,
     gives_hidden,
     logits_of,
     max_tokens,
+    mixing_fault,
     num_ids,
     read_counting,
-    suspicious_parts,
 )
 from isobatch.errors import CheckpointError, MissingHeadError, OptionError, TensorMismatchError
 from isobatch.kernels.invariance import threads as torch_threads
@@ -51,7 +53,6 @@ _DTYPES = {
 
 def open_transformers(
     path: str,
-    name: str,
     *,
     tokenizer: str | Path | None = None,
     precision: str | None = None,
@@ -67,11 +68,11 @@ def open_transformers(
         torch.set_num_threads(threads)  # of the whole process
     model = _load_model(path, revision, None if precision is None else _DTYPES[precision])
     read = load_tokenizer(path, revision) if tokenizer is None else load_tokenizer(tokenizer)
-    return subject_of_model(model.to(device), read, name)
+    return subject_of_model(model.to(device), read, shown_name(path))
 
 
 def subject_of_model(model: nn.Module, tokenizer: Any, name: str = "model") -> Subject:
-    """Wrap a model and a tokenizer that are in memory already, in whatever mode the model is.
+    """Wrap a model and a tokenizer that are in memory already, in the mode of the model.
 
     `model` has forward(input_ids, attention_mask=None, ...) and returns a tensor [rows, labels], or
     an object with such logits. Where there is no pad token, eos_token becomes it, as users do.
@@ -90,7 +91,7 @@ def subject_of_model(model: nn.Module, tokenizer: Any, name: str = "model") -> S
         name=name,
         kind="transformers",
         predict=predict,
-        labels=_labels(config),
+        labels=labels_of(getattr(config, "id2label", None)),
         dtype=FloatFormat.named(dtype),
         facts=_facts(called, tokenizer, dtype) | facts,
         padded=padded,
@@ -171,7 +172,7 @@ def _padded(model: TorchModel, tokenizer: Any) -> PaddedModel:
         positions_start=counting.start,
         max_tokens=max_tokens(config, counting),
         counts_pad_ids=counting.by_pad_ids,
-        suspicious_parts=suspicious_parts(model.model),
+        mixing_fault=mixing_fault(model.model),
     )
 
 
@@ -181,11 +182,6 @@ def _lowered(called: TorchModel, padded: PaddedModel, dtype: str) -> PaddedModel
         raise OptionError(f"dtype must be 'float16' or 'bfloat16', got {dtype!r}")
     lower = TorchModel(copy.deepcopy(called.model).to(_DTYPES[dtype]), typed=called.typed)
     return replace(padded, forward=lower.forward, hidden=padded.hidden and lower.hidden)
-
-
-def _labels(config: Any) -> tuple[str, ...] | None:
-    names = getattr(config, "id2label", None)
-    return tuple(str(names[index]) for index in sorted(names)) if names else None
 
 
 def _dtype_name(model: nn.Module) -> str | None:
