@@ -14,7 +14,7 @@ from isobatch.serve.schema import Refusal
 
 DESCRIPTION = (
     "Text classification in which the batch never changes the answer: every logit has the same "
-    "bits as `Classifier` gives for the text alone, whatever other requests are being processed."
+    "bits as `Classifier` gives for the text alone, with any other requests in progress."
 )
 COMPONENT = "#/components/schemas/{model}"
 
