@@ -9,7 +9,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -69,10 +69,6 @@ class QuantizeReport:
     @property
     def num_tensors(self) -> int:
         return sum(each.num_tensors for each in self.rounding)
-
-    def as_dict(self) -> dict[str, object]:
-        """Convert to plain values, for JSON."""
-        return asdict(self)
 
 
 def quantize_checkpoint(source: str | Path | None, out: str | Path) -> QuantizeReport:
