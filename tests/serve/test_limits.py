@@ -251,7 +251,7 @@ class TestFailuresAndDisconnects:
                 held.gate.set()
                 assert first.result().status_code == staying.result().status_code == 200
             computed = [each for batch in held.batches for each in batch]
-            assert computed == held.encode([NICE["inputs"], "staying"])
+            assert computed == held.tokenize([NICE["inputs"], "staying"])
             assert count(client, "te_predict_success") == 2
 
     def test_a_large_request_is_tokenized_outside_the_event_loop(
