@@ -9,7 +9,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -70,10 +70,6 @@ class QuantizeReport:
     def num_tensors(self) -> int:
         return sum(each.num_tensors for each in self.rounding)
 
-    def as_dict(self) -> dict[str, object]:
-        """Convert to plain values, for JSON."""
-        return asdict(self)
-
 
 def quantize_checkpoint(source: str | Path | None, out: str | Path) -> QuantizeReport:
     """Write the checkpoint `source` (a folder, a hub id, None: the bundled one) in int8 to `out`.
@@ -118,18 +114,14 @@ def _quantize_tensors(
     for name, tensor in read_tensors(folder, config, parameter_shapes(model)):
         if name in narrow:
             tensors[name] = rounded = quantize_weight(tensor)
-            errors[_kind(name)].append(_relative_error(tensor, rounded.dequantize()))
+            kind = name.split(".")[-2]  # blocks.3.attention.query.weight → query
+            errors[kind].append(_relative_error(tensor, rounded.dequantize()))
         else:
             tensors[name] = tensor.clone()
     return tensors, tuple(
         RoundingError(kind, len(each), sum(each) / len(each), max(each))
         for kind, each in errors.items()
     )
-
-
-def _kind(name: str) -> str:
-    """Reduce a name to its module: blocks.3.attention.query.weight → query."""
-    return name.split(".")[-2]
 
 
 def _relative_error(tensor: Tensor, rounded: Tensor) -> float:
@@ -139,7 +131,6 @@ def _relative_error(tensor: Tensor, rounded: Tensor) -> float:
 
 
 def _kept_linears(model: SequenceClassifier) -> list[str]:
-    """List the linear layers that stay float32, by their names in the file."""
     narrow, family = int8_weights(model), model.config.family
     linears = (name for name, module in model.named_modules() if isinstance(module, Linear))
     kept = (f"{name}.weight" for name in linears if f"{name}.weight" not in narrow)

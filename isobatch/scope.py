@@ -4,7 +4,7 @@ Two equal reports guarantee bit-identical logits for equal texts.
 """
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,13 +42,10 @@ class Scope:
     choices: tuple[KernelChoice, ...]
     promise: str = PROMISE
 
-    def as_dict(self) -> dict[str, object]:
-        """Convert to plain values, for JSON."""
-        return asdict(self)
-
 
 def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
     """Describe `classifier` and this machine; `checkpoint` is the name that the user gave."""
+    own = {"isobatch": __version__, "python": platform.python_version()}
     return Scope(
         checkpoint=checkpoint,
         family=classifier.config.family.model_type,
@@ -60,14 +57,9 @@ def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
         threads=torch.get_num_threads(),
         processor=processor_name(),
         instruction_set=torch.backends.cpu.get_cpu_capability(),
-        versions=_versions(),
+        versions=own | {name: version(name) for name in _LIBRARIES},
         choices=classifier.choices,
     )
-
-
-def _versions() -> dict[str, str]:
-    own = {"isobatch": __version__, "python": platform.python_version()}
-    return own | {name: version(name) for name in _LIBRARIES}
 
 
 def _device_name(device: torch.device) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def test_a_ratio_of_nothing_is_none_and_json_holds_no_nan() -> None:
     ratios = [(each.precision, each.recall, each.f1) for each in found.classes]
     assert ratios == [(1, 1, 1), (None, 0, 0), (0, None, 0), (None, None, None)]
     assert found.macro_f1 == pytest.approx(1 / 3)
-    copy = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    copy = json.loads(json.dumps(asdict(found), allow_nan=False))
     assert copy["classes"][3]["f1"] is None
     assert copy["confusion"][1] == [0, 0, 1, 0]
 

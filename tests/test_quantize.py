@@ -104,7 +104,7 @@ def test_the_two_shapes_use_the_two_kernels_of_int8(
         quantize_checkpoint(tiny_folder(Tiny("bert", **shape)), out)
         kernels.append(read_packed_model(out, CPU, "int8")[1][0].kernel)
     assert kernels[0].startswith("torch int8")
-    assert (kernels[1] == "compiled int8") == (compiled.why_not("int8") is None)
+    assert (kernels[1] == "compiled int8") == (compiled.unavailable("int8") is None)
 
 
 def test_the_bundled_model_gives_texts_the_same_bits(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ SCALE = f"{OUTPUT}_scale"
 @pytest.mark.parametrize(
     ("edit", "complaint"),
     [
-        (_drop(SCALE), f"{OUTPUT} is torch.int8; what is read"),
+        (_drop(SCALE), f"{OUTPUT} has dtype torch.int8, expected a float"),
         (_drop(OUTPUT), f"missing: {OUTPUT}"),
         (_set(OUTPUT, Tensor.float), f"{OUTPUT} is torch.float32 and has a scale"),
         (_set(OUTPUT, lambda t: t.to(torch.uint8)), f"{OUTPUT} is torch.uint8 and has a scale"),
@@ -468,11 +468,11 @@ SCALE = f"{OUTPUT}_scale"
         (_set(SCALE, lambda t: t[:1, 0].clone()), "its scale is torch.float32 [1] for [32, 48]"),
         (_set(SCALE, lambda t: t.expand(-1, 4).clone()), "its scale is torch.float32 [32, 4]"),
         (_set(SCALE, lambda t: t.to(torch.int32)), "its scale is torch.int32 [32, 1]"),
-        (_set(SCALE, _put(0.0)), "its scale holds numbers that are not positive and finite"),
-        (_set(SCALE, _put(-1.0)), "its scale holds numbers that are not positive and finite"),
-        (_set(SCALE, _put(float("nan"))), "its scale holds numbers that are not positive"),
-        (_set(SCALE, _put(float("inf"))), "its scale holds numbers that are not positive"),
-        (_set(SCALE, _put(3e38)), "its scale holds numbers that are not positive and finite"),
+        (_set(SCALE, _put(0.0)), "its scale has numbers that are not positive and finite"),
+        (_set(SCALE, _put(-1.0)), "its scale has numbers that are not positive and finite"),
+        (_set(SCALE, _put(float("nan"))), "its scale has numbers that are not positive"),
+        (_set(SCALE, _put(float("inf"))), "its scale has numbers that are not positive"),
+        (_set(SCALE, _put(3e38)), "its scale has numbers that are not positive and finite"),
         (
             lambda t: t.update({"bert.extra.weight_scale": torch.ones(9, 1)}),
             "unexpected: bert.extra",
@@ -504,7 +504,7 @@ def test_a_weight_and_a_scale_that_do_not_belong_together_are_named(
 def test_float8_without_a_scale_is_refused_too(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "fp8"))
     edit_tensors(folder, _set(OUTPUT, lambda tensor: tensor.to(torch.float8_e4m3fn)))
-    with pytest.raises(TensorMismatchError, match=r"torch\.float8_e4m3fn; what is read"):
+    with pytest.raises(TensorMismatchError, match=r"torch\.float8_e4m3fn, expected a float"):
         read_model(folder)
 
 

@@ -16,7 +16,12 @@ from isobatch.checkpoint.digest import checkpoint_digest, weights_digest
 from isobatch.checkpoint.families import Family
 from isobatch.checkpoint.json_files import read_json
 from isobatch.checkpoint.quantized import QuantizedTensor, quantization_config
-from isobatch.checkpoint.source import TOKENIZER_FILES, bundled_folder, locate_checkpoint
+from isobatch.checkpoint.source import (
+    TOKENIZER_FILES,
+    bundled_folder,
+    checkpoint_name,
+    locate_checkpoint,
+)
 from isobatch.checkpoint.weights import (
     hub_name,
     read_stored_tensors,
@@ -35,6 +40,7 @@ __all__ = [
     "QuantizedTensor",
     "bundled_folder",
     "checkpoint_digest",
+    "checkpoint_name",
     "hub_name",
     "locate_checkpoint",
     "parse_config",

@@ -35,6 +35,12 @@ def bundled_folder() -> Path:
     return Path(__file__).parent.parent / "bundled" / "sst2-minilm"
 
 
+def checkpoint_name(path: str | Path | None) -> str:
+    """Return a hub id as it is, or the name of a folder without its path, which stays private."""
+    place = bundled_folder() if path is None else Path(path).expanduser()
+    return place.resolve().name if place.exists() else str(path)
+
+
 def locate_checkpoint(path: str | Path | None = None, revision: str | None = None) -> Path:
     """Return a checkpoint's folder: the bundled one for None, a folder, or a hub id's snapshot.
 

@@ -28,8 +28,6 @@ class Display:
 
 
 class _Lines(Display):
-    """Lines for logs."""
-
     def __init__(self) -> None:
         self._drawn = time.monotonic()
 
@@ -44,8 +42,6 @@ class _Lines(Display):
 
 
 class _Bar(Display):
-    """A progress bar."""
-
     def __init__(self, bar: "Bar", beginning: str) -> None:
         self._bar = bar
         self._task = bar.add_task(beginning, total=None, left="")

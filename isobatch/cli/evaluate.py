@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from isobatch.cli.writing import write_file
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from isobatch.evaluation import Evaluation
+    from isobatch.evaluation import Evaluation, Mistake
     from isobatch.tasks import Classifier
 
 MAX_LABELS_SHOWN = 12
@@ -77,7 +78,7 @@ def evaluate(
     if html:
         write_file(html, render_report(evaluation, ", ".join(names)), "page")
     if as_json or not sys.stdout.isatty():
-        sys.stdout.write(json.dumps(evaluation.as_dict(), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(asdict(evaluation), ensure_ascii=False) + "\n")
     else:
         print_evaluation(evaluation)
 
@@ -114,57 +115,43 @@ def print_evaluation(evaluation: "Evaluation") -> None:
 
 
 def _tables(evaluation: "Evaluation") -> "Iterator[Table]":
-    yield _class_table(evaluation)
+    classes = (
+        [
+            each.label,
+            *("–" if ratio is None else f"{ratio:.4f}" for ratio in ratios),
+            f"{each.support:,}",
+            f"{each.num_predicted:,}",
+        ]
+        for each in evaluation.classes
+        for ratios in [(each.precision, each.recall, each.f1)]
+    )
+    yield _table(["class", "precision", "recall", "F1", "texts", "predicted"], classes)
     if len(evaluation.labels) <= MAX_LABELS_SHOWN:
-        yield _confusion_table(evaluation)
+        rows = zip(evaluation.labels, evaluation.confusion, strict=True)
+        confusion = ([label, *(f"{count:,}" for count in counts)] for label, counts in rows)
+        yield _table(["expected ╲ predicted", *evaluation.labels], confusion)
     if evaluation.mistakes:
-        yield _mistake_table(evaluation)
+        header = ["most confident mistakes", "expected", "predicted", "score", "text"]
+        yield _table(header, map(_mistake_row, evaluation.mistakes))
     if evaluation.errors:
-        yield _error_table(evaluation)
+        errors = ([each.place, each.reason] for each in evaluation.errors)
+        yield _table(["rows without a prediction", "reason"], errors)
 
 
-def _class_table(evaluation: "Evaluation") -> "Table":
+def _mistake_row(mistake: "Mistake") -> list[str]:
+    text = mistake.text if isinstance(mistake.text, str) else " | ".join(mistake.text)
+    shown = text if len(text) <= 200 else text[:200] + "…"
+    return [mistake.place, mistake.expected, mistake.predicted, f"{mistake.score:.4f}", shown]
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
+    """Build a table of literal texts: in a plain string, rich would replace :emoji: codes."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("class", "precision", "recall", "F1", "texts", "predicted")
-    for each in evaluation.classes:
-        ratios = (each.precision, each.recall, each.f1)
-        shown = ["–" if ratio is None else f"{ratio:.4f}" for ratio in ratios]
-        table.add_row(Text(each.label), *shown, f"{each.support:,}", f"{each.num_predicted:,}")
-    return table
-
-
-def _confusion_table(evaluation: "Evaluation") -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("expected ╲ predicted")
-    for label in evaluation.labels:
-        table.add_column(Text(label))
-    for label, counts in zip(evaluation.labels, evaluation.confusion, strict=True):
-        table.add_row(Text(label), *(f"{count:,}" for count in counts))
-    return table
-
-
-def _mistake_table(evaluation: "Evaluation") -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("most confident mistakes", "expected", "predicted", "score", "text")
-    for each in evaluation.mistakes:
-        text = each.text if isinstance(each.text, str) else " | ".join(each.text)
-        shown = text if len(text) <= 200 else text[:200] + "…"
-        labels = Text(each.expected), Text(each.predicted)
-        table.add_row(Text(each.place), *labels, f"{each.score:.4f}", Text(shown))
-    return table
-
-
-def _error_table(evaluation: "Evaluation") -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("rows without a prediction", "reason")
-    for each in evaluation.errors:
-        table.add_row(Text(each.place), Text(each.reason))
+    table = Table()
+    for name in header:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from isobatch.cli import options
@@ -26,7 +27,7 @@ def info(
     )
     scope = describe_scope(classifier, model or "the bundled model")
     if as_json:
-        sys.stdout.write(json.dumps(scope.as_dict(), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(json.dumps(asdict(scope), ensure_ascii=False, indent=2) + "\n")
     else:
         print_scope(scope)
 

@@ -13,8 +13,6 @@ import typer
 from isobatch.errors import OptionError
 from isobatch.tables import CsvDialect, Format, TableFile, detect_format, expand_inputs
 
-FormatName = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
-
 STDIN = "-"
 
 Inputs = Annotated[
@@ -22,7 +20,7 @@ Inputs = Annotated[
     typer.Argument(metavar="INPUT...", help="Files, glob patterns, a folder, or - for stdin."),
 ]
 InputFormat = Annotated[
-    FormatName | None,
+    Format | None,
     typer.Option(
         "--format", help="Format of the input. Default: by the file name; lines for stdin."
     ),

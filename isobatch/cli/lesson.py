@@ -66,7 +66,8 @@ def lesson_table(steps: "Sequence[LessonStep]") -> "Table":
         for index, row in enumerate(step.rows):
             title = f"{step.title}\n{step.call}" if index == 0 else ""
             ids = " ".join(map(str, row.input_ids))
-            table.add_row(title, ids, _mask(row), _logits(row), row.verdict)
+            logits = f"[{', '.join(f'{value:.4f}' for value in row.logits)}]"
+            table.add_row(title, ids, _mask(row), logits, row.verdict)
         table.add_section()
     return table
 
@@ -76,7 +77,3 @@ def _mask(row: "LessonRow") -> str:
     if row.attention_mask is None:
         return "none"
     return " ".join(f"{kept}×{len(list(same))}" for kept, same in groupby(row.attention_mask))
-
-
-def _logits(row: "LessonRow") -> str:
-    return "[" + ", ".join(f"{value:.4f}" for value in row.logits) + "]"

@@ -18,10 +18,11 @@ from isobatch.cli import input_files, options
 from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
 from isobatch.cli.writing import write_file
 from isobatch.errors import JobError, OptionError
+from isobatch.tables import Format
 
 if TYPE_CHECKING:
     from isobatch.jobs import JobReport, ModelOptions, RayOptions, ScoringOptions
-    from isobatch.tables import Format, TableFile
+    from isobatch.tables import TableFile
 
 STDOUT = "-"
 TERMINATED = 128 + signal.SIGTERM
@@ -33,7 +34,7 @@ Output = Annotated[
     ),
 ]
 OutputFormat = Annotated[
-    input_files.FormatName | None,
+    Format | None,
     typer.Option(help="Format of the output. Default: by the file name; stdout: the input's."),
 ]
 
@@ -134,7 +135,7 @@ def run(
 def _run_jobs(
     tables: "Sequence[TableFile]",
     output: str,
-    output_format: "Format | None",
+    output_format: Format | None,
     scoring: "ScoringOptions",
     loading: "ModelOptions",
     ray: "RayOptions | None",

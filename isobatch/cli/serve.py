@@ -4,7 +4,6 @@ Each option is also an environment variable. Nothing heavy is imported until the
 that `--help` responds at once.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
@@ -138,8 +137,13 @@ def serve(
     Logs go to stderr. On SIGTERM or Ctrl-C active requests are completed, new ones are refused, and
     the exit code is 0; a second signal ends the process at once.
     """
+    with needs_extra("serve", "serving"):
+        from isobatch.checkpoint import checkpoint_name
+        from isobatch.serve.logs import configure_logging
+        from isobatch.serve.server import bind, run_server
+        from isobatch.tasks import Classifier
     settings = Settings(
-        model_name=served_model_name or _name_of(model),
+        model_name=served_model_name or checkpoint_name(model),
         max_concurrent_requests=max_concurrent_requests,
         max_client_batch_size=max_client_batch_size,
         payload_limit=payload_limit,
@@ -152,13 +156,8 @@ def serve(
         access_log=access_log,
         page=page,
     )
-    with needs_extra("serve", "serving"):
-        from isobatch.serve.logs import configure_logging
-        from isobatch.serve.server import bind, run_server
     configure_logging(as_json=json_output)
     with bind(host, port) as bound:  # first, so that a port in use is reported before loading
-        from isobatch.tasks import Classifier
-
         classifier = Classifier.from_pretrained(
             model,
             precision=precision,
@@ -169,11 +168,3 @@ def serve(
             revision=revision,
         )
         run_server(classifier, settings, bound, shutdown_seconds, on_ready=typer.echo)
-
-
-def _name_of(model: str | None) -> str:
-    """Return a hub id as it is, or the name of a folder."""
-    from isobatch.checkpoint import bundled_folder
-
-    folder = bundled_folder() if model is None else Path(model)
-    return folder.resolve().name if folder.is_dir() else str(model)

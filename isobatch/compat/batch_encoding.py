@@ -153,7 +153,6 @@ def pad_columns(
 
 
 def _transpose(encodings: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Turn a list of encodings into columns, named by the first one's keys."""
     listed = list(encodings)
     names = list(listed[0]) if listed else ["input_ids"]
     for index, encoding in enumerate(listed):
@@ -171,7 +170,6 @@ def _tensor_kind(ids: Any) -> TensorKind | None:
 
 
 def _to_lists(values: Any) -> Any:
-    """Convert a tensor or array, or a list of them, to a list."""
     if hasattr(values, "tolist"):
         return values.tolist()
     if not isinstance(values, list | tuple):

@@ -32,11 +32,6 @@ class SpecialTokens:
     named: Mapping[str, str]
     extra: tuple[str, ...] = ()
 
-    @property
-    def all(self) -> list[str]:
-        """Every special token once."""
-        return list(dict.fromkeys([*self.named.values(), *self.extra]))
-
 
 def read_special_tokens(folder: Path, tokenizer: tokenizers.Tokenizer) -> SpecialTokens:
     """Read tokenizer_config.json, then special_tokens_map.json, then the usual names."""

@@ -81,7 +81,8 @@ class TokenizerVocabulary:
     @property
     def all_special_tokens(self) -> list[str]:
         """Every special token once, unnamed ones last."""
-        return self._special_tokens.all
+        special = self._special_tokens
+        return list(dict.fromkeys([*special.named.values(), *special.extra]))
 
     @property
     def all_special_ids(self) -> list[int]:

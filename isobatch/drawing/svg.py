@@ -1,7 +1,7 @@
 """Charts drawn with matplotlib, as SVG elements for an HTML page.
 
-Invariant: the same drawing gives the same bytes, whatever matplotlibrc contains, and matplotlib's
-settings are restored. They are global to the process: draw in one thread at a time.
+Invariant: the same drawing gives the same bytes with every matplotlibrc, and matplotlib's settings
+are restored. They are global to the process: draw in one thread at a time.
 """
 
 import io

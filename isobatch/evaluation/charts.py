@@ -66,7 +66,9 @@ def reliability_chart(evaluation: Evaluation, description: str) -> str:
         figure.set_layout_engine("constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         _draw_reliability(upper, evaluation)
-        _draw_histogram(lower, evaluation)
+        for each in evaluation.reliability:
+            _bar(lower, each, each.count / evaluation.num_texts, colour=GREY, alpha=1)
+        lower.set(xlabel="confidence", ylabel="share of texts", ylim=(0, None))
         figure.legend(loc="outside upper left", frameon=False, fontsize=9)
 
     return draw_svg((4.6, 5.4), draw, "reliability", description)
@@ -107,12 +109,6 @@ def _draw_reliability(axes: "Axes", evaluation: Evaluation) -> None:
         label="mean confidence and accuracy of a bin",
     )
     axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-
-
-def _draw_histogram(axes: "Axes", evaluation: Evaluation) -> None:
-    for each in evaluation.reliability:
-        _bar(axes, each, each.count / evaluation.num_texts, colour=GREY, alpha=1)
-    axes.set(xlabel="confidence", ylabel="share of texts", ylim=(0, None))
 
 
 def _bar(axes: "Axes", each: ReliabilityBin, height: float, *, colour: str, alpha: float) -> None:

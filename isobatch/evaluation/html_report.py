@@ -7,7 +7,7 @@ evaluation gives the same bytes.
 from isobatch.drawing.display_text import percent, shortened
 from isobatch.drawing.html_page import render_html
 from isobatch.evaluation.charts import FEW, confusion_chart, drawn_labels, reliability_chart
-from isobatch.evaluation.records import ClassMetrics, Evaluation
+from isobatch.evaluation.records import Evaluation
 from isobatch.extras import needs_extra
 from isobatch.types import TextInput
 
@@ -30,7 +30,8 @@ def render_report(evaluation: Evaluation, title: str) -> str:
         "gap": calibration_gap(evaluation),
         "commonest": max(evaluation.classes, key=lambda each: each.support),
         "num_seen": sum(each.f1 is not None for each in evaluation.classes),
-        "classes": _weakest_first(evaluation),
+        # The weakest first; labels that never occurred come last.
+        "classes": sorted(evaluation.classes, key=lambda each: 2.0 if each.f1 is None else each.f1),
         "max_open": MAX_OPEN_CLASSES,
         "confusions": confusions(evaluation)[:MAX_CONFUSIONS],
         "num_drawn": len(drawn_labels(evaluation)),
@@ -74,15 +75,8 @@ def confusions(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
     return sorted(found, key=lambda each: -each[2])
 
 
-def _weakest_first(evaluation: Evaluation) -> list[ClassMetrics]:
-    """Sort by F1; labels that never occurred come last."""
-    return sorted(evaluation.classes, key=lambda each: 2.0 if each.f1 is None else each.f1)
-
-
 def _passages(text: TextInput) -> list[str]:
-    """Shorten a text, or the two of a pair, to a readable length."""
-    parts = [text] if isinstance(text, str) else list(text)
-    return [shortened(part) for part in parts]
+    return [shortened(part) for part in ([text] if isinstance(text, str) else text)]
 
 
 def _describe_confusion(evaluation: Evaluation) -> str:

@@ -18,7 +18,6 @@ from isobatch.scoring import (
     InputColumns,
     ProgressCallback,
     RowCounts,
-    RowPrediction,
     ScoringProgress,
     choose_columns,
     count_rows,
@@ -26,7 +25,7 @@ from isobatch.scoring import (
     score_rows,
 )
 from isobatch.scoring.predictions import read_inputs
-from isobatch.tables import MISSING, Table, TableChunk, TableFile, open_table, scan_tables
+from isobatch.tables import MISSING, Table, TableFile, open_table, scan_tables
 from isobatch.tasks import Classifier
 from isobatch.types import TextInput, Truncation
 
@@ -72,7 +71,14 @@ def evaluate_files(
     for rows in cut_chunks(tables, columns):
         results = score_rows(rows, columns, classifier, files.truncation, cache)
         expected = [index_of[_key(cell)] for cell in rows.cells(files.label_column)]
-        _add_rows(evaluator, rows, columns, results, expected)
+        texts = read_inputs(rows, columns)
+        for index, result in enumerate(results):
+            place = columns.place(rows, index)
+            if isinstance(result, InputError):
+                evaluator.add_error(place, result.reason)
+            else:
+                text = cast("TextInput", texts[index])
+                evaluator.add(Example(place, text, expected[index], result))
         done += count_rows(results, duplicates=0)
         seconds = time.monotonic() - start
         on_progress(ScoringProgress(scan.num_rows, RowCounts(), done, seconds))
@@ -96,20 +102,3 @@ def _match_labels(
 
 def _key(cell: object) -> LabelKey:
     return type(cell), str(cell)
-
-
-def _add_rows(
-    evaluator: Evaluator,
-    rows: TableChunk,
-    columns: InputColumns,
-    results: Sequence[RowPrediction],
-    expected: Sequence[int],
-) -> None:
-    texts = read_inputs(rows, columns)
-    for index, result in enumerate(results):
-        place = columns.place(rows, index)
-        if isinstance(result, InputError):
-            evaluator.add_error(place, result.reason)
-        else:
-            text = cast("TextInput", texts[index])
-            evaluator.add(Example(place, text, expected[index], result))

@@ -3,7 +3,7 @@
 Invariant: an Evaluation holds plain values only, without NaN, so that it can be written as JSON.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from isobatch.tasks import Prediction
 from isobatch.types import TextInput
@@ -99,7 +99,3 @@ class Evaluation:
     mistakes: tuple[Mistake, ...]
     errors: tuple[RowError, ...]
     facts: dict[str, str]
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the evaluation as plain values, for JSON."""
-        return asdict(self)

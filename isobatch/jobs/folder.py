@@ -179,7 +179,7 @@ class JobFolder:
         """Save the next chunk. Once this returns, no crash can lose it."""
         write_atomically(self._chunk_path(self._num_saved), content)
         digest = FileDigest(len(content), hashlib.sha256(content).hexdigest())
-        line = {"chunk": self._num_saved, **asdict(digest), "counts": counts.as_dict()}
+        line = {"chunk": self._num_saved, **asdict(digest), "counts": asdict(counts)}
         append_durably(self.ledger, json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._num_saved += 1
 

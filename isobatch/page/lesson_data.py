@@ -1,11 +1,10 @@
 """The values that the lesson page shows; `web/lesson.d.ts` declares the same shapes.
 
-Invariant: `LessonData.as_dict` holds only JSON types, so that a page drawn from a file and one
+Invariant: `asdict(LessonData)` holds only JSON types, so that a page drawn from a file and one
 drawn from a server's response are the same.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from isobatch.page.logit_comparison import LogitComparison
 
@@ -123,7 +122,3 @@ class LessonData:
     limits: LessonLimits
     sentences: tuple[LessonSentence, ...]
     random_batches: RandomBatches | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON."""
-        return asdict(self)

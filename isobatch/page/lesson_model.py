@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from isobatch.checkpoint import checkpoint_name
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
 from isobatch.page.padded import PaddedModel
 
@@ -39,7 +40,7 @@ class LessonModel:
     def __init__(self, path: str | Path | None = None, *, revision: str | None = None) -> None:
         self._model = AutoModelForSequenceClassification.from_pretrained(path, revision=revision)
         self._tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        self.name = _display_name(path)
+        self.name = "the bundled model" if path is None else checkpoint_name(path)
         self.config = self._model.classifier.config
         self.pad_token = str(self._tokenizer.pad_token)
         self.max_tokens = min(self.config.encoder.max_tokens, self._tokenizer.model_max_length)
@@ -74,11 +75,3 @@ class LessonModel:
 def logit_rows(logits: Tensor) -> list[LogitRow]:
     """Convert a tensor [rows, labels] to plain numbers."""
     return [tuple(row) for row in logits.tolist()]
-
-
-def _display_name(path: str | Path | None) -> str:
-    """The last part of a folder's path, so that no local path is shown."""
-    if path is None:
-        return "the bundled model"
-    folder = Path(path).expanduser()
-    return folder.resolve().name if folder.is_dir() else str(path)

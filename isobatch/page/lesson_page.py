@@ -7,6 +7,7 @@ difference comes from the batch and not from the kernels of two libraries.
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class LessonPage:
     def answer(self, request: object) -> dict[str, Any]:
         """Respond to the live page's request: {"sentences": [...], "random_batches": false}.
 
-        Returns `LessonData.as_dict()`. `random_batches` defaults to true. Raises InputError for
+        Returns LessonData as plain values. `random_batches` defaults to true. Raises InputError for
         any other request.
         """
         if not isinstance(request, Mapping):
@@ -96,7 +97,7 @@ class LessonPage:
         if not isinstance(random_batches, bool):
             kind = type(random_batches).__name__
             raise InputError(f"random_batches: expected true or false, got {kind}")
-        return self.data(sentences, random_batches=random_batches).as_dict()
+        return asdict(self.data(sentences, random_batches=random_batches))
 
 
 class _LessonBatch:

@@ -47,7 +47,11 @@ class PaddedModel:
         Without a mask every token counts, padding too. All tokens are of the first type, as those
         of single sentences are.
         """
-        mask = None if attention_mask is None else _additive(attention_mask)
+        mask = None
+        if attention_mask is not None:
+            # Padding gets a number so low that its weight is exactly 0.
+            padding = 1 - attention_mask[:, None, None, :].float()
+            mask = padding * torch.finfo(torch.float32).min
         hidden = self._embed(input_ids)
         kept: list[Tensor] = []
         attend = partial(self._attend, mask=mask, kept=kept if keep_attention else None)
@@ -87,9 +91,3 @@ class PaddedModel:
     def _by_head(self, rows: Tensor) -> Tensor:
         """View [rows, columns, hidden] as [rows, heads, columns, head_dim]."""
         return rows.view(*rows.shape[:2], self._num_heads, -1).transpose(1, 2)
-
-
-def _additive(attention_mask: Tensor) -> Tensor:
-    """Return 0 for tokens and, for padding, a number so low that its weight is exactly 0."""
-    lowest = torch.finfo(torch.float32).min
-    return (1 - attention_mask[:, None, None, :].float()) * lowest

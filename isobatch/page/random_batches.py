@@ -6,6 +6,7 @@ Invariant: the batches are the same on every machine and for every sentence.
 import random
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from typing import NamedTuple
 
 from isobatch.page.lesson_data import DifferenceSeries, RandomBatch, RandomBatches
@@ -16,41 +17,8 @@ NUM_BATCHES = 50
 MAX_BATCH = 8
 _SEED = 20
 
-NEIGHBOURS = (
-    "Yes.",
-    "No, thank you.",
-    "What a film!",
-    "Dull.",
-    "We laughed until it hurt.",
-    "The soup was cold again.",
-    "I would not go back.",
-    "Both actors are at their best here.",
-    "Nobody told us that the museum closes on Mondays.",
-    "It is a small book, and every page of it is needed.",
-    "The train was late, the heating was broken, and still we had a good day.",
-    "After an hour of waiting a waiter came, and he was very kind.",
-    "Two stars, and one of them is for the music.",
-    "Is there anybody who can tell me how this ends?",
-    "The second half drags.",
-    "My grandmother liked it more than I did.",
-    "The battery lasts for about as long as it takes to read the manual.",
-    "Not bad, not bad at all.",
-    "A quiet, careful story about two sisters and the house that neither of them wants to sell.",
-    "They repaired it within a day and did not charge for it.",
-    "Too loud.",
-    "I have seen worse, though I could not say when.",
-    "The hotel lies by the sea, and from the third floor upwards you can even see it.",
-    "Everything about this is wonderful, except for the price and the chairs.",
-    "He sings as if somebody had paid him to stop.",
-    "Worth every minute.",
-    "It does what it says, which is more than can be said of most of its kind, "
-    "and it does it without asking for an account.",
-    "I fell asleep twice.",
-    "The view from the top made up for the rain, the mud and the dog.",
-    "Please do not make a third one.",
-    "Simple, warm and funny.",
-    "The instructions were printed in a language that none of us could name.",
-)
+_FILE = files("isobatch.page").joinpath("web", "neighbours.txt")
+NEIGHBOURS = tuple(_FILE.read_text(encoding="utf-8").splitlines())
 
 
 class BatchDraw(NamedTuple):
@@ -107,7 +75,9 @@ def compute_random_batches(model: LessonModel, text: str, max_tokens: int) -> Ra
 
 def _series(way: str, rows: Sequence[LogitRow], alone: LogitRow) -> DifferenceSeries:
     comparisons = [compare_logits(row, alone) for row in rows]
-    furthest = [max(zip(row, alone, strict=True), key=_distance) for row in rows]
+    furthest = [
+        max(zip(row, alone, strict=True), key=lambda pair: abs(pair[0] - pair[1])) for row in rows
+    ]
     differences = tuple(there - here for there, here in furthest)
     return DifferenceSeries(
         way=way,
@@ -117,7 +87,3 @@ def _series(way: str, rows: Sequence[LogitRow], alone: LogitRow) -> DifferenceSe
         num_flipped=sum(each.label_flipped for each in comparisons),
         largest=max(map(abs, differences)),
     )
-
-
-def _distance(pair: tuple[float, float]) -> float:
-    return abs(pair[0] - pair[1])

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.resources import files
 
 from isobatch.errors import OptionError
@@ -58,7 +59,7 @@ def render_page(data: LessonData | None = None, endpoint: str | None = None) -> 
     style, scripts = _web_file("page.css"), [_web_file(name) for name in SCRIPTS]
     payload: dict[str, object] = {
         "endpoint": endpoint,
-        "data": None if data is None else data.as_dict(),
+        "data": None if data is None else asdict(data),
         "sentences": list(SENTENCES),
         "maxSentences": MAX_SENTENCES,
     }
@@ -105,7 +106,7 @@ def _hash(text: str) -> str:
 
 
 def _json_in_html(payload: dict[str, object]) -> str:
-    """Serialize to JSON that cannot close the surrounding element, whatever its strings hold."""
+    """Serialize to JSON that cannot close the surrounding element, even from within a string."""
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

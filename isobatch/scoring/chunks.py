@@ -26,14 +26,11 @@ def cut_chunks(tables: Sequence[Table], columns: InputColumns) -> Iterator[Table
 
 def _split(rows: TableChunk, columns: InputColumns) -> Iterator[TableChunk]:
     start = characters = 0
-    for index, length in enumerate(_text_lengths(rows, columns)):
+    cells = zip(*(rows.cells(column) for column in columns.texts), strict=True)
+    for index, row in enumerate(cells):
+        length = sum(len(cell) for cell in row if isinstance(cell, str))
         if index > start and characters + length > MAX_CHUNK_CHARACTERS:
             yield rows.part(start, index)
             start, characters = index, 0
         characters += length
     yield rows.part(start, len(rows))
-
-
-def _text_lengths(rows: TableChunk, columns: InputColumns) -> list[int]:
-    cells = zip(*(rows.cells(column) for column in columns.texts), strict=True)
-    return [sum(len(cell) for cell in row if isinstance(cell, str)) for row in cells]

@@ -36,10 +36,6 @@ class RowCounts:
         """Share of pads in what batches of 32 in the order of the file would compute, 0 to 1."""
         return self.pads / (self.pads + self.tokens) if self.tokens else 0.0
 
-    def as_dict(self) -> dict[str, object]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class ScoringProgress:
@@ -81,7 +77,7 @@ class ScoringProgress:
     def as_dict(self) -> dict[str, object]:
         """Return the counts of the whole output and the speed of this run, for JSON."""
         return {
-            **self.total.as_dict(),
+            **asdict(self.total),
             "padding_avoided": self.total.padding_avoided,
             "rows_there_already": self.saved.rows,
             "seconds": self.seconds,

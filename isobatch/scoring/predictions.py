@@ -35,13 +35,10 @@ def read_inputs(rows: TableChunk, columns: InputColumns) -> list[TextInput | Inp
     cells = [[_text(cell, name) for cell in rows.cells(name)] for name in columns.texts]
     if columns.pair is None:
         return list(cells[0])
-    return [_pair(*both) for both in zip(*cells, strict=True)]
-
-
-def _pair(first: str | InputError, second: str | InputError) -> TextInput | InputError:
-    if isinstance(first, InputError):
-        return first
-    return second if isinstance(second, InputError) else (first, second)
+    return [
+        next((cell for cell in pair if isinstance(cell, InputError)), pair)
+        for pair in zip(*cells, strict=True)
+    ]
 
 
 def _text(cell: object, column: str) -> str | InputError:

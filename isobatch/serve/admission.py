@@ -44,7 +44,7 @@ class AdmissionMiddleware:
             await self._app(scope, receive, send)
             return
         if error := self._refusal(scope):
-            self._engine.metrics.count_failure(error.code.label)
+            self._engine.metrics.failures.labels(error.code.label).inc()
             await error_response(error)(scope, receive, send)
             return
         if scope["method"] not in WITHOUT_BODY:

@@ -48,7 +48,7 @@ def create_app(classifier: Classifier, settings: Settings | None = None) -> Star
 
     async def on_error(request: Request, error: Exception) -> Response:
         code = error_code(error)
-        engine.metrics.count_failure(code.label)
+        engine.metrics.failures.labels(code.label).inc()
         if code is ErrorCode.UNEXPECTED and isinstance(error, IsobatchError):
             # Starlette reraises other exceptions, which uvicorn logs.
             logger.error("unhandled exception while serving a request", exc_info=error)

@@ -14,7 +14,7 @@ from isobatch.serve.schema import Refusal
 
 DESCRIPTION = (
     "Text classification in which the batch never changes the answer: every logit has the same "
-    "bits as `Classifier` gives for the text alone, whatever other requests are being processed."
+    "bits as `Classifier` gives for the text alone, with any other requests in progress."
 )
 COMPONENT = "#/components/schemas/{model}"
 
@@ -64,7 +64,6 @@ def describe_responses(
 
 
 def describe_error(description: str, **content: object) -> dict[str, Any]:
-    """Describe one error response."""
     schema = {"$ref": COMPONENT.format(model=Refusal.__name__)}
     return {
         "description": description,
@@ -103,7 +102,6 @@ _Schemas = dict[tuple[str, JsonSchemaMode], dict[str, Any]]
 
 
 def _json_schemas(routes: Iterable[ApiRoute]) -> tuple[_Schemas, dict[str, Any]]:
-    """Make the schema of each body and response, and the components that they refer to."""
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         ("", "serialization", TypeAdapter(Refusal))
     ]

@@ -72,10 +72,6 @@ class ServerMetrics(Collector):
             cached.set_function(lambda: len(cache))
         ProcessCollector(registry=registry)
 
-    def count_failure(self, label: str) -> None:
-        """Count a failed request by its error label."""
-        self.failures.labels(label).inc()
-
     def count_batch(self, lengths: list[int]) -> None:
         """Count a computed batch by the number of tokens of each text."""
         self.batch_size.observe(len(lengths))

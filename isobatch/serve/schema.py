@@ -49,7 +49,6 @@ def _read_texts(value: object) -> RequestTexts:
 
 
 def _read_text(value: object, place: str) -> TextInput:
-    """Read one text, or one pair in either of its two forms."""
     if isinstance(value, str):
         return value
     parts = value

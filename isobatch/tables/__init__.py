@@ -1,6 +1,6 @@
 """Files of rows: read in bounded memory, written with columns added and nothing else changed.
 
-What is exported here is the whole interface. Invariant: every row is read, in order and cell by
+The exported names are the whole interface. Invariant: every row is read, in order and cell by
 cell as it is in the file, or a TableError says where and why not.
 """
 
@@ -19,22 +19,13 @@ from isobatch.tables.table import MISSING, Table, TableChunk, TableWriter, Unrea
 from isobatch.tables.text_files import FileDigest
 from isobatch.tables.values import AddedField
 
-Dialect = CsvDialect
-Rows = TableChunk
-Scan = TableScan
-scan_all = scan_tables
-recognise = detect_format
-
 __all__ = [
     "MISSING",
     "AddedField",
     "Compression",
     "CsvDialect",
-    "Dialect",
     "FileDigest",
     "Format",
-    "Rows",
-    "Scan",
     "Table",
     "TableChunk",
     "TableFile",
@@ -45,8 +36,6 @@ __all__ = [
     "expand_inputs",
     "make_writer",
     "open_table",
-    "recognise",
-    "scan_all",
     "scan_tables",
     "stem",
 ]

@@ -1,6 +1,6 @@
 """csv, tsv and plain lines: rows of text cells, read and written by the standard library.
 
-Invariant: a cell is the string that is in the file; nothing is stripped, guessed or converted.
+Invariant: a cell is the string that is in the file, never stripped, guessed or converted.
 """
 
 import csv

@@ -245,7 +245,6 @@ def _expect(mark: str, text: str, position: int, name: str) -> None:
 
 
 def _malformed(path: Path, number: int, line: bytes, error: Exception) -> TableError:
-    """Return the TableError for line `number`, at which `error` was raised."""
     place = f"{path}:{number}"
     if isinstance(error, RecursionError):
         return TableError(f"{place}: this object is nested too deeply to be read; flatten it")

@@ -2,7 +2,7 @@
 
 pyarrow's own inference is not used: it turns true into 1.0 among numbers, and what it finds depends
 on where chunks of rows begin. Invariant: values read back equal from the type that is found (save
-that an object's missing keys read back as null); kinds that no one type holds are an error.
+that an object's missing keys read back as null); kinds without a common type are an error.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ WIDENINGS = (("float", "integer"), ("long integer", "integer"))
 
 
 class MixedKindsError(ValueError):
-    """Values of two kinds that no one Arrow type holds."""
+    """Values of two kinds without a common Arrow type."""
 
 
 class SchemaBuilder:

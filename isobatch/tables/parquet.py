@@ -88,7 +88,7 @@ class ParquetChunk:
         return [b",".join(row) for row in zip(*members, strict=True)]
 
     def arrow(self, column: str, type: pa.DataType) -> pa.Array | pa.ChunkedArray:
-        """Return the column as it is. TableError if it is of another type: nothing is converted."""
+        """Return the column as it is. TableError if it is of another type."""
         found = self._column(column)
         if found.type != type:
             raise TableError(

@@ -3,7 +3,7 @@
 Invariant: a scanned table can be read again, and its schema holds every one of its values.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,12 @@ from isobatch.tables.text_files import FileDigest, FileHasher
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    from isobatch.tables.json_schema import SchemaBuilder
-
 SCAN_ROWS, SCAN_CHARACTERS = 4096, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class TableScan:
-    """What one pass over tables has found.
+    """The result of one pass over tables.
 
     The schema is that of a Parquet file, always; of other files only where it was requested.
     `digests` are of the files, in the order of the tables.
@@ -39,11 +37,15 @@ def scan_tables(tables: Sequence[Table], with_schema: bool = False) -> TableScan
 
     TableError for the first row that cannot be read, and for a table whose columns are not those of
     the first (JSON objects may differ); with a schema also for a column of JSON whose values have
-    no one Arrow type.
+    no common Arrow type.
     """
     first = tables[0]
     columns: dict[str, None] = dict.fromkeys(first.columns or ())
-    builder = _schema_builder(columns) if with_schema and first.schema is None else None
+    builder = None
+    if with_schema and first.schema is None:
+        with needs_extra("files", "Parquet"):
+            from isobatch.tables.json_schema import SchemaBuilder
+        builder = SchemaBuilder(columns)
     digests = []
     num_rows = 0
     for table in tables:
@@ -58,12 +60,6 @@ def scan_tables(tables: Sequence[Table], with_schema: bool = False) -> TableScan
         digests.append(hasher.digest())
     schema = builder.schema(str(first.file.path)) if builder else first.schema
     return TableScan(num_rows, tuple(columns), schema, tuple(digests))
-
-
-def _schema_builder(text_columns: Iterable[str]) -> "SchemaBuilder":
-    with needs_extra("files", "Parquet"):
-        from isobatch.tables.json_schema import SchemaBuilder
-    return SchemaBuilder(text_columns)
 
 
 def _check_columns(first: Table, table: Table) -> None:

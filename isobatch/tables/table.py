@@ -1,4 +1,4 @@
-"""Tables: what every format's reader and writer provides."""
+"""Tables: the interfaces of every format's reader and writer."""
 
 import enum
 import shutil

@@ -66,7 +66,7 @@ class FileHasher:
 
 
 class _HashedFile(io.FileIO):
-    """Passes on to `hasher` whatever a BufferedReader reads, which is by `readinto` alone."""
+    """Passes the bytes that a BufferedReader reads, by `readinto` alone, on to `hasher`."""
 
     def __init__(self, path: Path, hasher: FileHasher) -> None:
         super().__init__(path)

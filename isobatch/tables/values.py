@@ -49,7 +49,7 @@ def text_of(value: object) -> str:
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether `text` contains half of a surrogate pair, which UTF-8 cannot encode."""
+    """Return whether `text` contains half of a surrogate pair, which UTF-8 cannot encode."""
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 

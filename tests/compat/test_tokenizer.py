@@ -412,7 +412,7 @@ def test_a_length_and_padding_switched_on_in_tokenizer_json_are_ignored(tmp_path
 def test_a_saved_tokenizer_is_the_same_here_and_in_transformers(name: str, tmp_path: Path) -> None:
     folder = write(name, tmp_path / "first")
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    tokenizer(LESSON, truncation=True, max_length=4)  # what must not be saved
+    tokenizer(LESSON, truncation=True, max_length=4)  # must not be saved
     files = tokenizer.save_pretrained(tmp_path / "saved" / "deep")
     assert sorted(Path(file).name for file in files) == ["tokenizer.json", "tokenizer_config.json"]
     saved = Path(files[0]).parent

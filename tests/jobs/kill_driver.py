@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -248,7 +249,7 @@ def commit_before_writing() -> None:
     def commit(self: folder.JobFolder, content: bytes, counts: RowCounts) -> None:
         index, digest = self._num_saved, hashlib.sha256(content).hexdigest()
         line = {"chunk": index, "bytes": len(content), "sha256": digest}
-        entry = json.dumps(line | {"counts": counts.as_dict()})
+        entry = json.dumps(line | {"counts": asdict(counts)})
         durable.append_durably(self.ledger, entry.encode() + b"\n")
         durable.write_atomically(self._chunk_path(index), content)
         self._num_saved += 1

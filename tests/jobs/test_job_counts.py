@@ -1,6 +1,7 @@
 """Arithmetic of counts and progress, and padding against its plainest definition."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -39,10 +40,10 @@ def test_subtraction_undoes_addition(one: RowCounts, other: RowCounts) -> None:
 
 @given(counts, counts)
 def test_every_field_takes_part(one: RowCounts, other: RowCounts) -> None:
-    total = (one + other).as_dict()
-    assert total.keys() == one.as_dict().keys()
+    total = asdict(one + other)
+    assert total.keys() == asdict(one).keys()
     for name, value in total.items():
-        mine, others = one.as_dict()[name], other.as_dict()[name]
+        mine, others = asdict(one)[name], asdict(other)[name]
         if isinstance(value, dict):
             assert isinstance(mine, dict)
             assert isinstance(others, dict)

@@ -8,6 +8,7 @@ import base64
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -198,13 +199,13 @@ def test_pads_of_roberta_have_the_position_of_their_id(folder_of: TinyFolder) ->
 
 def test_random_batches_are_computed_by_default(folder_of: TinyFolder) -> None:
     page = LessonPage.from_pretrained(folder_of(Tiny("bert")))
-    assert page.answer({"sentences": list(TEXTS)}) == page.data(TEXTS).as_dict()
+    assert page.answer({"sentences": list(TEXTS)}) == asdict(page.data(TEXTS))
 
 
 def test_random_batches_can_be_left_out(bundled: LessonPage, bundled_data: LessonData) -> None:
     quick = bundled.answer({"sentences": list(SENTENCES), "random_batches": False})
     assert quick.pop("random_batches") is None
-    whole = bundled_data.as_dict()
+    whole = asdict(bundled_data)
     del whole["random_batches"]
     assert quick == whole
 
@@ -226,7 +227,7 @@ def test_excess_sentences_tokens_and_characters_are_cut_and_reported(bundled: Le
     assert lesson.limits.left_out == 4
     assert [sentence.cut for sentence in lesson.sentences] == [True] + [False] * 7
     assert len(lesson.sentences[0].tokens) == lesson.limits.max_tokens < MAX_TOKENS
-    assert len(json.dumps(lesson.as_dict())) < 8_000_000
+    assert len(json.dumps(asdict(lesson))) < 8_000_000
     two = bundled.data(["good " * 100_000, "fine"], random_batches=False)
     assert two.limits.max_tokens == MAX_TOKENS
     assert len(two.sentences[0].text) == MAX_CHARACTERS
@@ -287,4 +288,4 @@ def test_no_path_of_this_machine_is_in_the_data(folder_of: TinyFolder) -> None:
     folder = folder_of(Tiny("bert"))
     lesson = LessonPage.from_pretrained(folder).data(TEXTS[:2], random_batches=False)
     assert lesson.model.checkpoint == folder.name
-    assert str(folder.parent) not in json.dumps(lesson.as_dict())
+    assert str(folder.parent) not in json.dumps(asdict(lesson))

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_what_sentences_hold_stays_text(bundled: LessonPage) -> None:
     data = payload["data"]
     assert isinstance(data, dict)
     assert [sentence["text"] for sentence in data["sentences"]] == list(malicious)
-    assert data == json.loads(json.dumps(lesson.as_dict()))
+    assert data == json.loads(json.dumps(asdict(lesson)))
     assert len(content_security_policy(html).split("sha256")) == len(SCRIPTS) + 2
 
 
@@ -160,7 +161,7 @@ def test_a_recorded_page_says_how_to_make_it_live(recorded: str, live: str) -> N
 def test_a_live_page_may_come_with_its_first_lesson(bundled_data: LessonData) -> None:
     payload = Reader(render_page(bundled_data, "/lesson")).payload
     assert payload["endpoint"] == "/lesson"
-    assert payload["data"] == json.loads(json.dumps(bundled_data.as_dict()))
+    assert payload["data"] == json.loads(json.dumps(asdict(bundled_data)))
 
 
 @pytest.mark.parametrize("endpoint", ["//evil.example/x", "https://evil.example", "lesson", ""])
@@ -275,7 +276,7 @@ def test_the_command_writes_the_page_and_equal_requests_have_equal_answers(
     assert not ended.value.code
     data = Reader(path.read_text(encoding="utf-8")).payload["data"]
     assert isinstance(data, dict)
-    assert data == json.loads(json.dumps(bundled_data.as_dict()))
+    assert data == json.loads(json.dumps(asdict(bundled_data)))
     assert [sentence["text"] for sentence in data["sentences"]] == list(SENTENCES)
     assert data["model"]["checkpoint"] == "the bundled model"
 

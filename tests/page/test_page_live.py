@@ -7,6 +7,7 @@ rest, are computed once for all sentences. Any browser message fails the test.
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import devtools
@@ -61,7 +62,7 @@ class _Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def served(bundled: LessonPage, bundled_data: LessonData) -> Iterator[str]:
     """The address of a live page."""
-    computed = {"lesson": bundled, "random_batches": bundled_data.as_dict()["random_batches"]}
+    computed = {"lesson": bundled, "random_batches": asdict(bundled_data)["random_batches"]}
     kind = type("Endpoint", (_Endpoint,), computed)
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever)

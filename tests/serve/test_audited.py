@@ -1,4 +1,4 @@
-"""The audit of our own server finds nothing on any API, whatever is in flight."""
+"""The audit of our own server finds nothing on any API, under concurrent load."""
 
 from collections.abc import Iterator
 

@@ -146,7 +146,7 @@ def test_a_count_with_labels_starts_empty_and_one_without_at_zero() -> None:
 
 def test_counters_and_histograms_have_no_series_that_tei_lacks() -> None:
     metrics = ServerMetrics(None, lambda: 0)
-    metrics.count_failure("validation")
+    metrics.failures.labels("validation").inc()
     text = metrics.exposition().decode()
     assert 'te_request_failure{err="validation"} 1.0' in text
     assert "# TYPE te_request_failure untyped" in text

@@ -36,7 +36,7 @@ const tokenGrid = (() => {
     const tokens = numbers.counted(columns, "token");
     const longest = `The longest sentence has ${tokens}, so every row gets ${columns} columns. `;
     if (!padded.length)
-      return [longest, "All have the same length: nothing is padded. Make one shorter."];
+      return [longest, "All have the same length: there is no padding. Make one shorter."];
     const pads = padded.reduce((sum, each) => sum + columns - each.num_tokens, 0);
     const name = elements.make("code", { class: "pad-token" }, lesson.model.pad_token);
     return [longest, `Padding added: ${numbers.whole(pads)}\u00a0×\u00a0`, name, "."];

@@ -89,7 +89,7 @@ async def health(request: Request) -> Response:
 
 
 async def info(request: Request) -> Response:
-    """The model, how it is computed, and the limits."""
+    """Describe the model, how it is computed, and the limits."""
     engine = engine_of(request)
     classifier, settings = engine.classifier, engine.settings
     head = classifier.config.head
@@ -124,7 +124,7 @@ async def metrics(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """A list with the one model that is served."""
+    """List the one model that is served."""
     engine = engine_of(request)
     model = Model(
         id=engine.settings.model_name,

@@ -71,7 +71,7 @@ class Rank(StrictModel):
 
 
 async def predict(request: Request, body: PredictRequest) -> Response:
-    """One list of labels for a single text, a list of such lists for a list of texts."""
+    """Return a list of labels for a single text, a list of such lists for a list of texts."""
     inputs = body.inputs
     result = await infer(request, inputs.texts, truncate=body.truncate, single=inputs.single)
     classifier = engine_of(request).classifier

@@ -82,7 +82,7 @@ class ClassifyResponse(BaseModel):
 
 
 async def classify(request: Request, body: ClassifyRequest) -> Response:
-    """All scores in the checkpoint's order, and the label of the highest."""
+    """Return all scores in the checkpoint's order, and the label of the highest."""
     check_model(request, body.model)
     single = isinstance(body.input, str)
     texts = [body.input] if isinstance(body.input, str) else body.input
