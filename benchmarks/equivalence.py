@@ -1,4 +1,4 @@
-"""Equivalence check: does an engine compute the same model as transformers in fp32?
+"""Equivalence check: an engine must compute the same model as transformers in fp32.
 
 Invariant: an engine that computes another model is rejected in every precision, and a NaN is never
 within tolerance.

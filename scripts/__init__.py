@@ -1,0 +1,1 @@
+"""Scripts that trained the bundled model and that generate the documentation."""

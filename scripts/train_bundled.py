@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from isobatch.batching.packed import pack
 from isobatch.batching.plan import plan_batches
 from isobatch.checkpoint import write_tensors
-from isobatch.checkpoint.tokenizer import TextEncoder
+from isobatch.checkpoint.text_encoder import TextEncoder
 from isobatch.model import SequenceClassifier, read_model, select_kernels
 from isobatch.types import Encoding
 from scripts.minilm import write_base

@@ -72,7 +72,17 @@ BANNED_IN_NAMES = (
 )
 """The same for the words of identifiers and file names."""
 
-ALLOWED: dict[tuple[str, str], str] = {}
+SAMPLES = "a sample sentence that audits send: its tokens fix the numbers"
+ALLOWED: dict[tuple[str, str], str] = {
+    ("isobatch/audit/auditor.py", "nobody"): SAMPLES,
+    ("isobatch/audit/auditor.py", "be said of"): SAMPLES,
+    ("isobatch/audit/auditor.py", "the house"): SAMPLES,
+    ("isobatch/audit/auditor.py", "told"): SAMPLES,
+    ("isobatch/audit/auditor.py", "door"): SAMPLES,
+    ("isobatch/audit/probes/batch_neighbours.py", "company"): "the id of a probe, in reports",
+    ("docs/audit.md", "company"): "recorded in the result of 2026-11-23",
+    ("isobatch/scoring/predictions.py", "is no text"): "written into output files: fixed bytes",
+}
 """Exceptions by path and phrase, in lower case, each with its reason."""
 
 NOT_VERBS = re.compile(
@@ -82,7 +92,7 @@ NOT_VERBS = re.compile(
 )
 """First words that a docstring in the imperative does not have."""
 
-REPEATED_TYPES: dict[str, str] = {}
+REPEATED_TYPES = {"TextPair": "a component of the OpenAPI description, which clients name"}
 """Public types that several modules define, each with the reason."""
 
 REPEATED_MODULES = {"__init__": "every package has one"}

@@ -1,6 +1,6 @@
 """Padded batches, for the engines that pad: tokenize, sort, split, pad, restore the order.
 
-Invariant: whatever the order of the batches, rows are returned in the caller's order.
+Invariant: in any order of the batches, rows are returned in the caller's order.
 """
 
 import json

@@ -24,7 +24,7 @@ class LogitsModel(nn.Module):
 
 
 def traceable_model(checkpoint: Path, attention: str) -> LogitsModel:
-    """Load the checkpoint in fp32, whatever its file's dtype, with the named attention."""
+    """Load the checkpoint in fp32, regardless of its file's dtype, with the named attention."""
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, attn_implementation=attention, dtype=torch.float32
     )

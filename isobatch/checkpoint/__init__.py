@@ -1,7 +1,7 @@
 """Checkpoints: a Hugging Face folder or hub id → ModelConfig and named float32 tensors.
 
-`source` locates the folder, `config` reads config.json, `weights` the tensors, `tokenizer` the
-tokenizer; `families` is the data behind them, `quantized` the format of int8 weights.
+`source` locates the folder, `config` reads config.json, `weights` the tensors, `text_encoder`
+the tokenizer; `families` is the data behind them, `quantized` the format of int8 weights.
 """
 
 from isobatch.checkpoint.config import (

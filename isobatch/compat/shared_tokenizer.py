@@ -10,7 +10,7 @@ from typing import cast
 
 import tokenizers
 
-from isobatch.checkpoint.tokenizer import check_texts
+from isobatch.checkpoint.text_encoder import check_texts
 from isobatch.compat.tokenizer_options import TokenizerSide, TruncationSettings
 from isobatch.errors import InputError, OptionError
 from isobatch.types import TextInput

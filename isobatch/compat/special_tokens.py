@@ -11,7 +11,7 @@ import tokenizers
 
 from isobatch.checkpoint import read_json
 from isobatch.checkpoint.families import FAMILIES
-from isobatch.checkpoint.tokenizer import tokenizer_config
+from isobatch.checkpoint.text_encoder import tokenizer_config
 
 USUAL_TOKENS = {
     "bos_token": ("<s>",),

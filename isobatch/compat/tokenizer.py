@@ -12,7 +12,7 @@ from typing import Any, cast
 import tokenizers
 
 from isobatch.checkpoint import locate_checkpoint
-from isobatch.checkpoint.tokenizer import (
+from isobatch.checkpoint.text_encoder import (
     NO_LIMIT,
     model_max_length,
     read_tokenizer,

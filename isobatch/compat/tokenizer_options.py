@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from isobatch.checkpoint.tokenizer import NO_LIMIT
+from isobatch.checkpoint.text_encoder import NO_LIMIT
 from isobatch.errors import IsobatchWarning, OptionError
 
 TokenizerSide = Literal["right", "left"]

@@ -6,7 +6,7 @@ no global switch.
 
 from isobatch.kernels.activations import activation_named
 from isobatch.kernels.attention import PackedAttention
-from isobatch.kernels.block import (
+from isobatch.kernels.block_formula import (
     BlockKernel,
     BlockOperations,
     BlockWeights,

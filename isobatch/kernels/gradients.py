@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Compute = Callable[..., Tensor]
+TensorFunction = Callable[..., Tensor]
 
 
-def with_reference_gradient(kernel: Compute, reference: Compute, *tensors: Tensor | None) -> Tensor:
+def with_reference_gradient(
+    kernel: TensorFunction, reference: TensorFunction, *tensors: Tensor | None
+) -> Tensor:
     """Return kernel(*tensors), differentiable by autograd's own rules for reference(*tensors).
 
     Both are functions of the tensors alone; a tensor may be None.
@@ -22,7 +24,9 @@ def with_reference_gradient(kernel: Compute, reference: Compute, *tensors: Tenso
 
 class _KernelFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kernel: Compute, reference: Compute, *tensors: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, kernel: TensorFunction, reference: TensorFunction, *tensors: Tensor | None
+    ) -> Tensor:
         ctx.reference = reference
         ctx.save_for_backward(*tensors)
         return kernel(*tensors)

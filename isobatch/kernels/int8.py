@@ -18,7 +18,7 @@ from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint.quantized import QuantizedTensor
 from isobatch.kernels.activations import IDENTITY, Activation
 from isobatch.kernels.attention import PackedAttention
-from isobatch.kernels.block import (
+from isobatch.kernels.block_formula import (
     BlockOperations,
     BlockWeights,
     LinearWeights,

@@ -15,7 +15,7 @@ from torch import Tensor
 from isobatch.batching.packed import PackedBatch, pack
 from isobatch.kernels.activations import IDENTITY
 from isobatch.kernels.attention import PackedAttention
-from isobatch.kernels.block import BlockKernel, LinearWeights, NormWeights
+from isobatch.kernels.block_formula import BlockKernel, LinearWeights, NormWeights
 from isobatch.kernels.int8 import exact_product, int8_weight
 from isobatch.kernels.linear_kernels import LinearKernel
 from isobatch.specification import PositionRule

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from isobatch.batching.packed import PackedBatch
 from isobatch.kernels.activations import IDENTITY, Activation
 from isobatch.kernels.attention import PackedAttention
-from isobatch.kernels.block import BlockOperations, LinearWeights, NormWeights, compute_block
+from isobatch.kernels.block_formula import (
+    BlockOperations,
+    LinearWeights,
+    NormWeights,
+    compute_block,
+)
 from isobatch.kernels.gradients import with_reference_gradient
 from isobatch.kernels.linear_kernels import LinearKernel
 from isobatch.specification import BlockSpec

@@ -14,7 +14,7 @@ import torch
 from isobatch.errors import NotInvariantError, PrecisionError
 from isobatch.kernels import compiled
 from isobatch.kernels.attention import PackedAttention
-from isobatch.kernels.block import BlockKernel, BlockWeights, LinearWeights, NormWeights
+from isobatch.kernels.block_formula import BlockKernel, BlockWeights, LinearWeights, NormWeights
 from isobatch.kernels.int8 import Int8Block, multiply
 from isobatch.kernels.invariance import (
     NUM_ROWS,

@@ -1,4 +1,4 @@
-"""Block: one trainable Transformer layer, and PackedBlock, one for inference only."""
+"""Block: one trainable Transformer layer, and InferenceBlock, one for inference only."""
 
 from functools import partial
 
@@ -92,7 +92,7 @@ class Block(nn.Module):
         return compute_block(operations, hidden, attend, partial(batch.select, rows=rows))
 
 
-class PackedBlock(nn.Module):
+class InferenceBlock(nn.Module):
     """A layer for inference only, whose kernel holds the weights in its own layout."""
 
     def __init__(self, kernel: BlockKernel) -> None:

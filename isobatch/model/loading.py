@@ -30,7 +30,7 @@ from isobatch.kernels import (
     check_precision,
     int8_weight,
 )
-from isobatch.model.block import Block, PackedBlock, unscoped
+from isobatch.model.block import Block, InferenceBlock, unscoped
 from isobatch.model.classifier import SequenceClassifier
 from isobatch.types import Precision
 
@@ -156,7 +156,7 @@ def _pack_unit(
     if isinstance(unit, Block):
         named = {unscoped(each): tensor for each, tensor in tensors.items()}
         kernel = selector.select_packed_block(block_weights(unit.spec, named))
-        setattr(parent, attribute, PackedBlock(kernel))
+        setattr(parent, attribute, InferenceBlock(kernel))
         return
     weight = tensors["weight"]
     if isinstance(weight, QuantizedTensor):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isobatch.checkpoint import checkpoint_name
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
-from isobatch.page.padded import PaddedModel
+from isobatch.page.padded import PaddedForward
 
 LogitRow = tuple[float, ...]
 
@@ -44,7 +44,7 @@ class LessonModel:
         self.config = self._model.classifier.config
         self.pad_token = str(self._tokenizer.pad_token)
         self.max_tokens = min(self.config.encoder.max_tokens, self._tokenizer.model_max_length)
-        self.padded = PaddedModel(self._model.classifier)
+        self.padded = PaddedForward(self._model.classifier)
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> TokenizedBatch:
         """Tokenize, truncate to `max_tokens`, and pad to the longest."""

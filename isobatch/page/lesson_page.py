@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from isobatch import __version__
-from isobatch.checkpoint.tokenizer import check_texts
+from isobatch.checkpoint.text_encoder import check_texts
 from isobatch.errors import InputError, OptionError
 from isobatch.page.lesson_data import (
     AttentionWeights,

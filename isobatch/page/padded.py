@@ -1,4 +1,4 @@
-"""PaddedModel: the forward that most engines compute, a rectangle of tokens and a mask.
+"""PaddedForward: the forward that most engines compute, a rectangle of tokens and a mask.
 
 The same weights and the same formula of a layer as the packed forward, with plain torch products
 and masked attention over the padded rows, as in transformers' "eager" attention. Invariant: none of
@@ -27,7 +27,7 @@ class PaddedOutput:
     attention: Tensor | None
 
 
-class PaddedModel:
+class PaddedForward:
     """A classifier over padded batches. The weights stay the model's own."""
 
     def __init__(self, model: SequenceClassifier) -> None:

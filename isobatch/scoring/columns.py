@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from isobatch.checkpoint.tokenizer import check_truncation
+from isobatch.checkpoint.text_encoder import check_truncation
 from isobatch.errors import OptionError
 from isobatch.tables import AddedField, TableChunk
 from isobatch.tasks import RowFormat

@@ -20,7 +20,7 @@ from isobatch.batching.cache import Output, OutputCache
 from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS, plan_batches
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
-from isobatch.checkpoint.tokenizer import TextEncoder, check_truncation
+from isobatch.checkpoint.text_encoder import TextEncoder, check_truncation
 from isobatch.errors import InputError, OptionError
 from isobatch.kernels import KernelChoice
 from isobatch.model import SequenceClassifier, read_packed_model

@@ -66,7 +66,7 @@ DIALECTS: tuple[Ask, ...] = (ask_predict, ask_inference, ask_classify)
 
 
 async def disturb(client: httpx.AsyncClient, texts: Sequence[str], seed: int) -> None:
-    """What other clients do meanwhile: invalid requests, too many texts, early disconnects."""
+    """Act as other clients: invalid requests, too many texts, early disconnects."""
     chooser = random.Random(seed)
     for _ in range(6):
         kind = chooser.randrange(3)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from isobatch.batching.packed import PackedBatch
 from isobatch.kernels.attention import PackedAttention
-from isobatch.kernels.block import (
+from isobatch.kernels.block_formula import (
     BlockWeights,
     LinearWeights,
     NormWeights,
