@@ -4,7 +4,6 @@ from isobatch.model.classifier import SequenceClassifier
 from isobatch.model.loading import (
     empty_model,
     int8_weights,
-    load_model,
     parameter_shapes,
     read_model,
     read_packed_model,
@@ -15,7 +14,6 @@ __all__ = [
     "SequenceClassifier",
     "empty_model",
     "int8_weights",
-    "load_model",
     "parameter_shapes",
     "read_model",
     "read_packed_model",

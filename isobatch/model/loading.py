@@ -5,7 +5,6 @@ weights are packed as soon as its tensors are read, before the next unit.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -48,21 +47,17 @@ def empty_model(config: ModelConfig) -> SequenceClassifier:
     return SequenceClassifier(config).eval()
 
 
-def load_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> SequenceClassifier:
-    """Build the model around `tensors` (our names), in eval mode.
-
-    The tensors become the parameters themselves, without initialization or copy.
-    """
-    model = empty_model(config)
-    model.load_state_dict(tensors, assign=True)
-    return model
-
-
 def read_model(folder: Path) -> SequenceClassifier:
-    """Read the checkpoint in `folder`; raises as `read_config` and `read_tensors` do."""
+    """Read the checkpoint in `folder` as a trainable model, in eval mode.
+
+    Raises as `read_config` and `read_tensors` do.
+    """
     config = read_config(folder)
-    tensors = read_tensors(folder, config, parameter_shapes(empty_model(config)))
-    return load_model(config, {name: tensor.clone() for name, tensor in tensors})
+    model = empty_model(config)
+    tensors = read_tensors(folder, config, parameter_shapes(model))
+    # assign: the tensors become the parameters themselves, so that none exists twice.
+    model.load_state_dict({name: tensor.clone() for name, tensor in tensors}, assign=True)
+    return model
 
 
 def select_kernels(model: SequenceClassifier) -> tuple[KernelChoice, ...]:
