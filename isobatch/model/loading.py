@@ -90,10 +90,15 @@ def read_packed_model(
     model = empty_model(config)
     selector = KernelSelector(device, precision)
     missing = _units(model)
+    narrow = int8_weights(model) if precision == "int8" else ()
     read: defaultdict[str, Tensors] = defaultdict(dict)
     for name, tensor in read_stored_tensors(folder, config, parameter_shapes(model)):
         unit = _unit_of(name)
-        read[unit][name.removeprefix(f"{unit}.")] = _held(name, tensor, model, device, precision)
+        if name in narrow:
+            held: Tensor | QuantizedTensor = _narrowed(tensor)
+        else:
+            held = _widened(tensor, device, packed=_is_packed(model, name))
+        read[unit][name.removeprefix(f"{unit}.")] = held
         missing[unit] -= 1
         if not missing[unit]:
             _pack_unit(model, unit, read.pop(unit), selector)
@@ -122,24 +127,21 @@ def _unit_of(name: str) -> str:
     return f"{first}.{others[0]}" if first == "blocks" else name.rpartition(".")[0]
 
 
-def _held(
-    name: str,
-    tensor: Tensor | QuantizedTensor,
-    model: SequenceClassifier,
-    device: torch.device,
-    precision: Precision,
-) -> Tensor | QuantizedTensor:
-    """Bring one tensor to where and how it is held until its unit is packed.
-
-    A linear's weight may stay a view of the file, because packing copies it.
-    """
+def _is_packed(model: SequenceClassifier, name: str) -> bool:
+    """Return whether packing copies this tensor: until then it may stay a view of the file."""
     owner, _, attribute = name.rpartition(".")
-    is_packed_soon = attribute == "weight" and isinstance(model.get_submodule(owner), Linear)
-    if precision == "int8" and (name == _WORDS or (name.startswith("blocks.") and is_packed_soon)):
-        quantized = int8_weight(tensor)
-        return quantized if isinstance(tensor, Tensor) or is_packed_soon else quantized.clone()
+    return attribute == "weight" and isinstance(model.get_submodule(owner), Linear)
+
+
+def _narrowed(tensor: Tensor | QuantizedTensor) -> QuantizedTensor:
+    """Bring one of `int8_weights` to int8, in memory of its own."""
+    return int8_weight(tensor) if isinstance(tensor, Tensor) else tensor.clone()
+
+
+def _widened(tensor: Tensor | QuantizedTensor, device: torch.device, *, packed: bool) -> Tensor:
+    """Bring any other tensor to float32 on `device`."""
     widened = tensor if isinstance(tensor, Tensor) else tensor.dequantize()
-    return widened.to(device, copy=not is_packed_soon)
+    return widened.to(device, copy=not packed)
 
 
 def _pack_unit(
