@@ -10,19 +10,10 @@ from pathlib import Path
 from typing import cast
 
 import tokenizers
-from tokenizers import AddedToken
-from tokenizers.implementations import (  # type: ignore[attr-defined]
-    BertWordPieceTokenizer,
-    ByteLevelBPETokenizer,
-)
-from tokenizers.processors import RobertaProcessing
 
-from isobatch.checkpoint.json_files import read_json
-from isobatch.errors import CheckpointError, InputError, OptionError, TooLongError
+from isobatch.checkpoint.checkpoint_tokenizer import CheckpointTokenizer, read_tokenizer
+from isobatch.errors import InputError, OptionError, TooLongError
 from isobatch.types import TRUNCATIONS, Encoding, TextInput, Truncation
-
-NO_LIMIT = 1_000_000_000
-"""transformers writes 1e30 into model_max_length where a tokenizer has no limit."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -30,16 +21,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class TextEncoder:
     """Encodes texts and pairs for one model. Thread-safe: it is immutable after construction."""
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, max_tokens: int) -> None:
-        self.max_tokens = max_tokens
-        self._tokenizer = tokenizer
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
+    def __init__(self, tokenizer: CheckpointTokenizer, max_tokens: int) -> None:
+        self.max_tokens = min(max_tokens, tokenizer.model_max_length)
+        self._passes_token_types = tokenizer.passes_token_types
+        self._tokenizer = tokenizer.backend
+        self._tokenizer.enable_truncation(
+            self.max_tokens, strategy="longest_first", direction=tokenizer.truncation_side
+        )
 
     @classmethod
     def from_folder(cls, folder: Path, max_tokens: int) -> "TextEncoder":
         """Read the tokenizer in `folder`; the shorter of its own limit and `max_tokens` applies."""
-        return cls(read_tokenizer(folder), min(max_tokens, model_max_length(folder)))
+        return cls(read_tokenizer(folder), max_tokens)
 
     def encode(
         self, texts: Sequence[TextInput], truncation: Truncation = "cut", first_index: int = 0
@@ -95,7 +88,10 @@ class TextEncoder:
                 'model. Shorten it, or allow truncation="cut"',
                 index,
             )
-        return Encoding(encoded.ids, encoded.type_ids, truncated)
+        ids = encoded.ids
+        return Encoding(
+            ids, encoded.type_ids if self._passes_token_types else [0] * len(ids), truncated
+        )
 
 
 def check_truncation(truncation: str) -> None:
@@ -129,76 +125,3 @@ def input_error(text: object, index: int) -> InputError | None:
                 index,
             )
     return None
-
-
-def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
-    """Read tokenizer.json, or build the tokenizer from vocab.txt, or vocab.json and merges.txt.
-
-    Truncation and padding that the file enables are disabled. Raises CheckpointError if there is no
-    tokenizer or it cannot be read.
-    """
-    try:
-        tokenizer = _read_tokenizer(folder)
-    except CheckpointError:
-        raise
-    except Exception as error:  # the library raises bare Exception for a file that it cannot read
-        raise CheckpointError(f"{folder}: the tokenizer cannot be read: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-def _read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
-    if (folder / "tokenizer.json").is_file():
-        return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    if (folder / "vocab.txt").is_file():
-        return _word_piece(folder)
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return _byte_level_bpe(folder)
-    raise CheckpointError(
-        f"{folder}: contains neither tokenizer.json, nor vocab.txt, nor vocab.json with "
-        "merges.txt. Save it once with transformers: AutoTokenizer.from_pretrained(folder)"
-        ".save_pretrained(folder)"
-    )
-
-
-def _word_piece(folder: Path) -> tokenizers.Tokenizer:
-    """Build BERT's tokenizer, with the options of BERT-like tokenizer_config.json files."""
-    options = tokenizer_config(folder)
-    built = BertWordPieceTokenizer(
-        str(folder / "vocab.txt"),
-        handle_chinese_chars=bool(options.get("tokenize_chinese_chars", True)),
-        strip_accents=cast("bool | None", options.get("strip_accents")),
-        lowercase=bool(options.get("do_lower_case", True)),
-    )
-    return built._tokenizer
-
-
-def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
-    """Build RoBERTa's tokenizer: <s> text </s>, and <s> a </s></s> b </s> for a pair."""
-    add_prefix_space = bool(tokenizer_config(folder).get("add_prefix_space", False))
-    files = str(folder / "vocab.json"), str(folder / "merges.txt")
-    built = ByteLevelBPETokenizer(*files, add_prefix_space=add_prefix_space, trim_offsets=True)
-    tokenizer: tokenizers.Tokenizer = built._tokenizer
-    tokenizer.model.unk_token = "<unk>"
-    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
-    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
-    sep, cls = ((token, cast("int", tokenizer.token_to_id(token))) for token in ("</s>", "<s>"))
-    tokenizer.post_processor = RobertaProcessing(sep, cls, add_prefix_space=add_prefix_space)
-    return tokenizer
-
-
-def tokenizer_config(folder: Path) -> dict[str, object]:
-    """Read tokenizer_config.json of `folder`; empty without the file, as in old checkpoints."""
-    path = folder / "tokenizer_config.json"
-    return read_json(path) if path.is_file() else {}
-
-
-def model_max_length(folder: Path) -> int:
-    """Return the tokenizer's own limit in tokens, NO_LIMIT where it has none.
-
-    Files of 2019 call it `max_len`.
-    """
-    options = tokenizer_config(folder)
-    limit = options.get("model_max_length", options.get("max_len"))
-    return int(limit) if isinstance(limit, int | float) and 0 < limit < NO_LIMIT else NO_LIMIT

@@ -10,8 +10,9 @@ from typing import cast
 
 import tokenizers
 
+from isobatch.checkpoint.checkpoint_tokenizer import TokenizerSide
 from isobatch.checkpoint.text_encoder import check_texts
-from isobatch.compat.tokenizer_options import TokenizerSide, TruncationSettings
+from isobatch.compat.tokenizer_options import TruncationSettings
 from isobatch.errors import InputError, OptionError
 from isobatch.types import TextInput
 

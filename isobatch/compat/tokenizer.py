@@ -7,17 +7,18 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tokenizers
+from tokenizers import AddedToken
 
 from isobatch.checkpoint import locate_checkpoint
-from isobatch.checkpoint.text_encoder import (
+from isobatch.checkpoint.checkpoint_tokenizer import (
     NO_LIMIT,
-    model_max_length,
+    TokenizerSide,
     read_tokenizer,
-    tokenizer_config,
 )
+from isobatch.checkpoint.tokenizer_settings import NAMED_TOKENS
 from isobatch.compat.batch_encoding import (
     BatchEncoding,
     EncodedInput,
@@ -28,11 +29,9 @@ from isobatch.compat.batch_encoding import (
     to_tensors,
 )
 from isobatch.compat.shared_tokenizer import SharedTokenizer, TextBatch, check_rows
-from isobatch.compat.special_tokens import read_input_names, read_special_tokens
 from isobatch.compat.tokenizer_options import (
     PaddingOption,
     PaddingSettings,
-    TokenizerSide,
     TruncationOption,
     check_side,
     resolve_options,
@@ -43,8 +42,23 @@ from isobatch.errors import InputError, IsobatchWarning, OptionError
 _UNLIMITED = int(1e30)
 """transformers' model_max_length where tokenizer_config.json has none."""
 
-_PLAIN_CLASS = "PreTrainedTokenizerFast"
-"""The class of transformers that reads tokenizer.json unchanged."""
+_SETTINGS = (
+    "add_prefix_space",
+    "additional_special_tokens",
+    "clean_up_tokenization_spaces",
+    "do_lower_case",
+    "extra_special_tokens",
+    "model_input_names",
+    "model_max_length",
+    "padding_side",
+    "split_special_tokens",
+    "strip_accents",
+    "tokenize_chinese_chars",
+    "trim_offsets",
+    "truncation_side",
+    *NAMED_TOKENS,
+)
+"""Keyword arguments of from_pretrained that replace settings of tokenizer_config.json."""
 
 _PATH_KEYS = ("name_or_path", "special_tokens_map_file", "tokenizer_file")
 """Keys of tokenizer_config.json with paths of the original tokenizer; they are not saved."""
@@ -59,15 +73,29 @@ class AutoTokenizer:
         path: str | Path | None = None,
         *,
         revision: str | None = None,
-        padding_side: TokenizerSide | None = None,
-        truncation_side: TokenizerSide | None = None,
         use_fast: bool = True,
+        trust_remote_code: bool = False,
+        **settings: Any,
     ) -> "Tokenizer":
-        """Load the tokenizer of a folder, a hub id, or the bundled model (None)."""
+        """Load the tokenizer of a folder, a hub id, or the bundled model (None).
+
+        settings: replace those of tokenizer_config.json, such as truncation_side="left". Raises
+        OptionError for an argument that is not supported.
+        """
         if not use_fast:
             raise OptionError("use_fast=False is not supported; remove it")
+        if trust_remote_code:
+            raise OptionError("trust_remote_code=True: remote code is never run; remove it")
+        if unknown := [name for name in settings if name not in _SETTINGS]:
+            raise OptionError(
+                f"AutoTokenizer.from_pretrained: {', '.join(unknown)}: not supported. Supported: "
+                f"revision, use_fast, {', '.join(_SETTINGS)}"
+            )
+        for name in ("padding_side", "truncation_side"):
+            if name in settings:
+                check_side(name, settings[name])
         folder = locate_checkpoint(path, revision)
-        tokenizer = Tokenizer(folder, padding_side=padding_side, truncation_side=truncation_side)
+        tokenizer = Tokenizer(folder, settings)
         tokenizer.name_or_path = str(folder if path is None else path)
         return tokenizer
 
@@ -79,24 +107,16 @@ class Tokenizer(TokenizerVocabulary):
     be set.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        padding_side: TokenizerSide | None = None,
-        truncation_side: TokenizerSide | None = None,
-    ) -> None:
-        tokenizer, options = read_tokenizer(folder), tokenizer_config(folder)
-        tidy = bool(options.get("clean_up_tokenization_spaces", False))
-        super().__init__(tokenizer, read_special_tokens(folder, tokenizer), tidy)
-        limit = model_max_length(folder)
+    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
+        checkpoint = read_tokenizer(folder, settings)
+        super().__init__(checkpoint)
+        limit = checkpoint.model_max_length
         self.name_or_path = str(folder)
-        self.model_input_names = read_input_names(folder)
+        self.model_input_names = list(checkpoint.model_input_names)
         self.model_max_length = _UNLIMITED if limit >= NO_LIMIT else limit
-        self.padding_side = _side("padding_side", padding_side, options)
-        self.truncation_side = _side("truncation_side", truncation_side, options)
-        self._stated_options = options
-        self._shared = SharedTokenizer(tokenizer)
+        self.padding_side: TokenizerSide = checkpoint.padding_side
+        self.truncation_side: TokenizerSide = checkpoint.truncation_side
+        self._shared = SharedTokenizer(checkpoint.backend)
 
     def __repr__(self) -> str:
         return (
@@ -122,12 +142,19 @@ class Tokenizer(TokenizerVocabulary):
         return_special_tokens_mask: bool = False,
         return_offsets_mapping: bool = False,
         return_length: bool = False,
+        **kwargs: Any,
     ) -> BatchEncoding:
         """Tokenize a text or pair, or a list of them; a pair is two arguments or a tuple.
 
         Options as in transformers: padding "longest" (True) or "max_length"; truncation
-        "longest_first" (True), "only_first" or "only_second"; return_tensors "pt" or "np".
+        "longest_first" (True), "only_first" or "only_second"; return_tensors "pt" or "np". Raises
+        OptionError for an argument that is not supported.
         """
+        if kwargs:
+            raise OptionError(
+                f"tokenizer(...): {', '.join(kwargs)}: not supported. Supported: "
+                + ", ".join(Tokenizer.__call__.__kwdefaults__ or ())
+            )
         pad, cut = resolve_options(
             padding,
             truncation,
@@ -209,20 +236,28 @@ class Tokenizer(TokenizerVocabulary):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config, tokenizer = folder / "tokenizer_config.json", folder / "tokenizer.json"
-        options = json.dumps(self._options(), indent=2, sort_keys=True, ensure_ascii=False)
+        options = json.dumps(
+            self._options(), indent=2, sort_keys=True, ensure_ascii=False, default=str
+        )
         config.write_text(options + "\n", encoding="utf-8")
         self._shared.save(tokenizer)
         return str(config), str(tokenizer)
 
     def _options(self) -> dict[str, Any]:
         """The contents of tokenizer_config.json, completed with everything resolved without it."""
-        stated = {key: v for key, v in self._stated_options.items() if key not in _PATH_KEYS}
-        if self._special_tokens.extra and "extra_special_tokens" not in stated:
-            stated["additional_special_tokens"] = list(self._special_tokens.extra)
+        settings = self._checkpoint.settings
+        stated = {key: value for key, value in settings.options.items() if key not in _PATH_KEYS}
+        stated.pop("additional_special_tokens", None)
+        added = self._tokenizer.get_added_tokens_decoder()
         return {
             **stated,
+            **{name: None for name in NAMED_TOKENS if name in stated},
             **self.special_tokens_map,
-            "tokenizer_class": stated.get("tokenizer_class") or _PLAIN_CLASS,
+            "extra_special_tokens": list(self._checkpoint.extra_special_tokens),
+            "added_tokens_decoder": {
+                str(index): _token_object(token) for index, token in sorted(added.items())
+            },
+            "tokenizer_class": settings.class_name,
             "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
             "model_input_names": self.model_input_names,
             "model_max_length": self.model_max_length,
@@ -264,8 +299,7 @@ class Tokenizer(TokenizerVocabulary):
             )
 
 
-def _side(
-    name: str, requested: TokenizerSide | None, options: Mapping[str, object]
-) -> TokenizerSide:
-    """The requested side, or that of tokenizer_config.json, or right."""
-    return check_side(name, cast("TokenizerSide", requested or options.get(name) or "right"))
+def _token_object(token: AddedToken) -> dict[str, object]:
+    """The JSON of an added token in tokenizer_config.json."""
+    names = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    return {name: getattr(token, name) for name in names}

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from isobatch.checkpoint.text_encoder import NO_LIMIT
+from isobatch.checkpoint.checkpoint_tokenizer import NO_LIMIT, TokenizerSide
 from isobatch.errors import IsobatchWarning, OptionError
 
-TokenizerSide = Literal["right", "left"]
 TruncationStrategy = Literal["longest_first", "only_first", "only_second"]
 PaddingOption = bool | Literal["longest", "max_length", "do_not_pad"]
 TruncationOption = bool | TruncationStrategy | Literal["do_not_truncate"] | None

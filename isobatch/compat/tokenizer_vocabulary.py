@@ -7,10 +7,9 @@ nothing here changes the tokenizer.
 from collections.abc import Iterable
 from typing import Any, overload
 
-import tokenizers
 from tokenizers.models import BPE
 
-from isobatch.compat.special_tokens import SpecialTokens
+from isobatch.checkpoint.checkpoint_tokenizer import CheckpointTokenizer
 from isobatch.errors import InputError
 
 TokenList = list[str] | tuple[str, ...]
@@ -50,12 +49,10 @@ class TokenizerVocabulary:
     mask_token, mask_token_id = _special("mask_token")
     is_fast = True
 
-    def __init__(
-        self, tokenizer: tokenizers.Tokenizer, special_tokens: SpecialTokens, tidy: bool
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._special_tokens = special_tokens
-        self.clean_up_tokenization_spaces = tidy
+    def __init__(self, checkpoint: CheckpointTokenizer) -> None:
+        self._checkpoint = checkpoint
+        self._tokenizer = checkpoint.backend
+        self.clean_up_tokenization_spaces = checkpoint.clean_up_tokenization_spaces
 
     def __len__(self) -> int:
         """Number of tokens including added ones: the rows that an embedding needs."""
@@ -76,13 +73,14 @@ class TokenizerVocabulary:
     @property
     def special_tokens_map(self) -> dict[str, str]:
         """The special tokens by name: {"pad_token": "[PAD]", ...}."""
-        return dict(self._special_tokens.named)
+        return dict(self._checkpoint.special_tokens)
 
     @property
     def all_special_tokens(self) -> list[str]:
         """Every special token once, unnamed ones last."""
-        special = self._special_tokens
-        return list(dict.fromkeys([*special.named.values(), *special.extra]))
+        special = self._checkpoint
+        named, extra = special.special_tokens.values(), special.extra_special_tokens
+        return list(dict.fromkeys([*named, *extra]))
 
     @property
     def all_special_ids(self) -> list[int]:

@@ -236,15 +236,17 @@ def test_the_lesson_prints_as_in_the_lesson(all_of_them: dict[str, Both]) -> Non
     assert inputs.tokens(0)[-4:] == ["[SEP]", "[PAD]", "[PAD]", "[PAD]"]
 
 
-def test_distilbert_has_no_token_type_ids_whatever_class_its_tokenizer_states(
+def test_token_type_ids_of_distilbert_depend_on_the_class_that_its_tokenizer_states(
     tmp_path: Path,
 ) -> None:
-    for index, stated in enumerate(("BertTokenizer", "PreTrainedTokenizerFast", None)):
+    """transformers 5 takes a BertTokenizer for DistilBERT, whose model ignores token types."""
+    classes = ("DistilBertTokenizer", "BertTokenizer", "PreTrainedTokenizerFast", None)
+    for stated, typed in zip(classes, (False, True, False, True), strict=True):
         options = {"tokenizer_class": stated}
-        folder = write_wordpiece_folder(tmp_path / str(index), "distilbert", options=options)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        lesson = transformers.DistilBertTokenizer.from_pretrained(folder)
-        assert str(tokenizer(LESSON, padding=True)) == str(lesson(LESSON, padding=True))
+        folder = write_wordpiece_folder(tmp_path / str(stated), "distilbert", options=options)
+        both = load_both(folder)
+        assert ("token_type_ids" in both[0].model_input_names) is typed
+        assert_agree(both, LESSON)
 
 
 def test_model_input_names_are_taken_from_tokenizer_config_where_it_states_them(
@@ -444,53 +446,51 @@ def test_a_tokenizer_without_a_class_is_saved_so_that_nothing_is_guessed(
 def test_saving_keeps_options_but_no_paths(tmp_path: Path) -> None:
     stated = {"name_or_path": "/home/someone", "strip_accents": True, "tokenizer_class": None}
     folder = write_bpe_folder(tmp_path / "first", options=stated)
-    special = {"additional_special_tokens": ["<s>", {"content": "a"}, "none such"]}
+    special = {"additional_special_tokens": ["<s>", "a", "none such"], "pad_token": "<unk>"}
     (folder / "special_tokens_map.json").write_text(json.dumps(special), "utf-8")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.all_special_tokens[-1] == "a"
+    assert tokenizer.all_special_tokens[-2:] == ["a", "none such"]
     tokenizer.save_pretrained(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text("utf-8"))
     assert "name_or_path" not in saved
     assert saved["strip_accents"] is True
-    assert saved["additional_special_tokens"] == ["<s>", "a"]
-    assert AutoTokenizer.from_pretrained(tmp_path / "saved").all_special_tokens[-1] == "a"
+    (tmp_path / "saved" / "config.json").write_bytes((folder / "config.json").read_bytes())
+    for again in load_both(tmp_path / "saved"):
+        assert again.all_special_tokens == tokenizer.all_special_tokens
+        assert again.pad_token == "<unk>"
+        assert_same(again("a none such"), tokenizer("a none such"))
 
 
-def remove_pad_tokens(folder: Path, config: Mapping[str, object]) -> Path:
-    """A tokenizer whose pad token has an unusual name."""
-    raw = (folder / "tokenizer.json").read_text("utf-8").replace("[PAD]", "[FILLER]")
-    (folder / "tokenizer.json").write_text(raw, "utf-8")
-    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+def remove_special_tokens(folder: Path) -> Path:
+    """A tokenizer.json that is used as it is and names no special tokens."""
+    options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(options), "utf-8")
     return folder
 
 
-def test_the_pad_token_is_found_by_name_or_by_config_json_and_never_guessed(tmp_path: Path) -> None:
-    by_id = remove_pad_tokens(write_wordpiece_folder(tmp_path / "1"), {"pad_token_id": 0})
-    assert AutoTokenizer.from_pretrained(by_id).pad_token == "[FILLER]"
-    options = {"pad_token": {"content": "[FILLER]", "lstrip": False}}
-    folder = write_wordpiece_folder(tmp_path / "2", options=options)
-    assert AutoTokenizer.from_pretrained(remove_pad_tokens(folder, {})).pad_token_id == 0
-    unknown = {"pad_token_id": 10_000_000}
-    folder = remove_pad_tokens(write_wordpiece_folder(tmp_path / "3"), unknown)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.pad_token is None
+def test_without_a_pad_token_padding_is_rejected_and_nothing_is_guessed(tmp_path: Path) -> None:
+    folder = remove_special_tokens(write_wordpiece_folder(tmp_path))
+    tokenizer, theirs = load_both(folder)
+    assert tokenizer.pad_token is theirs.pad_token is None
     assert tokenizer.pad_token_id is None
     assert len(tokenizer(LESSON).input_ids) == 2
     with pytest.raises(OptionError, match="no pad token"):
         tokenizer(LESSON, padding=True)
     with pytest.raises(OptionError, match="no pad token"):
         tokenizer.pad(tokenizer(LESSON))
+    named = AutoTokenizer.from_pretrained(folder, pad_token="[PAD]")
+    assert named(LESSON, padding=True).input_ids[0][-1] == named.pad_token_id == 0
 
 
-def test_special_tokens_map_names_tokens_where_tokenizer_config_does_not(tmp_path: Path) -> None:
+def test_special_tokens_map_takes_precedence_over_tokenizer_config(tmp_path: Path) -> None:
     folder = write_bpe_folder(tmp_path, options={"unk_token": "<s>", "mask_token": "none such"})
-    special = {"unk_token": "<pad>", "pad_token": {"content": "<unk>"}, "cls_token": "none such"}
+    special = {"unk_token": "<pad>", "pad_token": {"content": "<unk>"}, "cls_token": "a new one"}
     (folder / "special_tokens_map.json").write_text(json.dumps(special), "utf-8")
-    named = AutoTokenizer.from_pretrained(folder).special_tokens_map
-    assert named["unk_token"] == "<s>"
-    assert named["pad_token"] == "<unk>"
-    assert named["cls_token"] == "<s>"  # not in the vocabulary: the usual one
-    assert named["mask_token"] == "<mask>"
+    ours, theirs = load_both(folder)
+    assert ours.special_tokens_map == theirs.special_tokens_map
+    assert ours.special_tokens_map["unk_token"] == "<pad>"
+    assert ours.mask_token_id == theirs.mask_token_id == len(ours) - 1
+    assert_agree((ours, theirs), [*LESSON, "none such as a new one"])
 
 
 def test_without_a_limit_nothing_is_truncated_and_a_warning_says_so(tmp_path: Path) -> None:
@@ -628,14 +628,27 @@ def test_an_empty_list_gives_no_rows(bert: Tokenizer) -> None:
 
 def test_unknown_keywords_are_never_dropped(bert: Tokenizer, tmp_path: Path) -> None:
     folder = write_wordpiece_folder(tmp_path)
-    for wrong in ({"model_max_length": 9}, {"trust_remote_code": True}, {"do_lower_case": False}):
-        with pytest.raises(TypeError, match=next(iter(wrong))):
+    for wrong in ({"subfolder": "a"}, {"trust_remote_code": True}, {"do_lowercase": False}):
+        with pytest.raises(OptionError, match=next(iter(wrong))):
             AutoTokenizer.from_pretrained(folder, **wrong)
     for wrong in ({"stride": 2}, {"is_split_into_words": True}, {"paddding": True}):
-        with pytest.raises(TypeError, match=next(iter(wrong))):
-            bert("a", **wrong)
-        with pytest.raises(TypeError, match=next(iter(wrong))):
-            bert.encode("a", **wrong)
+        for call in (bert, bert.encode):
+            with pytest.raises(OptionError, match=f"{next(iter(wrong))}.*Supported: .*truncation"):
+                call("a", **wrong)
+
+
+def test_settings_are_taken_from_the_keywords_of_from_pretrained(tmp_path: Path) -> None:
+    folder = write_wordpiece_folder(tmp_path)
+    for options in (
+        {"model_max_length": 9, "truncation_side": "left"},
+        {"do_lower_case": False},
+        {"pad_token": "[UNK]", "additional_special_tokens": ["nice"]},
+        {"model_input_names": ["input_ids"]},
+    ):
+        ours = AutoTokenizer.from_pretrained(folder, **options)
+        theirs = transformers.AutoTokenizer.from_pretrained(folder, **options)
+        assert_same(ours(LESSON, truncation=True), theirs(LESSON, truncation=True))
+        assert ours.all_special_ids == theirs.all_special_ids
 
 
 def test_use_fast_must_be_true(tmp_path: Path) -> None:

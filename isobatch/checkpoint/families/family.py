@@ -9,6 +9,7 @@ class Family:
     """All that distinguishes one architecture from the others.
 
     model_type: its name in config.json.
+    tokenizer_class: of transformers, for a checkpoint that names none.
     config_keys: a field of EncoderConfig or Dropouts → its key in config.json and the default.
     fixed: fields that have no key, because the architecture fixes them.
     prefix: of its encoder's tensors.
@@ -22,6 +23,7 @@ class Family:
     """
 
     model_type: str
+    tokenizer_class: str
     config_keys: Mapping[str, tuple[str, object]]
     prefix: str
     names: Mapping[str, str]
