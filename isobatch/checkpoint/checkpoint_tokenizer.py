@@ -14,6 +14,7 @@ from tokenizers import AddedToken
 
 from isobatch.checkpoint.tokenizer_classes import CLASSES, StoredTokenizer, TokenizerClass
 from isobatch.checkpoint.tokenizer_settings import (
+    CONVERSION,
     NAMED_TOKENS,
     PLAIN_CLASS,
     TokenizerSettings,
@@ -30,10 +31,10 @@ TokenizerSide = Literal["right", "left"]
 _FOREIGN_FILES = ("tekken.json", "tokenizer.model", "tiktoken.model")
 """Without tokenizer.json, transformers converts a file with one of these names in its name."""
 
-_HINTS = {
+_FOUND_FILES = {
     "spiece.model": "a sentencepiece model",
     "sentencepiece.bpe.model": "a sentencepiece model",
-    "bpe.codes": "merges of a tokenizer in Python (BERTweet)",
+    "bpe.codes": "from BertweetTokenizer or another that runs in Python and is not supported",
 }
 
 
@@ -215,17 +216,28 @@ def _check_files(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -
         return
     names = sorted(path.name for path in folder.iterdir())
     foreign = [name for name in names if any(each in name for each in _FOREIGN_FILES)]
-    missing = [name for name in tokenizer_class.files if name not in names]
-    if tokenizer_class.files and not missing and not foreign:
+    if tokenizer_class.files and not foreign and set(tokenizer_class.files) <= set(names):
         return
-    wanted = " with ".join(tokenizer_class.files)
-    found = [f"{name} is {_HINTS[name]}" for name in names if name in _HINTS]
-    found += [f"{name} needs a converter of transformers" for name in foreign]
-    others = [name for name in ("vocab.txt", "vocab.json", "merges.txt") if name in names]
-    found += [f"{name} is there" for name in others if name not in tokenizer_class.files]
-    raise CheckpointError(
-        f"{folder}: contains no tokenizer.json{f', nor {wanted}' if wanted else ''}, which "
-        f"tokenizer class {settings.class_name} needs{''.join(f'; {each}' for each in found)}. "
-        "Save it once with transformers: "
-        f'AutoTokenizer.from_pretrained("{folder}").save_pretrained("{folder}")'
+    needed = ", nor ".join(
+        ["tokenizer.json", *filter(None, [" with ".join(tokenizer_class.files)])]
     )
+    found = [f"{name} is {_FOUND_FILES[name]}" for name in names if name in _FOUND_FILES]
+    found += [f"{name} is a vocabulary in another format" for name in foreign]
+    raise CheckpointError(
+        f"{folder}: contains no {needed}, which its tokenizer class {settings.class_name} needs"
+        f"{''.join(f'; {each}' for each in found)}. {_advice(folder, names, bool(found))}"
+    )
+
+
+def _advice(folder: Path, names: list[str], convertible: bool) -> str:
+    for name, each in CLASSES.items():
+        if each.files and set(each.files) <= set(names) and "bpe.codes" not in names:
+            return (
+                f"{' with '.join(each.files)} fits {name}: if the model was trained with that, set "
+                f'"tokenizer_class": "{name}" in tokenizer_config.json'
+            )
+    if convertible:
+        return "If transformers loads it, save it once as tokenizer.json: " + CONVERSION.format(
+            folder=folder
+        )
+    return "Copy tokenizer.json and tokenizer_config.json from the model that it was trained from"

@@ -185,8 +185,8 @@ def _class_name(folder: Path, stated: Mapping[str, Any], config: Mapping[str, An
     if known is None:
         raise CheckpointError(
             f"{folder / where}: {problem}; supported: {', '.join(sorted(_CLASS_ALIASES))}, each "
-            "also with Fast. If transformers loads it with a Rust backend, convert it once: "
-            + CONVERSION.format(folder=folder)
+            "also with Fast. A tokenizer that runs in Python cannot be used; if transformers loads "
+            "this one with its Rust backend, convert it once: " + CONVERSION.format(folder=folder)
         )
     return known
 
