@@ -27,7 +27,7 @@ from isobatch.errors import CheckpointError
 
 TEXTS = [
     "Today is a NICE day, see [URL] <new> 今日は",
-    "Café naïve: TODAY",
+    "Café naïve: TODAY [SEP] nice [MASK]",
     " ".join(["today is a nice day but what about tomorrow"] * 9),
     "",
 ]
