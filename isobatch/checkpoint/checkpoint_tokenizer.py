@@ -91,9 +91,8 @@ def read_tokenizer(
 
 def _build(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -> CheckpointTokenizer:
     """Build as the class's __init__ does: backend, special tokens, added tokens, template."""
-    path = settings.tokenizer_json
     plain = settings.class_name == PLAIN_CLASS
-    stored = StoredTokenizer.read(path) if path and not plain else None
+    stored = StoredTokenizer.parse(settings.stored) if settings.stored and not plain else None
     named = _named_tokens(settings, tokenizer_class)
     backend = tokenizer_class.build(settings, stored, named)
     extra = _extra_tokens(settings, tokenizer_class)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import tokenizers
@@ -32,12 +31,11 @@ class StoredTokenizer:
     components: tokenizers.Tokenizer
 
     @classmethod
-    def read(cls, path: Path) -> "StoredTokenizer":
-        """Read the file without building its vocabulary, which takes 30 ms at 30,000 tokens."""
-        content = json.loads(path.read_text(encoding="utf-8"))
+    def parse(cls, content: Mapping[str, Any]) -> "StoredTokenizer":
+        """Parse the file without building its vocabulary, which takes 30 ms at 30,000 tokens."""
         model = content.get("model") or {}
         if model.get("type") in (None, "Unigram"):  # neither can be built without a vocabulary
-            return cls(content, tokenizers.Tokenizer.from_file(str(path)))
+            return cls(content, tokenizers.Tokenizer.from_str(json.dumps(content)))
         merges: dict[str, object] = {"merges": []} if model["type"] == "BPE" else {}
         reduced = {**content, "added_tokens": [], "model": {**model, "vocab": {}, **merges}}
         return cls(content, tokenizers.Tokenizer.from_str(json.dumps(reduced)))

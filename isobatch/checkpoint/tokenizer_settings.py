@@ -105,7 +105,8 @@ class TokenizerSettings:
 
     class_name: one of the values of _CLASS_ALIASES. options: the merged keyword arguments of its
     class. added_tokens: tokens to add, by the id under which they are listed, which orders them.
-    model_specific: special tokens with a name that is not in NAMED_TOKENS.
+    model_specific: special tokens with a name that is not in NAMED_TOKENS. stored: tokenizer.json,
+    unless it does not exist or nothing of it is needed as JSON.
     """
 
     folder: Path
@@ -113,6 +114,7 @@ class TokenizerSettings:
     options: Mapping[str, Any]
     added_tokens: Mapping[int, AddedToken] = field(default_factory=dict)
     model_specific: Mapping[str, TokenValue] = field(default_factory=dict)
+    stored: Mapping[str, Any] | None = None
 
     @property
     def tokenizer_json(self) -> Path | None:
@@ -157,17 +159,21 @@ def read_tokenizer_settings(
     if "additional_special_tokens" in options and not options.get("extra_special_tokens"):
         options["extra_special_tokens"] = options.pop("additional_special_tokens")
     model_specific = _pop_model_specific(options)
+    stored = None
+    if class_name != PLAIN_CLASS or "added_tokens_decoder" not in options:
+        stored = read_optional_json(folder / "tokenizer.json") or None
     if "added_tokens_decoder" in options:
         listed = _listed_tokens(options.pop("added_tokens_decoder"), path)
     else:
         listed = _legacy_tokens(folder, options, model_specific, overrides or {})
+        listed += _stored_tokens(folder, stored)  # which take the ids that both list
     options = {key: _convert(value) for key, value in options.items()}
     model_specific = _pop_custom_tokens(options) | model_specific
     by_content = {str(token): token for _, token in listed}  # also of one that has lost its id
     for name in NAMED_TOKENS:
         if options.get(name) is not None:
             options[name] = by_content.get(str(options[name]), options[name])
-    return TokenizerSettings(folder, class_name, options, dict(listed), model_specific)
+    return TokenizerSettings(folder, class_name, options, dict(listed), model_specific, stored)
 
 
 def _class_name(folder: Path, stated: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -225,10 +231,7 @@ def _legacy_tokens(
     model_specific: dict[str, TokenValue],
     overrides: Mapping[str, object],
 ) -> list[tuple[int, AddedToken]]:
-    """Merge special_tokens_map.json into `options`; return the tokens of the other two files.
-
-    Where both list an id, the last one gets it.
-    """
+    """Merge special_tokens_map.json into `options`; return the tokens of added_tokens.json."""
     for key, value in read_optional_json(folder / "special_tokens_map.json").items():
         if not overrides.get(key):
             options[key] = _mapped_value(key, value, options)
@@ -236,16 +239,17 @@ def _legacy_tokens(
         model_specific |= _convert(options.pop("extra_special_tokens"))
     special = {str(options[name]) for name in NAMED_TOKENS if options.get(name)}
     special |= {str(token) for token in options.get("extra_special_tokens") or ()}
-    added = [
+    return [
         (index, AddedToken(token, normalized=token not in special, special=token in special))
         for token, index in read_optional_json(folder / "added_tokens.json").items()
     ]
-    if (path := folder / "tokenizer.json").is_file():
-        listed = read_json(path).get("added_tokens")
-        if not isinstance(listed, list):
-            raise CheckpointError(f'{path}: "added_tokens" must be a list')
-        added += [(token["id"], _added_token(token)) for token in listed]
-    return added
+
+
+def _stored_tokens(folder: Path, stored: Mapping[str, Any] | None) -> list[tuple[int, AddedToken]]:
+    listed = [] if stored is None else stored.get("added_tokens")
+    if not isinstance(listed, list) or not all(isinstance(token, dict) for token in listed):
+        raise CheckpointError(f'{folder / "tokenizer.json"}: "added_tokens" must list tokens')
+    return [(token["id"], _added_token(token)) for token in listed]
 
 
 def _mapped_value(key: str, value: Any, options: Mapping[str, Any]) -> Any:
