@@ -1,6 +1,7 @@
 """The drop-in API: a script written for transformers runs with only its import line changed."""
 
-from isobatch.compat.model import AutoModelForSequenceClassification
+from isobatch.compat.auto_model import AutoModel, AutoModelForSequenceClassification
+from isobatch.compat.model_config import AutoConfig
 from isobatch.compat.tokenizer import AutoTokenizer
 
-__all__ = ["AutoModelForSequenceClassification", "AutoTokenizer"]
+__all__ = ["AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer"]

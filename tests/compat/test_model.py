@@ -211,8 +211,8 @@ def test_the_output_reads_as_transformers_does(tiny_folder: TinyFolder) -> None:
     output = model(ids, labels=torch.tensor([0, 1]))
     assert output[0] is output.loss is output["loss"]
     assert output[1] is output.logits is output["logits"]
-    assert list(output) == output.keys() == ["loss", "logits"]
-    assert model(ids).keys() == ["logits"]
+    assert list(output) == list(output.keys()) == ["loss", "logits"]
+    assert list(model(ids).keys()) == ["logits"]
     assert model(ids)[0].shape == (2, 2)
     with pytest.raises(KeyError, match="logits"):
         model(ids)["hidden_states"]
