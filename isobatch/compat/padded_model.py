@@ -109,6 +109,11 @@ class PaddedModel(nn.Module):
     def base_model_prefix(self) -> str:
         return self._packed.config.family.prefix.removesuffix(".")
 
+    @property
+    def num_tokens(self) -> int:
+        """The most tokens of a row, special tokens included."""
+        return self._packed.config.encoder.max_tokens
+
     def can_generate(self) -> bool:
         """Return False, as for every classifier."""
         return False
