@@ -72,7 +72,7 @@ def read_stored_tensors(
 def stored_shapes(folder: Path) -> dict[str, torch.Size]:
     """Return the shape of each tensor in `folder`, by Hugging Face's names, without reading it."""
     located = _locate_tensors(folder)
-    shapes = {}
+    shapes: dict[str, torch.Size] = {}
     for file_path in {path for path, _ in located.values()}:
         with safe_open(file_path, framework="pt") as file:
             names = {theirs: name for theirs, (path, name) in located.items() if path == file_path}

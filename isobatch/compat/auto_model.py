@@ -5,7 +5,7 @@ Invariant: an argument of from_pretrained is honoured as in transformers or reje
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,7 +13,7 @@ from isobatch.checkpoint import locate_checkpoint, read_json
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.model import WITHOUT_POOLER, PaddedClassifier, PaddedEncoder
 from isobatch.compat.model_config import HUB_ADVICE, NEUTRAL_ARGUMENTS, AutoConfig, ClassifierConfig
-from isobatch.compat.padded_model import SelectedKernels
+from isobatch.compat.padded_model import PaddedModel, SelectedKernels
 from isobatch.compat.pretrained import draw_weights, read_classifier, read_encoder
 from isobatch.errors import OptionError
 from isobatch.model import empty_model
@@ -48,6 +48,8 @@ _SUPPORTED = (
     "return_dict",
     "and the keys of config.json",
 )
+ModelT = TypeVar("ModelT", bound=PaddedModel)
+
 _INT8 = "Run `isobatch quantize MODEL FOLDER`, and load the folder with Classifier"
 _ADVICE = {
     **HUB_ADVICE,
@@ -197,7 +199,7 @@ def _check_dtype(place: str, dtype: object, config: ClassifierConfig) -> None:
         )
 
 
-def _placed(model: Any, place: str, device_map: Any) -> Any:
+def _placed(model: ModelT, place: str, device_map: Any) -> ModelT:
     """Move the model to the device; a map must name one for all modules."""
     if isinstance(device_map, Mapping):
         if [*device_map] != [""]:
@@ -205,7 +207,7 @@ def _placed(model: Any, place: str, device_map: Any) -> Any:
                 f"{place}: device_map={dict(device_map)} splits the model. Use device_map='cpu'"
             )
         device_map = device_map[""]
-    if device_map is None or model is None:
+    if device_map is None:
         return model
     if device_map in ("auto", "balanced", "sequential"):
         device_map = "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,12 +9,13 @@ or without gradients, hidden states and attention weights.
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isobatch.checkpoint import Family, hub_name
+from isobatch.checkpoint import Family, hub_name, read_json
 from isobatch.compat.arguments import parameter_names, reject_unsupported
 from isobatch.compat.classification_loss import classification_loss
 from isobatch.compat.classifier_output import EncoderOutput, ModelOutput, SequenceClassifierOutput
@@ -23,7 +24,7 @@ from isobatch.compat.module_tree import add_modules, reject_hooks
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, padded_rows
 from isobatch.compat.padded_model import PaddedModel, SelectedKernels
 from isobatch.errors import MissingAttentionMaskWarning
-from isobatch.model import SequenceClassifier
+from isobatch.model import SequenceClassifier, read_model
 from isobatch.types import Rows
 
 _NEUTRAL_INPUTS: Mapping[str, tuple[object, ...]] = {
@@ -60,10 +61,16 @@ class PaddedClassifier(PaddedModel):
         self.add_module(self.base_model_prefix, encoder)
         leaves = _leaves(packed, family)
         add_modules(
-            self, {name: leaf for name, leaf in leaves.items() if not name.startswith(family.prefix)}
+            self,
+            {name: leaf for name, leaf in leaves.items() if not name.startswith(family.prefix)},
         )
         head = self.get_submodule("classifier") if family.head_drops_input else self
         self._complete([*encoder._modes, (packed.head, head)])
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "PaddedClassifier":
+        """Load a whole checkpoint; raises as `read_model` does, also where the head is missing."""
+        return cls(read_model(folder), ClassifierConfig(read_json(folder / "config.json")))
 
     def forward(
         self,
@@ -92,9 +99,9 @@ class PaddedClassifier(PaddedModel):
         hidden_states = _choose(output_hidden_states, self.config.output_hidden_states)
         with torch.autocast(self.device.type, enabled=False):
             packed = self._pack(inputs, attentions=attentions)
-            _warn_unmasked(inputs, self._packed)
+            _warn_unmasked(inputs, self.packed)
             if not attentions and not hidden_states:
-                logits = packed.restore_rows(self._packed(packed.batch, packed.words))
+                logits = packed.restore_rows(self.packed(packed.batch, packed.words))
                 output = SequenceClassifierOutput(logits=logits)
             else:
                 output = self._with_states(packed, attentions, hidden_states)
@@ -110,12 +117,12 @@ class PaddedClassifier(PaddedModel):
         first = packed.batch.select(states.hidden[-1], Rows.FIRST)
         hidden = tuple(map(packed.restore_tokens, states.hidden)) if hidden_states else None
         weights = tuple(map(packed.restore_attention, states.attentions)) if attentions else None
-        logits = packed.restore_rows(self._packed.head(first))
+        logits = packed.restore_rows(self.packed.head(first))
         return SequenceClassifierOutput(None, logits, hidden, weights)
 
     @property
     def num_labels(self) -> int:
-        return self._packed.config.head.num_labels
+        return self.packed.config.head.num_labels
 
     @property
     def base_model(self) -> "PaddedEncoder":
@@ -125,14 +132,14 @@ class PaddedClassifier(PaddedModel):
 
     @property
     def _family(self) -> Family:
-        return self._packed.config.family
+        return self.packed.config.family
 
     @property
     def _architecture(self) -> str:
         return f"{_CLASSES[self._family.model_type]}ForSequenceClassification"
 
     def _tensors(self) -> dict[str, nn.Parameter]:
-        return dict(self._packed.named_parameters())
+        return dict(self.packed.named_parameters())
 
 
 class PaddedEncoder(PaddedModel):
@@ -149,7 +156,12 @@ class PaddedEncoder(PaddedModel):
         layers = family.names["blocks.{i}.attention.query"].partition(".{i}")[0]
         public = [self.get_submodule(f"{layers}.{i}") for i in range(len(kernels.packed.blocks))]
         embeddings = self.get_submodule("embeddings")
-        self._complete([(kernels.packed.embeddings, embeddings), *zip(kernels.packed.blocks, public, strict=True)])
+        self._complete(
+            [
+                (kernels.packed.embeddings, embeddings),
+                *zip(kernels.packed.blocks, public, strict=True),
+            ]
+        )
 
     def forward(
         self,
@@ -171,7 +183,7 @@ class PaddedEncoder(PaddedModel):
         attentions = _choose(output_attentions, self.config.output_attentions)
         with torch.autocast(self.device.type, enabled=False):
             packed = self._pack(inputs, attentions=attentions)
-            _warn_unmasked(inputs, self._packed)
+            _warn_unmasked(inputs, self.packed)
             states = self._states(packed, attentions=attentions)
             hidden = None
             if _choose(output_hidden_states, self.config.output_hidden_states):
@@ -179,7 +191,7 @@ class PaddedEncoder(PaddedModel):
             first = packed.batch.select(states.hidden[-1], Rows.FIRST)
             output = EncoderOutput(
                 packed.restore_tokens(states.hidden[-1]),
-                packed.restore_rows(self._packed.head.dense(first)) if self.has_pooler else None,
+                packed.restore_rows(self.packed.head.dense(first)) if self.has_pooler else None,
                 hidden,
                 tuple(map(packed.restore_attention, states.attentions)) if attentions else None,
             )
@@ -191,7 +203,7 @@ class PaddedEncoder(PaddedModel):
 
     @property
     def _family(self) -> Family:
-        return encoder_names(self._packed.config.family)
+        return encoder_names(self.packed.config.family)
 
     @property
     def _architecture(self) -> str:
@@ -199,7 +211,7 @@ class PaddedEncoder(PaddedModel):
 
     def _tensors(self) -> dict[str, nn.Parameter]:
         kept = ("embeddings.", "blocks.", *(["head.dense."] if self.has_pooler else []))
-        named = self._packed.named_parameters()
+        named = self.packed.named_parameters()
         return {name: parameter for name, parameter in named if name.startswith(kept)}
 
 
@@ -215,9 +227,8 @@ def _leaves(
     leaves = {}
     for name, _ in packed.named_parameters():
         path = name.rpartition(".")[0]
-        if path in family.head or not path.startswith("head."):
-            if has_pooler or not path.startswith("head."):
-                leaves[hub_name(family, name).rpartition(".")[0]] = packed.get_submodule(path)
+        if not path.startswith("head.") or (has_pooler and path in family.head):
+            leaves[hub_name(family, name).rpartition(".")[0]] = packed.get_submodule(path)
     return leaves
 
 

@@ -226,5 +226,4 @@ def _change_labels(config: ClassifierConfig, place: str, labels: Mapping[str, An
                 "Leave label2id out"
             )
     elif num_labels is not None:
-        config.num_labels = num_labels
-
+        config.update({"num_labels": num_labels})

@@ -67,7 +67,9 @@ class PackedInputs:
         rows, columns = self.shape
         padded = weights.new_zeros(rows, weights.shape[1], columns, columns)
         lengths = [len(kept) for kept in self.columns]
-        for row, kept, own in zip(self.order, self.columns, weights.split(lengths), strict=True):
+        for row, kept, own in zip(
+            self.order, self.columns, torch.split(weights, lengths), strict=True
+        ):
             places = torch.from_numpy(kept).to(weights.device)
             own = own[:, :, : len(kept)].transpose(0, 1)
             padded[row] = padded[row].index_put(
@@ -149,9 +151,7 @@ def _ids(inputs: PaddedInputs, encoder: EncoderConfig) -> Tensor:
     return torch.full(inputs.shape, 1 if encoder.positions.padding_idx == 0 else 0)
 
 
-def _kept_words(
-    embeds: Tensor, order: Batch, columns: Sequence[NDArray[np.int64]]
-) -> Tensor:
+def _kept_words(embeds: Tensor, order: Batch, columns: Sequence[NDArray[np.int64]]) -> Tensor:
     kept = zip(order, columns, strict=True)
     return torch.cat([embeds[row, torch.from_numpy(each).to(embeds.device)] for row, each in kept])
 

@@ -74,13 +74,14 @@ class PaddedModel(nn.Module):
         self._kernels.select(attentions=attentions)
         for inner, public in self._modes:
             inner.training = public.training
-        return pack_inputs(inputs, self._packed.config.encoder, self.device)
+        return pack_inputs(inputs, self.packed.config.encoder, self.device)
 
     def _states(self, packed: PackedInputs, *, attentions: bool) -> EncoderStates:
-        return compute_states(self._packed, packed.batch, packed.words, attentions=attentions)
+        return compute_states(self.packed, packed.batch, packed.words, attentions=attentions)
 
     @property
-    def _packed(self) -> SequenceClassifier:
+    def packed(self) -> SequenceClassifier:
+        """The model that computes, over packed batches; it has the same parameters."""
         return self._kernels.packed
 
     @property
@@ -103,16 +104,16 @@ class PaddedModel(nn.Module):
 
     @property
     def name_or_path(self) -> str:
-        return self.config.name_or_path
+        return str(self.config.name_or_path)
 
     @property
     def base_model_prefix(self) -> str:
-        return self._packed.config.family.prefix.removesuffix(".")
+        return self.packed.config.family.prefix.removesuffix(".")
 
     @property
     def num_tokens(self) -> int:
         """The most tokens of a row, special tokens included."""
-        return self._packed.config.encoder.max_tokens
+        return self.packed.config.encoder.max_tokens
 
     def can_generate(self) -> bool:
         """Return False, as for every classifier."""
@@ -120,7 +121,9 @@ class PaddedModel(nn.Module):
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """Count the parameters."""
-        embeddings = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
+        embeddings = {
+            id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)
+        }
         return sum(
             parameter.numel()
             for parameter in self.parameters()
@@ -128,18 +131,20 @@ class PaddedModel(nn.Module):
             and not (exclude_embeddings and id(parameter) in embeddings)
         )
 
-    def floating_point_ops(self, input_dict: dict[str, Any], exclude_embeddings: bool = True) -> int:
+    def floating_point_ops(
+        self, input_dict: dict[str, Any], exclude_embeddings: bool = True
+    ) -> int:
         """Estimate the operations of a training step, as transformers does for its logs."""
-        tokens = input_dict[self.main_input_name].numel()
+        tokens: int = input_dict[self.main_input_name].numel()
         return 6 * tokens * self.num_parameters(exclude_embeddings=exclude_embeddings)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the table of word embeddings."""
-        return self._packed.embeddings.word
+        return self.packed.embeddings.word
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, **_: object) -> nn.Module:
         """Return the table of word embeddings, whose size cannot change."""
-        rows = self.config.vocab_size
+        rows: int = self.config.vocab_size
         if new_num_tokens not in (None, rows):
             raise OptionError(
                 f"resize_token_embeddings({new_num_tokens}) is not supported: the table has {rows} "

@@ -53,17 +53,16 @@ def read_encoder(
         head={"head.dense": f"{prefix}pooler.dense"},
         ignored=(*config.family.ignored, *_OTHER_TASKS),
     )
-    nn.init.zeros_(model.head.output.weight)
-    nn.init.zeros_(model.head.output.bias)
-    if not has_pooler:
-        nn.init.zeros_(model.head.dense.weight)
-        nn.init.zeros_(model.head.dense.bias)
+    for parameter in model.head.parameters():
+        nn.init.zeros_(parameter)
     wanted = {
         name: shape
         for name, shape in parameter_shapes(model).items()
         if not name.startswith("head.") or (has_pooler and name.startswith("head.dense."))
     }
-    new = [name for name in wanted if name.startswith("head.") and hub_name(family, name) not in stored]
+    new = [
+        name for name in wanted if name.startswith("head.") and hub_name(family, name) not in stored
+    ]
     _fill(folder, model, replace(config, family=family), wanted, new, std)
     return model
 
@@ -86,7 +85,9 @@ def read_classifier(
     missing = [n for n, theirs in named.items() if n.startswith("head.") and theirs not in stored]
     other = [n for n, theirs in named.items() if stored.get(theirs, wanted[n]) != wanted[n]]
     if other and not ignore_mismatched_sizes:
-        raise _mismatch(folder, [(named[name], stored[named[name]], wanted[name]) for name in other])
+        raise _mismatch(
+            folder, [(named[name], stored[named[name]], wanted[name]) for name in other]
+        )
     if missing or other or family.prefix != config.family.prefix:
         family = replace(family, ignored=(*family.ignored, *_OTHER_TASKS))
     _fill(folder, model, replace(config, family=family), wanted, [*missing, *other], std)

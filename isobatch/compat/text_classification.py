@@ -12,6 +12,8 @@ from types import GeneratorType
 from typing import Any, cast
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, IterableDataset
 
 from isobatch.compat.arguments import reject_unsupported
@@ -74,7 +76,9 @@ def pipeline(
     for other tasks and options.
     """
     if task is not None and task not in TASKS:
-        raise OptionError(f"pipeline: task {task!r} is not supported; supported: {', '.join(TASKS)}")
+        raise OptionError(
+            f"pipeline: task {task!r} is not supported; supported: {', '.join(TASKS)}"
+        )
     if isinstance(model, PaddedClassifier):
         if tokenizer is None:
             raise OptionError("pipeline: a loaded model needs its tokenizer: pass tokenizer=...")
@@ -170,18 +174,29 @@ class TextClassificationPipeline:
         """Yield the answer of each item, computing `size` of them together."""
         numbers = count()
         calls = {name: value for name, value in options.items() if name in CALL_OPTIONS}
+        calls.pop("return_attention_mask", None)
         while window := list(islice(items, size)):
             rows = [self._encode(item, next(numbers), calls) for item in window]
-            padded = self.tokenizer.pad(rows, return_tensors="pt").to(self.device)
-            with torch.inference_mode():
-                logits = self.model(**padded, output_attentions=False, output_hidden_states=False)
-            for row in logits["logits"].tolist():
-                yield self._answer(row, options)
+            for logits in self._logits(rows):
+                yield self._answer(logits, options)
 
-    def _encode(self, item: object, index: int, calls: Mapping[str, Any]) -> dict[str, list[int]]:
+    @torch.inference_mode()
+    def _logits(self, rows: Sequence[Mapping[str, Tensor]]) -> list[list[float]]:
+        """Compute rows of tensors; they are padded here, so that no pad token is needed."""
+        padded = {
+            name: pad_sequence([row[name] for row in rows], batch_first=True).to(self.device)
+            for name in rows[0]
+        }
+        output = self.model(
+            **padded, output_attentions=False, output_hidden_states=False, return_dict=True
+        )
+        logits: list[list[float]] = output.logits.tolist()
+        return logits
+
+    def _encode(self, item: object, index: int, calls: Mapping[str, Any]) -> dict[str, Tensor]:
         """Tokenize one item; InputError with its index."""
         try:
-            row = self.tokenizer(**_text_of(item), **calls)
+            row = self.tokenizer(**_text_of(item), **calls, return_attention_mask=True)
         except OptionError:
             raise
         except InputError as error:
@@ -193,7 +208,8 @@ class TextClassificationPipeline:
                 f"truncation=True, max_length={limit}",
                 index,
             )
-        return {name: row[name] for name in self.tokenizer.model_input_names if name in row}
+        names = [name for name in self.tokenizer.model_input_names if name in row]
+        return {name: torch.tensor(row[name]) for name in {*names, "attention_mask"}}
 
     def _answer(self, logits: Sequence[float], options: Mapping[str, Any]) -> Answer:
         """Rank the labels by logit: no activation changes the order."""
@@ -211,7 +227,11 @@ class TextClassificationPipeline:
         if config.problem_type == "regression":
             return "none"
         single = config.num_labels == 1
-        return "sigmoid" if single or config.problem_type == "multi_label_classification" else "softmax"
+        return (
+            "sigmoid"
+            if single or config.problem_type == "multi_label_classification"
+            else "softmax"
+        )
 
 
 def _check_options(place: str, options: Mapping[str, Any]) -> None:
@@ -248,7 +268,12 @@ def _text_of(item: object) -> dict[str, Any]:
     """The arguments of the tokenizer; [[text, text_pair]] is a pair in old scripts."""
     if isinstance(item, str):
         return {"text": item}
-    if isinstance(item, list) and len(item) == 1 and isinstance(item[0], list) and len(item[0]) == 2:
+    if (
+        isinstance(item, list)
+        and len(item) == 1
+        and isinstance(item[0], list)
+        and len(item[0]) == 2
+    ):
         item = dict(zip(("text", "text_pair"), item[0], strict=True))
     if isinstance(item, Mapping):
         unknown = [key for key in item if key not in ("text", "text_pair")]

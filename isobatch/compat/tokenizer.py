@@ -29,6 +29,7 @@ from isobatch.compat.batch_encoding import (
 )
 from isobatch.compat.shared_tokenizer import SharedTokenizer, TextBatch, check_rows
 from isobatch.compat.special_tokens import read_input_names, read_special_tokens
+from isobatch.compat.tokenizer_calls import reject_call_options
 from isobatch.compat.tokenizer_options import (
     PaddingOption,
     PaddingSettings,
@@ -122,12 +123,14 @@ class Tokenizer(TokenizerVocabulary):
         return_special_tokens_mask: bool = False,
         return_offsets_mapping: bool = False,
         return_length: bool = False,
+        **kwargs: Any,
     ) -> BatchEncoding:
         """Tokenize a text or pair, or a list of them; a pair is two arguments or a tuple.
 
         Options as in transformers: padding "longest" (True) or "max_length"; truncation
         "longest_first" (True), "only_first" or "only_second"; return_tensors "pt" or "np".
         """
+        reject_call_options("tokenizer(...)", kwargs)
         pad, cut = resolve_options(
             padding,
             truncation,
@@ -181,6 +184,7 @@ class Tokenizer(TokenizerVocabulary):
         padding_side: TokenizerSide | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: TensorKind | None = None,
+        verbose: bool = True,
     ) -> BatchEncoding:
         """Pad the output of this tokenizer: a list of encodings, or a dict of columns.
 

@@ -11,6 +11,7 @@ import tokenizers
 from tokenizers.models import BPE
 
 from isobatch.compat.special_tokens import SpecialTokens
+from isobatch.compat.tokenizer_details import TokenizerDetails
 from isobatch.errors import InputError
 
 TokenList = list[str] | tuple[str, ...]
@@ -38,7 +39,7 @@ def _special(name: str) -> tuple[property, property]:
     )
 
 
-class TokenizerVocabulary:
+class TokenizerVocabulary(TokenizerDetails):
     """The tokens of one checkpoint."""
 
     bos_token, bos_token_id = _special("bos_token")
