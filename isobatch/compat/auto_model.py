@@ -11,11 +11,11 @@ import torch
 
 from isobatch.checkpoint import locate_checkpoint, read_json
 from isobatch.compat.arguments import reject_positional, reject_unsupported
+from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
 from isobatch.compat.model import WITHOUT_POOLER, PaddedClassifier, PaddedEncoder
 from isobatch.compat.model_config import HUB_ADVICE, NEUTRAL_ARGUMENTS, AutoConfig, ClassifierConfig
-from isobatch.compat.padded_model import PaddedModel, SelectedKernels
 from isobatch.compat.pretrained import draw_weights, read_classifier, read_encoder
-from isobatch.errors import OptionError
+from isobatch.errors import CheckpointError, OptionError
 from isobatch.model import empty_model
 
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
@@ -48,7 +48,7 @@ _SUPPORTED = (
     "return_dict",
     "and the keys of config.json",
 )
-ModelT = TypeVar("ModelT", bound=PaddedModel)
+ModelT = TypeVar("ModelT", bound=DropInModel)
 
 _INT8 = "Run `isobatch quantize MODEL FOLDER`, and load the folder with Classifier"
 _ADVICE = {
@@ -159,9 +159,14 @@ def _configured(
     changes: Mapping[str, Any],
 ) -> ClassifierConfig:
     """The configuration of `folder`, or the given one, with the changes."""
+    if (folder / "training_args.bin").exists() and not (folder / "config.json").exists():
+        raise CheckpointError(
+            f"{folder}: has no config.json, as transformers' Trainer saves only the weights of "
+            "this model. Write it there: model.config.save_pretrained(folder)"
+        )
     raw = read_json(folder / "config.json")
     neutral = {key: value for key, value in changes.items() if key in _NEUTRAL}
-    if path is None or Path(path).expanduser().is_dir():  # nothing is downloaded
+    if path is None or Path(path).expanduser().is_dir():  # without a download
         neutral = {key: value for key, value in neutral.items() if key not in HUB_ADVICE}
     reject_unsupported(place, neutral, _SUPPORTED, _NEUTRAL, _ADVICE)
     if "auto_map" in raw and changes.get("trust_remote_code"):
@@ -180,16 +185,18 @@ def _configured(
 
 
 def _checked(config: object) -> ClassifierConfig:
+    """The configuration, or one of transformers translated by its `to_dict`."""
     if isinstance(config, ClassifierConfig):
         return config
+    if hasattr(config, "to_dict"):
+        return ClassifierConfig(config.to_dict())
     raise OptionError(
-        f"config must be from isobatch's AutoConfig, got {type(config).__name__}: "
-        "AutoConfig.from_pretrained(path), or AutoConfig.for_model(**config.to_dict())"
+        f"config must be from AutoConfig.from_pretrained(path), got {type(config).__name__}"
     )
 
 
 def _check_dtype(place: str, dtype: object, config: ClassifierConfig) -> None:
-    """Only float32 is computed; "auto" stands for the dtype of the checkpoint."""
+    """Only float32 is computed; "auto" means the dtype of the checkpoint."""
     stored = config.to_dict().get("dtype") or config.to_dict().get("torch_dtype") or "float32"
     meant = stored if dtype == "auto" else dtype
     if meant not in (None, torch.float32, "float32", "torch.float32"):

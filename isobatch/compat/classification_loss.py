@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isobatch.checkpoint.config import PROBLEM_TYPES
-from isobatch.compat.model_config import ClassifierConfig
-from isobatch.errors import InputError, OptionError
+from isobatch.compat.model_config import ClassifierConfig, check_problem_type
+from isobatch.errors import InputError
 
 IGNORED_LABEL = -100
 """Rows with this label do not count, as in torch's cross-entropy."""
@@ -32,19 +31,6 @@ def classification_loss(logits: Tensor, labels: Tensor, config: ClassifierConfig
         _check_range(labels.flatten(), logits.shape[1])
         return F.cross_entropy(logits, labels.flatten().long(), ignore_index=IGNORED_LABEL)
     return F.binary_cross_entropy_with_logits(logits, labels.view_as(logits).to(logits.dtype))
-
-
-def check_problem_type(problem_type: object, num_labels: int) -> None:
-    """Raise OptionError for an unknown type, and for one label of which one is to be chosen."""
-    if problem_type not in PROBLEM_TYPES:
-        raise OptionError(
-            f"config.problem_type is {problem_type!r}, expected one of {', '.join(PROBLEM_TYPES)}"
-        )
-    if problem_type == "single_label_classification" and num_labels == 1:
-        raise OptionError(
-            "problem_type 'single_label_classification' with one label: its loss is always 0. Use "
-            "num_labels=2 for a yes-or-no question, or problem_type='regression' for a number"
-        )
 
 
 def _problem_type(labels: Tensor, num_labels: int) -> str:

@@ -19,10 +19,11 @@ from isobatch.checkpoint import Family, hub_name, read_json
 from isobatch.compat.arguments import parameter_names, reject_unsupported
 from isobatch.compat.classification_loss import classification_loss
 from isobatch.compat.classifier_output import EncoderOutput, ModelOutput, SequenceClassifierOutput
+from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
+from isobatch.compat.eager_forward import caller_stacklevel, eager
 from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import add_modules, reject_hooks
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, padded_rows
-from isobatch.compat.padded_model import PaddedModel, SelectedKernels
 from isobatch.errors import MissingAttentionMaskWarning
 from isobatch.model import SequenceClassifier, read_model
 from isobatch.types import Rows
@@ -47,7 +48,7 @@ _CLASSES = {
 WITHOUT_POOLER = ("distilbert", "electra")
 
 
-class PaddedClassifier(PaddedModel):
+class PaddedClassifier(DropInModel):
     """(input_ids, attention_mask) [rows, columns] → logits [rows, num_labels]."""
 
     def __init__(self, packed: SequenceClassifier, config: ClassifierConfig) -> None:
@@ -58,7 +59,7 @@ class PaddedClassifier(PaddedModel):
         has_pooler = any(name.startswith(family.prefix) for name in family.head.values())
         encoder = PaddedEncoder(kernels, config, has_pooler=has_pooler)
         reject_hooks(encoder)
-        self.add_module(self.base_model_prefix, encoder)
+        self.add_module(self._prefix, encoder)
         leaves = _leaves(packed, family)
         add_modules(
             self,
@@ -72,6 +73,7 @@ class PaddedClassifier(PaddedModel):
         """Load a whole checkpoint; raises as `read_model` does, also where the head is missing."""
         return cls(read_model(folder), ClassifierConfig(read_json(folder / "config.json")))
 
+    @eager
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -125,10 +127,12 @@ class PaddedClassifier(PaddedModel):
         return self.packed.config.head.num_labels
 
     @property
-    def base_model(self) -> "PaddedEncoder":
-        encoder = self.get_submodule(self.base_model_prefix)
+    def _encoder(self) -> "PaddedEncoder":
+        encoder = self.get_submodule(self._prefix)
         assert isinstance(encoder, PaddedEncoder)
         return encoder
+
+    base_model = _encoder
 
     @property
     def _family(self) -> Family:
@@ -142,7 +146,7 @@ class PaddedClassifier(PaddedModel):
         return dict(self.packed.named_parameters())
 
 
-class PaddedEncoder(PaddedModel):
+class PaddedEncoder(DropInModel):
     """(input_ids, attention_mask) [rows, columns] → hidden states [rows, columns, hidden]."""
 
     def __init__(
@@ -163,6 +167,7 @@ class PaddedEncoder(PaddedModel):
             ]
         )
 
+    @eager
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -198,8 +203,10 @@ class PaddedEncoder(PaddedModel):
         return _returned(output, _choose(return_dict, self.config.return_dict))
 
     @property
-    def base_model(self) -> "PaddedEncoder":
+    def _encoder(self) -> "PaddedEncoder":
         return self
+
+    base_model = _encoder
 
     @property
     def _family(self) -> Family:
@@ -246,7 +253,7 @@ def _warn_unmasked(inputs: PaddedInputs, packed: SequenceClassifier) -> None:
             f"no attention_mask, but rows {rows} are padded: the padding was attended to and "
             "changed the logits. Pass all tokenizer outputs: model(**inputs)",
             MissingAttentionMaskWarning,
-            stacklevel=5,  # the caller of the module, past nn.Module's two frames
+            stacklevel=caller_stacklevel(),
         )
 
 

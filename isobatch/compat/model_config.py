@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isobatch.checkpoint import ModelConfig, locate_checkpoint, parse_config, read_json
+from isobatch.checkpoint.config import PROBLEM_TYPES
 from isobatch.checkpoint.families import Family, family_of
 from isobatch.compat.arguments import reject_unsupported
 from isobatch.errors import OptionError
@@ -151,6 +152,8 @@ class ClassifierConfig:
             if key not in _LABEL_KEYS:
                 setattr(config, key, value)
         _change_labels(config, place, {key: changes.get(key) for key in _LABEL_KEYS})
+        if config.problem_type is not None:
+            check_problem_type(config.problem_type, config.num_labels)
         config.to_model_config()
         return config
 
@@ -203,6 +206,19 @@ class ClassifierConfig:
             raise OptionError(f"num_labels must be a positive integer, got {count!r}")
         if count != self.num_labels:
             self.id2label = {index: f"LABEL_{index}" for index in range(count)}
+
+
+def check_problem_type(problem_type: object, num_labels: int) -> None:
+    """Raise OptionError for an unknown type, and for one label of which one is to be chosen."""
+    if problem_type not in PROBLEM_TYPES:
+        raise OptionError(
+            f"problem_type is {problem_type!r}, expected one of {', '.join(PROBLEM_TYPES)}"
+        )
+    if problem_type == "single_label_classification" and num_labels == 1:
+        raise OptionError(
+            "problem_type 'single_label_classification' with one label: its loss is always 0. Use "
+            "num_labels=2 for a yes-or-no question, or problem_type='regression' for a number"
+        )
 
 
 def _family_defaults(family: Family) -> dict[str, Any]:

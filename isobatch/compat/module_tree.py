@@ -1,4 +1,4 @@
-"""Modules under Hugging Face's names: what a training script sees of the model.
+"""Modules under Hugging Face's names, as training scripts see the model.
 
 Invariant: the leaves are the very modules that compute, so that freezing, casting, moving and
 loading take effect; a change that would have none, such as another module in place of one, is

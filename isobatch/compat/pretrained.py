@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isobatch.checkpoint import Family, ModelConfig, hub_name, read_tensors, stored_shapes
+from isobatch.compat.eager_forward import caller_stacklevel
 from isobatch.errors import NewWeightsWarning, TensorMismatchError
 from isobatch.model import SequenceClassifier, empty_model, parameter_shapes
 
@@ -85,9 +86,8 @@ def read_classifier(
     missing = [n for n, theirs in named.items() if n.startswith("head.") and theirs not in stored]
     other = [n for n, theirs in named.items() if stored.get(theirs, wanted[n]) != wanted[n]]
     if other and not ignore_mismatched_sizes:
-        raise _mismatch(
-            folder, [(named[name], stored[named[name]], wanted[name]) for name in other]
-        )
+        wrong = [(named[name], stored[named[name]], wanted[name]) for name in other]
+        raise _mismatch(folder, wrong, tuple(family.head.values()))
     if missing or other or family.prefix != config.family.prefix:
         family = replace(family, ignored=(*family.ignored, *_OTHER_TASKS))
     _fill(folder, model, replace(config, family=family), wanted, [*missing, *other], std)
@@ -140,7 +140,7 @@ def _fill(
             f"{folder}: new weights were drawn for {shown}, as the checkpoint has none of this "
             "shape. Train the model before you use its predictions",
             NewWeightsWarning,
-            stacklevel=5,
+            stacklevel=caller_stacklevel(),
         )
 
 
@@ -149,10 +149,17 @@ def _is_prefixed(family: Family, stored: Shapes) -> bool:
     return "embeddings.word_embeddings.weight" not in stored
 
 
-def _mismatch(folder: Path, mismatches: list[tuple[str, torch.Size, torch.Size]]) -> Exception:
-    name, found, expected = mismatches[0]
+def _mismatch(
+    folder: Path, mismatches: list[tuple[str, torch.Size, torch.Size]], head: tuple[str, ...]
+) -> TensorMismatchError:
+    (name, found, expected), *_ = mismatches
+    fix = "Leave sizes out of the call, or correct config.json"
+    if name.startswith(head):
+        fix = (
+            "For a new, random head use ignore_mismatched_sizes=True, and train it; otherwise "
+            "leave num_labels and id2label out"
+        )
     return TensorMismatchError(
         f"{folder}: {name} has shape {list(found)}, but the configuration implies "
-        f"{list(expected)}. For a new, random head use ignore_mismatched_sizes=True, and train it; "
-        "otherwise leave num_labels and id2label out"
+        f"{list(expected)}. {fix}"
     )

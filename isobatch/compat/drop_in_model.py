@@ -1,4 +1,4 @@
-"""PaddedModel: what scripts ask of a model of transformers besides its outputs.
+"""DropInModel: the attributes and methods of a model of transformers besides its outputs.
 
 Invariant: its modules have Hugging Face's names, and are those that compute.
 """
@@ -44,8 +44,8 @@ class SelectedKernels:
             self._has_attention = True
 
 
-class PaddedModel(nn.Module):
-    """What both models share: modules under their public names, and what scripts ask of a model."""
+class DropInModel(nn.Module):
+    """The part that both models share: modules under public names, attributes, saving."""
 
     main_input_name = "input_ids"
     supports_gradient_checkpointing = False
@@ -107,8 +107,10 @@ class PaddedModel(nn.Module):
         return str(self.config.name_or_path)
 
     @property
-    def base_model_prefix(self) -> str:
+    def _prefix(self) -> str:
         return self.packed.config.family.prefix.removesuffix(".")
+
+    base_model_prefix = _prefix
 
     @property
     def num_tokens(self) -> int:
@@ -166,7 +168,7 @@ class PaddedModel(nn.Module):
         """Do nothing: no weights are shared."""
 
     def push_to_hub(self, *_: object, **__: object) -> None:
-        """Raise OptionError: nothing is uploaded from here."""
+        """Raise OptionError: this package never uploads a file."""
         raise OptionError(
             "push_to_hub is not supported. model.save_pretrained(folder), then "
             "`hf upload NAME folder`"
