@@ -12,7 +12,7 @@ from torch import nn
 
 from isobatch.checkpoint import Family, write_tensors
 from isobatch.compat.arguments import reject_unsupported
-from isobatch.compat.encoder_states import EncoderStates, compute_states, select_attention_kernels
+from isobatch.compat.encoder_states import select_attention_kernels
 from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import check_unchanged
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, pack_inputs
@@ -75,9 +75,6 @@ class DropInModel(nn.Module):
         for inner, public in self._modes:
             inner.training = public.training
         return pack_inputs(inputs, self.packed.config.encoder, self.device)
-
-    def _states(self, packed: PackedInputs, *, attentions: bool) -> EncoderStates:
-        return compute_states(self.packed, packed.batch, packed.words, attentions=attentions)
 
     @property
     def packed(self) -> SequenceClassifier:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from isobatch.batching.packed import PackedBatch
+from isobatch.compat.padded_inputs import PackedInputs
 from isobatch.kernels import KernelSelector
 from isobatch.model import SequenceClassifier
 from isobatch.model.block import Block
@@ -18,37 +19,50 @@ from isobatch.types import Rows
 
 @dataclass(frozen=True, slots=True)
 class EncoderStates:
-    """hidden: [tokens, hidden] before each block and after the last.
+    """last: [tokens, hidden] after the last block.
 
-    attentions: [tokens, heads, longest] for each block, the weights of a token's query over the
-    keys of its sequence; empty unless requested.
+    hidden: [rows, columns, hidden] before each block and after the last; attentions: [rows, heads,
+    columns, columns] of each block. Either is None unless requested.
     """
 
-    hidden: list[Tensor]
-    attentions: list[Tensor]
+    last: Tensor
+    hidden: tuple[Tensor, ...] | None
+    attentions: tuple[Tensor, ...] | None
 
 
 def compute_states(
-    model: SequenceClassifier, batch: PackedBatch, words: Tensor | None, *, attentions: bool
+    model: SequenceClassifier, inputs: PackedInputs, *, hidden_states: bool, attentions: bool
 ) -> EncoderStates:
     """Compute every block for all tokens.
 
     The first rows of the last one are computed again as the head reads them: as one row of each
-    sequence, whose bits may differ from the same row among all.
+    sequence, whose bits may differ from the same row among all. Each block reads the hidden states
+    that are returned, so that they have gradients.
     """
-    hidden = model.embeddings(batch, words)
-    states, weights = [hidden], []
+    batch = inputs.batch
+    hidden = model.embeddings(batch, inputs.words)
+    states: list[Tensor] = []
+    weights: list[Tensor] = []
+
+    def shown(hidden: Tensor) -> Tensor:
+        if not hidden_states:
+            return hidden
+        states.append(inputs.restore_tokens(hidden))
+        return inputs.take_tokens(states[-1])
+
+    hidden = shown(hidden)
     for index, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         if attentions:
-            weights.append(attention_weights(block, hidden, batch))
+            weights.append(inputs.restore_attention(attention_weights(block, hidden, batch)))
         after = block(hidden, batch, Rows.ALL)
         if index == len(model.blocks) - 1 and not block.training:
             first = block(hidden, batch, Rows.FIRST)
             after = after.index_copy(0, batch.cu_seqlens[:-1], first)
-        hidden = after
-        states.append(hidden)
-    return EncoderStates(states, weights)
+        hidden = shown(after)
+    return EncoderStates(
+        hidden, tuple(states) if hidden_states else None, tuple(weights) if attentions else None
+    )
 
 
 def attention_weights(block: Block, hidden: Tensor, batch: PackedBatch) -> Tensor:

@@ -21,6 +21,7 @@ from isobatch.compat.classification_loss import classification_loss
 from isobatch.compat.classifier_output import EncoderOutput, ModelOutput, SequenceClassifierOutput
 from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
 from isobatch.compat.eager_forward import caller_stacklevel, eager
+from isobatch.compat.encoder_states import compute_states
 from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import add_modules, reject_hooks
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, padded_rows
@@ -115,12 +116,12 @@ class PaddedClassifier(DropInModel):
     def _with_states(
         self, packed: PackedInputs, attentions: bool, hidden_states: bool
     ) -> SequenceClassifierOutput:
-        states = self._states(packed, attentions=attentions)
-        first = packed.batch.select(states.hidden[-1], Rows.FIRST)
-        hidden = tuple(map(packed.restore_tokens, states.hidden)) if hidden_states else None
-        weights = tuple(map(packed.restore_attention, states.attentions)) if attentions else None
+        states = compute_states(
+            self.packed, packed, hidden_states=hidden_states, attentions=attentions
+        )
+        first = packed.batch.select(states.last, Rows.FIRST)
         logits = packed.restore_rows(self.packed.head(first))
-        return SequenceClassifierOutput(None, logits, hidden, weights)
+        return SequenceClassifierOutput(None, logits, states.hidden, states.attentions)
 
     @property
     def num_labels(self) -> int:
@@ -186,19 +187,19 @@ class PaddedEncoder(DropInModel):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds
         )
         attentions = _choose(output_attentions, self.config.output_attentions)
+        hidden_states = _choose(output_hidden_states, self.config.output_hidden_states)
         with torch.autocast(self.device.type, enabled=False):
             packed = self._pack(inputs, attentions=attentions)
             _warn_unmasked(inputs, self.packed)
-            states = self._states(packed, attentions=attentions)
-            hidden = None
-            if _choose(output_hidden_states, self.config.output_hidden_states):
-                hidden = tuple(map(packed.restore_tokens, states.hidden))
-            first = packed.batch.select(states.hidden[-1], Rows.FIRST)
+            states = compute_states(
+                self.packed, packed, hidden_states=hidden_states, attentions=attentions
+            )
+            first = packed.batch.select(states.last, Rows.FIRST)
             output = EncoderOutput(
-                packed.restore_tokens(states.hidden[-1]),
+                packed.restore_tokens(states.last) if states.hidden is None else states.hidden[-1],
                 packed.restore_rows(self.packed.head.dense(first)) if self.has_pooler else None,
-                hidden,
-                tuple(map(packed.restore_attention, states.attentions)) if attentions else None,
+                states.hidden,
+                states.attentions,
             )
         return _returned(output, _choose(return_dict, self.config.return_dict))
 

@@ -4,7 +4,6 @@ Invariant: only tokens that the mask keeps are computed; in results, the places 
 zero.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,10 +56,19 @@ class PackedInputs:
     def restore_tokens(self, results: Tensor) -> Tensor:
         """Put results [tokens, size] into [rows, columns, size], with zeros for padding."""
         rows, columns = self.shape
-        places = [row * columns + kept for row, kept in zip(self.order, self.columns, strict=True)]
-        index = torch.from_numpy(np.concatenate(places)).to(results.device)
         padded = results.new_zeros(rows * columns, results.shape[1])
+        index = self._places(results.device)
         return padded.index_copy(0, index, results).view(rows, columns, -1)
+
+    def take_tokens(self, padded: Tensor) -> Tensor:
+        """Take the kept tokens out of [rows, columns, size]: the inverse of restore_tokens."""
+        return padded.flatten(0, 1)[self._places(padded.device)]
+
+    def _places(self, device: torch.device) -> Tensor:
+        """The place of each token among all rows × columns."""
+        columns = self.shape[1]
+        places = [row * columns + kept for row, kept in zip(self.order, self.columns, strict=True)]
+        return torch.from_numpy(np.concatenate(places)).to(device)
 
     def restore_attention(self, weights: Tensor) -> Tensor:
         """Put weights [tokens, heads, longest] into [rows, heads, columns, columns]."""
@@ -99,7 +107,8 @@ def pack_inputs(inputs: PaddedInputs, encoder: EncoderConfig, device: torch.devi
     columns = tuple(kept[row] for row in order)
     words = None
     if inputs.inputs_embeds is not None:
-        words = _kept_words(inputs.inputs_embeds.to(device), order, columns)
+        whole = PackedInputs(batch, None, order, columns, inputs.shape)
+        words = whole.take_tokens(inputs.inputs_embeds.to(device))
     return PackedInputs(batch.to(device), words, order, columns, inputs.shape)
 
 
@@ -149,11 +158,6 @@ def _ids(inputs: PaddedInputs, encoder: EncoderConfig) -> Tensor:
     if inputs.input_ids is not None:
         return inputs.input_ids
     return torch.full(inputs.shape, 1 if encoder.positions.padding_idx == 0 else 0)
-
-
-def _kept_words(embeds: Tensor, order: Batch, columns: Sequence[NDArray[np.int64]]) -> Tensor:
-    kept = zip(order, columns, strict=True)
-    return torch.cat([embeds[row, torch.from_numpy(each).to(embeds.device)] for row, each in kept])
 
 
 def _check_ids_tensor(input_ids: object) -> None:

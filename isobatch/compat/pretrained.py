@@ -135,7 +135,7 @@ def _fill(
     model.load_state_dict(tensors, strict=False, assign=True)
     draw_weights(model, new, std)
     if new:
-        shown = ", ".join(hub_name(model.config.family, name) for name in new)
+        shown = ", ".join(hub_name(config.family, name) for name in new)
         warnings.warn(
             f"{folder}: new weights were drawn for {shown}, as the checkpoint has none of this "
             "shape. Train the model before you use its predictions",
