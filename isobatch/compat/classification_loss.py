@@ -24,11 +24,12 @@ def classification_loss(logits: Tensor, labels: Tensor, config: ClassifierConfig
     problem_type = config.problem_type or _problem_type(labels, logits.shape[1])
     check_problem_type(problem_type, logits.shape[1])
     _check_shape(problem_type, logits, labels)
+    if problem_type == "single_label_classification":
+        _check_range(labels.flatten(), logits.shape[1])
     config.problem_type = problem_type
     if problem_type == "regression":
         return F.mse_loss(logits.flatten(), labels.flatten().to(logits.dtype))
     if problem_type == "single_label_classification":
-        _check_range(labels.flatten(), logits.shape[1])
         return F.cross_entropy(logits, labels.flatten().long(), ignore_index=IGNORED_LABEL)
     return F.binary_cross_entropy_with_logits(logits, labels.view_as(logits).to(logits.dtype))
 

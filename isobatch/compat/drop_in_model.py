@@ -130,13 +130,6 @@ class DropInModel(nn.Module):
             and not (exclude_embeddings and id(parameter) in embeddings)
         )
 
-    def floating_point_ops(
-        self, input_dict: dict[str, Any], exclude_embeddings: bool = True
-    ) -> int:
-        """Estimate the operations of a training step, as transformers does for its logs."""
-        tokens: int = input_dict[self.main_input_name].numel()
-        return 6 * tokens * self.num_parameters(exclude_embeddings=exclude_embeddings)
-
     def get_input_embeddings(self) -> nn.Module:
         """Return the table of word embeddings."""
         return self.packed.embeddings.word

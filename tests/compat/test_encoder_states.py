@@ -90,7 +90,9 @@ def test_gradients_through_hidden_states(both: tuple[Any, Any], tiny: Tiny) -> N
         states = [output.hidden_states[0], output.hidden_states[-1]]
         # As tokens' gradients, which explanations of a prediction use; and of the weights.
         gradients = torch.autograd.grad(output.logits.sum(), states, retain_graph=True)
-        (of_weights,) = torch.autograd.grad(output.attentions[1].square().sum(), states[:1])
+        pairs = mask[:, None, :, None] * mask[:, None, None, :]
+        weights = (output.attentions[1] * pairs).square().sum()
+        (of_weights,) = torch.autograd.grad(weights, states[:1])
         found.append([each[mask.bool()] for each in (*gradients, of_weights)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
