@@ -13,7 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from isobatch.checkpoint import Family, ModelConfig, hub_name, read_tensors, stored_shapes
+from isobatch.checkpoint import (
+    Family,
+    ModelConfig,
+    hub_name,
+    read_config,
+    read_tensors,
+    stored_shapes,
+)
 from isobatch.compat.eager_forward import caller_stacklevel
 from isobatch.errors import NewWeightsWarning, TensorMismatchError
 from isobatch.model import SequenceClassifier, empty_model, parameter_shapes
@@ -127,7 +134,11 @@ def _fill(
     """Read the wanted tensors except the new ones, which are drawn."""
     # `assign`: the tensors become the parameters themselves, so that none exists twice.
     ignored = (*config.family.ignored, *(hub_name(config.family, name) for name in new))
-    config = replace(config, family=replace(config.family, ignored=ignored))
+    config = replace(
+        config,
+        family=replace(config.family, ignored=ignored),
+        quantized=read_config(folder).quantized,  # of the file: the model itself is float32
+    )
     shapes = {name: shape for name, shape in wanted.items() if name not in new}
     tensors: dict[str, Tensor] = {
         name: tensor.clone() for name, tensor in read_tensors(folder, config, shapes)
