@@ -9,31 +9,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from isobatch.audit import assert_batch_invariant
-    from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
+    from isobatch.compat import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        pipeline,
+    )
     from isobatch.errors import IsobatchError, MissingAttentionMaskWarning
     from isobatch.tasks import Classifier, Prediction
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoConfig",
+    "AutoModel",
     "AutoModelForSequenceClassification",
     "AutoTokenizer",
     "Classifier",
+    "DataCollatorWithPadding",
     "IsobatchError",
     "MissingAttentionMaskWarning",
     "Prediction",
     "__version__",
     "assert_batch_invariant",
+    "pipeline",
 ]
 
 _ROOMS = {
+    "AutoConfig": "isobatch.compat",
+    "AutoModel": "isobatch.compat",
     "AutoModelForSequenceClassification": "isobatch.compat",
     "AutoTokenizer": "isobatch.compat",
     "Classifier": "isobatch.tasks",
+    "DataCollatorWithPadding": "isobatch.compat",
     "IsobatchError": "isobatch.errors",
     "MissingAttentionMaskWarning": "isobatch.errors",
     "Prediction": "isobatch.tasks",
     "assert_batch_invariant": "isobatch.audit",
+    "pipeline": "isobatch.compat",
 }
 
 

@@ -15,7 +15,8 @@
     └── NotInvariantError          no kernel of this machine is batch-invariant
 
     IsobatchWarning
-    └── MissingAttentionMaskWarning  a padded batch without a mask: pads were attended to
+    ├── MissingAttentionMaskWarning  a padded batch without a mask: pads were attended to
+    └── NewWeightsWarning            weights that a checkpoint lacks were drawn at random
 
 A message says what is wrong, where, and how to fix it. Wrong output is worse than no output, so no
 error is ever caught and replaced by a guess.
@@ -87,6 +88,10 @@ class IsobatchWarning(UserWarning):
 
 class MissingAttentionMaskWarning(IsobatchWarning):
     """A padded batch was passed without attention_mask, so that its pads were attended to."""
+
+
+class NewWeightsWarning(IsobatchWarning):
+    """Weights that the checkpoint lacks, such as a new head, were drawn at random: train them."""
 
 
 EXIT_CODES: dict[type[IsobatchError], int] = {

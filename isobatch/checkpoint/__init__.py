@@ -26,6 +26,7 @@ from isobatch.checkpoint.weights import (
     hub_name,
     read_stored_tensors,
     read_tensors,
+    stored_shapes,
     weight_files,
     write_tensors,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "read_json",
     "read_stored_tensors",
     "read_tensors",
+    "stored_shapes",
     "weight_files",
     "weights_digest",
     "write_tensors",

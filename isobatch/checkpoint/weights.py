@@ -69,6 +69,20 @@ def read_stored_tensors(
         yield ours, _read_tensor(*located[theirs], shapes[ours], located.get(scale_name(theirs)))
 
 
+def stored_shapes(folder: Path) -> dict[str, torch.Size]:
+    """Return the shape of each tensor in `folder`, by Hugging Face's names, without reading it."""
+    located = _locate_tensors(folder)
+    shapes: dict[str, torch.Size] = {}
+    for file_path in {path for path, _ in located.values()}:
+        with safe_open(file_path, framework="pt") as file:
+            names = {theirs: name for theirs, (path, name) in located.items() if path == file_path}
+            shapes |= {
+                theirs: torch.Size(file.get_slice(name).get_shape())
+                for theirs, name in names.items()
+            }
+    return shapes
+
+
 def write_tensors(
     folder: Path,
     family: Family,

@@ -13,6 +13,7 @@ import numpy as np
 import tokenizers
 import torch
 
+from isobatch.compat.token_alignment import TokenAlignment
 from isobatch.compat.tokenizer_options import PaddingSettings
 from isobatch.errors import InputError, OptionError
 
@@ -34,7 +35,7 @@ _FILLERS = {"input_ids": 0, "token_type_ids": 0, "attention_mask": 0, "special_t
 """Value of padding in each column of tokens; input_ids get the pad token's id."""
 
 
-class BatchEncoding(UserDict[str, Any]):
+class BatchEncoding(TokenAlignment, UserDict[str, Any]):
     """Columns of one text or of a batch: a dict whose keys are also attributes."""
 
     def __init__(
@@ -64,11 +65,23 @@ class BatchEncoding(UserDict[str, Any]):
         }
         return self
 
-    def tokens(self, batch_index: int = 0) -> list[str]:
-        """List the tokens of one row as strings, special tokens and padding included."""
-        if not self._encodings:
-            raise OptionError("tokens() needs what tokenizer(...) returned; pad() keeps no tokens")
-        return list(self._encodings[batch_index].tokens)
+    def __getitem__(self, key: Any) -> Any:
+        """Return a column by its name, or the `tokenizers.Encoding` of a row by its number."""
+        if isinstance(key, str):
+            return self.data[key]
+        if self._encodings:
+            return self._encodings[key]
+        if isinstance(key, slice):
+            return {name: values[key] for name, values in self.data.items()}
+        raise KeyError(f"{key!r}: without the tokenizer's encodings a key is a name or a slice")
+
+    def convert_to_tensors(
+        self, tensor_type: TensorKind | None = None, prepend_batch_axis: bool = False
+    ) -> "BatchEncoding":
+        """Convert every column to a tensor or an array, in place, and return the same object."""
+        columns = {key: [row] for key, row in self.items()} if prepend_batch_axis else self.data
+        self.data = to_tensors(columns, tensor_type)
+        return self
 
 
 def collect_columns(
@@ -98,6 +111,8 @@ def _to_tensor(key: str, values: Any, kind: TensorKind) -> Any:
     if isinstance(values, list) and all(row == [] for row in values):
         empty = np.empty((len(values), 0), dtype=np.int64)  # the default would be float
         return torch.from_numpy(empty) if kind == "pt" else empty
+    if isinstance(values, torch.Tensor if kind == "pt" else np.ndarray):
+        return values
     try:
         array = torch.tensor(values) if kind == "pt" else np.asarray(values)
     except (TypeError, ValueError) as error:

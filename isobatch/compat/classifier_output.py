@@ -1,80 +1,88 @@
-"""The output of the drop-in model as transformers names it, and the loss in it."""
+"""The outputs of the drop-in models, as transformers names them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from types import SimpleNamespace
+from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from isobatch.errors import InputError
 
+class ModelOutput(dict[str, Any]):
+    """A dict of the outputs that are present, which also reads as attributes and as a tuple.
 
-@dataclass
-class SequenceClassifierOutput:
-    """loss (scalar, only with labels) and logits [rows, num_labels].
-
-    Also reads as a mapping and as a tuple of what is present: `out["logits"]`, `out[0]`.
+    `out["logits"]`, `out.logits` and `out[0]`; an output that is not present is None as an
+    attribute.
     """
 
-    loss: Tensor | None
-    logits: Tensor
+    names: ClassVar[tuple[str, ...]] = ()
 
-    def keys(self) -> list[str]:
-        return [item.name for item in fields(self) if getattr(self, item.name) is not None]
+    def __init__(self, **outputs: Any) -> None:
+        super().__init__({name: outputs[name] for name in self.names if outputs[name] is not None})
 
-    def values(self) -> list[Tensor]:
-        return [getattr(self, key) for key in self.keys()]
+    def __getattr__(self, name: str) -> Any:
+        if name in self.names:
+            return self.get(name)
+        raise AttributeError(f"no {name!r} in {type(self).__name__}; there are {list(self)}")
 
-    def items(self) -> list[tuple[str, Tensor]]:
-        return list(zip(self.keys(), self.values(), strict=True))
+    def __setattr__(self, name: str, value: object) -> None:
+        self[name] = value
 
-    def to_tuple(self) -> tuple[Tensor, ...]:
-        return tuple(self.values())
-
-    def __getitem__(self, key: str | int | slice) -> Tensor | tuple[Tensor, ...]:
+    def __getitem__(self, key: str | int | slice) -> Any:
         if not isinstance(key, str):
             return self.to_tuple()[key]
-        if key not in self.keys():
-            raise KeyError(f"{key!r}; there are {self.keys()}")
-        return getattr(self, key)  # type: ignore[no-any-return]
+        if key not in self:
+            raise KeyError(f"{key!r}; there are {list(self)}")
+        return super().__getitem__(key)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the outputs that are present, in order."""
+        return tuple(self.values())
 
-    def __len__(self) -> int:
-        return len(self.keys())
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), dict(self))
 
 
-def classification_loss(logits: Tensor, labels: Tensor, config: SimpleNamespace) -> Tensor:
-    """Compute mean squared error, cross-entropy or binary cross-entropy.
+class SequenceClassifierOutput(ModelOutput):
+    """loss (scalar, only with labels) and logits [rows, num_labels].
 
-    logits [rows, num_labels]. As in transformers, a config.json without a problem type implies one
-    by the number of labels and their dtype.
+    hidden_states: one [rows, columns, hidden] before each block and one after the last.
+    attentions: one [rows, heads, columns, columns] for each block.
     """
-    labels = labels.to(logits.device)
-    problem_type = config.problem_type or _problem_type(labels, config.num_labels)
-    expected = {
-        "regression": logits.numel(),
-        "single_label_classification": logits.shape[0],
-        "multi_label_classification": logits.numel(),
-    }[problem_type]
-    if labels.numel() != expected:
-        raise InputError(
-            f"labels have shape {list(labels.shape)}, logits {list(logits.shape)}: "
-            f"{problem_type} needs {expected} numbers"
+
+    names = ("loss", "logits", "hidden_states", "attentions")
+
+    def __init__(
+        self,
+        loss: Tensor | None = None,
+        logits: Tensor | None = None,
+        hidden_states: tuple[Tensor, ...] | None = None,
+        attentions: tuple[Tensor, ...] | None = None,
+    ) -> None:
+        super().__init__(
+            loss=loss, logits=logits, hidden_states=hidden_states, attentions=attentions
         )
-    if problem_type == "regression":
-        return F.mse_loss(logits.flatten(), labels.flatten().to(logits.dtype))
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels.flatten())
-    return F.binary_cross_entropy_with_logits(logits, labels.view_as(logits).to(logits.dtype))
 
 
-def _problem_type(labels: Tensor, num_labels: int) -> str:
-    if num_labels == 1:
-        return "regression"
-    if labels.dtype in (torch.int64, torch.int32):
-        return "single_label_classification"
-    return "multi_label_classification"
+class EncoderOutput(ModelOutput):
+    """last_hidden_state [rows, columns, hidden], and pooler_output [rows, hidden] if there is one.
+
+    hidden_states and attentions as in SequenceClassifierOutput.
+    """
+
+    names = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
+
+    def __init__(
+        self,
+        last_hidden_state: Tensor | None = None,
+        pooler_output: Tensor | None = None,
+        hidden_states: tuple[Tensor, ...] | None = None,
+        attentions: tuple[Tensor, ...] | None = None,
+    ) -> None:
+        super().__init__(
+            last_hidden_state=last_hidden_state,
+            pooler_output=pooler_output,
+            hidden_states=hidden_states,
+            attentions=attentions,
+        )
+
+
+def _restored(kind: type[ModelOutput], outputs: dict[str, Any]) -> ModelOutput:
+    return kind(**outputs)

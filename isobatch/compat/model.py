@@ -1,215 +1,262 @@
-"""AutoModelForSequenceClassification: transformers' call signature over the packed model.
+"""PaddedClassifier and PaddedEncoder: transformers' call signature over the packed model.
 
-A padded batch is unpadded by its mask, computed packed, and returned in the caller's order. The
-model is an ordinary torch module: parameters under Hugging Face's names, gradients, `train()` and
-`eval()`. Invariant: in eval mode the logits are bit-identical to Classifier's, gradients or not.
+A padded batch is unpadded by its mask, computed packed, and returned in the caller's order and
+shape. The models are ordinary torch modules: parameters under Hugging Face's names, gradients,
+`train()` and `eval()`. Invariant: in eval mode the logits are bit-identical to Classifier's, with
+or without gradients, hidden states and attention weights.
 """
 
-import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isobatch.batching.packed import PackedBatch, concatenate, unpad
-from isobatch.batching.plan import plan_batches
-from isobatch.checkpoint import hub_name, locate_checkpoint, read_json, write_tensors
-from isobatch.compat.classifier_output import SequenceClassifierOutput, classification_loss
-from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
-from isobatch.kernels import KernelChoice
-from isobatch.model import SequenceClassifier, read_model, select_kernels
-from isobatch.types import Batch
+from isobatch.checkpoint import Family, hub_name, read_json
+from isobatch.compat.arguments import parameter_names, reject_unsupported
+from isobatch.compat.classification_loss import classification_loss
+from isobatch.compat.classifier_output import EncoderOutput, ModelOutput, SequenceClassifierOutput
+from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
+from isobatch.compat.eager_forward import caller_stacklevel, eager
+from isobatch.compat.encoder_states import compute_states
+from isobatch.compat.model_config import ClassifierConfig
+from isobatch.compat.module_tree import add_modules, reject_hooks
+from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, padded_rows
+from isobatch.errors import MissingAttentionMaskWarning
+from isobatch.model import SequenceClassifier, read_model
+from isobatch.types import Rows
+
+_NEUTRAL_INPUTS: Mapping[str, tuple[object, ...]] = {
+    "head_mask": (None,),
+    "use_cache": (None, False),
+    "past_key_values": (None,),
+    "encoder_hidden_states": (None,),
+}
+
+_CLASSES = {
+    "bert": "Bert",
+    "camembert": "Camembert",
+    "distilbert": "DistilBert",
+    "electra": "Electra",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+}
+"""The first part of the names of transformers' classes."""
+
+WITHOUT_POOLER = ("distilbert", "electra")
 
 
-class AutoModelForSequenceClassification:
-    """transformers' entry point; `from_pretrained` returns a PaddedClassifier."""
-
-    @staticmethod
-    def from_pretrained(
-        path: str | Path | None = None, *, revision: str | None = None
-    ) -> "PaddedClassifier":
-        """Load a folder, a hub id, or the bundled model (None), in eval mode, float32.
-
-        int8 weights are dequantized, and saved as float32.
-        """
-        folder = locate_checkpoint(path, revision)
-        raw_config = read_json(folder / "config.json")
-        raw_config.pop("quantization_config", None)  # the weights here are dequantized
-        return PaddedClassifier(read_model(folder), raw_config)
-
-
-class PaddedClassifier(nn.Module):
+class PaddedClassifier(DropInModel):
     """(input_ids, attention_mask) [rows, columns] → logits [rows, num_labels]."""
 
-    def __init__(self, classifier: SequenceClassifier, raw_config: Mapping[str, object]) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.config = _public_config(classifier, raw_config)
-        self._selected: tuple[torch.device, tuple[KernelChoice, ...]] | None = None
-        self.register_state_dict_post_hook(_to_hub_names)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_from_hub_names)  # type: ignore[no-untyped-call]
-        self._select_kernels()
-        self.eval()
+    def __init__(self, packed: SequenceClassifier, config: ClassifierConfig) -> None:
+        family = packed.config.family
+        kernels = SelectedKernels(packed)
+        kernels.select()
+        super().__init__(kernels, config)
+        has_pooler = any(name.startswith(family.prefix) for name in family.head.values())
+        encoder = PaddedEncoder(kernels, config, has_pooler=has_pooler)
+        reject_hooks(encoder)
+        self.add_module(self._prefix, encoder)
+        leaves = _leaves(packed, family)
+        add_modules(
+            self,
+            {name: leaf for name, leaf in leaves.items() if not name.startswith(family.prefix)},
+        )
+        head = self.get_submodule("classifier") if family.head_drops_input else self
+        self._complete([*encoder._modes, (packed.head, head)])
 
+    @classmethod
+    def from_folder(cls, folder: Path) -> "PaddedClassifier":
+        """Load a whole checkpoint; raises as `read_model` does, also where the head is missing."""
+        return cls(read_model(folder), ClassifierConfig(read_json(folder / "config.json")))
+
+    @eager
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-    ) -> SequenceClassifierOutput:
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **unsupported: Any,
+    ) -> Any:
         """Compute the logits; without a mask, padding is attended to, with a warning.
 
-        Left and right padding give the same bits. Raises InputError for invalid shapes and ids,
-        with the row.
+        Left and right padding give the same bits. Always float32, also under autocast. Returns a
+        SequenceClassifierOutput, or a tuple under return_dict=False. Raises InputError for invalid
+        shapes and ids, with the row, and OptionError for other arguments.
         """
-        self._select_kernels()
-        self._check(input_ids, attention_mask, token_type_ids)
-        if attention_mask is None:
-            self._warn_unmasked(input_ids)
-            attention_mask = torch.ones_like(input_ids)
-        positions = self.classifier.config.encoder.positions
-        sequences = unpad(input_ids, attention_mask, token_type_ids, positions)
-        lengths = [len(sequence) for sequence in sequences]
-        (order,) = plan_batches(lengths, sum(lengths))  # one batch, the longest first
-        batch = concatenate([sequences[index] for index in order])
-        self._check_positions(batch, order)
-        restored = torch.tensor(order, device=self._device).argsort()
-        logits = self.classifier(batch.to(self._device))[restored]
-        loss = None if labels is None else classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        reject_unsupported("model(...)", unsupported, _INPUTS, _NEUTRAL_INPUTS)
+        inputs = PaddedInputs(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds
+        )
+        attentions = _choose(output_attentions, self.config.output_attentions)
+        hidden_states = _choose(output_hidden_states, self.config.output_hidden_states)
+        with torch.autocast(self.device.type, enabled=False):
+            packed = self._pack(inputs, attentions=attentions)
+            _warn_unmasked(inputs, self.packed)
+            if not attentions and not hidden_states:
+                logits = packed.restore_rows(self.packed(packed.batch, packed.words))
+                output = SequenceClassifierOutput(logits=logits)
+            else:
+                output = self._with_states(packed, attentions, hidden_states)
+            if labels is not None:
+                loss = classification_loss(output.logits, labels, self.config)
+                output = SequenceClassifierOutput(**{**output, "loss": loss})
+        return _returned(output, _choose(return_dict, self.config.return_dict))
+
+    def _with_states(
+        self, packed: PackedInputs, attentions: bool, hidden_states: bool
+    ) -> SequenceClassifierOutput:
+        states = compute_states(
+            self.packed, packed, hidden_states=hidden_states, attentions=attentions
+        )
+        first = packed.batch.select(states.last, Rows.FIRST)
+        logits = packed.restore_rows(self.packed.head(first))
+        return SequenceClassifierOutput(None, logits, states.hidden, states.attentions)
 
     @property
-    def _device(self) -> torch.device:
-        return next(self.classifier.parameters()).device
+    def num_labels(self) -> int:
+        return self.packed.config.head.num_labels
 
-    def _select_kernels(self) -> None:
-        """Check the kernels on the device of the weights; again after a move to another device."""
-        weight = next(self.classifier.parameters())
-        if weight.dtype != torch.float32:
-            raise OptionError(f"the model was cast to {weight.dtype}; only float32 is supported")
-        if self._selected is None or self._selected[0] != weight.device:
-            self._selected = (weight.device, select_kernels(self.classifier))
+    @property
+    def _encoder(self) -> "PaddedEncoder":
+        encoder = self.get_submodule(self._prefix)
+        assert isinstance(encoder, PaddedEncoder)
+        return encoder
 
-    def _check(
-        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
+    base_model = _encoder
+
+    @property
+    def _family(self) -> Family:
+        return self.packed.config.family
+
+    @property
+    def _architecture(self) -> str:
+        return f"{_CLASSES[self._family.model_type]}ForSequenceClassification"
+
+    def _tensors(self) -> dict[str, nn.Parameter]:
+        return dict(self.packed.named_parameters())
+
+
+class PaddedEncoder(DropInModel):
+    """(input_ids, attention_mask) [rows, columns] → hidden states [rows, columns, hidden]."""
+
+    def __init__(
+        self, kernels: SelectedKernels, config: ClassifierConfig, *, has_pooler: bool
     ) -> None:
-        if (
-            not isinstance(input_ids, Tensor)
-            or input_ids.ndim != 2
-            or input_ids.is_floating_point()
-        ):
-            raise InputError(
-                "input_ids must be an integer tensor [rows, columns] "
-                f"(got {_described(input_ids)}); for one text use torch.tensor([ids])"
+        super().__init__(kernels, config)
+        kernels.select()
+        self.has_pooler = has_pooler
+        family = encoder_names(kernels.packed.config.family)
+        add_modules(self, _leaves(kernels.packed, family, has_pooler=has_pooler))
+        layers = family.names["blocks.{i}.attention.query"].partition(".{i}")[0]
+        public = [self.get_submodule(f"{layers}.{i}") for i in range(len(kernels.packed.blocks))]
+        embeddings = self.get_submodule("embeddings")
+        self._complete(
+            [
+                (kernels.packed.embeddings, embeddings),
+                *zip(kernels.packed.blocks, public, strict=True),
+            ]
+        )
+
+    @eager
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **unsupported: Any,
+    ) -> Any:
+        """Compute the hidden states, as PaddedClassifier computes logits."""
+        reject_unsupported("model(...)", unsupported, _ENCODER_INPUTS, _NEUTRAL_INPUTS)
+        inputs = PaddedInputs(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds
+        )
+        attentions = _choose(output_attentions, self.config.output_attentions)
+        hidden_states = _choose(output_hidden_states, self.config.output_hidden_states)
+        with torch.autocast(self.device.type, enabled=False):
+            packed = self._pack(inputs, attentions=attentions)
+            _warn_unmasked(inputs, self.packed)
+            states = compute_states(
+                self.packed, packed, hidden_states=hidden_states, attentions=attentions
             )
-        if not input_ids.numel():
-            raise InputError(f"input_ids has no rows or no columns: {_described(input_ids)}")
-        for name, tensor in (
-            ("attention_mask", attention_mask),
-            ("token_type_ids", token_type_ids),
-        ):
-            if tensor is not None and tensor.shape != input_ids.shape:
-                raise InputError(
-                    f"{name} must have the shape of input_ids "
-                    f"(got {_described(tensor)}, expected {_described(input_ids)})"
-                )
-        encoder = self.classifier.config.encoder
-        _check_ids("input_ids", input_ids, encoder.vocab_size)
-        if token_type_ids is not None:
-            if not encoder.type_vocab_size:
-                raise InputError(f"{self.config.model_type} accepts no token_type_ids; remove them")
-            _check_ids("token_type_ids", token_type_ids, encoder.type_vocab_size)
-
-    def _check_positions(self, batch: PackedBatch, order: Batch) -> None:
-        encoder = self.classifier.config.encoder
-        beyond = (batch.position_ids >= encoder.num_positions).nonzero()
-        if len(beyond):
-            sequence = int(torch.searchsorted(batch.cu_seqlens, beyond[0], right=True)) - 1
-            raise InputError(
-                f"row {order[sequence]}: has tokens beyond the model's {encoder.max_tokens} "
-                "positions; tokenize with truncation=True"
+            first = packed.batch.select(states.last, Rows.FIRST)
+            output = EncoderOutput(
+                packed.restore_tokens(states.last) if states.hidden is None else states.hidden[-1],
+                packed.restore_rows(self.packed.head.dense(first)) if self.has_pooler else None,
+                states.hidden,
+                states.attentions,
             )
+        return _returned(output, _choose(return_dict, self.config.return_dict))
 
-    def _warn_unmasked(self, input_ids: Tensor) -> None:
-        pad = self.classifier.config.encoder.pad_token_id
-        if pad is None:
-            return
-        padded = (input_ids[:, 0] == pad) | (input_ids[:, -1] == pad)
-        if rows := padded.nonzero().flatten().tolist():
-            warnings.warn(
-                f"no attention_mask, but rows {rows} are padded: the padding was attended to and "
-                "changed the logits. Pass all tokenizer outputs: model(**inputs)",
-                MissingAttentionMaskWarning,
-                stacklevel=5,  # the caller of the module, past nn.Module's two frames
-            )
+    @property
+    def _encoder(self) -> "PaddedEncoder":
+        return self
 
-    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Iterate as torch does, under Hugging Face's names."""
-        for name, parameter in self.classifier.named_parameters(*args, **kwargs):
-            yield hub_name(self.classifier.config.family, name), parameter
+    base_model = _encoder
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors, for transformers and Isobatch."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.config.raw, indent=2, ensure_ascii=False)
-        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-        tensors = dict(self.classifier.named_parameters())
-        write_tensors(folder, self.classifier.config.family, tensors)
+    @property
+    def _family(self) -> Family:
+        return encoder_names(self.packed.config.family)
+
+    @property
+    def _architecture(self) -> str:
+        return f"{_CLASSES[self._family.model_type]}Model"
+
+    def _tensors(self) -> dict[str, nn.Parameter]:
+        kept = ("embeddings.", "blocks.", *(["head.dense."] if self.has_pooler else []))
+        named = self.packed.named_parameters()
+        return {name: parameter for name, parameter in named if name.startswith(kept)}
 
 
-def _names(module: PaddedClassifier, prefix: str) -> list[tuple[str, str]]:
-    """Pair each parameter's path in this module with its name in a state_dict."""
-    family, names = module.classifier.config.family, dict(module.classifier.named_parameters())
-    return [(f"{prefix}classifier.{name}", prefix + hub_name(family, name)) for name in names]
+def encoder_names(family: Family) -> Family:
+    """Return the family with the names of an encoder that was saved alone, with its pooler."""
+    return replace(family, prefix="", head={"head.dense": "pooler.dense"})
 
 
-def _to_hub_names(
-    module: PaddedClassifier, state_dict: dict[str, Any], prefix: str, _metadata: object
-) -> None:
-    for path, hub_key in _names(module, prefix):
-        state_dict[hub_key] = state_dict.pop(path)
+def _leaves(
+    packed: SequenceClassifier, family: Family, *, has_pooler: bool = True
+) -> dict[str, nn.Module]:
+    """The modules that hold parameters, by Hugging Face's names, in the order of the model."""
+    leaves = {}
+    for name, _ in packed.named_parameters():
+        path = name.rpartition(".")[0]
+        if not path.startswith("head.") or (has_pooler and path in family.head):
+            leaves[hub_name(family, name).rpartition(".")[0]] = packed.get_submodule(path)
+    return leaves
 
 
-def _from_hub_names(
-    module: PaddedClassifier, state_dict: dict[str, Any], prefix: str, *_others: object
-) -> None:
-    for path, hub_key in _names(module, prefix):
-        if hub_key in state_dict:
-            state_dict[path] = state_dict.pop(hub_key)
+def _choose(requested: bool | None, configured: object) -> bool:
+    return bool(configured if requested is None else requested)
 
 
-def _public_config(classifier: SequenceClassifier, raw: Mapping[str, object]) -> SimpleNamespace:
-    """The keys of config.json as attributes, with labels as transformers gives them."""
-    head = classifier.config.head
-    return SimpleNamespace(
-        **{
-            **raw,
-            "raw": dict(raw),
-            "id2label": dict(enumerate(head.labels)),
-            "label2id": {label: index for index, label in enumerate(head.labels)},
-            "num_labels": head.num_labels,
-            "problem_type": head.problem_type,
-        }
-    )
+def _returned(output: ModelOutput, as_dict: bool) -> ModelOutput | tuple[Any, ...]:
+    return output if as_dict else output.to_tuple()
 
 
-def _check_ids(name: str, ids: Tensor, count: int) -> None:
-    outside = ((ids < 0) | (ids >= count)).nonzero()
-    if len(outside):
-        row, column = outside[0].tolist()
-        raise InputError(
-            f"row {row}, column {column}: {name} has {int(ids[row, column])}, "
-            f"expected 0 to {count - 1}; is this the model's own tokenizer?"
+def _warn_unmasked(inputs: PaddedInputs, packed: SequenceClassifier) -> None:
+    if rows := padded_rows(inputs, packed.config.encoder):
+        warnings.warn(
+            f"no attention_mask, but rows {rows} are padded: the padding was attended to and "
+            "changed the logits. Pass all tokenizer outputs: model(**inputs)",
+            MissingAttentionMaskWarning,
+            stacklevel=caller_stacklevel(),
         )
 
 
-def _described(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} {list(value.shape)}"
-    return type(value).__name__
+_INPUTS = parameter_names(PaddedClassifier.forward)
+_ENCODER_INPUTS = parameter_names(PaddedEncoder.forward)

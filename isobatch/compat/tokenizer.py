@@ -19,6 +19,7 @@ from isobatch.checkpoint.checkpoint_tokenizer import (
     read_tokenizer,
 )
 from isobatch.checkpoint.tokenizer_settings import NAMED_TOKENS
+from isobatch.compat.arguments import reject_unsupported
 from isobatch.compat.batch_encoding import (
     BatchEncoding,
     EncodedInput,
@@ -28,7 +29,9 @@ from isobatch.compat.batch_encoding import (
     read_columns,
     to_tensors,
 )
+from isobatch.compat.model_config import HUB_ADVICE, NEUTRAL_ARGUMENTS
 from isobatch.compat.shared_tokenizer import SharedTokenizer, TextBatch, check_rows
+from isobatch.compat.tokenizer_calls import reject_call_options
 from isobatch.compat.tokenizer_options import (
     PaddingOption,
     PaddingSettings,
@@ -70,11 +73,9 @@ class AutoTokenizer:
     @classmethod
     def from_pretrained(
         cls,
-        path: str | Path | None = None,
+        pretrained_model_name_or_path: str | Path | None = None,
         *,
         revision: str | None = None,
-        use_fast: bool = True,
-        trust_remote_code: bool = False,
         **settings: Any,
     ) -> "Tokenizer":
         """Load the tokenizer of a folder, a hub id, or the bundled model (None).
@@ -82,18 +83,14 @@ class AutoTokenizer:
         settings: replace those of tokenizer_config.json, such as truncation_side="left". Raises
         OptionError for an argument that is not supported.
         """
-        if not use_fast:
-            raise OptionError("use_fast=False is not supported; remove it")
-        if trust_remote_code:
-            raise OptionError("trust_remote_code=True: remote code is never run; remove it")
-        if unknown := [name for name in settings if name not in _SETTINGS]:
-            raise OptionError(
-                f"AutoTokenizer.from_pretrained: {', '.join(unknown)}: not supported. Supported: "
-                f"revision, use_fast, {', '.join(_SETTINGS)}"
-            )
+        others = {name: settings.pop(name) for name in [*settings] if name not in _SETTINGS}
+        supported = ("pretrained_model_name_or_path", "revision", *_SETTINGS)
+        neutral = NEUTRAL_ARGUMENTS | {"use_fast": (True,)}
+        reject_unsupported("AutoTokenizer.from_pretrained", others, supported, neutral, HUB_ADVICE)
         for name in ("padding_side", "truncation_side"):
             if name in settings:
                 check_side(name, settings[name])
+        path = pretrained_model_name_or_path
         folder = locate_checkpoint(path, revision)
         tokenizer = Tokenizer(folder, settings)
         tokenizer.name_or_path = str(folder if path is None else path)
@@ -150,11 +147,7 @@ class Tokenizer(TokenizerVocabulary):
         "longest_first" (True), "only_first" or "only_second"; return_tensors "pt" or "np". Raises
         OptionError for an argument that is not supported.
         """
-        if kwargs:
-            raise OptionError(
-                f"tokenizer(...): {', '.join(kwargs)}: not supported. Supported: "
-                + ", ".join(Tokenizer.__call__.__kwdefaults__ or ())
-            )
+        reject_call_options("tokenizer(...)", kwargs)
         pad, cut = resolve_options(
             padding,
             truncation,
@@ -208,6 +201,7 @@ class Tokenizer(TokenizerVocabulary):
         padding_side: TokenizerSide | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: TensorKind | None = None,
+        verbose: bool = True,
     ) -> BatchEncoding:
         """Pad the output of this tokenizer: a list of encodings, or a dict of columns.
 

@@ -10,6 +10,7 @@ from typing import Any, overload
 from tokenizers.models import BPE
 
 from isobatch.checkpoint.checkpoint_tokenizer import CheckpointTokenizer
+from isobatch.compat.tokenizer_details import TokenizerDetails
 from isobatch.errors import InputError
 
 TokenList = list[str] | tuple[str, ...]
@@ -37,7 +38,7 @@ def _special(name: str) -> tuple[property, property]:
     )
 
 
-class TokenizerVocabulary:
+class TokenizerVocabulary(TokenizerDetails):
     """The tokens of one checkpoint."""
 
     bos_token, bos_token_id = _special("bos_token")

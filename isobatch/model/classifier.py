@@ -52,8 +52,9 @@ class SequenceClassifier(nn.Module):
         )
         self.head = ClassificationHead(config)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        hidden = self.embeddings(batch)
+    def forward(self, batch: PackedBatch, words: Tensor | None = None) -> Tensor:
+        """Compute the logits; `words` as in Embeddings."""
+        hidden = self.embeddings(batch, words)
         *blocks, last = self.blocks
         for block in blocks:
             hidden = block(hidden, batch, Rows.ALL)

@@ -25,8 +25,9 @@ class Embeddings(nn.Module):
         )
         self.dropout = dropout
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        embedded = self.word(batch.input_ids)
+    def forward(self, batch: PackedBatch, words: Tensor | None = None) -> Tensor:
+        """Look up every token; `words` [tokens, embedding size] replaces the rows of words."""
+        embedded = self.word(batch.input_ids) if words is None else words
         if self.token_type is not None:
             embedded = embedded + self._types(self.token_type, batch.token_type_ids)
         embedded = self.norm(embedded + self.position(batch.position_ids))

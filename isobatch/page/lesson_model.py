@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from isobatch.checkpoint import checkpoint_name
-from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
+from isobatch.checkpoint import ModelConfig, checkpoint_name, locate_checkpoint
+from isobatch.compat import AutoTokenizer
+from isobatch.compat.model import PaddedClassifier
 from isobatch.page.padded import PaddedForward
 
 LogitRow = tuple[float, ...]
@@ -38,13 +39,13 @@ class LessonModel:
     """
 
     def __init__(self, path: str | Path | None = None, *, revision: str | None = None) -> None:
-        self._model = AutoModelForSequenceClassification.from_pretrained(path, revision=revision)
+        self._model = PaddedClassifier.from_folder(locate_checkpoint(path, revision))
         self._tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         self.name = "the bundled model" if path is None else checkpoint_name(path)
-        self.config = self._model.classifier.config
+        self.config: ModelConfig = self._model.packed.config
         self.pad_token = str(self._tokenizer.pad_token)
-        self.max_tokens = min(self.config.encoder.max_tokens, self._tokenizer.model_max_length)
-        self.padded = PaddedForward(self._model.classifier)
+        self.max_tokens: int = min(self.config.encoder.max_tokens, self._tokenizer.model_max_length)
+        self.padded = PaddedForward(self._model.packed)
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> TokenizedBatch:
         """Tokenize, truncate to `max_tokens`, and pad to the longest."""

@@ -1,5 +1,6 @@
 """The drop-in model against transformers' own: masks, gradients, losses, names, errors."""
 
+import copy
 import warnings
 from pathlib import Path
 
@@ -211,8 +212,8 @@ def test_the_output_reads_as_transformers_does(tiny_folder: TinyFolder) -> None:
     output = model(ids, labels=torch.tensor([0, 1]))
     assert output[0] is output.loss is output["loss"]
     assert output[1] is output.logits is output["logits"]
-    assert list(output) == output.keys() == ["loss", "logits"]
-    assert model(ids).keys() == ["logits"]
+    assert list(output) == list(output.keys()) == ["loss", "logits"]
+    assert list(model(ids).keys()) == ["logits"]
     assert model(ids)[0].shape == (2, 2)
     with pytest.raises(KeyError, match="logits"):
         model(ids)["hidden_states"]
@@ -272,25 +273,191 @@ def test_a_hole_in_the_mask_keeps_later_positions(tiny_folder: TinyFolder) -> No
         model(ids, attention_mask=mask)
 
 
-def test_token_types_where_the_family_has_none(tiny_folder: TinyFolder) -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("distilbert")))
-    ids = torch.tensor([[5, 6]])
-    with pytest.raises(InputError, match="no token_type_ids"):
-        model(ids, token_type_ids=torch.zeros_like(ids))
+def test_token_types_are_ignored_where_the_family_has_none(tiny_folder: TinyFolder) -> None:
+    """As in transformers 5, whose tokenizer class for DistilBERT, BertTokenizer, returns them."""
+    folder = tiny_folder(Tiny("distilbert"))
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    ids, types = torch.tensor([[5, 6]]), torch.tensor([[0, 1]])
+    typed = model(ids, token_type_ids=types).logits
+    assert torch.equal(typed, model(ids).logits)
+    assert torch.allclose(typed, theirs(ids, token_type_ids=types).logits, atol=1e-5)
 
 
 def test_unknown_arguments_are_not_dropped(tiny_folder: TinyFolder) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
-    with pytest.raises(TypeError, match="output_attentions"):
-        model(torch.tensor([[5, 6]]), output_attentions=True)
-    with pytest.raises(TypeError, match="trust_remote_code"):
-        AutoModelForSequenceClassification.from_pretrained(None, trust_remote_code=True)  # type: ignore[call-arg]
+    ids = torch.tensor([[5, 6]])
+    for name, value in (("nonsense", 1), ("use_cache", True), ("head_mask", torch.ones(4))):
+        with pytest.raises(OptionError, match=f"{name}=.*supported: input_ids, attention_mask"):
+            model(ids, **{name: value})
+    assert torch.equal(model(ids, head_mask=None, use_cache=False).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "problem_type", "labels", "words"),
+    [
+        (3, None, torch.tensor([0, 3]), "row 1: its label is 3, expected 0 to 2, or -100"),
+        (3, None, torch.tensor([-1, 0]), "row 0: its label is -1"),
+        (3, "single_label_classification", torch.tensor([0.0, 1.0]), r"labels\.long\(\)"),
+        (3, None, torch.tensor([0]), "needs 2 numbers"),
+        (3, "multi_label_classification", torch.tensor([0, 1]), "needs 6 numbers"),
+        (1, "single_label_classification", torch.tensor([0, 0]), "num_labels=2"),
+        (3, "ranking", torch.tensor([0, 0]), "problem_type is 'ranking'"),
+        (3, None, [0, 1], "must be a tensor, got list"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(
+    tiny_folder: TinyFolder,
+    num_labels: int,
+    problem_type: str | None,
+    labels: torch.Tensor,
+    words: str,
+) -> None:
+    tiny = Tiny("distilbert", num_labels=num_labels)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny))
+    model.config.problem_type = problem_type
+    with pytest.raises((InputError, OptionError), match=words):
+        model(torch.tensor(random_ids([6, 6], tiny)), labels=labels)
+    assert model.config.problem_type == problem_type
+
+
+def test_a_problem_type_that_labels_imply_is_kept_and_saved(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    tiny = Tiny("distilbert", num_labels=3)
+    ids = torch.tensor(random_ids([6, 6], tiny))
+    for labels in (torch.tensor([0, -100]), torch.tensor([[1.0, 0, 1], [0, 0, 1]])):
+        models = [
+            AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny)),
+            reference_model(tiny_folder(tiny)),
+        ]
+        ours, theirs = (model(ids, labels=labels).loss for model in models)
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+        assert models[0].config.problem_type == models[1].config.problem_type is not None
+        models[0].save_pretrained(tmp_path)
+        saved = transformers.AutoConfig.from_pretrained(tmp_path)
+        assert saved.problem_type == models[0].config.problem_type
+
+
+def test_modules_have_the_names_of_transformers(
+    model: PaddedClassifier, reference: transformers.PreTrainedModel
+) -> None:
+    theirs = {name for name, _ in reference.named_modules()}
+    assert {name for name, _ in model.named_modules()} <= theirs
+    layers = [name for name in theirs if name.endswith("layer")]
+    for parameter in model.get_submodule(layers[0])[:1].parameters():
+        parameter.requires_grad = False
+    frozen = [name for name, each in model.named_parameters() if not each.requires_grad]
+    assert frozen
+    assert all(name.startswith(f"{layers[0]}.0.") for name in frozen)
+
+
+def test_a_change_of_modules_that_would_have_no_effect_is_rejected(
+    tiny_folder: TinyFolder,
+) -> None:
+    ids = torch.tensor([[5, 6]])
+
+    def replace_head(model: PaddedClassifier) -> None:
+        model.classifier = torch.nn.Linear(32, 5)
+
+    def remove_layer(model: PaddedClassifier) -> None:
+        del model.bert.encoder.layer[1]
+
+    def shorten(model: PaddedClassifier) -> None:
+        model.bert.encoder.layer = model.bert.encoder.layer[:1]
+
+    for change in (replace_head, remove_layer, shorten):
+        model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+        model(ids)
+        change(model)
+        with pytest.raises(OptionError, match="modules were changed"):
+            model(ids)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+    with pytest.raises(OptionError, match="output_hidden_states"):
+        model.bert.encoder.layer[0].register_forward_hook(print)
+    with pytest.raises(OptionError, match="AutoModel"):
+        model.bert.encoder.layer[0](torch.zeros(1, 2, 32))
+    torch.nn.init.zeros_(model.classifier.weight)  # in place: it takes effect
+    torch.nn.init.zeros_(model.classifier.bias)
+    assert not model(ids).logits.any()
+
+
+def test_a_part_in_eval_mode_drops_nothing_out(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(
+        tiny_folder(Tiny("bert", dropout=0.5))
+    )
+    ids = torch.tensor([[5, 6, 7]])
+
+    def varies() -> bool:
+        states = [model(ids, output_hidden_states=True).hidden_states[-1] for _ in range(2)]
+        return not torch.equal(*states)
+
+    model.train()
+    assert varies()
+    model.bert.eval()
+    assert not varies()
+    assert not torch.equal(model(ids).logits, model(ids).logits), "the head's own dropout"
+
+
+def test_copies_are_independent(model: PaddedClassifier, tiny: Tiny) -> None:
+    ids = torch.tensor(random_ids([7], tiny))
+    expected = model(ids).logits
+    other = copy.deepcopy(model)
+    assert torch.equal(other(ids).logits, expected)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert not other(ids).logits.any()
+    assert torch.equal(model(ids).logits, expected)
+
+
+def test_autocast_changes_no_bit(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+    ids = torch.tensor([[5, 6, 7]])
+    expected = model(ids).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model(ids).logits, expected)
+    with torch.inference_mode():
+        assert torch.equal(model(ids).logits, expected)
+
+
+def test_attributes_that_scripts_ask_for(tiny_folder: TinyFolder) -> None:
+    folder = tiny_folder(Tiny("bert", num_labels=3))
+    ours = AutoModelForSequenceClassification.from_pretrained(folder)
+    theirs = reference_model(folder)
+    ids = torch.tensor([[5, 6, 7]])
+    for name in ("device", "dtype", "num_labels", "main_input_name", "base_model_prefix"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    for name in ("can_generate", "num_parameters"):
+        assert getattr(ours, name)() == getattr(theirs, name)(), name
+    frozen = {"only_trainable": True, "exclude_embeddings": True}
+    assert ours.num_parameters(**frozen) == theirs.num_parameters(**frozen)
+    table = ours.get_input_embeddings()
+    assert torch.equal(table(ids), theirs.get_input_embeddings()(ids))
+    assert ours.resize_token_embeddings(ours.config.vocab_size) is table
+    with pytest.raises(OptionError, match="Resize it in transformers"):
+        ours.resize_token_embeddings(501)
+    with pytest.raises(OptionError, match="gradient_checkpointing=False"):
+        ours.gradient_checkpointing_enable()
+    with pytest.raises(OptionError, match="save_pretrained"):
+        ours.push_to_hub("name")
+    with pytest.raises(OptionError, match="safe_serialization"):
+        ours.save_pretrained("x", safe_serialization=False)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler
+def test_a_compiled_model_has_the_same_bits(tiny_folder: TinyFolder) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert")))
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(torch.compile(model, backend="eager")(ids).logits, model(ids).logits)
 
 
 def test_a_cast_to_half_is_refused(tiny_folder: TinyFolder) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(Tiny("bert"))).half()
-    with pytest.raises(OptionError, match="float16"):
-        model(torch.tensor([[5, 6]]))
+    ids = torch.tensor([[5, 6]])
+    with pytest.raises(OptionError, match=r"float16.*model\.float\(\)"):
+        model(ids)
+    assert model.float()(ids).logits.dtype == torch.float32
 
 
 def test_a_missing_folder() -> None:

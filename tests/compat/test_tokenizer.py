@@ -628,12 +628,12 @@ def test_an_empty_list_gives_no_rows(bert: Tokenizer) -> None:
 
 def test_unknown_keywords_are_never_dropped(bert: Tokenizer, tmp_path: Path) -> None:
     folder = write_wordpiece_folder(tmp_path)
-    for wrong in ({"subfolder": "a"}, {"trust_remote_code": True}, {"do_lowercase": False}):
+    for wrong in ({"subfolder": "a"}, {"cache_dir": "b"}, {"do_lowercase": False}):
         with pytest.raises(OptionError, match=next(iter(wrong))):
             AutoTokenizer.from_pretrained(folder, **wrong)
     for wrong in ({"stride": 2}, {"is_split_into_words": True}, {"paddding": True}):
         for call in (bert, bert.encode):
-            with pytest.raises(OptionError, match=f"{next(iter(wrong))}.*Supported: .*truncation"):
+            with pytest.raises(OptionError, match=f"{next(iter(wrong))}"):
                 call("a", **wrong)
 
 
@@ -686,7 +686,7 @@ def test_a_batch_encoding_is_a_dict_with_attributes(bert: Tokenizer) -> None:
     assert copy.deepcopy(BatchEncoding({"a": [1]})).a == [1]
     inputs["labels"] = torch.tensor([1, 0])
     assert inputs.labels.tolist() == [1, 0]
-    with pytest.raises(OptionError, match="pad\\(\\) keeps no tokens"):
+    with pytest.raises(OptionError, match="pad\\(\\) and scripts keep no tokens"):
         bert.pad(inputs).tokens()
     assert bert(LESSON).to("cpu") == bert(LESSON)
 

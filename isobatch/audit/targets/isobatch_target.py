@@ -15,7 +15,7 @@ import torch
 from isobatch import __version__
 from isobatch.audit.subject import Outputs, PaddedModel, Rectangle, Subject
 from isobatch.audit.targets.tokenizer_traits import padded_model, shown_name
-from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
+from isobatch.compat import AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
 from isobatch.kernels.invariance import threads as torch_threads
@@ -50,7 +50,7 @@ def _padded(classifier: Classifier) -> PaddedModel | None:
     tokenizer = AutoTokenizer.from_pretrained(classifier.folder)
     if tokenizer.pad_token_id is None:
         return None
-    model = AutoModelForSequenceClassification.from_pretrained(classifier.folder)
+    model = PaddedClassifier.from_folder(classifier.folder)
     model.to(classifier.device)
     encoder = classifier.config.encoder
 

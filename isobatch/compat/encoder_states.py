@@ -1,0 +1,96 @@
+"""Hidden states and attention weights of a packed batch, layer by layer.
+
+Invariant: they are batch-invariant, as every number comes from a kernel that passed its check at
+load; and the logits have the same bits whether they are requested or not.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from isobatch.batching.packed import PackedBatch
+from isobatch.compat.padded_inputs import PackedInputs
+from isobatch.kernels import KernelSelector
+from isobatch.model import SequenceClassifier
+from isobatch.model.block import Block
+from isobatch.types import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderStates:
+    """last: [tokens, hidden] after the last block.
+
+    hidden: [rows, columns, hidden] before each block and after the last; attentions: [rows, heads,
+    columns, columns] of each block. Either is None unless requested.
+    """
+
+    last: Tensor
+    hidden: tuple[Tensor, ...] | None
+    attentions: tuple[Tensor, ...] | None
+
+
+def compute_states(
+    model: SequenceClassifier, inputs: PackedInputs, *, hidden_states: bool, attentions: bool
+) -> EncoderStates:
+    """Compute every block for all tokens.
+
+    The first rows of the last one are computed again as the head reads them: as one row of each
+    sequence, whose bits may differ from the same row among all. Each block reads the hidden states
+    that are returned, so that they have gradients.
+    """
+    batch = inputs.batch
+    hidden = model.embeddings(batch, inputs.words)
+    states: list[Tensor] = []
+    weights: list[Tensor] = []
+
+    def shown(hidden: Tensor) -> Tensor:
+        if not hidden_states:
+            return hidden
+        states.append(inputs.restore_tokens(hidden))
+        return inputs.take_tokens(states[-1])
+
+    hidden = shown(hidden)
+    for index, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        if attentions:
+            weights.append(inputs.restore_attention(attention_weights(block, hidden, batch)))
+        after = block(hidden, batch, Rows.ALL)
+        if index == len(model.blocks) - 1 and not block.training:
+            first = block(hidden, batch, Rows.FIRST)
+            after = after.index_copy(0, batch.cu_seqlens[:-1], first)
+        hidden = shown(after)
+    return EncoderStates(
+        hidden, tuple(states) if hidden_states else None, tuple(weights) if attentions else None
+    )
+
+
+def attention_weights(block: Block, hidden: Tensor, batch: PackedBatch) -> Tensor:
+    """Compute softmax(q kᵀ / √d) by the selected attention kernel, before any dropout.
+
+    The kernel mixes values by the weights, so that values of which each has a one in a column of
+    its own give the weights themselves. A call has room for head_dim keys.
+    """
+    query, key = block.attention.query(hidden), block.attention.key(hidden)
+    heads, head_dim = block.spec.num_heads, block.spec.head_dim
+    lengths = batch.cu_seqlens.diff()
+    starts = batch.cu_seqlens[:-1].repeat_interleave(lengths)
+    places = torch.arange(len(hidden), device=hidden.device) - starts
+    longest = int(lengths.max())
+    parts = []
+    for first in range(0, longest, head_dim):
+        columns = torch.arange(first, first + head_dim, device=hidden.device)
+        value = (places[:, None] == columns).to(hidden.dtype).repeat(1, heads)
+        mixed = block.attend(query, key, value, batch, Rows.ALL)
+        parts.append(mixed.view(len(hidden), heads, head_dim))
+    return torch.cat(parts, dim=2)[:, :, :longest]
+
+
+def select_attention_kernels(model: SequenceClassifier, device: torch.device) -> None:
+    """Select the kernels of `attention_weights` for blocks that compute all of a layer at once."""
+    selector = KernelSelector(device)
+    for block in model.blocks:
+        if isinstance(block, Block) and block.is_compiled:
+            block.attend = selector.select_attention(block.spec)
+            for linear in (block.attention.query, block.attention.key):
+                linear.kernel = selector.select_linear(linear.weights)

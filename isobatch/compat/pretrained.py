@@ -1,0 +1,176 @@
+"""Reading a checkpoint for the drop-in models, and drawing the weights that it lacks.
+
+A new head for an encoder, or for another number of labels, is drawn at random as in transformers,
+with a warning. Invariant: only the head may be new without being requested; every tensor of the
+encoder comes from the file, or the checkpoint is rejected.
+"""
+
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from isobatch.checkpoint import (
+    Family,
+    ModelConfig,
+    hub_name,
+    read_config,
+    read_tensors,
+    stored_shapes,
+)
+from isobatch.compat.eager_forward import caller_stacklevel
+from isobatch.errors import NewWeightsWarning, TensorMismatchError
+from isobatch.model import SequenceClassifier, empty_model, parameter_shapes
+
+_OTHER_TASKS = (
+    "classifier.*",
+    "cls.*",
+    "dropout.*",
+    "discriminator_predictions.*",
+    "generator_*",
+    "lm_head.*",
+    "pooler.*",
+    "*.pooler.*",
+    "pre_classifier.*",
+    "qa_outputs.*",
+    "score.*",
+    "sequence_summary.*",
+    "vocab_*",
+)
+"""Tensors of other heads, which a model with a new head does not read."""
+
+Shapes = Mapping[str, torch.Size]
+
+
+def read_encoder(
+    folder: Path, config: ModelConfig, std: float, *, has_pooler: bool
+) -> SequenceClassifier:
+    """Read embeddings, blocks and the pooler, if the family has one, in eval mode.
+
+    The rest of the head is zero: it is not used. Raises as `read_model` does.
+    """
+    model = empty_model(config)
+    stored = stored_shapes(folder)
+    prefix = config.family.prefix if _is_prefixed(config.family, stored) else ""
+    family = replace(
+        config.family,
+        prefix=prefix,
+        head={"head.dense": f"{prefix}pooler.dense"},
+        ignored=(*config.family.ignored, *_OTHER_TASKS),
+    )
+    for parameter in model.head.parameters():
+        nn.init.zeros_(parameter)
+    wanted = {
+        name: shape
+        for name, shape in parameter_shapes(model).items()
+        if not name.startswith("head.") or (has_pooler and name.startswith("head.dense."))
+    }
+    new = [
+        name for name in wanted if name.startswith("head.") and hub_name(family, name) not in stored
+    ]
+    _fill(folder, model, replace(config, family=family), wanted, new, std)
+    return model
+
+
+def read_classifier(
+    folder: Path, config: ModelConfig, std: float, *, ignore_mismatched_sizes: bool
+) -> SequenceClassifier:
+    """Read the model, in eval mode, with a new head where the checkpoint has none.
+
+    ignore_mismatched_sizes: also draw tensors whose shape is not that of `config`.
+    Raises TensorMismatchError for other shapes without it, and as `read_model` does.
+    """
+    model = empty_model(config)
+    stored, family = stored_shapes(folder), config.family
+    if not _is_prefixed(family, stored):
+        plain = {key: name.removeprefix(family.prefix) for key, name in family.head.items()}
+        family = replace(family, prefix="", head=plain)
+    wanted = parameter_shapes(model)
+    named = {name: hub_name(family, name) for name in wanted}
+    missing = [n for n, theirs in named.items() if n.startswith("head.") and theirs not in stored]
+    other = [n for n, theirs in named.items() if stored.get(theirs, wanted[n]) != wanted[n]]
+    if other and not ignore_mismatched_sizes:
+        wrong = [(named[name], stored[named[name]], wanted[name]) for name in other]
+        raise _mismatch(folder, wrong, tuple(family.head.values()))
+    if missing or other or family.prefix != config.family.prefix:
+        family = replace(family, ignored=(*family.ignored, *_OTHER_TASKS))
+    _fill(folder, model, replace(config, family=family), wanted, [*missing, *other], std)
+    return model
+
+
+def draw_weights(model: SequenceClassifier, names: Collection[str], std: float) -> None:
+    """Draw parameters from torch's generator, as transformers does: N(0, std), norms at 1 and 0.
+
+    The rows of the pad token in the tables are zero.
+    """
+    encoder = model.config.encoder
+    for name in names:
+        owner, _, kind = name.rpartition(".")
+        module, parameter = model.get_submodule(owner), model.get_parameter(name)
+        with torch.no_grad():
+            if isinstance(module, nn.LayerNorm):
+                parameter.fill_(1.0 if kind == "weight" else 0.0)
+            elif kind == "bias":
+                parameter.zero_()
+            else:
+                parameter.normal_(0.0, std)
+            if name == "embeddings.word.weight" and encoder.pad_token_id is not None:
+                parameter[encoder.pad_token_id].zero_()
+            if name == "embeddings.position.weight" and encoder.positions.padding_idx is not None:
+                parameter[encoder.positions.padding_idx].zero_()
+
+
+def _fill(
+    folder: Path,
+    model: SequenceClassifier,
+    config: ModelConfig,
+    wanted: Shapes,
+    new: list[str],
+    std: float,
+) -> None:
+    """Read the wanted tensors except the new ones, which are drawn."""
+    # `assign`: the tensors become the parameters themselves, so that none exists twice.
+    ignored = (*config.family.ignored, *(hub_name(config.family, name) for name in new))
+    config = replace(
+        config,
+        family=replace(config.family, ignored=ignored),
+        quantized=read_config(folder).quantized,  # of the file: the model itself is float32
+    )
+    shapes = {name: shape for name, shape in wanted.items() if name not in new}
+    tensors: dict[str, Tensor] = {
+        name: tensor.clone() for name, tensor in read_tensors(folder, config, shapes)
+    }
+    model.load_state_dict(tensors, strict=False, assign=True)
+    draw_weights(model, new, std)
+    if new:
+        shown = ", ".join(hub_name(config.family, name) for name in new)
+        warnings.warn(
+            f"{folder}: new weights were drawn for {shown}, as the checkpoint has none of this "
+            "shape. Train the model before you use its predictions",
+            NewWeightsWarning,
+            stacklevel=caller_stacklevel(),
+        )
+
+
+def _is_prefixed(family: Family, stored: Shapes) -> bool:
+    """Whether the encoder's names begin with the family's prefix: not where it was saved alone."""
+    return "embeddings.word_embeddings.weight" not in stored
+
+
+def _mismatch(
+    folder: Path, mismatches: list[tuple[str, torch.Size, torch.Size]], head: tuple[str, ...]
+) -> TensorMismatchError:
+    (name, found, expected), *_ = mismatches
+    fix = "Leave sizes out of the call, or correct config.json"
+    if name.startswith(head):
+        fix = (
+            "For a new, random head use ignore_mismatched_sizes=True, and train it; otherwise "
+            "leave num_labels and id2label out"
+        )
+    return TensorMismatchError(
+        f"{folder}: {name} has shape {list(found)}, but the configuration implies "
+        f"{list(expected)}. {fix}"
+    )

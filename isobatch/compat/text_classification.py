@@ -1,0 +1,286 @@
+"""pipeline("text-classification"): transformers' pipeline over the drop-in tokenizer and model.
+
+The shapes of answers are those of transformers 5. Invariant: an answer does not depend on
+batch_size or on the other texts, and labels are ranked by logits, so that equal rounded scores
+never decide.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
+from pathlib import Path
+from types import GeneratorType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset, IterableDataset
+
+from isobatch.compat.arguments import reject_unsupported
+from isobatch.compat.auto_model import AutoModelForSequenceClassification
+from isobatch.compat.model import PaddedClassifier
+from isobatch.compat.model_config import ClassifierConfig
+from isobatch.compat.tokenizer import AutoTokenizer, Tokenizer
+from isobatch.compat.tokenizer_calls import CALL_OPTIONS
+from isobatch.errors import InputError, OptionError
+from isobatch.tasks import score_logits
+from isobatch.types import ScoreActivation
+
+TASKS = ("text-classification", "sentiment-analysis")
+_LIST_BATCH = 32
+"""Texts of a list that are computed together unless batch_size says otherwise."""
+
+_ACTIVATIONS: Mapping[object, ScoreActivation] = {
+    "none": "none",
+    "sigmoid": "sigmoid",
+    "softmax": "softmax",
+}
+_LEGACY = object()
+"""top_k was not passed: the answer is one label, in the shapes of old versions."""
+
+_CALL_OPTIONS = ("top_k", "function_to_apply", "batch_size", "num_workers", *CALL_OPTIONS)
+_NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "return_all_scores": (None, False),
+    "framework": (None, "pt"),
+    "use_fast": (None, True),
+    "trust_remote_code": (None, False),
+    "feature_extractor": (None,),
+    "image_processor": (None,),
+    "processor": (None,),
+    "pipeline_class": (None,),
+    "token": (None,),
+    "return_tensors": (None,),
+}
+_ADVICE = {"return_all_scores": "Use top_k=None, which also ranks the labels"}
+
+Answer = dict[str, Any] | list[dict[str, Any]]
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | Path | PaddedClassifier | None = None,
+    config: ClassifierConfig | str | Path | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    *,
+    revision: str | None = None,
+    device: int | str | torch.device | None = None,
+    device_map: Any = None,
+    dtype: torch.dtype | str | None = None,
+    torch_dtype: torch.dtype | str | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> "TextClassificationPipeline":
+    """Create a pipeline for a folder, a hub id, loaded objects, or the bundled model (None).
+
+    options: defaults of every call, such as top_k, batch_size and truncation. Raises OptionError
+    for other tasks and options.
+    """
+    if task is not None and task not in TASKS:
+        raise OptionError(
+            f"pipeline: task {task!r} is not supported; supported: {', '.join(TASKS)}"
+        )
+    if isinstance(model, PaddedClassifier):
+        if tokenizer is None:
+            raise OptionError("pipeline: a loaded model needs its tokenizer: pass tokenizer=...")
+        loaded = model
+    elif model is None or isinstance(model, str | Path):
+        loaded = AutoModelForSequenceClassification.from_pretrained(
+            model,
+            config=config,
+            revision=revision,
+            dtype=torch_dtype if dtype is None else dtype,
+            device_map=device_map,
+            **(model_kwargs or {}),
+        )
+        tokenizer = model if tokenizer is None else tokenizer
+    else:
+        raise OptionError(
+            f"pipeline: model is {type(model).__name__}, expected a path, a hub id or a model from "
+            "isobatch's AutoModelForSequenceClassification"
+        )
+    if not isinstance(tokenizer, Tokenizer):
+        if tokenizer is not None and not isinstance(tokenizer, str | Path):
+            raise OptionError(
+                f"pipeline: tokenizer is {type(tokenizer).__name__}, expected a path or a "
+                "tokenizer from isobatch's AutoTokenizer"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer, revision=revision)
+    return TextClassificationPipeline(
+        loaded, tokenizer, device=device, task="text-classification", **options
+    )
+
+
+class TextClassificationPipeline:
+    """Text → [{"label": ..., "score": ...}]; see `__call__`. Create one by `pipeline`."""
+
+    def __init__(
+        self,
+        model: PaddedClassifier,
+        tokenizer: Tokenizer,
+        *,
+        device: int | str | torch.device | None = None,
+        task: str = "text-classification",
+        **options: Any,
+    ) -> None:
+        _check_options("pipeline", options)
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.task = task
+        self.framework = "pt"
+        self._options = options
+        if device is not None:
+            on_cpu = isinstance(device, int) and device < 0
+            model.to(torch.device("cpu" if on_cpu else device))
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """Classify a text, a pair as {"text": ..., "text_pair": ...}, or several of either.
+
+        A text gives a list of one answer, a dict one answer, a list a list of answers; a generator
+        or a dataset gives an iterator, which reads batch_size texts ahead. An answer is the best
+        label with its score, or with top_k a list of the best ones; top_k=None ranks all.
+        function_to_apply: "softmax", "sigmoid" or "none" in place of the checkpoint's own. Other
+        options are those of the tokenizer, such as truncation=True.
+        Raises InputError with the index of the text, OptionError for other options.
+        """
+        _check_options("pipe(...)", options)
+        merged = {**self._options, **options}
+        size = merged.get("batch_size")
+        if isinstance(inputs, str | Mapping):
+            answer = next(self._answers(iter([inputs]), merged, 1))
+            return [answer] if isinstance(inputs, str) and "top_k" not in options else answer
+        if isinstance(inputs, GeneratorType | Dataset | Iterator):
+            return self._answers(_items(inputs), merged, size or 1)
+        if isinstance(inputs, tuple) or not isinstance(inputs, Iterable):
+            raise InputError(
+                f"pipe(...) takes a text, a dict, a list, a generator or a dataset, got "
+                f'{type(inputs).__name__}; a pair is {{"text": "...", "text_pair": "..."}}'
+            )
+        return list(self._answers(iter(inputs), merged, size or _LIST_BATCH))
+
+    predict = transform = __call__
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Save model and tokenizer, for this package and for transformers."""
+        self.model.save_pretrained(save_directory)
+        self.tokenizer.save_pretrained(save_directory)
+
+    def _answers(
+        self, items: Iterator[object], options: Mapping[str, Any], size: int
+    ) -> Iterator[Answer]:
+        """Yield the answer of each item, computing `size` of them together."""
+        numbers = count()
+        calls = {name: value for name, value in options.items() if name in CALL_OPTIONS}
+        calls.pop("return_attention_mask", None)
+        while window := list(islice(items, size)):
+            rows = [self._encode(item, next(numbers), calls) for item in window]
+            for logits in self._logits(rows):
+                yield self._answer(logits, options)
+
+    @torch.inference_mode()
+    def _logits(self, rows: Sequence[Mapping[str, Tensor]]) -> list[list[float]]:
+        """Compute rows of tensors; they are padded here, so that no pad token is needed."""
+        padded = {
+            name: pad_sequence([row[name] for row in rows], batch_first=True).to(self.device)
+            for name in rows[0]
+        }
+        output = self.model(
+            **padded, output_attentions=False, output_hidden_states=False, return_dict=True
+        )
+        logits: list[list[float]] = output.logits.tolist()
+        return logits
+
+    def _encode(self, item: object, index: int, calls: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Tokenize one item; InputError with its index."""
+        try:
+            row = self.tokenizer(**_text_of(item), **calls, return_attention_mask=True)
+        except OptionError:
+            raise
+        except InputError as error:
+            raise InputError(error.reason.removeprefix("text 0: "), index) from None
+        limit = self.model.num_tokens
+        if len(row["input_ids"]) > limit:
+            raise InputError(
+                f"has {len(row['input_ids'])} tokens, but the model accepts {limit}; pass "
+                f"truncation=True, max_length={limit}",
+                index,
+            )
+        names = [name for name in self.tokenizer.model_input_names if name in row]
+        return {name: torch.tensor(row[name]) for name in {*names, "attention_mask"}}
+
+    def _answer(self, logits: Sequence[float], options: Mapping[str, Any]) -> Answer:
+        """Rank the labels by logit: no activation changes the order."""
+        labels = self.model.config.id2label
+        scores = score_logits(logits, self._activation(options.get("function_to_apply")))
+        order = sorted(range(len(logits)), key=lambda index: -logits[index])
+        ranked = [{"label": labels[index], "score": scores[index]} for index in order]
+        top_k = options.get("top_k", _LEGACY)
+        return ranked[0] if top_k is _LEGACY else ranked[: cast("int | None", top_k)]
+
+    def _activation(self, requested: object) -> ScoreActivation:
+        if requested is not None:
+            return _activation_named(requested)
+        config = self.model.config
+        if config.problem_type == "regression":
+            return "none"
+        single = config.num_labels == 1
+        return (
+            "sigmoid"
+            if single or config.problem_type == "multi_label_classification"
+            else "softmax"
+        )
+
+
+def _check_options(place: str, options: Mapping[str, Any]) -> None:
+    others = {name: value for name, value in options.items() if name not in _CALL_OPTIONS}
+    reject_unsupported(place, others, _CALL_OPTIONS, _NEUTRAL, _ADVICE)
+    for name in ("top_k", "batch_size", "num_workers"):
+        value = options.get(name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= (0 if name == "num_workers" else 1)):
+            raise OptionError(f"{place}: {name} must be a positive integer or None, got {value!r}")
+    if options.get("function_to_apply") is not None:
+        _activation_named(options["function_to_apply"])
+
+
+def _activation_named(requested: object) -> ScoreActivation:
+    name = str(getattr(requested, "value", requested)).lower()
+    if name not in _ACTIVATIONS:
+        raise OptionError(
+            f"function_to_apply must be one of {', '.join(map(str, _ACTIVATIONS))}; "
+            f"got {requested!r}"
+        )
+    return _ACTIVATIONS[name]
+
+
+def _items(inputs: Any) -> Iterator[object]:
+    """The items of a dataset, which may have only indices, or of an iterator."""
+    if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+        indexed = cast("Sequence[object]", inputs)
+        return (indexed[index] for index in range(len(indexed)))
+    return iter(inputs)
+
+
+def _text_of(item: object) -> dict[str, Any]:
+    """The arguments of the tokenizer; [[text, text_pair]] is a pair in old scripts."""
+    if isinstance(item, str):
+        return {"text": item}
+    if (
+        isinstance(item, list)
+        and len(item) == 1
+        and isinstance(item[0], list)
+        and len(item[0]) == 2
+    ):
+        item = dict(zip(("text", "text_pair"), item[0], strict=True))
+    if isinstance(item, Mapping):
+        unknown = [key for key in item if key not in ("text", "text_pair")]
+        texts = [value for value in item.values() if value is not None]
+        if not unknown and "text" in item and all(isinstance(value, str) for value in texts):
+            return dict(item)
+    shown = f"keys {list(item)}" if isinstance(item, Mapping) else type(item).__name__
+    raise InputError(
+        f'must be a string, or {{"text": "...", "text_pair": "..."}} with two strings; got {shown}'
+    )
