@@ -22,13 +22,9 @@ from isobatch.checkpoint.source import (
     checkpoint_name,
     locate_checkpoint,
 )
-from isobatch.checkpoint.weights import (
-    hub_name,
-    read_stored_tensors,
-    read_tensors,
-    weight_files,
-    write_tensors,
-)
+from isobatch.checkpoint.tensor_names import hub_name
+from isobatch.checkpoint.weight_files import weight_files
+from isobatch.checkpoint.weights import read_stored_tensors, read_tensors, write_tensors
 
 __all__ = [
     "TOKENIZER_FILES",

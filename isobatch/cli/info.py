@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def info(
     model: options.ModelArgument = None,
+    revision: options.RevisionOption = None,
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -23,7 +24,7 @@ def info(
     from isobatch.tasks import Classifier
 
     classifier = Classifier.from_pretrained(
-        model, precision=precision, device=device, threads=threads
+        model, precision=precision, device=device, threads=threads, revision=revision
     )
     scope = describe_scope(classifier, model or "the bundled model")
     if as_json:
