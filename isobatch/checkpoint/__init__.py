@@ -11,6 +11,7 @@ from isobatch.checkpoint.config import (
     ModelConfig,
     parse_config,
     read_config,
+    read_raw_config,
 )
 from isobatch.checkpoint.digest import checkpoint_digest, weights_digest
 from isobatch.checkpoint.families import Family
@@ -43,6 +44,7 @@ __all__ = [
     "quantization_config",
     "read_config",
     "read_json",
+    "read_raw_config",
     "read_stored_tensors",
     "read_tensors",
     "weight_files",

@@ -122,16 +122,22 @@ class ModelConfig:
 
 def read_config(folder: Path) -> ModelConfig:
     """Read config.json in `folder`. Raises CheckpointError if it is missing or not supported."""
-    if not is_there(folder / "config.json"):
-        raise explain_missing_config(folder)
-    raw = read_json(folder / "config.json")
-    reject_adapters(folder)
+    raw = read_raw_config(folder)
     cross_encoder = folder / CROSS_ENCODER_FILE
     stated = read_json(cross_encoder) if cross_encoder.is_file() else {}
     try:
         return parse_config(raw, stated, _stored(folder))
     except CheckpointError as error:
         raise type(error)(f"{folder}/{error}") from error
+
+
+def read_raw_config(folder: Path) -> dict[str, object]:
+    """Read config.json as it is. Raises CheckpointError, also for a folder that is an adapter."""
+    if not is_there(folder / "config.json"):
+        raise explain_missing_config(folder)
+    raw = read_json(folder / "config.json")
+    reject_adapters(folder)
+    return raw
 
 
 def parse_config(

@@ -68,18 +68,18 @@ def stated_activation(
         other = ', or write "torch.nn.modules.linear.Identity" for logits as scores'
         raise UnsupportedModelError(
             f"{where} is {path!r}, which is not supported for {_count(num_labels)}. For scores by "
-            f"{default}, delete {key}{other if num_labels == 1 else ''}"
+            f'{default}, delete "{key}"{other if num_labels == 1 else ""}'
         )
     if num_labels > 1:
         raise CheckpointError(
             f"{where} is {path!r}, but transformers scores {_count(num_labels)} by {default}. "
             'Write "problem_type": "multi_label_classification" into config.json for sigmoids, '
-            f"or delete {key}"
+            f'or delete "{key}"'
         )
     if problem_type is not None:
         raise CheckpointError(
             f"{where} is {path!r}, but problem_type {problem_type!r} of config.json means "
-            f'{default}. Write "problem_type": null, or delete {key}'
+            f'{default}. Write "problem_type": null, or delete "{key}"'
         )
     return stated
 

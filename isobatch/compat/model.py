@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from isobatch.batching.packed import PackedBatch, concatenate, unpad
 from isobatch.batching.plan import plan_batches
-from isobatch.checkpoint import hub_name, locate_checkpoint, read_json, write_tensors
+from isobatch.checkpoint import hub_name, locate_checkpoint, read_raw_config, write_tensors
 from isobatch.compat.classifier_output import SequenceClassifierOutput, classification_loss
 from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
 from isobatch.kernels import KernelChoice
@@ -37,7 +37,7 @@ class AutoModelForSequenceClassification:
         int8 weights are dequantized, and saved as float32.
         """
         folder = locate_checkpoint(path, revision)
-        raw_config = read_json(folder / "config.json")
+        raw_config = read_raw_config(folder)
         raw_config.pop("quantization_config", None)  # the weights here are dequantized
         return PaddedClassifier(read_model(folder), raw_config)
 
