@@ -118,7 +118,7 @@ ONE_LAYER = Tiny("bert", num_layers=1)
 
 @dataclass(frozen=True)
 class Case:
-    """says: what the message must contain. tiny: the folder that is spoiled."""
+    """says: parts of the message. tiny: the folder that is spoiled."""
 
     name: str
     damage: Damage

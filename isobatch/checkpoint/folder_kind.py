@@ -3,6 +3,7 @@
 Invariant: an adapter's base model is never loaded in its place.
 """
 
+import shlex
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -50,9 +51,10 @@ def reject_adapters(folder: Path) -> None:
     if not (folder / ADAPTER).is_file():
         return
     if (folder / "model.safetensors").is_file() and not (folder / _ADAPTER_WEIGHTS).is_file():
+        remainder = shlex.quote(str(folder / ADAPTER))
         raise UnsupportedModelError(
             f"{folder}: has both model.safetensors and {ADAPTER}, but no {_ADAPTER_WEIGHTS}. If "
-            f"the adapter is merged into the weights, remove the remainder: rm {folder / ADAPTER}"
+            f"the adapter is merged into the weights, remove the remainder: rm {remainder}"
         )
     raise _describe_adapter(folder)
 
@@ -83,7 +85,9 @@ def _merge_command(folder: Path, base: str) -> str:
     source = hub_source(folder)
     adapter, merged = source[0] if source else str(folder), _merged_folder(folder)
     labels = _num_labels(folder)
-    given = f"{base!r}, num_labels={labels}" if labels else repr(base)
+    given = repr(base)
+    if labels:  # the base model's own head, perhaps of another size, is replaced by the adapter's
+        given += f", num_labels={labels}, ignore_mismatched_sizes=True"
     tokenizer = adapter if _has_tokenizer(folder) else base
     return python_command(
         "from peft import PeftModel; "

@@ -117,7 +117,9 @@ def compare_names(
         _reject_quantized(folder, unexpected)
     head = {name for name in wanted if name.startswith(_head_prefixes(family))}
     if head and head <= set(missing):
-        raise MissingHeadError(_describe_missing_head(folder, family, sorted(head), found))
+        raise MissingHeadError(
+            _describe_missing_head(folder, family, sorted(head), found, saved_by)
+        )
     if missing or unexpected:
         complaints = [f"{folder}: the tensors are not those of a {family.model_type} classifier"]
         complaints += [f"missing: {list_names(sorted(missing))}"] if missing else []
@@ -204,7 +206,11 @@ def _reject_quantized(folder: Path, unexpected: Iterable[str]) -> None:
 
 
 def _describe_missing_head(
-    folder: Path, family: Family, head: Iterable[str], found: Collection[str]
+    folder: Path,
+    family: Family,
+    head: Iterable[str],
+    found: Collection[str],
+    saved_by: str | None,
 ) -> str:
     missing = (
         f"{folder}: no sequence-classification head for model_type {family.model_type!r}: "
@@ -222,6 +228,8 @@ def _describe_missing_head(
     for prefix, task in _OTHER_HEADS.items():
         if any(name.startswith(prefix) for name in found):
             return f"{missing}It has a head for {task} ({prefix}*). {advice}"
+    if saved_by and "For" in saved_by and not saved_by.endswith("ForSequenceClassification"):
+        return f"{missing}config.json says that it was saved by {saved_by}. {advice}"
     return f"{missing}It is an encoder without a task, or with another one. {advice}"
 
 

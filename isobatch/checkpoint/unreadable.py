@@ -36,13 +36,13 @@ def is_there(path: Path) -> bool:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    if path.is_symlink() and not os.path.exists(path):  # noqa: PTH110 - Path.exists may raise here
+    if isinstance(error, PermissionError) or _is_denied(path):
+        return _denied(path)
+    if path.is_symlink() and not path.exists():
         return (
             f"is a symbolic link to {path.readlink()}, which does not exist. Restore that file, "
             "or replace the link by a copy of it"
         )
-    if isinstance(error, PermissionError) or _is_denied(path):
-        return _denied(path)
     if path.is_dir():
         return (
             "is a folder, not a file; Docker creates one where a mounted file does not exist. "
@@ -64,7 +64,12 @@ def _is_denied(path: Path) -> bool:
 
 def _denied(path: Path) -> str:
     """Name the entry that denies access: the file, or the first folder above it."""
-    folders = [folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK)]
+    effective = os.access in os.supports_effective_ids
+    folders = [
+        folder
+        for folder in reversed(path.absolute().parents)
+        if not os.access(folder, os.X_OK, effective_ids=effective)
+    ]
     entry, needed = (folders[0], "a+rx") if folders else (path, "a+r")
     try:
         mode = stat.filemode(entry.stat().st_mode)
