@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from isobatch.scope import Scope
 
 
+SCORES = {
+    "softmax": "softmax of the logits, which add up to 1",
+    "sigmoid": "sigmoid of each logit",
+    "none": "the logits themselves",
+}
+"""How scores are computed, by the name of the activation."""
+
+
 def info(
     model: options.ModelArgument = None,
     revision: options.RevisionOption = None,
@@ -43,6 +51,7 @@ def print_scope(scope: "Scope") -> None:
         "checkpoint": scope.checkpoint,
         "family": scope.family,
         "labels": ", ".join(scope.labels),
+        "scores": SCORES[scope.score_activation],
         "maximum length": f"{scope.max_tokens} tokens",
         "precision": f"{scope.precision} ({scope.precision_reason})",
         "device": f"{scope.device}, {scope.threads} threads",
