@@ -137,12 +137,26 @@ def test_one_label_is_scored_as_by_cross_encoder_predict(
     assert describe_scope(classifier, "a model").score_activation == expected
 
 
-def test_the_file_of_version_6_has_precedence(checkpoint: Checkpoint) -> None:
-    folder = checkpoint(**new(SIGMOID))
+def test_the_file_of_version_6_is_read(checkpoint: Checkpoint) -> None:
+    folder = checkpoint()
     stated = {"model_type": "CrossEncoder", "activation_fn": IDENTITY, "prompts": {}}
     (folder / SECTION).write_text(json.dumps(stated))
     assert Classifier.from_pretrained(folder).score_activation == "none"
+    (folder / SECTION).write_text(json.dumps(stated | {"activation_fn": "torch.nn.Tanh"}))
+    with pytest.raises(CheckpointError, match=f"{SECTION}: activation_fn is 'torch.nn.Tanh'"):
+        read_model(folder)
     (folder / SECTION).write_text(json.dumps({"model_type": "SentenceTransformer"}))
+    assert Classifier.from_pretrained(folder).score_activation == "sigmoid"
+
+
+def test_two_files_that_disagree_are_refused(checkpoint: Checkpoint) -> None:
+    folder = checkpoint(**new(SIGMOID))
+    stated = {"model_type": "CrossEncoder", "activation_fn": IDENTITY}
+    (folder / SECTION).write_text(json.dumps(stated))
+    with pytest.raises(CheckpointError, match=r"sentence_transformers\.activation_fn is") as caught:
+        read_model(folder)
+    assert 'Delete "sentence_transformers.activation_fn"' in str(caught.value)
+    (folder / SECTION).write_text(json.dumps(stated | {"activation_fn": SIGMOID}))
     assert Classifier.from_pretrained(folder).score_activation == "sigmoid"
 
 

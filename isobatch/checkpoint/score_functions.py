@@ -53,7 +53,7 @@ def stated_activation(
 ) -> ScoreActivation | None:
     """Return the activation that sentence-transformers states and that applies; None without one.
 
-    raw: of config.json; cross_encoder: of config_sentence_transformers.json, which has precedence.
+    raw: of config.json; cross_encoder: of config_sentence_transformers.json (version 6).
     """
     where, path = _find(raw, cross_encoder)
     key = where.partition(": ")[2]
@@ -87,16 +87,22 @@ def stated_activation(
 def _find(
     raw: Mapping[str, object], cross_encoder: Mapping[str, object]
 ) -> tuple[str, object | None]:
-    """Return place and value of the setting, in the order in which sentence-transformers reads."""
-    if cross_encoder.get("model_type") in (None, "CrossEncoder"):
-        path = cross_encoder.get("activation_fn")
-        if path is not None:
-            return f"{_FILE}: activation_fn", path
+    """Return place and value of the setting; CheckpointError if the two files disagree."""
+    where, path = "config.json: sbert_ce_default_activation_function", None
     section = raw.get("sentence_transformers")
     if isinstance(section, Mapping) and "activation_fn" in section:
-        return "config.json: sentence_transformers.activation_fn", section["activation_fn"]
-    old = "sbert_ce_default_activation_function"
-    return f"config.json: {old}", raw.get(old)
+        where, path = "config.json: sentence_transformers.activation_fn", section["activation_fn"]
+    else:
+        path = raw.get("sbert_ce_default_activation_function")
+    other = cross_encoder.get("activation_fn")
+    if other is None or cross_encoder.get("model_type") == "SentenceTransformer":
+        return where, path
+    if path is not None and path != other:
+        raise CheckpointError(
+            f"{where} is {path!r}, but activation_fn in {_FILE} is {other!r}, and which of them "
+            f'applies depends on the version. Delete "{where.partition(": ")[2]}"'
+        )
+    return f"{_FILE}: activation_fn", other
 
 
 def _count(num_labels: int) -> str:
