@@ -178,7 +178,7 @@ def test_an_adapter_that_cannot_be_merged_names_its_kind(adapter: Path) -> None:
 def test_an_adapter_next_to_whole_weights_is_refused(folder: Path, adapter: Path) -> None:
     shutil.copy(adapter / "adapter_config.json", folder)
     message = refusal(folder)
-    assert "has both model.safetensors and adapter_config.json" in message
+    assert "has whole weights and adapter_config.json" in message
     run_shell_fix(message, folder)
     assert_as_transformers(folder)
 

@@ -240,19 +240,25 @@ def _encoder(family: Family, raw: Mapping[str, object]) -> EncoderConfig:
         raise CheckpointError(
             f"config.json: hidden_size {hidden_size} is not a multiple of the {num_heads} heads"
         )
+    vocab_size = _integer(family, raw, "vocab_size")
     pad_token_id = _value(family, raw, "pad_token_id")
+    if isinstance(pad_token_id, int) and pad_token_id >= vocab_size:
+        raise CheckpointError(
+            f"config.json: pad_token_id {pad_token_id} is not an id of the {vocab_size} tokens. "
+            "Write the id of the tokenizer's padding token"
+        )
     if family.positions_from_padding and not isinstance(pad_token_id, int):
         raise CheckpointError(
             "config.json: pad_token_id is missing, and positions are counted from it"
         )
     return EncoderConfig(
-        vocab_size=_integer(family, raw, "vocab_size"),
+        vocab_size=vocab_size,
         embedding_size=_integer(family, raw, "embedding_size"),
         hidden_size=hidden_size,
         num_layers=_integer(family, raw, "num_layers"),
         num_heads=num_heads,
         intermediate_size=_integer(family, raw, "intermediate_size"),
-        hidden_act=str(_value(family, raw, "hidden_act")),
+        hidden_act=_hidden_act(family, raw),
         layer_norm_eps=_layer_norm_eps(family, raw),
         num_positions=_integer(family, raw, "num_positions"),
         type_vocab_size=_integer(family, raw, "type_vocab_size"),
@@ -318,6 +324,14 @@ def _integer(family: Family, raw: Mapping[str, object], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         key = family.config_keys[name][0]
         raise CheckpointError(f"config.json: {key} must be a positive integer, got {value!r}")
+    return value
+
+
+def _hidden_act(family: Family, raw: Mapping[str, object]) -> str:
+    value = _value(family, raw, "hidden_act")
+    if not isinstance(value, str):
+        key = family.config_keys["hidden_act"][0]
+        raise CheckpointError(f'config.json: {key} must be a name such as "gelu", got {value!r}')
     return value
 
 

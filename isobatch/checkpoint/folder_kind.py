@@ -16,6 +16,7 @@ from isobatch.errors import CheckpointError, UnsupportedModelError
 
 ADAPTER = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _MERGEABLE = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA")
 _HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight")
 
@@ -46,15 +47,15 @@ def explain_missing_config(folder: Path) -> CheckpointError:
 def reject_adapters(folder: Path) -> None:
     """Raise UnsupportedModelError for a folder with adapter_config.json.
 
-    transformers with PEFT would apply the adapter to the weights next to it, or to its base model.
+    transformers with PEFT would load its base model, also where whole weights are next to it.
     """
     if not (folder / ADAPTER).is_file():
         return
-    if (folder / "model.safetensors").is_file() and not (folder / _ADAPTER_WEIGHTS).is_file():
+    if any((folder / name).is_file() for name in _WEIGHTS):
         remainder = shlex.quote(str(folder / ADAPTER))
         raise UnsupportedModelError(
-            f"{folder}: has both model.safetensors and {ADAPTER}, but no {_ADAPTER_WEIGHTS}. If "
-            f"the adapter is merged into the weights, remove the remainder: rm {remainder}"
+            f"{folder}: has whole weights and {ADAPTER}, of which transformers takes the adapter "
+            f"if PEFT is installed, else the weights. To use the weights: rm {remainder}"
         )
     raise _describe_adapter(folder)
 
