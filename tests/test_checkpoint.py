@@ -121,6 +121,32 @@ def test_norms_under_tensorflows_names_are_read(folder: Path) -> None:
     assert_same_tensors(parameters_by_hub_name(read_model(folder)), before)
 
 
+@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("packed", [False, True], ids=("plain", "packed"))
+def test_an_encoder_without_its_prefix_or_with_two_is_read_as_in_transformers(
+    model_type: str, packed: bool, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    source = tiny_folder(Tiny(model_type, num_layers=1))
+    base = read_config(source).family.prefix
+    saved = load_file(source / SINGLE)
+    renamed = {"none": {}, "two": {}}
+    for name, tensor in saved.items():
+        renamed["none"][name.removeprefix(base)] = tensor.clone()
+        renamed["two"][base + name] = tensor.clone()
+    for kind, tensors in renamed.items():
+        folder = Path(shutil.copytree(source, tmp_path / kind))
+        save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+        theirs, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True
+        )
+        assert not info["missing_keys"]
+        if packed:
+            read_packed_model(folder, torch.device("cpu"))
+        else:
+            ours = parameters_by_hub_name(read_model(folder))
+            assert_same_tensors(ours, dict(theirs.named_parameters()))
+
+
 @pytest.mark.parametrize(
     "buffer", ["bert.embeddings.position_ids", "bert.embeddings.token_type_ids"]
 )

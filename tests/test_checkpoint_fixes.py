@@ -314,6 +314,13 @@ SETTINGS = [
         ("single_label_classification", '"problem_type": "regression"'),
         ONE,
     ),
+    Case("a decoder", config(is_decoder=True), by_config, ('"is_decoder": false',)),
+    Case(
+        "relative positions",
+        config(position_embedding_type="relative_key"),
+        by_config,
+        ("'relative_key'", '"position_embedding_type": "absolute"'),
+    ),
     Case("unknown problem", config(problem_type="ranking"), by_config, ('"problem_type": null',)),
     *(
         Case(

@@ -411,6 +411,17 @@ def test_a_file_without_permission_is_not_called_corrupt(locked: Path, name: str
     assert_as_transformers(locked)
 
 
+def test_a_folder_that_cannot_be_listed_is_named(locked: Path) -> None:
+    as_owner(SimpleNamespace(run=lambda: (locked / SINGLE).rename(locked / "model.pt")))
+    as_owner(SimpleNamespace(run=lambda: locked.chmod(0o711)))
+    message = refusal(locked)
+    assert (
+        f"{locked}: this process has no permission to read it (its mode is drwx--x--x)" in message
+    )
+    as_owner(SimpleNamespace(run=lambda: run_shell_fix(message, locked)))
+    assert "has only model.pt" in refusal(locked)
+
+
 @pytest.mark.parametrize("name", [".", ".."])
 def test_a_folder_without_permission_is_named(locked: Path, name: str) -> None:
     closed = (locked / name).resolve()

@@ -224,12 +224,15 @@ def _pruned_layers(pruned: object) -> tuple[int, ...]:
 def _reject_unsupported(raw: Mapping[str, object]) -> None:
     if raw.get("is_decoder"):
         raise UnsupportedModelError(
-            "config.json: is_decoder is true, but only encoders are supported"
+            "config.json: is_decoder is true, but only encoders are supported. If the model was "
+            'trained as an encoder, write "is_decoder": false'
         )
     kind = raw.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise UnsupportedModelError(
-            f"config.json: position_embedding_type {kind!r} is not supported, only 'absolute'"
+            f"config.json: position_embedding_type {kind!r} is not supported, only 'absolute'. "
+            "transformers 5 ignores it; to have its logits, write "
+            '"position_embedding_type": "absolute"'
         )
 
 

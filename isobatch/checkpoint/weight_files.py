@@ -109,7 +109,10 @@ def _headers(path: Path) -> list[StoredTensor]:
 
 def _describe_absence(folder: Path) -> str:
     """Say which other weights are in `folder`, and the command that converts them."""
-    names = sorted(path.name for path in folder.iterdir())
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise unreadable(folder, error) from error
     if shards := [name for name in names if re.fullmatch(r"model-.*\.safetensors", name)]:
         return (
             f"{folder}: has the shards {list_names(shards)}, but not {INDEX}. If they are all "
