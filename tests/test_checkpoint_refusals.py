@@ -379,6 +379,7 @@ def locked(folder: Path) -> Iterator[Path]:
     copied.chmod(0o755)
     for path in copied.iterdir():
         path.chmod(0o644)
+    assert_as_transformers(copied)  # imports what an unprivileged process may not be able to
     privileged = os.geteuid() == 0
     try:
         if privileged:
@@ -415,9 +416,8 @@ def test_a_folder_that_cannot_be_listed_is_named(locked: Path) -> None:
     as_owner(SimpleNamespace(run=lambda: (locked / SINGLE).rename(locked / "model.pt")))
     as_owner(SimpleNamespace(run=lambda: locked.chmod(0o711)))
     message = refusal(locked)
-    assert (
-        f"{locked}: this process has no permission to read it (its mode is drwx--x--x)" in message
-    )
+    assert f"{locked}: this process has no permission" in message
+    assert "(its mode is drwx--x--x)" in message
     as_owner(SimpleNamespace(run=lambda: run_shell_fix(message, locked)))
     assert "has only model.pt" in refusal(locked)
 
