@@ -11,7 +11,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
-_COMMAND = re.compile(r"(?:[:(] )?\b((?:mv|rm|rmdir|chmod|iconv|git) -?[^)]*)")
+_COMMAND = re.compile(
+    r"(?:[:(] )?\b((?:mv|rm|rmdir|chmod|iconv|git|accelerate merge|python) ?-?[^)]*)"
+)
 _DELETED = re.compile(r'[Dd]elete "(\w+)"')
 _WRITTEN = re.compile(r'(?:[Ww]rite|line) (?=")')
 _KEY = re.compile(r'(?:, )?"(\w+)": ')

@@ -359,6 +359,34 @@ def test_a_pointer_of_git_lfs_is_fetched_by_the_command(
     assert_as_transformers(folder)
 
 
+def test_parts_of_a_distributed_training_are_joined_by_the_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DeepSpeed's script and `accelerate` are stand-ins that copy the weights."""
+    kept = str(shutil.move(folder / SINGLE, tmp_path / "stored"))
+    (folder / "pytorch_model_fsdp_0").mkdir()
+    tool = tmp_path / "bin" / "accelerate"
+    tool.parent.mkdir()
+    test = '[ "$1" = merge-weights ] && [ -d "$2" ]'
+    tool.write_text(f'#!/bin/sh\n{test} && cp {kept} "$3/{SINGLE}"\n')
+    tool.chmod(0o755)
+    (tool.parent / "python").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    message = refusal(folder)
+    assert "in the parts of FSDP" in message
+    run_shell_fix(message, folder)
+    assert_as_transformers(folder)
+    (folder / SINGLE).unlink()
+    (folder / "zero_to_fp32.py").write_text(
+        f"import shutil, sys; source, out, option = sys.argv[1:]\n"
+        f"if option == '--safe_serialization': shutil.copy({kept!r}, out + '/{SINGLE}')\n"
+    )
+    message = refusal(folder)
+    assert "in the parts of DeepSpeed" in message
+    run_shell_fix(message, folder)
+    assert_as_transformers(folder)
+
+
 def test_a_command_in_a_message_is_one_that_a_shell_takes(tmp_path: Path) -> None:
     for odd in ("plain", 'it\'s "$HOME" `x` \\ !'):
         code = f"import sys; from pathlib import Path; Path('made').write_text({odd!r})"

@@ -35,6 +35,9 @@ _EXPORTS = {
     "saved_model.pb": "TensorFlow's SavedModel",
     "*.tflite": "TensorFlow Lite",
 }
+_DEEPSPEED = "zero_to_fp32.py"
+"""The script that DeepSpeed writes next to its parts, and that joins them."""
+
 _SHOWN = 12
 
 
@@ -135,7 +138,23 @@ def _describe_absence(folder: Path) -> str:
                 f'{folder}: has only {name}. Convert it once, with pip install "transformers<5" '
                 f"{libraries}: {convert_command(str(folder), str(folder), f'from_{kind}=True')}"
             )
-    return _describe_exports(folder)
+    return _describe_parts(folder) or _describe_exports(folder)
+
+
+def _describe_parts(folder: Path) -> str | None:
+    """Describe what a distributed training wrote, one part per process; None without parts."""
+    out, script = (shlex.quote(str(path)) for path in (folder, folder / _DEEPSPEED))
+    if (folder / _DEEPSPEED).is_file():
+        return (
+            f"{folder}: its weights are in the parts of DeepSpeed. Join them, with pip install "
+            f"deepspeed: python {script} {out} {out} --safe_serialization"
+        )
+    if parts := sorted(folder.glob("pytorch_model_fsdp_*")):
+        return (
+            f"{folder}: its weights are in the parts of FSDP. Join them, with pip install "
+            f"accelerate: accelerate merge-weights {shlex.quote(str(parts[0]))} {out}"
+        )
+    return None
 
 
 def _describe_exports(folder: Path) -> str:
