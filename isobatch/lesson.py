@@ -53,7 +53,9 @@ class LessonStep:
 
 
 def replay_lesson(
-    path: str | Path | None = None, sentences: tuple[str, ...] = SENTENCES
+    path: str | Path | None = None,
+    sentences: tuple[str, ...] = SENTENCES,
+    revision: str | None = None,
 ) -> tuple[LessonStep, ...]:
     """Run the four steps on the checkpoint at `path`: a folder, a hub id, or bundled (None).
 
@@ -61,7 +63,7 @@ def replay_lesson(
     """
     if len(sentences) < 2:
         raise OptionError(f"the lesson needs at least two sentences, got {len(sentences)}")
-    session = _Session(path, sentences)
+    session = _Session(path, sentences, revision)
     first = sentences[:1]
     return (
         session.step("one sentence, input_ids alone", first, masked=False),
@@ -74,9 +76,11 @@ def replay_lesson(
 class _Session:
     """A tokenizer, a model, and each sentence's logits alone."""
 
-    def __init__(self, path: str | Path | None, sentences: Sequence[str]) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(path)
-        self.model = AutoModelForSequenceClassification.from_pretrained(path)
+    def __init__(
+        self, path: str | Path | None, sentences: Sequence[str], revision: str | None
+    ) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        self.model = AutoModelForSequenceClassification.from_pretrained(path, revision=revision)
         self.alone = torch.cat([self._logits(self._inputs([text])) for text in sentences])
 
     def step(self, title: str, texts: Sequence[str], *, masked: bool) -> LessonStep:

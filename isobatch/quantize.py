@@ -37,6 +37,7 @@ _FOR_OTHERS = (
     "sentencepiece.bpe.model",
     "spiece.model",
     "spm.model",
+    "config_sentence_transformers.json",
     "README.md",
     "LICENSE",
     "LICENSE.txt",
@@ -71,13 +72,15 @@ class QuantizeReport:
         return sum(each.num_tensors for each in self.rounding)
 
 
-def quantize_checkpoint(source: str | Path | None, out: str | Path) -> QuantizeReport:
+def quantize_checkpoint(
+    source: str | Path | None, out: str | Path, revision: str | None = None
+) -> QuantizeReport:
     """Write the checkpoint `source` (a folder, a hub id, None: the bundled one) in int8 to `out`.
 
     Raises OptionError if `out` is not a new or empty folder; CheckpointError if `source` cannot be
     read or is quantized already, or if `out` cannot be written, in which case it is removed.
     """
-    folder, out = locate_checkpoint(source), Path(out).expanduser().resolve()
+    folder, out = locate_checkpoint(source, revision), Path(out).expanduser().resolve()
     _require_free(out, folder)
     config = read_config(folder)
     if config.quantized:

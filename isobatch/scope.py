@@ -31,6 +31,7 @@ class Scope:
     checkpoint: str
     family: str
     labels: tuple[str, ...]
+    score_activation: str
     max_tokens: int
     precision: str
     precision_reason: str
@@ -50,6 +51,7 @@ def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
         checkpoint=checkpoint,
         family=classifier.config.family.model_type,
         labels=classifier.labels,
+        score_activation=classifier.score_activation,
         max_tokens=classifier.max_tokens,
         precision=classifier.precision,
         precision_reason=classifier.precision_reason,

@@ -11,6 +11,7 @@ from isobatch.checkpoint.config import (
     ModelConfig,
     parse_config,
     read_config,
+    read_raw_config,
 )
 from isobatch.checkpoint.digest import checkpoint_digest, weights_digest
 from isobatch.checkpoint.families import Family
@@ -22,12 +23,12 @@ from isobatch.checkpoint.source import (
     checkpoint_name,
     locate_checkpoint,
 )
+from isobatch.checkpoint.tensor_names import hub_name
+from isobatch.checkpoint.weight_files import weight_files
 from isobatch.checkpoint.weights import (
-    hub_name,
     read_stored_tensors,
     read_tensors,
     stored_shapes,
-    weight_files,
     write_tensors,
 )
 
@@ -48,6 +49,7 @@ __all__ = [
     "quantization_config",
     "read_config",
     "read_json",
+    "read_raw_config",
     "read_stored_tensors",
     "read_tensors",
     "stored_shapes",

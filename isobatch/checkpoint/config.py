@@ -5,20 +5,30 @@ ignored.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from isobatch.checkpoint.families import Family, family_of
+from isobatch.checkpoint.families import FAMILIES, Family, family_of
+from isobatch.checkpoint.folder_kind import explain_missing_config, reject_adapters
 from isobatch.checkpoint.json_files import read_json
+from isobatch.checkpoint.label_map import read_labels
 from isobatch.checkpoint.quantized import announces_int8
+from isobatch.checkpoint.score_functions import (
+    check_problem_type,
+    score_activation,
+    stated_activation,
+)
+from isobatch.checkpoint.unreadable import is_there
+from isobatch.checkpoint.weight_files import StoredTensor, stored_tensors
 from isobatch.errors import CheckpointError, UnsupportedModelError
 from isobatch.specification import BlockSpec, PositionRule
 from isobatch.types import ScoreActivation
 
 ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
-PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+CROSS_ENCODER_FILE = "config_sentence_transformers.json"
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +67,15 @@ class EncoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """The classification head: its hidden activation, its labels, and how scores are computed."""
+    """The classification head: its hidden activation, its labels, and how scores are computed.
+
+    stated_activation: of sentence-transformers, where it differs from that of transformers.
+    """
 
     activation: str
     labels: tuple[str, ...]
     problem_type: ProblemType | None
+    stated_activation: ScoreActivation | None = None
 
     @property
     def num_labels(self) -> int:
@@ -69,12 +83,13 @@ class HeadConfig:
 
     @property
     def score_activation(self) -> ScoreActivation:
+        """The activation of the scores: as sentence-transformers states it, or by default."""
+        return self.stated_activation or self.pipeline_activation
+
+    @property
+    def pipeline_activation(self) -> ScoreActivation:
         """The activation that transformers' text-classification pipeline chooses."""
-        if self.problem_type == "regression":
-            return "none"
-        if self.problem_type == "multi_label_classification" or self.num_labels == 1:
-            return "sigmoid"
-        return "softmax"
+        return score_activation(self.problem_type, self.num_labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,8 @@ class ModelConfig:
     """Everything that is needed to build the model of one checkpoint.
 
     quantized: its file holds int8 weights, each with its scale.
+    saved_by: the class that config.json names, such as "BertForSequenceClassification".
+    pruned_layers: layers from which transformers 4 or older removed attention heads.
     """
 
     family: Family
@@ -99,35 +116,123 @@ class ModelConfig:
     head: HeadConfig
     dropout: Dropouts
     quantized: bool = False
+    saved_by: str | None = None
+    pruned_layers: tuple[int, ...] = ()
 
 
 def read_config(folder: Path) -> ModelConfig:
     """Read config.json in `folder`. Raises CheckpointError if it is missing or not supported."""
-    return parse_config(read_json(folder / "config.json"))
+    raw = read_raw_config(folder)
+    cross_encoder = folder / CROSS_ENCODER_FILE
+    stated = read_json(cross_encoder) if cross_encoder.is_file() else {}
+    try:
+        return parse_config(raw, stated, _stored(folder))
+    except CheckpointError as error:
+        raise type(error)(f"{folder}/{error}") from error
 
 
-def parse_config(raw: Mapping[str, object]) -> ModelConfig:
-    """Translate the content of a config.json."""
-    family = family_of(raw.get("model_type"))
+def read_raw_config(folder: Path) -> dict[str, object]:
+    """Read config.json as it is. Raises CheckpointError, also for a folder that is an adapter."""
+    if not is_there(folder / "config.json"):
+        raise explain_missing_config(folder)
+    raw = read_json(folder / "config.json")
+    reject_adapters(folder)
+    return raw
+
+
+def parse_config(
+    raw: Mapping[str, object],
+    cross_encoder: Mapping[str, object] | None = None,
+    stored: Sequence[StoredTensor] = (),
+) -> ModelConfig:
+    """Translate the content of a config.json.
+
+    cross_encoder: of config_sentence_transformers.json. stored: the tensors next to it, by which a
+    message says what to write; none are needed.
+    """
+    family = family_of(_model_type(raw, stored))
     _reject_unsupported(raw)
     return ModelConfig(
         family,
         _encoder(family, raw),
-        _head(family, raw),
+        _head(family, raw, cross_encoder or {}, stored),
         _dropouts(family, raw),
-        quantized=announces_int8(raw.get("quantization_config")),
+        quantized=_is_quantized(raw.get("quantization_config"), stored),
+        saved_by=_saved_by(raw),
+        pruned_layers=_pruned_layers(raw.get("pruned_heads")),
     )
+
+
+def _stored(folder: Path) -> Sequence[StoredTensor]:
+    """List the tensors in `folder`; none if they cannot be read, which is reported by reading."""
+    try:
+        return stored_tensors(folder)
+    except CheckpointError:
+        return ()
+
+
+def _saved_by(raw: Mapping[str, object]) -> str | None:
+    architectures = raw.get("architectures")
+    return str(architectures[0]) if isinstance(architectures, list) and architectures else None
+
+
+def _model_type(raw: Mapping[str, object], stored: Sequence[StoredTensor]) -> object:
+    """Return model_type; for a file without one, raise with the line to add."""
+    model_type = raw.get("model_type")
+    if model_type is not None:
+        return model_type
+    saved_by = _saved_by(raw) or ""
+    classes = {name.replace("-", ""): name for name in FAMILIES}
+    named = classes.get(saved_by.partition("For")[0].removesuffix("Model").lower())
+    if named is not None:
+        reason = f"architectures has {saved_by}"
+    else:
+        prefixes = {family.prefix: name for name, family in reversed(FAMILIES.items())}
+        first = (tensor.name.partition(".")[0] + "." for tensor in stored)
+        named = next((prefixes[each] for each in first if each in prefixes), None)
+        reason = "its tensors are named so"
+    if named is None or (saved_by and reason.startswith("its")):
+        raise UnsupportedModelError(
+            "config.json: has no model_type. Add the line of its family, one of: "
+            + ", ".join(f'"model_type": "{name}",' for name in FAMILIES)
+        )
+    raise UnsupportedModelError(
+        f'config.json: has no model_type. Add the line "model_type": "{named}", ({reason})'
+    )
+
+
+def _is_quantized(section: object, stored: Sequence[StoredTensor]) -> bool:
+    """Return whether the weights are int8; raise for other schemes, and for floats under one."""
+    try:
+        return announces_int8(section)
+    except UnsupportedModelError:
+        if stored and all(tensor.dtype in _FLOATS for tensor in stored):
+            method = section.get("quant_method") if isinstance(section, Mapping) else None
+            raise CheckpointError(
+                f"config.json: quantization_config announces weights quantized by {method!r}, but "
+                f'all weights are floats ({stored[0].dtype}). Delete "quantization_config"'
+            ) from None
+        raise
+
+
+def _pruned_layers(pruned: object) -> tuple[int, ...]:
+    if not isinstance(pruned, Mapping):
+        return ()
+    return tuple(int(layer) for layer, heads in pruned.items() if heads)
 
 
 def _reject_unsupported(raw: Mapping[str, object]) -> None:
     if raw.get("is_decoder"):
         raise UnsupportedModelError(
-            "config.json: is_decoder is true, but only encoders are supported"
+            "config.json: is_decoder is true, but only encoders are supported. If the model was "
+            'trained as an encoder, write "is_decoder": false'
         )
     kind = raw.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise UnsupportedModelError(
-            f"config.json: position_embedding_type {kind!r} is not supported, only 'absolute'"
+            f"config.json: position_embedding_type {kind!r} is not supported, only 'absolute'. "
+            "transformers 5 ignores it; to have its logits, write "
+            '"position_embedding_type": "absolute"'
         )
 
 
@@ -138,19 +243,25 @@ def _encoder(family: Family, raw: Mapping[str, object]) -> EncoderConfig:
         raise CheckpointError(
             f"config.json: hidden_size {hidden_size} is not a multiple of the {num_heads} heads"
         )
+    vocab_size = _integer(family, raw, "vocab_size")
     pad_token_id = _value(family, raw, "pad_token_id")
+    if isinstance(pad_token_id, int) and pad_token_id >= vocab_size:
+        raise CheckpointError(
+            f"config.json: pad_token_id {pad_token_id} is not an id of the {vocab_size} tokens. "
+            "Write the id of the tokenizer's padding token"
+        )
     if family.positions_from_padding and not isinstance(pad_token_id, int):
         raise CheckpointError(
             "config.json: pad_token_id is missing, and positions are counted from it"
         )
     return EncoderConfig(
-        vocab_size=_integer(family, raw, "vocab_size"),
+        vocab_size=vocab_size,
         embedding_size=_integer(family, raw, "embedding_size"),
         hidden_size=hidden_size,
         num_layers=_integer(family, raw, "num_layers"),
         num_heads=num_heads,
         intermediate_size=_integer(family, raw, "intermediate_size"),
-        hidden_act=str(_value(family, raw, "hidden_act")),
+        hidden_act=_hidden_act(family, raw),
         layer_norm_eps=_layer_norm_eps(family, raw),
         num_positions=_integer(family, raw, "num_positions"),
         type_vocab_size=_integer(family, raw, "type_vocab_size"),
@@ -161,44 +272,24 @@ def _encoder(family: Family, raw: Mapping[str, object]) -> EncoderConfig:
     )
 
 
-def _head(family: Family, raw: Mapping[str, object]) -> HeadConfig:
+def _head(
+    family: Family,
+    raw: Mapping[str, object],
+    cross_encoder: Mapping[str, object],
+    stored: Sequence[StoredTensor],
+) -> HeadConfig:
+    labels = read_labels(raw, _head_rows(family, stored))
     problem_type = raw.get("problem_type")
-    if problem_type is not None and problem_type not in PROBLEM_TYPES:
-        raise CheckpointError(
-            f"config.json: problem_type {problem_type!r} is unknown; "
-            f"expected null or one of {', '.join(PROBLEM_TYPES)}"
-        )
-    return HeadConfig(
-        family.head_activation, _labels(raw), cast("ProblemType | None", problem_type)
-    )
+    check_problem_type(problem_type, len(labels))
+    known = cast("ProblemType | None", problem_type)
+    stated = stated_activation(raw, cross_encoder, known, len(labels))
+    return HeadConfig(family.head_activation, labels, known, stated)
 
 
-def _labels(raw: Mapping[str, object]) -> tuple[str, ...]:
-    id2label = raw.get("id2label")
-    if id2label is None or id2label == {}:
-        return tuple(f"LABEL_{index}" for index in range(_num_labels(raw)))
-    if not isinstance(id2label, Mapping):
-        raise CheckpointError(f"config.json: id2label must map ids to labels, got {id2label!r}")
-    try:
-        by_id = {int(key): str(label) for key, label in id2label.items()}
-    except ValueError as error:
-        raise CheckpointError(
-            f"config.json: id2label has a key that is not a number: {error}"
-        ) from None
-    if sorted(by_id) != list(range(len(by_id))):
-        raise CheckpointError(
-            f"config.json: id2label must have the keys 0 to {len(by_id) - 1}, got {sorted(by_id)}"
-        )
-    if len(set(by_id.values())) < len(by_id):
-        raise CheckpointError(f"config.json: id2label has a label twice: {list(by_id.values())}")
-    return tuple(by_id[index] for index in range(len(by_id)))
-
-
-def _num_labels(raw: Mapping[str, object]) -> int:
-    count = raw.get("num_labels", 2)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise CheckpointError(f"config.json: num_labels must be a positive integer, got {count!r}")
-    return count
+def _head_rows(family: Family, stored: Sequence[StoredTensor]) -> int | None:
+    """Return the number of the stored head's outputs; None without a head."""
+    name = f"{family.head['head.output']}.weight"
+    return next((tensor.shape[0] for tensor in stored if tensor.name.endswith(name)), None)
 
 
 def _dropouts(family: Family, raw: Mapping[str, object]) -> Dropouts:
@@ -236,6 +327,14 @@ def _integer(family: Family, raw: Mapping[str, object], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         key = family.config_keys[name][0]
         raise CheckpointError(f"config.json: {key} must be a positive integer, got {value!r}")
+    return value
+
+
+def _hidden_act(family: Family, raw: Mapping[str, object]) -> str:
+    value = _value(family, raw, "hidden_act")
+    if not isinstance(value, str):
+        key = family.config_keys["hidden_act"][0]
+        raise CheckpointError(f'config.json: {key} must be a name such as "gelu", got {value!r}')
     return value
 
 

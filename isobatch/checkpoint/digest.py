@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from isobatch.checkpoint.source import TOKENIZER_FILES
-from isobatch.checkpoint.weights import weight_files
+from isobatch.checkpoint.source import CONFIG_FILES, TOKENIZER_FILES
+from isobatch.checkpoint.weight_files import weight_files
 
 
 def weights_digest(folder: Path) -> str:
@@ -18,7 +18,7 @@ def weights_digest(folder: Path) -> str:
 
 def checkpoint_digest(folder: Path) -> str:
     """Compute SHA-256 over configuration, tokenizer and weights of the checkpoint in `folder`."""
-    others = [folder / name for name in ("config.json", *TOKENIZER_FILES)]
+    others = [folder / name for name in (*CONFIG_FILES, *TOKENIZER_FILES)]
     return _digest([*(path for path in others if path.is_file()), *weight_files(folder)])
 
 

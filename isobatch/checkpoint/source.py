@@ -5,7 +5,8 @@ Invariant: only the files that a checkpoint needs are downloaded, and never a pi
 
 from pathlib import Path
 
-from isobatch.errors import CheckpointError
+from isobatch.checkpoint.unreadable import is_there, unreadable
+from isobatch.errors import CheckpointError, OptionError
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -18,11 +19,15 @@ TOKENIZER_FILES = (
 )
 """All files that a tokenizer is read from; no checkpoint has all of them."""
 
+CONFIG_FILES = ("config.json", "config_sentence_transformers.json")
+"""All files that the configuration is read from."""
+
 _WANTED = (
-    "config.json",
+    *CONFIG_FILES,
     "model.safetensors",
     "model-*.safetensors",
     "model.safetensors.index.json",
+    "adapter_config.json",
     *TOKENIZER_FILES,
 )
 """None begins with *, which would match in sub-folders too."""
@@ -45,16 +50,32 @@ def checkpoint_name(path: str | Path | None) -> str:
 def locate_checkpoint(path: str | Path | None = None, revision: str | None = None) -> Path:
     """Return a checkpoint's folder: the bundled one for None, a folder, or a hub id's snapshot.
 
-    An existing folder takes precedence over a hub id of the same name. Raises CheckpointError.
+    An existing folder takes precedence over a hub id of the same name. Raises CheckpointError, and
+    OptionError for a revision of a folder, which has none; "main", which transformers states by
+    default, is the folder itself.
     """
     if path is None:
+        _reject_revision("the bundled model", revision)
         return bundled_folder()
     folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise CheckpointError(f"{path}: is a file. Name the folder that contains it")
+    if is_there(folder):
+        _reject_revision(f"{path}, a local folder,", revision)
+        if folder.is_dir():
+            return folder
+        if folder.is_symlink() and not folder.exists():
+            raise unreadable(folder, FileNotFoundError(str(folder)))
+        raise CheckpointError(
+            f"{path}: is a file. Name the folder that contains it: {folder.parent}"
+        )
     return _from_hub(str(path), revision)
+
+
+def _reject_revision(name: str, revision: str | None) -> None:
+    if revision not in (None, "main"):
+        raise OptionError(
+            f"revision {revision!r} is of a model on the hub, and {name} has none. Omit the "
+            "revision, or name the hub id"
+        )
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

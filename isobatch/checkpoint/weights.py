@@ -4,8 +4,7 @@ Safetensors only: a pickle can run code while it is loaded. Invariant: the tenso
 exactly the expected ones, in float32 or in int8 with a scale.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -14,32 +13,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from isobatch.checkpoint.config import ModelConfig
+from isobatch.checkpoint.conversion import float32_command
 from isobatch.checkpoint.families import Family
-from isobatch.checkpoint.json_files import read_json
 from isobatch.checkpoint.quantized import (
     QuantizedTensor,
     check_announcement,
     join_scale,
     scale_name,
 )
-from isobatch.errors import CheckpointError, MissingHeadError, TensorMismatchError
+from isobatch.checkpoint.tensor_names import compare_names, find_tensors, hub_name
+from isobatch.checkpoint.tensor_shapes import check_shapes
+from isobatch.checkpoint.weight_files import SINGLE, StoredTensor, stored_tensors
+from isobatch.errors import CheckpointError, TensorMismatchError
 
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "tf_model.h5")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_SHOWN = 12
-
-
-def hub_name(family: Family, name: str) -> str:
-    """Translate our tensor `name`, e.g. "blocks.3.up.weight", into Hugging Face's."""
-    prefix, _, kind = name.rpartition(".")
-    parts = prefix.split(".")
-    layer = parts[1] if parts[0] == "blocks" else ""
-    if layer:
-        prefix = ".".join(["blocks", "{i}", *parts[2:]])
-    if prefix in family.head:
-        return f"{family.head[prefix]}.{kind}"
-    return f"{family.prefix}{family.names[prefix].format(i=layer)}.{kind}"
+_FLOAT8 = "If its 8 bits need no scale, convert it:"
 
 
 def read_tensors(
@@ -60,27 +48,22 @@ def read_stored_tensors(
     Raises MissingHeadError if only the classification head is missing, TensorMismatchError for any
     other missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
     """
-    located = _locate_tensors(folder)
     wanted = {hub_name(config.family, name): name for name in shapes}
-    scales = {scale_name(theirs) for theirs in wanted} & located.keys()
+    known = {*wanted, *map(scale_name, wanted)}
+    found = find_tensors(folder, config.family, known, stored_tensors(folder))
+    scales = {scale_name(theirs) for theirs in wanted} & found.keys()
     check_announcement(folder, announced=config.quantized, scales=scales)
-    _compare_names(folder, config.family, set(wanted), located.keys() - scales)
+    named = {name: tensor for name, tensor in found.items() if name not in scales}
+    compare_names(folder, config.family, wanted.keys(), named, config.saved_by)
+    check_shapes(config, shapes, found)
     for theirs, ours in wanted.items():
-        yield ours, _read_tensor(*located[theirs], shapes[ours], located.get(scale_name(theirs)))
+        yield ours, _read_tensor(found[theirs], found.get(scale_name(theirs)))
 
 
-def stored_shapes(folder: Path) -> dict[str, torch.Size]:
+def stored_shapes(folder: Path, family: Family) -> dict[str, torch.Size]:
     """Return the shape of each tensor in `folder`, by Hugging Face's names, without reading it."""
-    located = _locate_tensors(folder)
-    shapes: dict[str, torch.Size] = {}
-    for file_path in {path for path, _ in located.values()}:
-        with safe_open(file_path, framework="pt") as file:
-            names = {theirs: name for theirs, (path, name) in located.items() if path == file_path}
-            shapes |= {
-                theirs: torch.Size(file.get_slice(name).get_shape())
-                for theirs, name in names.items()
-            }
-    return shapes
+    found = find_tensors(folder, family, (), stored_tensors(folder))
+    return {name: torch.Size(tensor.shape) for name, tensor in found.items()}
 
 
 def write_tensors(
@@ -101,136 +84,44 @@ def write_tensors(
             renamed[scale_name(theirs)] = tensor.scale[:, None].contiguous()
         else:
             renamed[theirs] = tensor.detach().to("cpu", dtype).contiguous()
-    partial = folder / f"{_SINGLE}.partial"
+    partial = folder / f"{SINGLE}.partial"
     try:
         partial.touch()
         mode = partial.stat().st_mode  # as the user's umask has it; safetensors makes it 0600
         save_file(renamed, partial, metadata={"format": "pt"})
         partial.chmod(mode)
-        partial.replace(folder / _SINGLE)
+        partial.replace(folder / SINGLE)
     except (SafetensorError, OSError) as error:
         partial.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{folder / _SINGLE}: cannot be written: {error}. Check disk space and permissions"
+            f"{folder / SINGLE}: cannot be written: {error}. Check disk space and permissions"
         ) from error
 
 
-def _locate_tensors(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Map every tensor's name, in today's spelling, to its file and its name there."""
-    files = weight_files(folder)
-    located = {_modern(name): (path, name) for path in files for name in _names_in(path)}
-    if not located:
-        raise CheckpointError(f"{folder}: its safetensors files contain no tensors")
-    return located
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """List the safetensors files of `folder`: one file, or the shards of its index."""
-    if (folder / _SINGLE).is_file():
-        return [folder / _SINGLE]
-    if (folder / _INDEX).is_file():
-        return _shards(folder)
-    pickles = [name for name in _PICKLES if (folder / name).exists()]
-    if pickles:
-        raise CheckpointError(
-            f"{folder}: has only {pickles[0]}, and pickles are never loaded. Convert it once with "
-            "transformers: AutoModelForSequenceClassification.from_pretrained(folder)"
-            ".save_pretrained(new_folder)"
-        )
-    raise CheckpointError(f"{folder}: contains neither {_SINGLE} nor {_INDEX}")
-
-
-def _shards(folder: Path) -> list[Path]:
-    weight_map = read_json(folder / _INDEX).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{folder / _INDEX}: has no weight_map")
-    shards = sorted({folder / str(name) for name in weight_map.values()})
-    if missing := [path.name for path in shards if not path.is_file()]:
-        raise CheckpointError(
-            f"{folder}: {_INDEX} names shards that do not exist: {_list(missing)}"
-        )
-    held = {name for path in shards for name in _names_in(path)}
-    if lost := sorted(set(weight_map) - held):
-        raise TensorMismatchError(
-            f"{folder}: no shard contains these tensors of {_INDEX}: {_list(lost)}"
-        )
-    return shards
-
-
-def _names_in(path: Path) -> list[str]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: truncated or not a safetensors file ({error}). Copy or download it again"
-        ) from error
-
-
-def _modern(name: str) -> str:
-    """Translate TensorFlow's names of a layer norm, which old BERT files still have."""
-    if name.endswith("LayerNorm.gamma"):
-        return name.removesuffix("gamma") + "weight"
-    if name.endswith("LayerNorm.beta"):
-        return name.removesuffix("beta") + "bias"
-    return name
-
-
-def _compare_names(folder: Path, family: Family, wanted: set[str], found: set[str]) -> None:
-    missing = wanted - found
-    unexpected = {
-        name
-        for name in found - wanted
-        if not any(fnmatchcase(name, pattern) for pattern in family.ignored)
-    }
-    head = {name for name in wanted if name.startswith(_head_prefixes(family))}
-    if head and missing and head <= missing:
-        raise MissingHeadError(
-            f"{folder}: no sequence-classification head for model_type {family.model_type!r}: "
-            f"missing {_list(sorted(head))}. It is an encoder without a task, or with another one. "
-            "Fine-tune it, or name a checkpoint saved by a ...ForSequenceClassification class"
-        )
-    if missing or unexpected:
-        complaints = [f"{folder}: the tensors are not those of a {family.model_type} classifier"]
-        complaints += [f"missing: {_list(sorted(missing))}"] if missing else []
-        complaints += [f"unexpected: {_list(sorted(unexpected))}"] if unexpected else []
-        raise TensorMismatchError("; ".join(complaints))
-
-
-def _head_prefixes(family: Family) -> tuple[str, ...]:
-    """List the prefixes of the head itself; BERT's pooler belongs to its pre-trained encoder."""
-    return tuple(f"{name}." for name in family.head.values() if not name.startswith(family.prefix))
-
-
-def _read_tensor(
-    path: Path, name: str, shape: torch.Size, scale: tuple[Path, str] | None
-) -> Tensor | QuantizedTensor:
-    tensor = _load(path, name)
-    if tensor.shape != shape:
-        raise TensorMismatchError(
-            f"{path}: {name} has shape {list(tensor.shape)}, but config.json implies {list(shape)}"
-        )
+def _read_tensor(stored: StoredTensor, scale: StoredTensor | None) -> Tensor | QuantizedTensor:
+    tensor = _load(stored)
     if scale is not None:
-        return join_scale(f"{path}: {name}", tensor, _load(*scale))
-    return _as_float32(path, name, tensor)
+        return join_scale(f"{stored.path}: {stored.name}", tensor, _load(scale))
+    return _as_float32(stored.path, stored.name, tensor)
 
 
-def _load(path: Path, name: str) -> Tensor:
+def _load(stored: StoredTensor) -> Tensor:
     """Read one tensor from a mapping of its own.
 
     A mapping that stays open keeps every page that was read in memory, next to the packed weights:
     for a DistilBERT in fp32 that was 260 MB more at the peak.
     """
-    with safe_open(path, framework="pt") as file:
-        tensor: Tensor = file.get_tensor(name)
+    with safe_open(stored.path, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(stored.name)
         return tensor
 
 
 def _as_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
     if tensor.dtype not in _FLOATS:
+        fix = f". {_FLOAT8} {float32_command(path.parent)}" if tensor.is_floating_point() else ""
         raise TensorMismatchError(
             f"{path}: {name} has dtype {tensor.dtype}, expected a float of 16 to 64 bits, or int8 "
-            f"with its scale, {scale_name(name)}"
+            f"with its scale, {scale_name(name)}{fix}"
         )
     if not tensor.isfinite().all():
         raise CheckpointError(
@@ -238,9 +129,3 @@ def _as_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
             "file from before the training that produced it"
         )
     return tensor.to(torch.float32)
-
-
-def _list(names: Iterable[str]) -> str:
-    shown = list(names)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from isobatch.cli import input_files, options, serve
+from isobatch.cli import input_files, options
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
 
@@ -114,7 +114,7 @@ def audit(
     precision: AuditPrecision = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
-    revision: serve.Revision = None,
+    revision: options.RevisionOption = None,
     dialect: DialectName = None,
     api_key: SentApiKey = None,
     quick: Quick = False,

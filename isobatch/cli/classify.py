@@ -22,6 +22,7 @@ def classify(
         typer.Argument(metavar="[TEXT]...", help="Texts to classify. Default: lines of stdin."),
     ] = None,
     model: options.ModelOption = None,
+    revision: options.RevisionOption = None,
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -44,6 +45,7 @@ def classify(
         threads=threads,
         max_batch_tokens=max_batch_tokens,
         truncation=cast("Literal['cut', 'error']", truncation),
+        revision=revision,
     )
     inputs, shown = tee(texts or read_lines(sys.stdin.buffer))
     predictions = zip(shown, classifier.predict_stream(inputs), strict=True)

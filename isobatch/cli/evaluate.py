@@ -42,6 +42,7 @@ def evaluate(
     ] = None,
     quiet: input_files.Quiet = False,
     model: options.ModelOption = None,
+    revision: options.RevisionOption = None,
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -67,6 +68,7 @@ def evaluate(
             device=device,
             threads=threads,
             max_batch_tokens=max_batch_tokens,
+            revision=revision,
         )
         evaluation = evaluate_files(
             files,

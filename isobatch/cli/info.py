@@ -11,8 +11,17 @@ if TYPE_CHECKING:
     from isobatch.scope import Scope
 
 
+SCORES = {
+    "softmax": "softmax of the logits, which add up to 1",
+    "sigmoid": "sigmoid of each logit",
+    "none": "the logits themselves",
+}
+"""How scores are computed, by the name of the activation."""
+
+
 def info(
     model: options.ModelArgument = None,
+    revision: options.RevisionOption = None,
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -23,7 +32,7 @@ def info(
     from isobatch.tasks import Classifier
 
     classifier = Classifier.from_pretrained(
-        model, precision=precision, device=device, threads=threads
+        model, precision=precision, device=device, threads=threads, revision=revision
     )
     scope = describe_scope(classifier, model or "the bundled model")
     if as_json:
@@ -42,6 +51,7 @@ def print_scope(scope: "Scope") -> None:
         "checkpoint": scope.checkpoint,
         "family": scope.family,
         "labels": ", ".join(scope.labels),
+        "scores": SCORES[scope.score_activation],
         "maximum length": f"{scope.max_tokens} tokens",
         "precision": f"{scope.precision} ({scope.precision_reason})",
         "device": f"{scope.device}, {scope.threads} threads",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def lesson(
     model: options.ModelArgument = None,
+    revision: options.RevisionOption = None,
     text: Annotated[
         list[str] | None,
         typer.Option("--text", "-t", help="Sentence (at least two). Default: the built-in ones."),
@@ -41,9 +42,13 @@ def lesson(
     if html:
         from isobatch.page import LessonPage, render_page
 
-        write_file(html, render_page(LessonPage.from_pretrained(model).data(sentences)), "page")
+        write_file(
+            html,
+            render_page(LessonPage.from_pretrained(model, revision=revision).data(sentences)),
+            "page",
+        )
         return
-    steps = replay_lesson(model, sentences)
+    steps = replay_lesson(model, sentences, revision)
     if as_json:
         for step in steps:
             sys.stdout.write(json.dumps(step.as_dict(), ensure_ascii=False) + "\n")

@@ -36,6 +36,10 @@ PrecisionOption = Annotated[
         "Default: fp32, or int8 for a quantized checkpoint.",
     ),
 ]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(envvar="ISOBATCH_REVISION", help="Branch, tag or commit of a hub id."),
+]
 DeviceOption = Annotated[
     str, typer.Option(envvar="ISOBATCH_DEVICE", help="Device to compute on: cpu or cuda.")
 ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def precisions(
     model: options.ModelArgument = None,
+    revision: options.RevisionOption = None,
     save: Annotated[
         bool,
         typer.Option("--save", help="Save the result next to the weights, for --precision auto."),
@@ -33,7 +34,9 @@ def precisions(
     from isobatch.tasks import Classifier
 
     def load(precision: "Precision") -> Classifier:
-        return Classifier.from_pretrained(model, precision=precision, threads=threads)
+        return Classifier.from_pretrained(
+            model, precision=precision, threads=threads, revision=revision
+        )
 
     results = compare_precisions(load, list(read_lines(sys.stdin.buffer)))
     if as_json or not sys.stdout.isatty():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def quantize(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint folder or hub id.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write: new or empty.")],
+    revision: options.RevisionOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Quantize a checkpoint to int8: about a quarter of its size in float32.
@@ -27,7 +28,7 @@ def quantize(
     """
     from isobatch.quantize import quantize_checkpoint
 
-    report = quantize_checkpoint(model, out)
+    report = quantize_checkpoint(model, out, revision)
     if as_json:
         sys.stdout.write(json.dumps(asdict(report), ensure_ascii=False) + "\n")
     else:

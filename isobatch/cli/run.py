@@ -98,6 +98,7 @@ def run(
     ray_address: RayAddress = None,
     ray_wait: RayWait = 60.0,
     model: options.ModelOption = None,
+    revision: options.RevisionOption = None,
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -121,7 +122,7 @@ def run(
         truncation=truncation,
         on_error=on_error,
     )
-    loading = ModelOptions(model, precision, device, threads, max_batch_tokens)
+    loading = ModelOptions(model, precision, device, threads, max_batch_tokens, revision)
     ray = RayOptions(ray_address, workers, threads or 1, ray_wait) if engine == "ray" else None
     with (
         input_files.input_tables(names, input_format, no_header, no_quotes, output) as tables,

@@ -105,7 +105,6 @@ Page = Annotated[
         "--page",
     ),
 ]
-Revision = Annotated[str | None, _option("REVISION", "Branch, tag or commit of a hub id.")]
 
 
 def serve(
@@ -130,7 +129,7 @@ def serve(
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
-    revision: Revision = None,
+    revision: options.RevisionOption = None,
 ) -> None:
     """Serve a model over HTTP: /predict, /rerank, /v1/classify, / and more; see /docs.
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from isobatch.checkpoint import locate_checkpoint, read_json
+from isobatch.checkpoint import locate_checkpoint, read_raw_config
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
 from isobatch.compat.model import WITHOUT_POOLER, PaddedClassifier, PaddedEncoder
@@ -164,7 +164,7 @@ def _configured(
             f"{folder}: has no config.json, as transformers' Trainer saves only the weights of "
             "this model. Write it there: model.config.save_pretrained(folder)"
         )
-    raw = read_json(folder / "config.json")
+    raw = read_raw_config(folder)
     neutral = {key: value for key, value in changes.items() if key in _NEUTRAL}
     if path is None or Path(path).expanduser().is_dir():  # without a download
         neutral = {key: value for key, value in neutral.items() if key not in HUB_ADVICE}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isobatch.checkpoint import Family, hub_name, read_json
+from isobatch.checkpoint import Family, hub_name, read_raw_config
 from isobatch.compat.arguments import parameter_names, reject_unsupported
 from isobatch.compat.classification_loss import classification_loss
 from isobatch.compat.classifier_output import EncoderOutput, ModelOutput, SequenceClassifierOutput
@@ -72,7 +72,7 @@ class PaddedClassifier(DropInModel):
     @classmethod
     def from_folder(cls, folder: Path) -> "PaddedClassifier":
         """Load a whole checkpoint; raises as `read_model` does, also where the head is missing."""
-        return cls(read_model(folder), ClassifierConfig(read_json(folder / "config.json")))
+        return cls(read_model(folder), ClassifierConfig(read_raw_config(folder)))
 
     @eager
     def forward(

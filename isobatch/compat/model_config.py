@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from isobatch.checkpoint import ModelConfig, locate_checkpoint, parse_config, read_json
+from isobatch.checkpoint import ModelConfig, locate_checkpoint, parse_config, read_raw_config
 from isobatch.checkpoint.config import PROBLEM_TYPES
 from isobatch.checkpoint.families import Family, family_of
 from isobatch.compat.arguments import reject_unsupported
@@ -71,7 +71,7 @@ class AutoConfig:
         path = pretrained_model_name_or_path
         neutral = {key: changes.pop(key) for key in [*changes] if key in NEUTRAL_ARGUMENTS}
         reject_unsupported(place, neutral, (), NEUTRAL_ARGUMENTS, HUB_ADVICE)
-        raw = read_json(locate_checkpoint(path, revision) / "config.json")
+        raw = read_raw_config(locate_checkpoint(path, revision))
         return ClassifierConfig(raw, "" if path is None else str(path)).changed(place, changes)
 
     @staticmethod

@@ -53,7 +53,7 @@ def read_encoder(
     The rest of the head is zero: it is not used. Raises as `read_model` does.
     """
     model = empty_model(config)
-    stored = stored_shapes(folder)
+    stored = stored_shapes(folder, config.family)
     prefix = config.family.prefix if _is_prefixed(config.family, stored) else ""
     family = replace(
         config.family,
@@ -84,7 +84,7 @@ def read_classifier(
     Raises TensorMismatchError for other shapes without it, and as `read_model` does.
     """
     model = empty_model(config)
-    stored, family = stored_shapes(folder), config.family
+    stored, family = stored_shapes(folder, config.family), config.family
     if not _is_prefixed(family, stored):
         plain = {key: name.removeprefix(family.prefix) for key, name in family.head.items()}
         family = replace(family, prefix="", head=plain)

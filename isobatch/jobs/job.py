@@ -29,6 +29,7 @@ class ModelOptions:
     device: str = "cpu"
     threads: int | None = None
     max_batch_tokens: int = MAX_BATCH_TOKENS
+    revision: str | None = None
 
     def load(self) -> Classifier:
         """Load the classifier; errors as in Classifier.from_pretrained."""
@@ -38,6 +39,7 @@ class ModelOptions:
             device=self.device,
             threads=self.threads,
             max_batch_tokens=self.max_batch_tokens,
+            revision=self.revision,
         )
 
 

@@ -29,7 +29,7 @@ from isobatch.page.lesson_data import (
 from isobatch.page.lesson_model import LessonModel, LogitRow, logit_rows
 from isobatch.page.logit_comparison import compare_logits, float_bits
 from isobatch.page.random_batches import compute_random_batches
-from isobatch.tasks import score_logits
+from isobatch.tasks import rank_logits, score_logits
 
 MAX_SENTENCES = 8
 MAX_TOKENS = 64
@@ -147,7 +147,7 @@ class _LessonBatch:
         self, way: str, logits: LogitRow, alone: LogitRow, shown: Sequence[int]
     ) -> SentenceResult:
         scores = score_logits(logits, self.head.score_activation)
-        best = max(range(len(scores)), key=scores.__getitem__)
+        best = rank_logits(logits)[0]
         return SentenceResult(
             way=way,
             logits=tuple(logits[index] for index in shown),

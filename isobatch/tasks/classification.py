@@ -16,8 +16,8 @@ from isobatch.types import Encoding, ScoreActivation, TextInput, Truncation
 class Prediction:
     """The classification of one text.
 
-    `score` is the score of `label`, the highest; `scores` has every label in the order of the
-    checkpoint. For a regression checkpoint both are the plain number.
+    `label` is that of the highest logit, and `score` its score; `scores` has every label in the
+    order of the checkpoint. For a regression checkpoint both are the plain number.
     """
 
     label: str
@@ -73,12 +73,13 @@ class Classifier(Pipeline[Prediction]):
     def decode(self, output: Output, encoding: Encoding) -> Prediction:
         """Turn the logits of one encoded text into its prediction."""
         labels = self.labels
-        scores = score_logits(output, self.score_activation)
-        best = max(range(len(scores)), key=scores.__getitem__)
+        logits: list[float] = output.tolist()
+        scores = score_logits(logits, self.score_activation)
+        best = rank_logits(logits)[0]
         return Prediction(
             label=labels[best],
             score=scores[best],
-            logits=tuple(output.tolist()),
+            logits=tuple(logits),
             truncated=encoding.truncated,
             num_tokens=len(encoding),
             scores=dict(zip(labels, scores, strict=True)),
@@ -91,13 +92,23 @@ class Classifier(Pipeline[Prediction]):
     def ranked(
         self, output: Output, activation: ScoreActivation | None = None
     ) -> list[dict[str, object]]:
-        """Return every label with its score as JSON values, the highest first.
+        """Return every label with its score as JSON values, that of the highest logit first.
 
-        Equal scores keep the checkpoint's order. activation: None for the checkpoint's own.
+        Equal logits keep the checkpoint's order. activation: None for the checkpoint's own.
         """
         scores = score_logits(output, activation or self.score_activation)
-        order = sorted(range(len(scores)), key=lambda index: -scores[index])
-        return [{"label": self.labels[index], "score": scores[index]} for index in order]
+        return [
+            {"label": self.labels[index], "score": scores[index]} for index in rank_logits(output)
+        ]
+
+
+def rank_logits(logits: Sequence[float] | Output) -> list[int]:
+    """Return the indices of the logits, the highest first and equal ones in their order.
+
+    By the logits, never by scores: from 37 on a sigmoid is 1.0, and different logits are equal.
+    """
+    numbers = [float(value) for value in logits]
+    return sorted(range(len(numbers)), key=lambda index: -numbers[index])
 
 
 def score_logits(logits: Sequence[float] | Output, activation: ScoreActivation) -> list[float]:

@@ -11,6 +11,7 @@ import torch
 from shell import ISOBATCH, run, run_on_terminal, run_process
 
 from isobatch.cli import classify
+from isobatch.errors import CheckpointError
 from isobatch.kernels import supported_precisions
 from isobatch.lesson import SENTENCES
 
@@ -206,3 +207,48 @@ def test_lines_are_read_one_by_one() -> None:
         writer.write(b"first\nsecond\n")
         lines = classify.read_lines(reader)
         assert next(lines) == "first"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", "good", "--model"),
+        ("run", "{texts}", "-o", "-", "--model"),
+        ("evaluate", "{texts}", "--label-column", "label", "--model"),
+        ("info",),
+        ("lesson",),
+        ("lesson", "--html", "{page}"),
+        ("precisions",),
+        ("quantize", "--json", "{folder}"),
+        ("audit",),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+@pytest.mark.parametrize("given", ["option", "environment"])
+def test_every_command_that_loads_a_checkpoint_takes_a_revision(
+    command: tuple[str, ...], given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is a function that records what is requested, and gives the bundled model."""
+    requested = []
+
+    def download(name: str, revision: str | None) -> Path:
+        requested.append((name, revision))
+        raise CheckpointError("enough is known")
+
+    monkeypatch.setattr("isobatch.checkpoint.source._from_hub", download)
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text,label\na fine film,POSITIVE\n")
+    places = {"texts": texts, "page": tmp_path / "page.html", "folder": tmp_path / "int8"}
+    arguments = [each.format(**places) for each in command]
+    arguments.insert(2 if command[0] == "quantize" else len(arguments), "some/model")
+    environment = {"ISOBATCH_REVISION": "v1"} if given == "environment" else {}
+    option = () if environment else ("--revision", "v1")
+    ran = run(*arguments, *option, stdin=b"a text\n", **environment)
+    assert set(requested) == {("some/model", "v1")}, ran.stderr
+    assert ran.returncode in (4, 8)
+
+
+def test_a_revision_of_a_local_model_is_an_invalid_option() -> None:
+    ran = run("classify", "good", "--revision", "v1")
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert b"revision 'v1' is of a model on the hub" in ran.stderr

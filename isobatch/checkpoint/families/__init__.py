@@ -18,8 +18,12 @@ __all__ = ["FAMILIES", "Family", "family_of"]
 def family_of(model_type: object) -> Family:
     """Return the family with that `model_type`; raises UnsupportedModelError otherwise."""
     if not isinstance(model_type, str) or model_type not in FAMILIES:
+        spelled = {name.replace("-", ""): name for name in FAMILIES}
+        plain = str(model_type).lower().replace("-", "").replace("_", "")
+        fix = f'. Write "model_type": "{spelled[plain]}"' if plain in spelled else ""
         raise UnsupportedModelError(
             f"config.json: model_type {model_type!r} is not supported; supported: "
             + ", ".join(FAMILIES)
+            + fix
         )
     return FAMILIES[model_type]

@@ -18,7 +18,7 @@ from isobatch.serve.schema import (
     Truncate,
     TruncationDirection,
 )
-from isobatch.tasks import score_logits
+from isobatch.tasks import rank_logits, score_logits
 from isobatch.types import ScoreActivation
 
 TAG = "text-embeddings-inference"
@@ -96,7 +96,7 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     ranks = [
         {"index": index, "score": scores[index]}
         | ({"text": body.texts[index]} if body.return_text else {})
-        for index in sorted(range(len(scores)), key=lambda index: -scores[index])
+        for index in rank_logits([row[0] for row in result.logits])
     ]
     return json_response(request, ranks, result)
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
 from isobatch.serve.openapi import describe_responses
 from isobatch.serve.schema import Integral, StrictModel, TextList
-from isobatch.tasks import score_logits
+from isobatch.tasks import rank_logits, score_logits
 
 TAG = "vLLM and SGLang"
 
@@ -94,7 +94,7 @@ async def classify(request: Request, body: ClassifyRequest) -> Response:
     data = []
     for index, logits in enumerate(result.logits):
         probs = score_logits(logits, activation)
-        label = head.labels[max(range(len(probs)), key=probs.__getitem__)]
+        label = head.labels[rank_logits(logits)[0]]
         data.append({"index": index, "label": label, "probs": probs, "num_classes": len(probs)})
     usage = Usage(prompt_tokens=result.num_tokens, total_tokens=result.num_tokens)
     content = {

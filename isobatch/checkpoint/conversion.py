@@ -1,0 +1,94 @@
+"""Commands that a message names: each makes a folder that loads from one that does not.
+
+They are whole shell commands with Python's own quoting, so that a reader can paste them.
+Invariant: none is executed here, and each is executed by a test.
+"""
+
+import re
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+_READ = (
+    "import os; from pathlib import Path; from safetensors.torch import load, save_file; "
+    "folder = Path({folder!r}); "
+    "tensors = {{name: tensor for file in sorted(folder.glob({pattern!r})) "
+    "for name, tensor in load(file.read_bytes()).items()}}; "
+)
+_WRITE = (
+    "save_file(tensors, folder / 'new', metadata={'format': 'pt'}); "
+    "os.replace(folder / 'new', folder / 'model.safetensors')"
+)
+"""Written next to the old file and renamed, because a full disk must not cost the weights."""
+
+_SHARDS = "model-*.safetensors"
+
+
+class Renaming(NamedTuple):
+    """How stored names become those of a checkpoint: parts removed, a prefix, tensors dropped."""
+
+    removed: tuple[str, ...] = ()
+    prefix: str = ""
+    dropped: str = ""
+
+    def __call__(self, name: str) -> str | None:
+        """Return the new name; None for a tensor that is dropped."""
+        if self.dropped and self.dropped in name:
+            return None
+        for part in self.removed:
+            name = name.replace(part, "")
+        return name.removeprefix(self.prefix)
+
+    def command(self, folder: Path) -> str:
+        """Return the command that renames the tensors in `folder`."""
+        name = "name" + "".join(f".replace({part!r}, '')" for part in self.removed)
+        name += f".removeprefix({self.prefix!r})" if self.prefix else ""
+        kept = f" if {self.dropped!r} not in name" if self.dropped else ""
+        return _edit(folder, f"{{{name}: tensor for name, tensor in tensors.items(){kept}}}")
+
+
+def drop_command(folder: Path, prefixes: Collection[str]) -> str:
+    """Return the command that removes the tensors whose names begin with one of `prefixes`."""
+    dropped = repr(tuple(sorted(prefixes)))
+    return _edit(
+        folder,
+        f"{{name: tensor for name, tensor in tensors.items() if not name.startswith({dropped})}}",
+    )
+
+
+def merge_shards_command(folder: Path) -> str:
+    """Return the command that joins all shards in `folder` to one file."""
+    return python_command(_READ.format(folder=str(folder), pattern=_SHARDS) + _WRITE)
+
+
+def float32_command(folder: Path) -> str:
+    """Return the command that converts all floating-point tensors in `folder` to float32."""
+    return _edit(folder, "{name: tensor.float() for name, tensor in tensors.items()}")
+
+
+def convert_command(source: str, target: str, options: str = "") -> str:
+    """Return the command by which transformers reads `source` and writes safetensors."""
+    given = f"{source!r}, {options}" if options else repr(source)
+    code = (
+        "from transformers import AutoModelForSequenceClassification as Model; "
+        f"Model.from_pretrained({given}).save_pretrained({target!r})"
+    )
+    if source != target:
+        code += (
+            "; from transformers import AutoTokenizer; "
+            f"AutoTokenizer.from_pretrained({given}).save_pretrained({target!r})"
+        )
+    return python_command(code)
+
+
+def _edit(folder: Path, expression: str) -> str:
+    pattern = _SHARDS if not (folder / "model.safetensors").exists() else "model.safetensors"
+    read = _READ.format(folder=str(folder), pattern=pattern)
+    return python_command(f"{read}tensors = {expression}; {_WRITE}")
+
+
+def python_command(code: str) -> str:
+    """Return the shell command that runs `code`, in double quotes where these keep every sign."""
+    plain = not re.search(r'["$`\\\\!]', code)
+    return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
