@@ -35,6 +35,9 @@ def evaluate(
     id_column: input_files.IdColumn = None,
     no_header: input_files.NoHeader = False,
     no_quotes: input_files.NoQuotes = False,
+    delimiter: input_files.Delimiter = None,
+    encoding: input_files.Encoding = None,
+    compression: input_files.CompressionOption = None,
     truncation: input_files.RowTruncation = "cut",
     mistakes: Annotated[int, typer.Option(min=0, help="Number of mistakes to show.")] = 10,
     html: Annotated[
@@ -56,7 +59,10 @@ def evaluate(
     from isobatch import Classifier
     from isobatch.evaluation import LabelledFiles, evaluate_files, render_report
 
-    named = input_files.input_tables(names, input_format, no_header, no_quotes)
+    reading = input_files.InputOptions(
+        input_format, no_header, no_quotes, delimiter, encoding, compression
+    )
+    named = input_files.input_tables(names, reading)
     with named as tables, shown_progress(quiet=quiet) as display:
         files = LabelledFiles(
             tuple(tables), label_column, text_column, pair_column, id_column, truncation
