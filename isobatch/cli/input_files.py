@@ -176,7 +176,7 @@ def _named_format(path: Path, options: InputOptions) -> tuple[Format, Compressio
     try:
         return detect_format(path.name, options.format)
     except OptionError:
-        # a name such as reviews.parquet.gz is no obstacle where the options say otherwise
+        # a name such as reviews.parquet.gz may stay where the options name both
         if options.format is None or options.compression is None:
             raise
         return options.format, options.compression

@@ -104,7 +104,8 @@ def plan_columns(
     if taken := [field.name for field in added if field.name in kept]:
         raise OptionError(
             f"the input already has a column {taken[0]!r}, which would be overwritten. Add a "
-            "prefix to the added names (--prefix), or leave the column out (--columns)"
+            f"prefix to the added names: use --prefix {options.prefix or 'predicted'}_, or leave "
+            "the column out (--columns)"
         )
     return OutputColumns(read, kept, added, row_format.labels, options.logits, options.scores)
 
