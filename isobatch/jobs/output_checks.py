@@ -1,6 +1,7 @@
 """Checks of outputs before any work: a job that cannot write its result does not begin."""
 
 import os
+import shlex
 from pathlib import Path
 
 from isobatch.errors import JobError
@@ -33,7 +34,10 @@ def check_output_folder(folder: Path) -> None:
 
 def _check_folder(path: Path, folder: Path) -> None:
     if not folder.is_dir():
-        raise JobError(f"{path}: there is no folder {folder}. Create it first: mkdir -p {folder}")
+        raise JobError(
+            f"{path}: there is no folder {folder}. Create it first: "
+            f"mkdir -p {shlex.quote(str(folder))}"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise JobError(
             f"{path}: the folder {folder} is not writable. Choose an output in a writable folder"
