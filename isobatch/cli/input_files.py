@@ -1,5 +1,6 @@
 """Input files, and options of the commands that read text; stdin becomes a temporary file."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -139,7 +140,11 @@ class InputOptions:
 
 
 def _delimiter(given: str | None) -> str | None:
-    return "\t" if given in ("\\t", "tab") else given
+    """Read `given` as shells pass it: a tab or another control character is often escaped."""
+    if given in ("\\t", "tab"):
+        return "\t"
+    code = re.fullmatch(r"\\x([0-9a-fA-F]{2})", given or "")
+    return chr(int(code[1], 16)) if code else given
 
 
 @contextmanager
@@ -162,7 +167,10 @@ def input_tables(
             table = options.table(path, "lines", "none")
             options.refuse_unused([table])
             _save_stdin(path)
-            yield [table]
+            try:
+                yield [table]
+            except TableError as error:
+                raise TableError(str(error).replace(str(path), "stdin")) from error
         return
     if STDIN in names:
         raise OptionError("stdin (-) cannot be combined with other inputs. Name files, or pipe all")

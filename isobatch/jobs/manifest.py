@@ -131,11 +131,11 @@ def describe_changes(before: Mapping[str, object], now: Mapping[str, object]) ->
     names = list(_changed(before, now))
     if not names:
         return ""
-    words = dict.fromkeys(_in_words(name) for name in names)
+    first = []
     if _num_inputs(before) != _num_inputs(now):
-        words = {"the number of input files": None, **words}
-        words.pop("the format of the input", None)
-        words.pop("the input file", None)
+        first = ["the number of input files"]
+        names = [name for name in names if not name.startswith("inputs")]
+    words = dict.fromkeys([*first, *map(_in_words, names)])
     subject = " and ".join(words)
     return f"{subject} changed ({'; '.join(differences(before, now))})"
 

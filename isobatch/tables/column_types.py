@@ -14,7 +14,7 @@ SCRIPT = (
 
 
 def is_text(type: pa.DataType) -> bool:
-    """Whether the cells are texts: strings, dictionaries of them, or nulls alone."""
+    """Return whether the cells are texts: strings, dictionaries of them, or nulls alone."""
     if pa.types.is_dictionary(type):
         return is_text(type.value_type)
     if isinstance(type, pa.BaseExtensionType):

@@ -20,6 +20,9 @@ MIN_PROSE_RECORDS = 5
 """Of which each must have as many separators before blanks count as separators, as in "a, b"."""
 
 CANDIDATES = (";", "\t", ",", "|")
+RARE_CANDIDATES = (":", "^", "~", "\x01", "\x1f")
+"""Separators that count only under a header of names, and in every row."""
+
 NAMES = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "vertical bars"}
 MARKUP = ("<!doctype html", "<html", "<?xml")
 SEP_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE | re.DOTALL)
@@ -64,7 +67,9 @@ def sep_delimiter(line: str) -> str | None:
 
 def shown_delimiter(delimiter: str) -> str:
     """Return `delimiter` as a shell takes it."""
-    return "'\\t'" if delimiter == "\t" else shlex.quote(delimiter)
+    if delimiter.isprintable():
+        return shlex.quote(delimiter)
+    return "'\\t'" if delimiter == "\t" else f"'\\x{ord(delimiter):02x}'"
 
 
 def likely_table_option(lines: Sequence[str]) -> str | None:
@@ -194,21 +199,54 @@ def _check_delimiter(file: TableFile, lines: Sequence[str]) -> None:
         )
     if declared is not None or file.dialect.delimiter == DELIMITERS[file.format]:
         return
-    widths = [len(cells) for cells in _records(lines, own, quotes=file.dialect.quotes)]
-    for other in CANDIDATES:
-        if other != own and _fits_better(file, lines, widths, other):
-            alone = (
-                f"; if it has only one column, use --delimiter "
-                f"{shown_delimiter(DELIMITERS[file.format])}"
+    records = _records(lines, own, quotes=file.dialect.quotes)
+    if file.dialect.header and file.dialect.quotes:
+        _refuse_quoted_lines(file, lines, records)
+    for other in (*CANDIDATES, *RARE_CANDIDATES):
+        if other != own and _fits_better(file, lines, records, other):
+            default = DELIMITERS[file.format]
+            fix = f"use --delimiter {shown_delimiter(other)}; if it has only one column, use "
+            fix += f"--delimiter {shown_delimiter(default)}"
+            raise TableError(
+                f"{file.path}:1: its columns are separated by {_name(other)}, and not by "
+                f"{_name(own)}: {lines[0].strip()[:60]!r}; "
+                f"{'leave out --delimiter' if other == default else fix}"
+            )
+
+
+def _name(delimiter: str) -> str:
+    return NAMES.get(delimiter, repr(delimiter))
+
+
+def _refuse_quoted_lines(
+    file: TableFile, lines: Sequence[str], records: Sequence[Sequence[str]]
+) -> None:
+    """Refuse lines that are one quoted cell each, as some spreadsheets write them."""
+    if len(records) < 2 or any(len(cells) != 1 for cells in records) or lines[0][:1] != '"':
+        return
+    inner = [cells[0] for cells in records]
+    for delimiter in CANDIDATES:
+        names = inner[0].split(delimiter)
+        if (
+            len(names) > 1
+            and all(map(NAME.fullmatch, names))
+            and all(cell.count(delimiter) >= len(names) - 1 for cell in inner)
+        ):
+            script = (
+                "import csv, sys; [sys.stdout.buffer.write((row[0] + chr(10)).encode()) for row in "
+                f'csv.reader(open(sys.argv[1], newline="", encoding="{file.encoding}"), '
+                f"delimiter={file.delimiter!r}) if row]"
             )
             raise TableError(
-                f"{file.path}:1: its columns are separated by {NAMES[other]}, and not by "
-                f"{NAMES.get(own, repr(own))}: {lines[0].strip()[:60]!r}; use --delimiter "
-                f"{shown_delimiter(other)}{alone}"
+                f"{file.path}:1: each line is quoted as a whole, so that it is one column: "
+                f"{lines[0].strip()[:60]!r}; remove these quotes: python -c {shlex.quote(script)} "
+                f"{shlex.quote(str(file.path))} > NEW"
             )
 
 
-def _fits_better(file: TableFile, lines: Sequence[str], widths: Sequence[int], other: str) -> bool:
+def _fits_better(
+    file: TableFile, lines: Sequence[str], own: Sequence[Sequence[str]], other: str
+) -> bool:
     """Whether `other` gives several columns where the file's own delimiter gives one.
 
     Separators before blanks, as in prose, count only where many lines have the same number. With a
@@ -219,9 +257,15 @@ def _fits_better(file: TableFile, lines: Sequence[str], widths: Sequence[int], o
         return False
     first, rest = len(records[0]), [len(cells) for cells in records[1:]]
     same = all(width == first for width in rest)
-    if widths and widths[0] > 1:
-        return len(rest) > 0 and same and first > 2 and len(set(widths)) > 1
     is_tight = not any(_is_prose(cells) for cells in records[: 1 if file.dialect.header else None])
+    if other in RARE_CANDIDATES:
+        is_header = file.dialect.header and all(map(NAME.fullmatch, records[0]))
+        enough = len(rest) > 0 and all(width >= first for width in rest)
+        return is_header and enough and len(own[0]) == 1
+    if own and len(own[0]) > 1:
+        is_ragged = len({len(cells) for cells in own}) > 1
+        in_prose = all(cell.startswith(" ") for cells in own for cell in cells[1:])
+        return len(rest) > 0 and same and is_tight and first > 2 and (is_ragged or in_prose)
     if not is_tight:
         return same and len(records) >= MIN_PROSE_RECORDS
     if file.dialect.header:

@@ -5,6 +5,7 @@ to all of them: UTF-8's is removed, that of another encoding than the expected o
 """
 
 import codecs
+import shlex
 from collections.abc import Iterable, Iterator
 
 from isobatch.errors import OptionError, TableError
@@ -58,11 +59,13 @@ def decode_lines(lines: Iterable[bytes], place: str, encoding: str = UTF8) -> It
     if encoding != UTF8:
         yield from _decode_stream(lines, place, encoding)
         return
+    is_ascii = True
     for number, line in enumerate(lines, 1):
         try:
             text = str(line, "utf-8")
         except UnicodeDecodeError as error:
-            raise not_utf8(place, number, error) from error
+            raise not_utf8(place, number, error, is_mixed=not is_ascii) from error
+        is_ascii = is_ascii and text.isascii()
         yield text
 
 
@@ -93,16 +96,34 @@ def _decode_stream(lines: Iterable[bytes], place: str, encoding: str) -> Iterato
         yield rest
 
 
-def not_utf8(place: str, number: int, error: UnicodeDecodeError) -> TableError:
-    """Return the TableError for line `number`, which is not UTF-8."""
+MIXED = (
+    'import sys; [sys.stdout.buffer.write(line if line.decode("utf-8", "ignore").encode() == line '
+    'else line.decode("{encoding}").encode()) for line in open(sys.argv[1], "rb")]'
+)
+"""A script that converts the lines of a file that are not UTF-8."""
+
+
+def not_utf8(
+    place: str, number: int, error: UnicodeDecodeError, *, is_mixed: bool = False
+) -> TableError:
+    """Return the TableError for line `number`; `is_mixed`: lines before it are UTF-8, not ASCII."""
     try:
         error.object.decode("cp1252")
         likely = "cp1252"
     except UnicodeDecodeError:
         likely = "latin-1"
     byte = error.object[error.start]
-    return TableError(
+    found = (
         f"{place}:{number}: byte {error.start + 1} of this line (0x{byte:02x}) is not UTF-8 "
-        f"({error.reason}); use --encoding {likely}, or the encoding that the file really has; "
-        f"usual names are {USUAL}"
+        f"({error.reason})"
+    )
+    if is_mixed:
+        script = shlex.quote(MIXED.format(encoding=likely))
+        return TableError(
+            f"{found}, but lines before it are: the file mixes encodings. Convert the lines that "
+            f"are not UTF-8: python -c {script} {shlex.quote(place)} > NEW"
+        )
+    return TableError(
+        f"{found}; use --encoding {likely}, or the encoding that the file really has; usual names "
+        f"are {USUAL}"
     )

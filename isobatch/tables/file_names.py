@@ -32,13 +32,16 @@ ENDINGS: dict[str, Format] = {
 COMPRESSED_ENDINGS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 
+SAVE_AS_CSV = "save it as CSV UTF-8 in the spreadsheet program"
 UNPACKING: dict[str, str] = {
     ".bz2": "bzip2 -dc {name} > NEW",
     ".xz": "xz -dc {name} > NEW",
     ".zip": "unzip {name}",
-    ".xlsx": "a spreadsheet; save it as CSV UTF-8",
-    ".xls": "a spreadsheet; save it as CSV UTF-8",
-    ".ods": "a spreadsheet; save it as CSV UTF-8",
+    ".tar": "tar -xf {name}",
+    ".tgz": "tar -xf {name}",
+    ".xlsx": SAVE_AS_CSV,
+    ".xls": SAVE_AS_CSV,
+    ".ods": SAVE_AS_CSV,
 }
 """Endings of files that must be converted first, with the way to do it."""
 

@@ -39,16 +39,29 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 )  # fmt: skip
 """The start of a file, its format, and the fix."""
 
+TAR_OFFSET = 257
+"""Where a tar archive has its signature."""
+
 
 def compression_of(start: bytes) -> Compression:
     """Return the supported compression that a file with this start has."""
     return next((name for mark, name in COMPRESSED if start.startswith(mark)), "none")
 
 
-def refuse_binary(place: str, start: bytes) -> None:
-    """Raise a TableError if a file that should be text starts as one of another format does."""
+def refuse_binary(place: str, start: bytes, outer: Compression = "none") -> None:
+    """Raise a TableError if a file that should be text starts as one of another format does.
+
+    `outer` is the compression that was removed already.
+    """
     name = shlex.quote(place)
     compression = compression_of(start)
+    if compression != "none" and outer != "none":
+        raise TableError(
+            f"{place}: is compressed twice, {compression} in {outer}; decompress it once: "
+            f"{outer} -dc < {name} > NEW"
+        )
+    if start[TAR_OFFSET:].startswith(b"ustar"):
+        raise TableError(f"{place}: is a tar archive; unpack it: tar -xf {name}")
     if compression != "none":
         raise TableError(
             f"{place}: is {compression} data, not text; use --compression {compression}, or "

@@ -158,7 +158,7 @@ def _stored_lines(file: TableFile, hasher: FileHasher | None) -> Iterator[bytes]
     damage = damage_errors(file.compression)
     try:
         with open_stream(file.path, file.compression, hasher) as stream:
-            yield from stream_lines(stream, str(file.path), file.encoding, damage)
+            yield from stream_lines(stream, str(file.path), file.encoding, file.compression, damage)
     except _StreamDamageError as found:
         raise _damaged(file, found.number, found.__cause__) from found.__cause__
     except OSError as error:
@@ -169,12 +169,14 @@ def stream_lines(
     stream: BinaryIO,
     place: str,
     encoding: str = UTF8,
+    outer: Compression = "none",
     damage: tuple[type[Exception], ...] = (),
 ) -> Iterator[bytes]:
     """Yield the stored bytes of each line of an open stream with its line end.
 
-    The mark of UTF-8 is removed. TableError for the mark of another encoding than `encoding`, for
-    a known format that is not text, and for a line of more than MAX_LINE_BYTES.
+    `outer` is the compression that the stream removes, `damage` what it raises then. The mark of
+    UTF-8 is removed. TableError for the mark of another encoding than `encoding`, for a known
+    format that is not text, and for a line of more than MAX_LINE_BYTES.
     """
     number = 0
     read = partial(stream.readline, MAX_LINE_BYTES + 1)
@@ -187,14 +189,14 @@ def stream_lines(
                 )
             if number > 1:
                 yield line
-            elif first := _checked_start(place, line, encoding):
+            elif first := _checked_start(place, line, encoding, outer):
                 yield first
     except damage as error:
         raise _StreamDamageError(number) from error
 
 
-def _checked_start(place: str, line: bytes, encoding: str) -> bytes:
-    refuse_binary(place, line)
+def _checked_start(place: str, line: bytes, encoding: str, outer: Compression) -> bytes:
+    refuse_binary(place, line, outer)
     check_mark(place, line, encoding)
     return line.removeprefix(UTF8_MARK) if encoding == UTF8 else line
 

@@ -33,10 +33,10 @@ from isobatch.cli.input_files import InputOptions, input_tables
 from isobatch.tables import open_table
 
 TEXTS = ["a fine film", "its plot; not, so good"]
-OPTION = r"--[\w-]+(?: '[^']*'| (?!--)[\w.+-]+| ,)?"
+OPTION = r"--[\w-]+(?: '[^']*'| (?!--)[\w.+-]+| [,:])?"
 OPTIONS = re.compile(rf"\b[Uu]se ({OPTION}(?: {OPTION})*)")
 COMMAND = re.compile(
-    r"(?:[:;] |, or )((?:jq|sed|tr|bzip2|xz|unzip|python -c) (?:'[^']*'|"
+    r"(?:[:;] |, or )((?:jq|sed|tr|bzip2|xz|unzip|gzip|python -c) (?:'[^']*'|"
     r'"[^"]*"|'
     r"[^'\";])*?)(?=; |, which writes |\n|$)"
 )
@@ -93,7 +93,7 @@ class Case:
 
 
 def _ending(name: str) -> str:
-    return ".jsonl" if "json" in name else "." + name.split(".")[1]
+    return ".jsonl" if "json" in name else "." + name.partition(".")[2]
 
 
 @pytest.fixture
@@ -137,6 +137,9 @@ OPTION_CASES: dict[str, tuple[str, bytes]] = {
     "semicolons and carriage returns": ("a.csv", delimited(";", line_end="\r\n").encode()),
     "semicolons in gzip": ("a.csv.gz", gzip.compress(delimited(";").encode())),
     "tabs": ("a.csv", delimited("\t").encode()),
+    "colons": ("a.csv", b'id:text\n0:a fine film\n1:"its plot; not, so good"\n'),
+    "control characters": ("a.csv", delimited("\x01").encode()),
+    "semicolons and commas": ("a.csv", b"id;text, short;stars\n0;a fine film;\n1;its;\n"),
     "bars": ("A.CSV", delimited("|").encode()),
     "commas in tsv": ("a.tsv", delimited(",").encode()),
     "semicolons in tsv": ("a.tab", delimited(";").encode()),
@@ -180,6 +183,12 @@ def test_the_option_that_a_message_names_reads_the_file(case: Case, name: str) -
     path = case.folder / file
     path.write_bytes(content)
     options = advised_options(case.refused(path))
+    if name == "semicolons and commas":
+        assert case.texts(path, *options, "--text-column", "text, short", column="text, short") == [
+            "a fine film",
+            "its",
+        ]
+        return
     found = [str(text).replace("; not so", "; not, so") for text in case.texts(path, *options)]
     assert [text.replace("; so", ", so") for text in found] == TEXTS
 
@@ -203,6 +212,7 @@ def test_the_same_holds_for_stdin(checkpoint: Path, name: str) -> None:
     model = ("--model", str(checkpoint), "--threads", "1")
     refused = run_command("run", "-", "-o", "-", *options, *model, stdin=content)
     assert (refused.returncode, refused.stdout) == (6, b"")
+    assert refused.stderr.startswith(b"isobatch: stdin:")
     advised = advised_options(refused.stderr.decode())
     if "--format" in advised:
         options = []
@@ -225,6 +235,10 @@ COMMAND_CASES: dict[str, tuple[str, bytes, list[str]]] = {
     "an object over lines": ("a.jsonl", json.dumps({"text": "good"}, indent=2).encode(), ["good"]),
     "numbers": ("a.jsonl", b'{"text": 5}\n{"text": null}\n{"text": 1.5}\n', ["5", "null", "1.5"]),
     "words": ("a.jsonl", b'{"text": ["a", "film"]}\n', ["a film"]),
+    "mixed encodings": ("a.csv", "id,text\n0,Müller\n".encode() + "1,ça va\n".encode("latin-1"),
+                        ["Müller", "ça va"]),
+    "lines that are quoted": ("a.csv", b'"id,text"\n"0,good"\n"1,""a, b"""\n', ["good", "a, b"]),
+    "gzip in gzip": ("a.csv.gz", gzip.compress(gzip.compress(delimited(",").encode())), TEXTS),
     "bzip2": ("a.csv", bz2.compress(delimited(",").encode()), TEXTS),
     "xz": ("a.csv", lzma.compress(delimited(",").encode()), TEXTS),
     "feather named csv": ("a.csv", parquet(write=feather.write_feather), TEXTS),
