@@ -114,18 +114,10 @@ def run(
     """
     from isobatch.jobs import ModelOptions, RayOptions, ScoringOptions
 
-    scoring = ScoringOptions(
-        text_column=text_column,
-        pair_column=pair_column,
-        id_column=id_column,
-        columns=_column_names(columns),
-        logits=logits,
-        scores=scores,
-        prefix=prefix,
-        truncation=truncation,
-        on_empty=on_empty,
-        on_error=on_error,
-    )
+    kept = _column_names(columns)
+    names_read = text_column, pair_column, id_column
+    added = logits, scores, prefix
+    scoring = ScoringOptions(*names_read, kept, *added, truncation, on_empty, on_error)
     reading = input_files.InputOptions(
         input_format, no_header, no_quotes, delimiter, encoding, compression
     )

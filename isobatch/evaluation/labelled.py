@@ -66,8 +66,8 @@ def evaluate_files(
     columns = choose_columns(
         scan.columns, files.text_column, files.pair_column, files.id_column, files.label_column
     )
-    for table, text in product(tables, columns.texts):
-        table.check_text(text)
+    for table, name in product(tables, columns.texts):
+        table.check_text(name)
     index_of = _match_labels(tables, columns, files.label_column, classifier.labels)
     evaluator = Evaluator(classifier.labels, num_mistakes=num_mistakes)
     start, done, cache = time.monotonic(), RowCounts(), OutputCache()
