@@ -74,12 +74,9 @@ def evaluate(
             threads=threads,
             max_batch_tokens=max_batch_tokens,
         )
+        facts = _facts(classifier, model, names)
         evaluation = evaluate_files(
-            files,
-            classifier,
-            facts=_facts(classifier, model, names),
-            num_mistakes=mistakes,
-            on_progress=display.show,
+            files, classifier, facts=facts, num_mistakes=mistakes, on_progress=display.show
         )
     if html:
         write_file(html, render_report(evaluation, ", ".join(names)), "page")
