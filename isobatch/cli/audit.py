@@ -110,6 +110,7 @@ def audit(
     context: typer.Context,
     target: Target = None,
     texts: Texts = None,
+    encoding: input_files.Encoding = None,
     tokenizer: TokenizerPath = None,
     precision: AuditPrecision = None,
     device: options.DeviceOption = "cpu",
@@ -138,7 +139,7 @@ def audit(
 
     for path in (html, junit):
         check_writable(path)
-    chosen = None if texts is None else _read_texts(texts)
+    chosen = None if texts is None else _read_texts(texts, encoding)
     # Output printed by a system under audit must not be mixed with the report.
     with (
         redirect_stdout(sys.stderr),
@@ -170,12 +171,13 @@ def _key_for(target: str | None, api_key: str | None, context: typer.Context) ->
     return api_key if is_server or (source and source.name == "COMMANDLINE") else None
 
 
-def _read_texts(name: str) -> list[str]:
+def _read_texts(name: str, encoding: str | None) -> list[str]:
     """Read the lines of a file that are not blank."""
     from isobatch.tables import open_table
 
     lines: list[str] = []
-    with input_files.input_tables([name], "lines") as tables:
+    reading = input_files.InputOptions("lines", encoding=encoding)
+    with input_files.input_tables([name], reading) as tables:
         for table in map(open_table, tables):
             for rows in table.rows(max_rows=10_000, max_characters=1 << 24):
                 lines += rows.texts("text")

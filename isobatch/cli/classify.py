@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
-from isobatch.cli import options
-from isobatch.errors import InputError, OptionError
+from isobatch.cli import input_files, options
+from isobatch.errors import InputError, OptionError, TableError
+from isobatch.tables import UTF8, check_encoding, decode_lines, stream_lines
 
 if TYPE_CHECKING:
     from isobatch.tasks import Prediction
@@ -28,6 +29,7 @@ def classify(
     threads: options.ThreadsOption = None,
     max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
     truncation: options.TruncationOption = "cut",
+    encoding: input_files.Encoding = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Classify texts: a table on a terminal, JSON lines otherwise.
@@ -47,7 +49,7 @@ def classify(
         truncation=cast("Literal['cut', 'error']", truncation),
         revision=revision,
     )
-    inputs, shown = tee(texts or read_lines(sys.stdin.buffer))
+    inputs, shown = tee(texts or read_lines(sys.stdin.buffer, encoding))
     predictions = zip(shown, classifier.predict_stream(inputs), strict=True)
     show = print_json_lines if as_json or not sys.stdout.isatty() else print_table
     num_texts, num_truncated = show(predictions)
@@ -59,16 +61,14 @@ def classify(
         )
 
 
-def read_lines(stream: BinaryIO) -> Iterator[str]:
-    """Decode lines of UTF-8, without line ends. Raises InputError with the number of a bad line."""
-    for number, line in enumerate(stream, 1):
-        try:
-            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"stdin, line {number}: not UTF-8 ({error.reason} at byte {error.start}); "
-                "convert it first, e.g. with iconv"
-            ) from None
+def read_lines(stream: BinaryIO, encoding: str | None = None) -> Iterator[str]:
+    """Decode lines, without line ends. Raises InputError with the number of a bad line."""
+    codec = UTF8 if encoding is None else check_encoding(encoding)
+    try:
+        for line in decode_lines(stream_lines(stream, "stdin", codec), "stdin", codec):
+            yield line.removesuffix("\n").removesuffix("\r")
+    except TableError as error:
+        raise InputError(str(error)) from error
 
 
 Predictions = Iterable[tuple[str, "Prediction"]]

@@ -35,6 +35,9 @@ def evaluate(
     id_column: input_files.IdColumn = None,
     no_header: input_files.NoHeader = False,
     no_quotes: input_files.NoQuotes = False,
+    delimiter: input_files.Delimiter = None,
+    encoding: input_files.Encoding = None,
+    compression: input_files.CompressionOption = None,
     truncation: input_files.RowTruncation = "cut",
     mistakes: Annotated[int, typer.Option(min=0, help="Number of mistakes to show.")] = 10,
     html: Annotated[
@@ -57,7 +60,10 @@ def evaluate(
     from isobatch import Classifier
     from isobatch.evaluation import LabelledFiles, evaluate_files, render_report
 
-    named = input_files.input_tables(names, input_format, no_header, no_quotes)
+    reading = input_files.InputOptions(
+        input_format, no_header, no_quotes, delimiter, encoding, compression
+    )
+    named = input_files.input_tables(names, reading)
     with named as tables, shown_progress(quiet=quiet) as display:
         files = LabelledFiles(
             tuple(tables), label_column, text_column, pair_column, id_column, truncation
@@ -70,12 +76,9 @@ def evaluate(
             max_batch_tokens=max_batch_tokens,
             revision=revision,
         )
+        facts = _facts(classifier, model, names)
         evaluation = evaluate_files(
-            files,
-            classifier,
-            facts=_facts(classifier, model, names),
-            num_mistakes=mistakes,
-            on_progress=display.show,
+            files, classifier, facts=facts, num_mistakes=mistakes, on_progress=display.show
         )
     if html:
         write_file(html, render_report(evaluation, ", ".join(names)), "page")

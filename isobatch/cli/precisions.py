@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isobatch.cli import options
+from isobatch.cli import input_files, options
 from isobatch.cli.classify import read_lines
 from isobatch.errors import OptionError
 
@@ -25,6 +25,7 @@ def precisions(
         typer.Option("--save", help="Save the result next to the weights, for --precision auto."),
     ] = False,
     threads: options.ThreadsOption = None,
+    encoding: input_files.Encoding = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Compare precisions on lines of stdin: throughput, and agreement with the labels of fp32."""
@@ -38,7 +39,7 @@ def precisions(
             model, precision=precision, threads=threads, revision=revision
         )
 
-    results = compare_precisions(load, list(read_lines(sys.stdin.buffer)))
+    results = compare_precisions(load, list(read_lines(sys.stdin.buffer, encoding)))
     if as_json or not sys.stdout.isatty():
         for result in results:
             sys.stdout.write(json.dumps(result.as_dict()) + "\n")

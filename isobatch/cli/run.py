@@ -16,7 +16,7 @@ import typer
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
 from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
-from isobatch.cli.writing import write_file
+from isobatch.cli.writing import check_writable, write_file
 from isobatch.errors import JobError, OptionError
 from isobatch.tables import Format
 
@@ -88,7 +88,11 @@ def run(
     prefix: Prefix = "",
     no_header: input_files.NoHeader = False,
     no_quotes: input_files.NoQuotes = False,
+    delimiter: input_files.Delimiter = None,
+    encoding: input_files.Encoding = None,
+    compression: input_files.CompressionOption = None,
     truncation: input_files.RowTruncation = "cut",
+    on_empty: input_files.OnEmptyOption = "score",
     on_error: OnError = "row",
     restart: Restart = False,
     report: Report = None,
@@ -111,21 +115,18 @@ def run(
     """
     from isobatch.jobs import ModelOptions, RayOptions, ScoringOptions
 
-    scoring = ScoringOptions(
-        text_column=text_column,
-        pair_column=pair_column,
-        id_column=id_column,
-        columns=_column_names(columns),
-        logits=logits,
-        scores=scores,
-        prefix=prefix,
-        truncation=truncation,
-        on_error=on_error,
+    kept = _column_names(columns)
+    names_read = text_column, pair_column, id_column
+    added = logits, scores, prefix
+    scoring = ScoringOptions(*names_read, kept, *added, truncation, on_empty, on_error)
+    reading = input_files.InputOptions(
+        input_format, no_header, no_quotes, delimiter, encoding, compression
     )
+    _check_report(report, names, output)
     loading = ModelOptions(model, precision, device, threads, max_batch_tokens, revision)
     ray = RayOptions(ray_address, workers, threads or 1, ray_wait) if engine == "ray" else None
     with (
-        input_files.input_tables(names, input_format, no_header, no_quotes, output) as tables,
+        input_files.input_tables(names, reading, output) as tables,
         shown_progress(quiet=quiet) as display,
         _interruptible(display, resumable=output != STDOUT),
     ):
@@ -160,6 +161,17 @@ def _run_jobs(
 def _column_names(given: str | None) -> tuple[str, ...] | None:
     """Split names at commas, as in a line of CSV; a name with a comma is quoted."""
     return None if given is None else tuple(next(csv.reader([given], skipinitialspace=True), ()))
+
+
+def _check_report(report: Path | None, names: Sequence[str], output: str) -> None:
+    """Raise a JobError before any work if the report cannot be written, or would replace a file."""
+    if report is None:
+        return
+    if str(report) == STDOUT:
+        raise JobError("--report - : the report is written to a file. Name one: --report FILE.json")
+    check_writable(report, JobError)
+    if any(Path(name).resolve() == report.resolve() for name in (*names, output)):
+        raise JobError(f"{report}: is an input or the output as well. Name another report")
 
 
 @contextmanager

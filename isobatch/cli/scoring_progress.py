@@ -66,7 +66,8 @@ def summarize(progress: "ScoringProgress", max_tokens: int) -> str:
         f"{total.rows:,} rows in {_duration(progress.seconds)}{saved}",
         f"{speed if progress.done.rows else ''}{total.tokens:,} tokens, "
         f"{total.padding_avoided:.0%} padding avoided",
-        f"{total.errors:,} with an error, {total.truncated:,} truncated to {max_tokens} tokens, "
+        f"{total.errors:,} with an error, {total.empty:,} empty or white space, "
+        f"{total.truncated:,} truncated to {max_tokens} tokens, "
         f"{total.duplicates:,} duplicates not computed again",
         "labels: " + (", ".join(f"{label} {count:,}" for label, count in labels) or "none"),
     ]

@@ -1,21 +1,26 @@
 """Output files of commands, such as pages and reports, in UTF-8."""
 
 import os
+import shlex
 from pathlib import Path
 
 from isobatch.errors import IsobatchError, TableError
 
 
-def check_writable(path: Path | None) -> None:
-    """Raise TableError before long work if `path` is certainly not writable."""
+def check_writable(path: Path | None, error_class: type[IsobatchError] = TableError) -> None:
+    """Raise `error_class` before long work if `path` is certainly not writable."""
     if path is None:
         return
+    folder = path.parent
     if path.is_dir():
-        raise TableError(f"{path}: is a folder. Name a file")
-    if not path.parent.is_dir():
-        raise TableError(f"{path}: cannot be written: the folder {path.parent} does not exist")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise TableError(f"{path}: cannot be written: permission denied")
+        raise error_class(f"{path}: is a folder. Name a file")
+    if not folder.is_dir():
+        raise error_class(
+            f"{path}: cannot be written: the folder {folder} does not exist. Create it first: "
+            f"mkdir -p {shlex.quote(str(folder))}"
+        )
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise error_class(f"{path}: cannot be written: permission denied")
 
 
 def write_file(

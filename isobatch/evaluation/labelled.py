@@ -7,6 +7,7 @@ reported before anything is computed, and for the predictions.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import cast
 
 from isobatch.batching.cache import OutputCache
@@ -65,6 +66,8 @@ def evaluate_files(
     columns = choose_columns(
         scan.columns, files.text_column, files.pair_column, files.id_column, files.label_column
     )
+    for table, name in product(tables, columns.texts):
+        table.check_text(name)
     index_of = _match_labels(tables, columns, files.label_column, classifier.labels)
     evaluator = Evaluator(classifier.labels, num_mistakes=num_mistakes)
     start, done, cache = time.monotonic(), RowCounts(), OutputCache()

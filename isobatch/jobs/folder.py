@@ -26,7 +26,7 @@ from isobatch.jobs.durable import (
     write_error,
     write_errors,
 )
-from isobatch.jobs.manifest import Manifest, differences
+from isobatch.jobs.manifest import Manifest, describe_changes
 from isobatch.scoring import RowCounts
 from isobatch.tables import FileDigest
 
@@ -80,11 +80,10 @@ class JobFolder:
             self._refuse_foreign_output()
             self._start(manifest)
             return []
-        if changed := differences(before, manifest):
+        if changed := describe_changes(before, manifest):
             raise JobError(
-                f"{self.output}: saved progress belongs to a different job (changed: "
-                + "; ".join(changed)
-                + "). Restore the settings, choose another output, or start over with --restart"
+                f"{self.output}: {changed}, so that the saved progress is of a different job. "
+                "Restore it, choose another output, or start over with --restart"
             )
         if not self.finished.exists():
             self._refuse_foreign_output()

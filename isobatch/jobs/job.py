@@ -11,9 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
-from isobatch.errors import JobError, OptionError
+from isobatch.errors import OptionError
+from isobatch.jobs.output_checks import check_output, check_output_folder
 from isobatch.scoring import ScoringOptions
-from isobatch.tables import Compression, CsvDialect, Format, TableFile, detect_format, stem
+from isobatch.tables import (
+    DELIMITERS,
+    Compression,
+    CsvDialect,
+    Format,
+    TableFile,
+    detect_format,
+    stem,
+)
 from isobatch.tasks import Classifier
 from isobatch.types import Precision
 
@@ -80,19 +89,27 @@ def plan_jobs(
     """Plan one job that joins all inputs, or one per input where `output` is a folder.
 
     A name that ends with / is a folder; its files are named like the inputs, and it is created when
-    the first of them is written. OptionError for two inputs of the same name, JobError if the
-    folder that shall contain the output does not exist.
+    the first of them is written. The output of a symbolic link is the file that it names.
+    OptionError for two inputs of the same name, JobError for an output that cannot be written.
     """
     path = Path(output)
-    if not path.parent.is_dir():
-        raise JobError(f"{output}: there is no folder {path.parent}. Create it first")
     if output.endswith("/") or path.is_dir():
+        check_output_folder(path)
         jobs = [_plan_shard(each, path, options, output_format) for each in inputs]
         _refuse_same_names(jobs)
+        for job in jobs if path.is_dir() else ():
+            check_output(job.output.path)
         return jobs
-    format, compression = detect_format(path.name, output_format)
-    dialect = CsvDialect(quotes=inputs[0].dialect.quotes)
-    return [FileJob(tuple(inputs), TableFile(path, format, compression, dialect), options)]
+    format, compression = detect_format(path.name, output_format, "--output-format")
+    target = check_output(path)
+    table = TableFile(target, format, compression, _output_dialect(inputs[0]))
+    return [FileJob(tuple(inputs), table, options)]
+
+
+def _output_dialect(table: TableFile) -> CsvDialect:
+    """Keep unquoted cells unquoted, but not if they may hold the output's delimiter."""
+    same = table.format not in DELIMITERS or table.delimiter == DELIMITERS[table.format]
+    return CsvDialect(quotes=table.dialect.quotes or not same)
 
 
 def plan_stream(
@@ -105,8 +122,8 @@ def plan_stream(
             "Parquet cannot be written to stdout, because its index comes last. Name a file, or "
             "use --output-format jsonl"
         )
-    dialect = CsvDialect(quotes=inputs[0].dialect.quotes)
-    return FileJob(tuple(inputs), TableFile(Path("stdout"), format, "none", dialect), options)
+    table = TableFile(Path("stdout"), format, "none", _output_dialect(inputs[0]))
+    return FileJob(tuple(inputs), table, options)
 
 
 def _default_output_format(table: TableFile) -> Format:
@@ -122,8 +139,8 @@ def _plan_shard(
     name = f"{stem(table.path.name)}.{format}{ENDINGS[compression]}"
     if format == table.format and stem(table.path.name) != table.path.name:
         name = table.path.name
-    dialect = replace(table.dialect, header=True)
-    return FileJob((table,), TableFile(folder / name, format, compression, dialect), options)
+    output = TableFile(folder / name, format, compression, _output_dialect(table))
+    return FileJob((table,), output, options)
 
 
 def _refuse_same_names(jobs: Sequence[FileJob]) -> None:

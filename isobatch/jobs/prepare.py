@@ -7,6 +7,7 @@ manifest alone.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from isobatch.batching.cache import OutputCache
 from isobatch.errors import InputError, JobError, TableError
@@ -19,6 +20,7 @@ from isobatch.scoring import (
     column_values,
     count_rows,
     cut_chunks,
+    empty_rows,
     score_rows,
 )
 from isobatch.scoring.columns import plan_columns
@@ -59,16 +61,19 @@ class PreparedJob:
     ) -> tuple[list[RowPrediction], RowCounts]:
         """Predict each row and count the results; InputError under on_error="stop"."""
         options, hits = self.job.options, cache.hits
-        results = score_rows(chunk, self.columns.read, classifier, options.truncation, cache)
+        read = self.columns.read
+        results = score_rows(chunk, read, classifier, options.truncation, cache, options.on_empty)
         if options.on_error == "stop":
             for index, result in enumerate(results):
                 if isinstance(result, InputError):
-                    raise InputError(f"{self.columns.read.place(chunk, index)}: {result.reason}")
-        return results, count_rows(results, cache.hits - hits)
+                    raise InputError(f"{read.place(chunk, index)}: {result.reason}")
+        return results, count_rows(results, cache.hits - hits, empty_rows(chunk, read))
 
     def encode(self, chunk: TableChunk, results: Sequence[RowPrediction]) -> bytes:
         """Encode the chunk in the format of the output."""
-        return self.writer.encode(chunk, column_values(results, self.columns, self.row_format))
+        empty = empty_rows(chunk, self.columns.read)
+        values = column_values(results, empty, self.columns, self.row_format)
+        return self.writer.encode(chunk, values)
 
     def refuse_changed_input(self) -> None:
         """Raise a JobError if an input was modified since it was scanned."""
@@ -99,6 +104,8 @@ def prepare_job(
     tables = tuple(open_table(each) for each in job.inputs)
     scan = scan_tables(tables, with_schema=job.output.format == "parquet")
     columns = plan_columns(scan.columns, row_format, job.options)
+    for table, text in product(tables, columns.read.texts):
+        table.check_text(text)
     inputs = list(zip(job.inputs, scan.digests, strict=True))
     output = job.output
     writer = make_writer(
@@ -111,7 +118,7 @@ def prepare_job(
         columns=columns,
         row_format=row_format,
         writer=writer,
-        manifest=make_manifest(inputs, output, columns, job.options.truncation, provenance),
+        manifest=make_manifest(inputs, output, columns, job.options, provenance),
         stamps=stamps,
     )
 

@@ -3,7 +3,13 @@
 from isobatch.scoring.chunks import cut_chunks
 from isobatch.scoring.columns import InputColumns, OutputColumns, ScoringOptions, choose_columns
 from isobatch.scoring.counts import ProgressCallback, RowCounts, ScoringProgress
-from isobatch.scoring.predictions import RowPrediction, column_values, count_rows, score_rows
+from isobatch.scoring.predictions import (
+    RowPrediction,
+    column_values,
+    count_rows,
+    empty_rows,
+    score_rows,
+)
 
 __all__ = [
     "InputColumns",
@@ -17,5 +23,6 @@ __all__ = [
     "column_values",
     "count_rows",
     "cut_chunks",
+    "empty_rows",
     "score_rows",
 ]

@@ -1,5 +1,7 @@
 """Column selection: which input columns are read as text, which are kept, and which are added."""
 
+import difflib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +16,8 @@ TEXT_COLUMN = "text"
 USUAL_NAMES = ("sentence", "content", "review", "comment", "message", "document", "body", "tweet")
 """Common names of the text column, other than "text"."""
 
+OnEmpty = Literal["score", "error"]
+
 
 @dataclass(frozen=True, slots=True)
 class ScoringOptions:
@@ -22,8 +26,9 @@ class ScoringOptions:
     text_column: None finds the one obvious column. columns: those to keep; None keeps all.
     id_column: always kept, and names a row in messages. logits, scores: add all logits as one
     column, and one column for the score of each class. prefix: prepended to the added columns'
-    names. truncation: "error" makes a text too long for the model a row with an error. on_error:
-    "row" writes the reason into the row, "stop" ends the job there.
+    names. truncation: "error" makes a text too long for the model a row with an error. on_empty:
+    "score" predicts empty texts and white space like others, "error" makes them rows with an error;
+    both mark them. on_error: "row" writes the reason into the row, "stop" ends the job there.
     """
 
     text_column: str | None = None
@@ -34,10 +39,13 @@ class ScoringOptions:
     scores: bool = False
     prefix: str = ""
     truncation: Truncation = "cut"
+    on_empty: OnEmpty = "score"
     on_error: Literal["row", "stop"] = "row"
 
     def __post_init__(self) -> None:
         check_truncation(self.truncation)
+        if self.on_empty not in ("score", "error"):
+            raise OptionError(f"on_empty must be 'score' or 'error', got {self.on_empty!r}")
         if self.on_error not in ("row", "stop"):
             raise OptionError(f"on_error must be 'row' or 'stop', got {self.on_error!r}")
 
@@ -96,7 +104,8 @@ def plan_columns(
     if taken := [field.name for field in added if field.name in kept]:
         raise OptionError(
             f"the input already has a column {taken[0]!r}, which would be overwritten. Add a "
-            "prefix to the added names (--prefix), or leave the column out (--columns)"
+            f"prefix to the added names: use --prefix {options.prefix or 'predicted'}_, or leave "
+            "the column out (--columns)"
         )
     return OutputColumns(read, kept, added, row_format.labels, options.logits, options.scores)
 
@@ -128,10 +137,35 @@ def _find_text_column(columns: Sequence[str]) -> str:
     usual = [by_name[name] for name in USUAL_NAMES if name in by_name]
     if len(usual) == 1:
         return usual[0]
-    reason = f"it could be {' or '.join(usual)}" if usual else "none has a common name"
+    if usual:
+        raise OptionError(
+            f"cannot find the text column: it could be {' or '.join(usual)} ({_listed(columns)}). "
+            f"Choose it with --text-column {shlex.quote(usual[0])}"
+        )
+    likely = max(columns, key=len)
+    if _is_row(columns):
+        raise OptionError(
+            f"cannot find the text column: the first line looks like a row, not like a header "
+            f"({_listed(columns)}). If so, use --no-header --text-column "
+            f"column_{columns.index(likely) + 1}; otherwise choose it with --text-column"
+        )
     raise OptionError(
-        f"cannot find the text column: {reason} ({_listed(columns)}). Choose it with --text-column"
+        f"cannot find the text column: none has a common name ({_listed(columns)}). Choose it with "
+        f"--text-column {shlex.quote(columns[-1])}, or another one"
     )
+
+
+def _is_row(names: Sequence[str]) -> bool:
+    """Whether column names look like cells of a row: a number, or a sentence."""
+    return any(_is_number(name) or len(name.split()) > 3 for name in names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _kept_columns(columns: Sequence[str], options: ScoringOptions) -> tuple[str, ...]:
@@ -146,13 +180,21 @@ def _kept_columns(columns: Sequence[str], options: ScoringOptions) -> tuple[str,
 def _added_fields(row_format: RowFormat[Any], options: ScoringOptions) -> tuple[AddedField, ...]:
     columns = row_format.columns(raw=options.logits, all_scores=options.scores)
     fields = [(column.name, column.kind) for column in columns]
-    every = (*fields, ("truncated", "flag"), ("error", "text"))
+    every = (*fields, ("truncated", "flag"), ("empty", "flag"), ("error", "text"))
     return tuple(AddedField(options.prefix + name, kind) for name, kind in every)
 
 
 def _check_column(name: str, columns: Sequence[str]) -> None:
-    if name not in columns:
-        raise OptionError(f"the input has no column {name!r}; {_listed(columns)}")
+    if name in columns:
+        return
+    similar = [each for each in columns if _bare(each) == _bare(name)]
+    similar = similar or difflib.get_close_matches(name, columns, n=1, cutoff=0.8)
+    meant = f" Did you mean {shlex.quote(similar[0])}?" if similar else ""
+    raise OptionError(f"the input has no column {name!r}; {_listed(columns)}.{meant}")
+
+
+def _bare(name: str) -> str:
+    return name.replace("\ufeff", "").strip().casefold()
 
 
 def _listed(columns: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from isobatch.batching.cache import OutputCache
 from isobatch.batching.plan import count_padding
 from isobatch.errors import InputError
-from isobatch.scoring.columns import InputColumns, OutputColumns
+from isobatch.scoring.columns import InputColumns, OnEmpty, OutputColumns
 from isobatch.scoring.counts import RowCounts
 from isobatch.tables import MISSING, TableChunk, Unreadable
 from isobatch.tasks import Classifier, Prediction, RowFormat
@@ -22,12 +22,36 @@ def score_rows(
     classifier: Classifier,
     truncation: Truncation,
     cache: OutputCache,
+    on_empty: OnEmpty = "score",
 ) -> list[RowPrediction]:
     """Predict one result for each row, in their order."""
     inputs = read_inputs(rows, columns)
+    if on_empty == "error":
+        inputs = [_or_empty(each, columns) for each in inputs]
     texts = [each for each in inputs if not isinstance(each, InputError)]
     results = iter(classifier.predict_or_errors(texts, truncation=truncation, cache=cache))
     return [each if isinstance(each, InputError) else next(results) for each in inputs]
+
+
+def empty_rows(rows: TableChunk, columns: InputColumns) -> list[bool | None]:
+    """Return whether each row's text, or one of its pair, is empty or white space.
+
+    None without a text.
+    """
+    inputs = read_inputs(rows, columns)
+    return [None if isinstance(each, InputError) else _empty_at(each) >= 0 for each in inputs]
+
+
+def _empty_at(texts: TextInput) -> int:
+    """Return which text is empty or white space, or -1."""
+    pair = (texts,) if isinstance(texts, str) else texts
+    return next((index for index, text in enumerate(pair) if not text.strip()), -1)
+
+
+def _or_empty(each: TextInput | InputError, columns: InputColumns) -> TextInput | InputError:
+    if isinstance(each, InputError) or (index := _empty_at(each)) < 0:
+        return each
+    return InputError(f"{columns.texts[index]} is empty or white space")
 
 
 def read_inputs(rows: TableChunk, columns: InputColumns) -> list[TextInput | InputError]:
@@ -56,24 +80,33 @@ def _text(cell: object, column: str) -> str | InputError:
 
 def column_values(
     predictions: Sequence[RowPrediction],
+    empty: Sequence[bool | None],
     columns: OutputColumns,
     row_format: RowFormat[Prediction],
 ) -> list[list[object]]:
     """Return the values of each added column, row by row."""
-    rows = [_added_values(each, columns, row_format) for each in predictions]
+    rows = [
+        _added_values(each, is_empty, columns, row_format)
+        for each, is_empty in zip(predictions, empty, strict=True)
+    ]
     return [[row[index] for row in rows] for index in range(len(columns.added))]
 
 
 def _added_values(
-    prediction: RowPrediction, columns: OutputColumns, row_format: RowFormat[Prediction]
+    prediction: RowPrediction,
+    is_empty: bool | None,
+    columns: OutputColumns,
+    row_format: RowFormat[Prediction],
 ) -> list[object]:
     if isinstance(prediction, InputError):
         return [None] * (len(columns.added) - 1) + [prediction.reason]
     values = row_format.values(prediction, raw=columns.has_logits, all_scores=columns.has_scores)
-    return [*values, prediction.truncated, None]
+    return [*values, prediction.truncated, is_empty, None]
 
 
-def count_rows(results: Sequence[RowPrediction], duplicates: int) -> RowCounts:
+def count_rows(
+    results: Sequence[RowPrediction], duplicates: int, empty: Sequence[bool | None] = ()
+) -> RowCounts:
     """Count rows, errors, tokens and labels; `duplicates` came from the cache."""
     predictions = [each for each in results if isinstance(each, Prediction)]
     lengths = [prediction.num_tokens for prediction in predictions]
@@ -81,6 +114,7 @@ def count_rows(results: Sequence[RowPrediction], duplicates: int) -> RowCounts:
         rows=len(results),
         errors=len(results) - len(predictions),
         truncated=sum(prediction.truncated for prediction in predictions),
+        empty=sum(map(bool, empty)),
         duplicates=duplicates,
         tokens=sum(lengths),
         pads=count_padding(lengths),

@@ -4,8 +4,10 @@ The exported names are the whole interface. Invariant: every row is read, in ord
 cell as it is in the file, or a TableError says where and why not.
 """
 
+from isobatch.tables.encodings import UTF8, check_encoding, decode_lines
 from isobatch.tables.factory import make_writer, open_table
 from isobatch.tables.file_names import (
+    DELIMITERS,
     Compression,
     CsvDialect,
     Format,
@@ -16,11 +18,13 @@ from isobatch.tables.file_names import (
 )
 from isobatch.tables.scan import TableScan, scan_tables
 from isobatch.tables.table import MISSING, Table, TableChunk, TableWriter, Unreadable
-from isobatch.tables.text_files import FileDigest
+from isobatch.tables.text_files import FileDigest, stream_lines
 from isobatch.tables.values import AddedField
 
 __all__ = [
+    "DELIMITERS",
     "MISSING",
+    "UTF8",
     "AddedField",
     "Compression",
     "CsvDialect",
@@ -32,10 +36,13 @@ __all__ = [
     "TableScan",
     "TableWriter",
     "Unreadable",
+    "check_encoding",
+    "decode_lines",
     "detect_format",
     "expand_inputs",
     "make_writer",
     "open_table",
     "scan_tables",
     "stem",
+    "stream_lines",
 ]

@@ -5,12 +5,15 @@ Invariant: a cell is the string that is in the file, never stripped, guessed or 
 
 import csv
 import io
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 from isobatch.errors import TableError
-from isobatch.tables.file_names import Compression, CsvDialect, Format, TableFile
+from isobatch.tables.content import sep_delimiter
+from isobatch.tables.file_names import DELIMITERS, Compression, CsvDialect, Format, TableFile
 from isobatch.tables.table import (
     AddedValues,
     LineChunk,
@@ -33,8 +36,6 @@ Cells = Sequence[str]
 
 MAX_CELL_CHARACTERS = 1 << 28
 """Maximum cell size; stops the CSV reader at an unclosed quote before it fills the memory."""
-
-DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class LinesTable(Table):
 class DelimitedTable(Table):
     """A csv or tsv file. TableError at once if it has no header, or one that names a column twice.
 
-    Blank lines are skipped; where there is only one column each is an empty cell.
+    Blank lines are skipped; where there is only one column each is an empty cell. So is a first
+    line that declares the delimiter to Excel ("sep=;").
     """
 
     columns: tuple[str, ...]
@@ -129,20 +131,23 @@ class DelimitedTable(Table):
         """Yield every record, blank lines too, which have no cells."""
         if csv.field_size_limit() < MAX_CELL_CHARACTERS:
             csv.field_size_limit(MAX_CELL_CHARACTERS)
+        lines = decoded_lines(self.file, hasher)
+        first = next(lines, "")
+        skipped = int(sep_delimiter(first) is not None)
         reader = csv.reader(
-            decoded_lines(self.file, hasher),
-            delimiter=DELIMITERS[self.file.format],
+            lines if skipped else chain([first], lines),
+            delimiter=self.file.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.file.dialect.quotes else csv.QUOTE_NONE,
             strict=True,
         )
         while True:
-            number = reader.line_num + 1
+            number = reader.line_num + 1 + skipped
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                raise self._malformed(number, error) from error
+                raise self._malformed(number, reader.line_num + skipped, error) from error
             yield number, cells
 
     def _read_columns(self) -> tuple[str, ...]:
@@ -164,7 +169,7 @@ class DelimitedTable(Table):
         if any("\0" in name for name in names):
             raise TableError(
                 f"{place}: the header contains NUL characters; is it UTF-16 without a byte order "
-                f"mark? Convert it: iconv -f UTF-16LE -t UTF-8 {self.file.path.name} > NEW"
+                "mark? Use --encoding utf-16-le"
             )
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -174,37 +179,59 @@ class DelimitedTable(Table):
             )
 
     def _ragged(self, number: int, count: int) -> TableError:
-        width = len(self.columns)
+        width, own = len(self.columns), self.file.delimiter
+        name = {"\t": "tab", ",": "comma"}.get(own, repr(own))
         guess = (
-            f"is a cell with a {'tab' if self.file.format == 'tsv' else 'comma'} left unquoted?"
+            f"is a cell with a {name} left unquoted?"
             if count > width
             else "is a cell missing, or a line broken in two?"
         )
+        place = f"{self.file.path}:{number}"
+        if self._has_backslash_quotes(number, number):
+            return self._escaped(place)
         return TableError(
-            f"{self.file.path}:{number}: has {count} fields where "
+            f"{place}: has {count} {'field' if count == 1 else 'fields'} where "
             f"{'the header' if self.file.dialect.header else 'the first row'} has {width}; {guess} "
             "Fix this line (if quote marks are plain text in this file, use --no-quotes)"
         )
 
-    def _malformed(self, number: int, error: csv.Error) -> TableError:
+    def _malformed(self, number: int, last: int, error: csv.Error) -> TableError:
         place, reason = f"{self.file.path}:{number}", str(error)
+        if "new-line character" in reason:
+            return TableError(
+                f"{place}: a carriage return without line feed in an unquoted cell; if the file "
+                f"ends its lines so, convert it: tr '\\r' '\\n' < {self._shell_name()} > NEW; "
+                "otherwise quote the cell"
+            )
+        if self._has_backslash_quotes(number, last):
+            return self._escaped(place)
         if "unexpected end of data" in reason or "field larger" in reason:
             return TableError(
                 f"{place}: a quote that opens in the record beginning here is never closed (or a "
                 f"cell has more than {MAX_CELL_CHARACTERS:,} characters); close it, or, if quote "
                 "marks are plain text in this file, use --no-quotes"
             )
-        if "new-line character" in reason:
-            return TableError(
-                f"{place}: a carriage return without line feed in an unquoted cell; if the file "
-                f"ends its lines so, convert it: tr '\\r' '\\n' < {self.file.path.name} > NEW; "
-                "otherwise quote the cell"
-            )
         return TableError(
             f"{place}: the quotes of the record beginning here are malformed: {reason}; double "
             "the quote marks inside of quoted cells, or, if quote marks are plain text in this "
             "file, use --no-quotes"
         )
+
+    def _escaped(self, place: str) -> TableError:
+        return TableError(
+            f"{place}: quote marks inside of a quoted cell are escaped by backslashes, where CSV "
+            "doubles them; convert the file: "
+            f'sed \'s/\\\\"/""/g\' {self._shell_name()} > NEW'
+        )
+
+    def _has_backslash_quotes(self, first: int, last: int) -> bool:
+        if not self.file.dialect.quotes:
+            return False
+        lines = islice(decoded_lines(self.file), first - 1, min(last, first + 99))
+        return any('\\"' in line for line in lines)
+
+    def _shell_name(self) -> str:
+        return shlex.quote(str(self.file.path))
 
 
 class DelimitedWriter(TableWriter):
@@ -219,7 +246,7 @@ class DelimitedWriter(TableWriter):
         fields: Sequence[AddedField],
     ) -> None:
         super().__init__(columns, fields, compression)
-        self._delimiter = DELIMITERS[format]
+        self._delimiter = dialect.delimiter or DELIMITERS[format]
         self._dialect = dialect
 
     def head(self) -> bytes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from isobatch.errors import OptionError
 from isobatch.extras import needs_extra
+from isobatch.tables.content import check_content
 from isobatch.tables.delimited import DelimitedTable, DelimitedWriter, LinesTable
 from isobatch.tables.file_names import Compression, CsvDialect, Format, TableFile, check_format
 from isobatch.tables.table import Table, TableWriter
@@ -18,21 +19,24 @@ if TYPE_CHECKING:
 def open_table(file: TableFile) -> Table:
     """Open `file`, and read its header or schema.
 
-    TableError if that cannot be read or names a column twice. OptionError for an unknown format,
-    for compressed Parquet, or if the format needs a library that is not installed.
+    TableError if that cannot be read or names a column twice, and if the first lines are evidently
+    of another format. OptionError for an unknown format, for compressed Parquet, or if the format
+    needs a library that is not installed.
     """
     check_format(str(file.path), file.format, file.compression)
-    if file.format == "lines":
-        return LinesTable(file)
-    if file.format == "jsonl":
-        with needs_extra("files", "JSON Lines"):
-            from isobatch.tables.json_lines import JsonTable
-        return JsonTable(file)
     if file.format == "parquet":
         with needs_extra("files", "Parquet"):
             from isobatch.tables.parquet import ParquetTable
         return ParquetTable(file)
-    return DelimitedTable(file)
+    reader: type[Table] = DelimitedTable
+    if file.format == "lines":
+        reader = LinesTable
+    elif file.format == "jsonl":
+        with needs_extra("files", "JSON Lines"):
+            from isobatch.tables.json_lines import JsonTable
+        reader = JsonTable
+    check_content(file)
+    return reader(file)
 
 
 def make_writer(

@@ -1,9 +1,11 @@
 """File names: the format that an ending implies, and the files that the user's names match.
 
-No content is read. Each input is opened once, only to see that it can be.
+No content is read (`content` compares it with the name). Each input is opened once, only to see
+that it can be.
 """
 
 import glob
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,36 +32,76 @@ ENDINGS: dict[str, Format] = {
 COMPRESSED_ENDINGS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 
+SAVE_AS_CSV = "save it as CSV UTF-8 in the spreadsheet program"
+UNPACKING: dict[str, str] = {
+    ".bz2": "bzip2 -dc {name} > NEW",
+    ".xz": "xz -dc {name} > NEW",
+    ".zip": "unzip {name}",
+    ".tar": "tar -xf {name}",
+    ".tgz": "tar -xf {name}",
+    ".xlsx": SAVE_AS_CSV,
+    ".xls": SAVE_AS_CSV,
+    ".ods": SAVE_AS_CSV,
+}
+"""Endings of files that must be converted first, with the way to do it."""
+
+DELIMITERS: dict[Format, str] = {"csv": ",", "tsv": "\t"}
+
+
 @dataclass(frozen=True, slots=True)
 class CsvDialect:
     """How a csv or tsv file is written; the other formats have no dialects.
 
     Without a header the columns are named column_1, column_2, ... and the first line is a row.
-    Without quotes a quote mark is a character like any other.
+    Without quotes a quote mark is a character like any other. `delimiter` is one character; None is
+    the one of the format. OptionError for a delimiter that cannot separate cells.
     """
 
     header: bool = True
     quotes: bool = True
+    delimiter: str | None = None
+
+    def __post_init__(self) -> None:
+        given = self.delimiter
+        if given is not None and (len(given) != 1 or given in '"\r\n\0\ufeff'):
+            raise OptionError(
+                f"delimiter must be one character, and neither a quote mark nor a line end, got "
+                f"{given!r}; usual are --delimiter ';' and --delimiter '\\t'"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """A file of rows and how to read or write it."""
+    """A file of rows and how to read or write it.
+
+    `encoding` is a name that `check_encoding` returned; outputs are always UTF-8. `format_given`:
+    the format was chosen by the user and is not implied by the name.
+    """
 
     path: Path
     format: Format
     compression: Compression
     dialect: CsvDialect = CsvDialect()
+    encoding: str = "utf-8"
+    format_given: bool = False
+
+    @property
+    def delimiter(self) -> str:
+        """The delimiter of a csv or tsv file."""
+        return self.dialect.delimiter or DELIMITERS[self.format]
 
 
-def detect_format(name: str, format: Format | None = None) -> tuple[Format, Compression]:
+def detect_format(
+    name: str, format: Format | None = None, option: str = "--format"
+) -> tuple[Format, Compression]:
     """Return the format and compression that `name` ends in; `format` overrides the first.
 
-    OptionError for an unknown ending, a .json file, or a compressed Parquet file.
+    `option` sets the format on the command line. OptionError for an unknown ending, a .json file,
+    or a compressed Parquet file.
     """
     bare, compression = _split_compression(name)
     if format is None:
-        format = _format_by_ending(name, Path(bare).suffix.lower())
+        format = _format_by_ending(name, Path(bare).suffix.lower(), option)
     check_format(name, format, compression)
     return format, compression
 
@@ -89,19 +131,30 @@ def _split_compression(name: str) -> tuple[str, Compression]:
     return name, "none"
 
 
-def _format_by_ending(name: str, ending: str) -> Format:
+def _format_by_ending(name: str, ending: str, option: str) -> Format:
     if ending in ENDINGS:
         return ENDINGS[ending]
-    if ending == ".json":
+    is_input, quoted = option == "--format", shlex.quote(name)
+    if ending == ".json" and is_input:
         raise OptionError(
             f"{name}: JSON arrays are not supported, as they cannot be read row by row; convert to "
-            f"JSON Lines (jq -c '.[]' {name} > FILE.jsonl), or, if every line already holds one "
+            f"JSON Lines (jq -c '.[]' {quoted} > NEW.jsonl), or, if every line already holds one "
             "object, use --format jsonl"
+        )
+    if ending == ".json":
+        raise OptionError(
+            f"{name}: JSON arrays are not written, but JSON Lines are; name the output .jsonl, or "
+            f"use {option} jsonl"
+        )
+    if ending in UNPACKING and is_input:
+        raise OptionError(
+            f"{name}: {ending} files are not read; convert it first: "
+            f"{UNPACKING[ending].format(name=quoted)}"
         )
     raise OptionError(
         f"{name}: unknown file ending {ending!r}; known are {', '.join(ENDINGS)}, each except "
         f"Parquet's optionally followed by {', '.join(COMPRESSED_ENDINGS)}; rename the file, or "
-        f"use --format {'|'.join(FORMATS)}"
+        f"use {option} {'|'.join(FORMATS)}"
     )
 
 

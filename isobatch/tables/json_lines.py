@@ -7,6 +7,7 @@ is an error. (Inside of a nested value it is not.)
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from isobatch.errors import TableError
+from isobatch.tables.encodings import not_utf8
 from isobatch.tables.table import (
     MISSING,
     AddedValues,
@@ -27,7 +29,7 @@ from isobatch.tables.table import (
     group_rows,
     one_line,
 )
-from isobatch.tables.text_files import FileHasher, compress, not_utf8, read_lines
+from isobatch.tables.text_files import FileHasher, compress, read_lines
 from isobatch.tables.values import has_surrogate, key_prefix, text_of
 
 if TYPE_CHECKING:
@@ -134,6 +136,30 @@ class JsonTable(Table):
         for records in group_rows(sized, max_rows, max_characters):
             yield JsonChunk(path.name, records)
 
+    def check_text(self, column: str) -> None:
+        """Raise a TableError if the values of all rows are numbers, arrays or the like.
+
+        Reading ends at the first row with a text, which is the first row of most files.
+        """
+        found: tuple[str, object] | None = None
+        for rows in self.rows(1000, 1 << 20):
+            for index, value in enumerate(rows.cells(column)):
+                if isinstance(value, str | Unreadable):
+                    return
+                if found is None and value is not None and value is not MISSING:
+                    found = rows.place(index), value
+        if found is None:
+            return
+        key = json.dumps(column, ensure_ascii=False)
+        convert = shlex.quote(
+            f'.[{key}] |= if type == "array" then map(tostring) | join(" ") else tostring end'
+        )
+        raise TableError(
+            f"{self.file.path}: no value of {column!r} is a string; {found[0]}: "
+            f"{str(found[1])[:40]}; choose another column with --text-column, or convert it: "
+            f"jq -c {convert} {shlex.quote(str(self.file.path))} > NEW.jsonl"
+        )
+
 
 def read_object(path: Path, number: int, line: bytes) -> Members:
     """Return the members of the object on line `number`.
@@ -145,7 +171,7 @@ def read_object(path: Path, number: int, line: bytes) -> Members:
         try:
             line.decode()
         except UnicodeDecodeError as error:
-            raise not_utf8(path, number, error) from error
+            raise not_utf8(str(path), number, error) from error
     try:
         members = _decode_object(line)
     except RecursionError as error:

@@ -17,7 +17,10 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from isobatch.errors import OptionError, TableError
 from isobatch.tables.arrow_values import plain_values, python_values
+from isobatch.tables.column_types import cast_fix, is_text
+from isobatch.tables.content import likely_table_option
 from isobatch.tables.file_names import TableFile, unreadable
+from isobatch.tables.signatures import refuse_binary
 from isobatch.tables.table import (
     AddedValues,
     Table,
@@ -190,11 +193,38 @@ class ParquetTable(Table):
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(f", row group {group}", error) from error
 
+    def check_text(self, column: str) -> None:
+        """Raise a TableError, with the way to cast it, if the column's type is not of text."""
+        type = self.schema.field(column).type
+        if not is_text(type):
+            raise TableError(
+                f"{self.file.path}: its column {column!r} is {type}, not string; "
+                f"{cast_fix(self.file.path, column, type)}"
+            )
+
     def _damaged(self, where: str, error: Exception) -> TableError:
+        if not where and (option := _other_format(self.file.path)):
+            return TableError(f"{self.file.path}: not a Parquet file; {option}")
         return TableError(
             f"{self.file.path}{where}: not a Parquet file, or truncated or corrupt: "
             f"{one_line(error)}; fetch or make the file again"
         )
+
+
+def _other_format(path: Path) -> str | None:
+    """Return how to read a file that is not Parquet, if its first bytes say so."""
+    with path.open("rb") as source:
+        start = source.read(READ_BYTES)
+    if not start:
+        return "it is empty; fetch or make the file again"
+    if start.startswith(b"PAR1"):
+        return None
+    refuse_binary(str(path), start)
+    lines = start.decode("utf-8", "replace").splitlines()[
+        : -1 if len(start) == READ_BYTES else None
+    ]
+    option = likely_table_option(lines) if start.isascii() or b"\0" not in start else None
+    return f"use {option}" if option else None
 
 
 def _group_batches(

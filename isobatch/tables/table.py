@@ -97,6 +97,9 @@ class Table(ABC):
                 raise OptionError(f"{name} must be at least 1, got {limit}")
         return self._chunks(max_rows, max_characters, hasher)
 
+    def check_text(self, column: str) -> None:  # noqa: B027 - cells of most formats are texts
+        """Raise a TableError if no row can have a text in `column`, because of its type."""
+
     @abstractmethod
     def _chunks(
         self, max_rows: int, max_characters: int, hasher: FileHasher | None

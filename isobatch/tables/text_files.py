@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from isobatch.errors import TableError
 from isobatch.extras import needs_extra
+from isobatch.tables.encodings import UTF8, check_mark, decode_lines
 from isobatch.tables.file_names import Compression, TableFile, unreadable
+from isobatch.tables.signatures import compression_of, refuse_binary
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -30,7 +32,6 @@ MAX_LINE_BYTES = 1 << 28
 """256 MiB. Longer lines are rejected: the file is probably not text, and memory stays bounded."""
 
 UTF8_MARK = b"\xef\xbb\xbf"
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def zstd_module() -> ModuleType:
@@ -129,69 +130,95 @@ def damage_errors(compression: Compression) -> tuple[type[Exception], ...]:
 
 
 def read_lines(file: TableFile, hasher: FileHasher | None = None) -> Iterator[bytes]:
-    """Yield each line with its line end; the first without its byte order mark.
+    """Yield each line in UTF-8 with its line end; the first without its byte order mark.
 
-    TableError for a file that cannot be opened, decompressed or read to its end, for UTF-16, and
-    for a line of more than MAX_LINE_BYTES.
+    TableError for a file that cannot be opened, decompressed or read to its end, and as in
+    `stream_lines`.
     """
-    number = 0
+    if file.encoding == UTF8:
+        yield from _stored_lines(file, hasher)
+    else:
+        for line in decoded_lines(file, hasher):
+            yield line.encode()
+
+
+def decoded_lines(file: TableFile, hasher: FileHasher | None = None) -> Iterator[str]:
+    """Yield the lines of `read_lines` as strings. TableError for one not in the encoding, too."""
+    return decode_lines(_stored_lines(file, hasher), str(file.path), file.encoding)
+
+
+class _StreamDamageError(Exception):
+    """Decompression failed after `number` lines."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _stored_lines(file: TableFile, hasher: FileHasher | None) -> Iterator[bytes]:
     damage = damage_errors(file.compression)
     try:
         with open_stream(file.path, file.compression, hasher) as stream:
-            read = partial(stream.readline, MAX_LINE_BYTES + 1)
-            for number, line in enumerate(iter(read, b""), 1):
-                if len(line) > MAX_LINE_BYTES:
-                    raise TableError(
-                        f"{file.path}:{number}: this line has more than "
-                        f"{MAX_LINE_BYTES >> 20} MiB; is this a text file?"
-                    )
-                whole = _without_mark(file.path, line) if number == 1 else line
-                if whole:
-                    yield whole
-    except damage as error:
-        raise _damaged(file, number, error) from error
+            yield from stream_lines(stream, str(file.path), file.encoding, file.compression, damage)
+    except _StreamDamageError as found:
+        raise _damaged(file, found.number, found.__cause__) from found.__cause__
     except OSError as error:
         raise unreadable(file.path, error) from error
 
 
-def decoded_lines(file: TableFile, hasher: FileHasher | None = None) -> Iterator[str]:
-    """Yield the lines of `read_lines` as strings. TableError for one that is not UTF-8, too."""
-    for number, line in enumerate(read_lines(file, hasher), 1):
-        try:
-            text = str(line, "utf-8")
-        except UnicodeDecodeError as error:
-            raise not_utf8(file.path, number, error) from error
-        yield text
+def stream_lines(
+    stream: BinaryIO,
+    place: str,
+    encoding: str = UTF8,
+    outer: Compression = "none",
+    damage: tuple[type[Exception], ...] = (),
+) -> Iterator[bytes]:
+    """Yield the stored bytes of each line of an open stream with its line end.
+
+    `outer` is the compression that the stream removes, `damage` what it raises then. The mark of
+    UTF-8 is removed. TableError for the mark of another encoding than `encoding`, for a known
+    format that is not text, and for a line of more than MAX_LINE_BYTES.
+    """
+    number = 0
+    read = partial(stream.readline, MAX_LINE_BYTES + 1)
+    try:
+        for number, line in enumerate(iter(read, b""), 1):
+            if len(line) > MAX_LINE_BYTES:
+                raise TableError(
+                    f"{place}:{number}: this line has more than {MAX_LINE_BYTES >> 20} MiB; is "
+                    "this a text file?"
+                )
+            if number > 1:
+                yield line
+            elif first := _checked_start(place, line, encoding, outer):
+                yield first
+    except damage as error:
+        raise _StreamDamageError(number) from error
 
 
-def not_utf8(path: Path, number: int, error: UnicodeDecodeError) -> TableError:
-    """Return the TableError for line `number`, which is not UTF-8."""
-    return TableError(
-        f"{path}:{number}: byte {error.start + 1} of this line (0x{error.object[error.start]:02x}) "
-        f"is not UTF-8 ({error.reason}); convert the file: iconv -f WINDOWS-1252 -t UTF-8 "
-        f"{path.name} > NEW, with the encoding that it really has"
-    )
+def _checked_start(place: str, line: bytes, encoding: str, outer: Compression) -> bytes:
+    refuse_binary(place, line, outer)
+    check_mark(place, line, encoding)
+    return line.removeprefix(UTF8_MARK) if encoding == UTF8 else line
 
 
-def _without_mark(path: Path, line: bytes) -> bytes:
-    if line.startswith(UTF16_MARKS):
-        raise TableError(
-            f"{path}:1: is UTF-16 (or UTF-32) by its byte order mark, but only UTF-8 is supported; "
-            f"convert it: iconv -f UTF-16 -t UTF-8 {path.name} > NEW"
-        )
-    return line.removeprefix(UTF8_MARK)
-
-
-def _damaged(file: TableFile, number: int, error: Exception) -> TableError:
+def _damaged(file: TableFile, number: int, error: BaseException | None) -> TableError:
     if number == 0:
         return TableError(
-            f"{file.path}: cannot be decompressed as {file.compression}: {error}; is its ending "
-            "right? If so, fetch or make the file again"
+            f"{file.path}: cannot be decompressed as {file.compression}: {error}; "
+            f"{_compression_fix(file.path)}"
         )
     return TableError(
         f"{file.path}: breaks off after line {number}: its {file.compression} data is truncated or "
         f"corrupt ({error}); fetch or make the file again"
     )
+
+
+def _compression_fix(path: Path) -> str:
+    with path.open("rb") as stream:
+        found = compression_of(stream.read(16))
+    if found == "none":
+        return "if it is not compressed, use --compression none; otherwise make the file again"
+    return f"it is {found}: use --compression {found}"
 
 
 def compress(data: bytes, compression: Compression) -> bytes:

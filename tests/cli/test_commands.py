@@ -82,7 +82,7 @@ def test_a_truncated_text_is_marked_and_counted() -> None:
         (["no-such-command"], b"", 2, "no-such-command"),
         (["classify", "--truncation", "maybe", "x"], b"", 2, "maybe"),
         (["classify", "--truncation", "error", "word " * 600], b"", 3, "text 0"),
-        (["classify"], b"good\nbad \xff byte\n", 3, "line 2"),
+        (["classify"], b"good\nbad \xff byte\n", 3, "stdin:2: byte 5"),
         (["classify", "--model", "no/such/folder/anywhere", "x"], b"", 4, "no/such/folder"),
         (["info", "./missing"], b"", 4, "./missing"),
         (["lesson", "--text", "only one"], b"", 2, "two sentences"),

@@ -1,5 +1,6 @@
 """Changes between two runs of a job: some are allowed, others are refused with the difference."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,18 +34,32 @@ def expected(place: Place) -> bytes:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--precision", "int8"], ['precision: was "fp32", is "int8"']),
-        (["--columns", "text"], ['columns.kept: was ["id", "text"], is ["text"]']),
-        (["--truncation", "error"], ['truncation: was "cut", is "error"']),
+        (
+            ["--precision", "int8"],
+            [": the precision and the kernels changed (", 'precision: was "fp32", is "int8"'],
+        ),
+        (
+            ["--columns", "text"],
+            ["the columns that are kept changed", 'columns.kept: was ["id", "text"], is ["text"]'],
+        ),
+        (
+            ["--truncation", "error"],
+            ["out.csv: --truncation changed", 'truncation: was "cut", is "error"'],
+        ),
         (["--prefix", "my_"], ['columns.added[0].name: was "label", is "my_label"']),
         (["--logits"], ["columns.has_logits: was false, is true"]),
         (["--scores"], ["columns.has_scores: was false, is true"]),
-        (["--output-format", "tsv"], ['output.format: was "csv", is "tsv"']),
+        (
+            ["--output-format", "tsv"],
+            ["the format of the output changed", 'output.format: was "csv", is "tsv"'],
+        ),
         (["--output-format", "jsonl"], ['output.format: was "csv"', "msgspec: was absent"]),
         (["--output-format", "parquet"], ["pyarrow: was absent"]),
         (["--text-column", "id"], ['columns.read.text: was "text", is "id"']),
         (["--id-column", "id"], ['columns.read.id: was null, is "id"']),
-        (["--no-quotes"], ["dialect.quotes: was true, is false"]),
+        (["--encoding", "cp1252"], ["--encoding changed", 'encoding: was "utf-8", is "cp1252"']),
+        (["--on-empty", "error"], ["--on-empty changed", 'on_empty: was "score", is "error"']),
+        (["--no-quotes"], ["--no-quotes", "dialect.quotes: was true, is false"]),
     ],
 )
 def test_other_options_are_refused(
@@ -76,10 +91,35 @@ def test_another_input_is_refused_and_the_old_one_goes_on(
     content = place.input.read_bytes()
     place.input.write_bytes(content.replace(b"plot", b"blot"))
     assert place.run() == 7
-    assert "inputs[0].sha256: was" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "out.csv: the input file changed (inputs[0].sha256: was" in said
+    assert "Restore it, choose another output, or start over with --restart" in said
     place.input.write_bytes(content)
     assert place.run() == 0
     assert place.output.read_bytes() == expected
+
+
+def test_another_number_of_inputs_is_named(
+    place: Place, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.stop_at(2)
+    more = tmp_path / "more.csv"
+    more.write_bytes(place.input.read_bytes())
+    capfd.readouterr()
+    assert place.run(more) == 7
+    assert "out.csv: the number of input files changed (inputs[1]." in capfd.readouterr().err
+
+
+def test_every_entry_of_a_manifest_has_words(place: Place) -> None:
+    place.stop_at(1)
+    before = json.loads((place.work.path / "manifest.json").read_bytes())
+    assert manifest.describe_changes(before, before) == ""
+    for name in before:
+        now = before | {name: None}
+        said = manifest.describe_changes(before, now).partition(" changed (")[0]
+        assert said
+        assert "." not in said
+        assert "_" not in said
 
 
 def test_another_checkpoint_is_refused(
@@ -87,7 +127,7 @@ def test_another_checkpoint_is_refused(
 ) -> None:
     place.stop_at(2)
     assert place.run("--model", other_checkpoint) == 7
-    assert "checkpoint_sha256: was" in capfd.readouterr().err
+    assert ": the checkpoint changed (checkpoint_sha256: was" in capfd.readouterr().err
     assert place.run("--model", other_checkpoint, "--restart") == 0
     assert place.output.read_bytes() != expected
 

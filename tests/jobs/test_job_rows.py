@@ -164,7 +164,7 @@ def test_no_rows_are_a_header(
     if name.endswith("parquet"):
         pq.write_table(pa.table({"text": pa.array([], pa.string())}), path)
     assert command("run", path, "-o", tmp_path / output, "--model", checkpoint, "-q") == 0
-    added = ["label", "score", "truncated", "error"]
+    added = ["label", "score", "truncated", "empty", "error"]
     if output == "out.csv":
         header = (tmp_path / output).read_text().removesuffix("\n").split(",")
         assert header == [*columns, *added]
@@ -185,7 +185,7 @@ def test_a_name_that_is_taken_needs_a_prefix(
     assert not (tmp_path / "out.csv").exists()
     assert command(*arguments, "--prefix", "label") == 0
     header, row = (tmp_path / "out.csv").read_text().splitlines()
-    assert header == "text,label,labellabel,labelscore,labeltruncated,labelerror"
+    assert header == "text,label,labellabel,labelscore,labeltruncated,labelempty,labelerror"
     assert row.startswith("nice,1,LABEL_")
     assert command(*arguments, "--columns", "text", "--restart") == 0
     assert (tmp_path / "out.csv").read_text().startswith("text,label,score,")

@@ -154,6 +154,7 @@ def test_a_full_disk_costs_nothing_that_was_kept(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(chunks, "MAX_CHUNK_ROWS", 300)
+    monkeypatch.setattr(chunks, "FIRST_CHUNK_CHARACTERS", chunks.MAX_CHUNK_CHARACTERS)
     texts = [f"{random.Random(number).getrandbits(300):x}" for number in range(1200)]
     place = Place(tmp_path, checkpoint, output)
     write_rows(place.input, texts)
@@ -201,4 +202,4 @@ def test_a_disk_that_cannot_be_written_is_a_job_error(
     place.output = disk.folder / "out.csv"
     disk.remount("ro")
     assert place.run() == 7
-    assert re.search(r"disk/.isobatch.*Read-only.*Choose an output in", capfd.readouterr().err)
+    assert re.search(r"disk is not writable. Choose an output in", capfd.readouterr().err)

@@ -39,7 +39,7 @@ def test_a_format_that_is_given_overrides_the_ending() -> None:
         (
             "a.xlsx",
             None,
-            r"a\.xlsx: unknown file ending '.xlsx'.*\.csv, \.tsv.*--format csv\|tsv\|jsonl",
+            r"a\.xlsx: .xlsx files are not read; convert it first: .*save it as CSV UTF-8",
         ),
         ("a", None, r"a: unknown file ending '';"),
         ("a.gz", None, r"a\.gz: unknown file ending '';"),
