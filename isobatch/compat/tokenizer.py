@@ -85,7 +85,7 @@ class AutoTokenizer:
         """
         others = {name: settings.pop(name) for name in [*settings] if name not in _SETTINGS}
         supported = ("pretrained_model_name_or_path", "revision", *_SETTINGS)
-        neutral = NEUTRAL_ARGUMENTS | {"use_fast": (True,)}
+        neutral = {**NEUTRAL_ARGUMENTS, "use_fast": (True,)}
         reject_unsupported("AutoTokenizer.from_pretrained", others, supported, neutral, HUB_ADVICE)
         for name in ("padding_side", "truncation_side"):
             if name in settings:
