@@ -41,6 +41,11 @@ class TextEncoder:
         """Read the tokenizer in `folder`; the shorter of its own limit and `max_tokens` applies."""
         return cls(read_tokenizer(folder), min(max_tokens, model_max_length(folder)))
 
+    @property
+    def truncation_side(self) -> str:
+        """The end of a text that is cut, "right" or "left"."""
+        return str((self._tokenizer.truncation or {})["direction"])
+
     def encode(
         self, texts: Sequence[TextInput], truncation: Truncation = "cut", first_index: int = 0
     ) -> list[Encoding]:

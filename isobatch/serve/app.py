@@ -68,7 +68,7 @@ def create_app(classifier: Classifier, settings: Settings | None = None) -> Star
     )
     app.router.redirect_slashes = False
     app.state.engine = engine
-    app.state.openapi = openapi_document(API_ROUTES)
+    app.state.openapi = openapi_document(API_ROUTES, classifier.truncation_side)
     return app
 
 

@@ -128,7 +128,7 @@ class TestPredict:
         answer = client.post("/predict", json={"inputs": [NICE, LONG], "truncate": False})
         assert answer.status_code == 422
         assert answer.json()["error_type"] == "Validation"
-        assert f"text 1: has more than {MAX_TOKENS} tokens" in answer.json()["error"]
+        assert f"inputs[1]: has more than {MAX_TOKENS} tokens" in answer.json()["error"]
 
     def test_the_server_s_default_may_be_to_refuse(self, classifier: Classifier) -> None:
         strict = Classifier.from_pretrained(classifier.folder, truncation="error")

@@ -147,7 +147,6 @@ ROUTES = (
             503: describe_error("The server is shutting down, or its model thread has ended"),
         },
     ),
-    ApiRoute("/health", health, method="HEAD"),
     ApiRoute(
         "/info",
         info,
