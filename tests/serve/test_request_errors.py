@@ -1,4 +1,4 @@
-"""Messages of refused requests: the field, its place and a fix, which is sent and works.
+"""Messages of refused requests: the field, its place and a fix, which is sent and works."""
 
 import json
 import re
