@@ -4,20 +4,36 @@ Each option is also an environment variable. Nothing heavy is imported until the
 that `--help` responds at once.
 """
 
-from typing import Annotated, Any, Literal, cast
+import logging
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from isobatch.batching.cache import CACHED_ENCODINGS
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import options
+from isobatch.cli.server_command import exiting_on_sigterm
+from isobatch.errors import OptionError
 from isobatch.extras import needs_extra
+from isobatch.serve.address import bind
+from isobatch.serve.log_format import JsonLines, configure_logging
 from isobatch.serve.settings import (
     MAX_CLIENT_BATCH_SIZE,
     MAX_CONCURRENT_REQUESTS,
     PAYLOAD_LIMIT,
     Settings,
 )
+
+if TYPE_CHECKING:
+    from isobatch.serve.server import ServerAddress
+
+logger = logging.getLogger("isobatch.serve")
+
+LONGEST_SHUTDOWN = 86_400.0
 
 
 def _option(variable: str, help_text: str, *names: str, **limits: Any) -> Any:
@@ -86,7 +102,10 @@ CorsAllowOrigin = Annotated[
     list[str] | None,
     _option("CORS_ALLOW_ORIGIN", "Origin whose pages may read responses; repeat for several."),
 ]
-JsonOutput = Annotated[bool, _option("JSON_OUTPUT", "Write logs as JSON lines.", "--json-output")]
+JsonOutput = Annotated[
+    bool,
+    _option("JSON_OUTPUT", "Write logs, errors and the line on stdout as JSON.", "--json-output"),
+]
 AccessLog = Annotated[bool, _option("ACCESS_LOG", "Log a line for each request.")]
 ShutdownSeconds = Annotated[
     float,
@@ -101,8 +120,15 @@ Page = Annotated[
     _option(
         "PAGE",
         "Serve the interactive lesson page at /, which loads the model a second time and computes "
-        "what visitors type; ignored with --api-key.",
+        "what visitors type; not with --api-key.",
         "--page",
+    ),
+]
+RootPath = Annotated[
+    str,
+    _option(
+        "ROOT_PATH",
+        "Path of the server behind a proxy, such as /isobatch, whether the proxy strips it or not.",
     ),
 ]
 Revision = Annotated[str | None, _option("REVISION", "Branch, tag or commit of a hub id.")]
@@ -127,6 +153,7 @@ def serve(
     access_log: AccessLog = True,
     shutdown_seconds: ShutdownSeconds = 25.0,
     page: Page = False,
+    root_path: RootPath = "",
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -137,13 +164,9 @@ def serve(
     Logs go to stderr. On SIGTERM or Ctrl-C active requests are completed, new ones are refused, and
     the exit code is 0; a second signal ends the process at once.
     """
-    with needs_extra("serve", "serving"):
-        from isobatch.checkpoint import checkpoint_name
-        from isobatch.serve.logs import configure_logging
-        from isobatch.serve.server import bind, run_server
-        from isobatch.tasks import Classifier
+    configure_logging(as_json=json_output)
     settings = Settings(
-        model_name=served_model_name or checkpoint_name(model),
+        model_name="default" if served_model_name is None else served_model_name,
         max_concurrent_requests=max_concurrent_requests,
         max_client_batch_size=max_client_batch_size,
         payload_limit=payload_limit,
@@ -155,9 +178,20 @@ def serve(
         cors_allow_origins=tuple(cors_allow_origin or ()),
         access_log=access_log,
         page=page,
+        root_path=root_path,
     )
-    configure_logging(as_json=json_output)
-    with bind(host, port) as bound:  # first, so that a port in use is reported before loading
+    if not 1 <= shutdown_seconds <= LONGEST_SHUTDOWN:
+        message = f"from 1 to {LONGEST_SHUTDOWN:g}, got {shutdown_seconds}"
+        raise OptionError(f"shutdown_seconds must be {message}")
+    on_ready = partial(_report, as_json=json_output)
+    # The address first, so that a port in use is reported before the model is loaded.
+    with bind(host, port) as bound, exiting_on_sigterm():
+        with needs_extra("serve", "serving"):
+            from isobatch.checkpoint import checkpoint_name
+            from isobatch.serve.server import run_server
+            from isobatch.tasks import Classifier
+        if served_model_name is None:
+            settings = replace(settings, model_name=checkpoint_name(model))
         classifier = Classifier.from_pretrained(
             model,
             precision=precision,
@@ -167,4 +201,18 @@ def serve(
             truncation=cast("Literal['cut', 'error']", truncation),
             revision=revision,
         )
-        run_server(classifier, settings, bound, shutdown_seconds, on_ready=typer.echo)
+        run_server(classifier, settings, bound, shutdown_seconds, on_ready=on_ready)
+
+
+def _report(address: "ServerAddress", *, as_json: bool) -> None:
+    """Print where the server is. A stdout that cannot be written does not end the server."""
+    line = str(address)
+    if as_json:
+        fields = {"model": address.model, "precision": address.precision, "url": address.url}
+        record = logging.makeLogRecord({"levelname": "INFO", "msg": line, "fields": fields})
+        line = JsonLines().format(record)
+    try:
+        typer.echo(line)
+    except OSError as error:
+        logger.warning("stdout cannot be written (%s): %s", error.strerror, address)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

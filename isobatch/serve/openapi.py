@@ -72,10 +72,13 @@ def describe_error(description: str, **content: object) -> dict[str, Any]:
     }
 
 
-def openapi_document(routes: Iterable[ApiRoute], side: str = "right") -> dict[str, Any]:
+def openapi_document(
+    routes: Iterable[ApiRoute], *, side: str = "right", server: str = "."
+) -> dict[str, Any]:
     """Build the document of all `routes` that have a summary.
 
-    side: the end that the served checkpoint cuts off long texts.
+    side: the end that the served checkpoint cuts off long texts. server: where the paths begin, by
+    default the folder of the document itself, under any prefix of a proxy.
     """
     described = [route for route in routes if route.include_in_schema]
     schemas, components = _json_schemas(described)
@@ -92,6 +95,7 @@ def openapi_document(routes: Iterable[ApiRoute], side: str = "right") -> dict[st
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "version": __version__,
         },
+        "servers": [{"url": server}],
         "paths": paths,
         "components": {
             "schemas": components,

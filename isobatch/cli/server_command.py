@@ -1,0 +1,87 @@
+"""The command class of `isobatch serve`: its errors may be JSON lines.
+
+Invariant: with --json-output each line that the command writes is a JSON object, those about
+invalid options included.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+
+from isobatch.cli.environment import CheckedCommand
+from isobatch.errors import IsobatchError, exit_code
+from isobatch.serve.log_format import configure_logging
+
+logger = logging.getLogger("isobatch.serve")
+
+_TRUE = ("1", "true", "t", "yes", "y", "on")
+
+
+class ServerCommand(CheckedCommand):
+    """A command whose --json-output holds for errors in its options too."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Parse the options."""
+        as_json = "--json-output" in args or (
+            os.environ.get("ISOBATCH_JSON_OUTPUT", "").strip().lower() in _TRUE
+        )
+        with _reporting(as_json):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _reporting(ctx.params["json_output"]):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _reporting(as_json: bool) -> Iterator[None]:
+    """Log errors of the block as JSON lines, if wanted, and exit as the command line does."""
+    if not as_json:
+        yield
+        return
+    try:
+        yield
+    except IsobatchError as error:
+        _fail(str(error), exit_code(error))
+    except typer.BadParameter as error:
+        _fail(error.format_message(), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted", 128 + signal.SIGINT)
+    except Exception as error:
+        configure_logging(as_json=True)
+        logger.critical("unexpected error: %s: %s", type(error).__name__, error, exc_info=True)
+        sys.exit(1)
+
+
+def _fail(message: str, status: int) -> None:
+    configure_logging(as_json=True)
+    logger.error(message)
+    sys.exit(status)
+
+
+@contextmanager
+def exiting_on_sigterm() -> Iterator[None]:
+    """End the process on SIGTERM with 143, also as a container's first process.
+
+    That one has no default action: without a handler, `docker stop` would wait in vain.
+    """
+
+    def exit_now(number: int, frame: FrameType | None) -> None:
+        logger.info("terminated before the server was ready")
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, exit_now)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
