@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -20,6 +20,9 @@ from isobatch.errors import IsobatchError, exit_code
 from isobatch.serve.log_format import configure_logging
 
 logger = logging.getLogger("isobatch.serve")
+
+_INVALID_OPTION: Any = typer.BadParameter.__base__
+"""click's UsageError, the base of all errors about options, which typer does not export."""
 
 _TRUE = ("1", "true", "t", "yes", "y", "on")
 
@@ -53,17 +56,19 @@ def _reporting(as_json: bool) -> Iterator[None]:
         yield
     except IsobatchError as error:
         _fail(str(error), exit_code(error))
-    except typer.BadParameter as error:
-        _fail(error.format_message(), 2)
     except KeyboardInterrupt:
         _fail("interrupted", 128 + signal.SIGINT)
+    except (typer.Exit, typer.Abort):
+        raise
     except Exception as error:
+        if isinstance(error, _INVALID_OPTION):
+            _fail(error.format_message(), error.exit_code)
         configure_logging(as_json=True)
         logger.critical("unexpected error: %s: %s", type(error).__name__, error, exc_info=True)
         sys.exit(1)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     configure_logging(as_json=True)
     logger.error(message)
     sys.exit(status)
