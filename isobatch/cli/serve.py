@@ -16,8 +16,8 @@ import typer
 from isobatch.batching.cache import CACHED_ENCODINGS
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import options
-from isobatch.cli.server_command import exiting_on_sigterm
-from isobatch.errors import OptionError
+from isobatch.cli.server_command import exiting_on_signals
+from isobatch.errors import IsobatchError, OptionError
 from isobatch.extras import needs_extra
 from isobatch.serve.address import bind
 from isobatch.serve.log_format import JsonLines, configure_logging
@@ -185,7 +185,7 @@ def serve(
         raise OptionError(f"shutdown_seconds must be {message}")
     on_ready = partial(_report, as_json=json_output)
     # The address first, so that a port in use is reported before the model is loaded.
-    with bind(host, port) as bound, exiting_on_sigterm():
+    with bind(host, port) as bound, exiting_on_signals():
         with needs_extra("serve", "serving"):
             from isobatch.checkpoint import checkpoint_name
             from isobatch.serve.server import run_server
@@ -213,6 +213,7 @@ def _report(address: "ServerAddress", *, as_json: bool) -> None:
         line = JsonLines().format(record)
     try:
         typer.echo(line)
-    except OSError as error:
-        logger.warning("stdout cannot be written (%s): %s", error.strerror, address)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, IsobatchError, SystemExit) as error:  # full, closed, or without a reader
+        logger.warning("stdout cannot be written (%s): %s", error, address)
+        if isinstance(error, OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -75,18 +75,19 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 @contextmanager
-def exiting_on_sigterm() -> Iterator[None]:
-    """End the process on SIGTERM with 143, also as a container's first process.
+def exiting_on_signals() -> Iterator[None]:
+    """End the process on SIGINT and SIGTERM, also where it is a container's first process.
 
     That one has no default action: without a handler, `docker stop` would wait in vain.
     """
 
     def exit_now(number: int, frame: FrameType | None) -> None:
-        logger.info("terminated before the server was ready")
+        logger.info("stopped by %s before the server was ready", signal.Signals(number).name)
         sys.exit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, exit_now)
+    before = {each: signal.signal(each, exit_now) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -56,6 +56,10 @@ def run_server(
     Raises OptionError if another process began to listen on the address after `bind`.
     """
     host, port = bound.getsockname()[:2]
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:  # two sockets can be bound to one port, of which one can listen
+        raise OptionError(cannot_serve(host, port, error)) from error
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     url += settings.root_path
     address = ServerAddress(settings.model_name, classifier.precision, url)
@@ -92,12 +96,7 @@ class _GracefulServer(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except OSError as error:  # two sockets can be bound to one port, but only one listens
-            await self.lifespan.shutdown()
-            host, port = (sockets or [])[0].getsockname()[:2]
-            raise OptionError(cannot_serve(host, port, error)) from error
+        await super().startup(sockets)
         # Imported modules and loaded weights stay to the end. Full collections used to traverse
         # them: a request that the cache answers took 0.42 ms of CPU time, and takes 0.30.
         gc.collect()
