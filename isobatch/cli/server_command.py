@@ -78,12 +78,13 @@ def _fail(message: str, status: int) -> NoReturn:
 def exiting_on_signals() -> Iterator[None]:
     """End the process on SIGINT and SIGTERM, also where it is a container's first process.
 
-    That one has no default action: without a handler, `docker stop` would wait in vain.
+    That one has no default action: without a handler, `docker stop` would wait in vain. It ends at
+    once: an exception would pass through libraries that are being imported, and C++ may abort.
     """
 
     def exit_now(number: int, frame: FrameType | None) -> None:
         logger.info("stopped by %s before the server was ready", signal.Signals(number).name)
-        sys.exit(128 + number)
+        os._exit(128 + number)
 
     before = {each: signal.signal(each, exit_now) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

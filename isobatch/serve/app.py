@@ -29,6 +29,7 @@ from isobatch.serve.live_page import page_routes
 from isobatch.serve.logs import AccessLogMiddleware
 from isobatch.serve.openapi import RESPONSE_HEADERS, openapi_document
 from isobatch.serve.path_prefix import PathPrefixMiddleware
+from isobatch.serve.request_id import RequestIdMiddleware
 from isobatch.serve.routes import API_ROUTES, docs, status
 from isobatch.serve.settings import Settings
 from isobatch.tasks import Classifier
@@ -94,14 +95,15 @@ def _middleware(engine: ServingEngine) -> list[Middleware]:
     """List the middlewares from the outermost to the innermost."""
     settings = engine.settings
     middleware = [Middleware(AccessLogMiddleware)] if settings.access_log else []
+    middleware.append(Middleware(RequestIdMiddleware))
     if settings.cors_allow_origins:
         middleware.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_allow_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "cache-control", "content-type"],
-                expose_headers=list(RESPONSE_HEADERS),
+                allow_headers=["authorization", "cache-control", "content-type", "x-request-id"],
+                expose_headers=[*RESPONSE_HEADERS, "x-request-id"],
             )
         )
     if settings.root_path:
