@@ -9,7 +9,7 @@ import os
 import sys
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,10 +17,11 @@ from isobatch.batching.cache import CACHED_ENCODINGS
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import options
 from isobatch.cli.server_command import exiting_on_signals
-from isobatch.errors import IsobatchError, OptionError
+from isobatch.cli.server_logging import configure_logging
+from isobatch.errors import IsobatchError
 from isobatch.extras import needs_extra
 from isobatch.serve.address import bind
-from isobatch.serve.log_format import JsonLines, configure_logging
+from isobatch.serve.log_format import JsonLines
 from isobatch.serve.settings import (
     MAX_CLIENT_BATCH_SIZE,
     MAX_CONCURRENT_REQUESTS,
@@ -30,6 +31,7 @@ from isobatch.serve.settings import (
 
 if TYPE_CHECKING:
     from isobatch.serve.server import ServerAddress
+    from isobatch.tasks import Classifier
 
 logger = logging.getLogger("isobatch.serve")
 
@@ -113,6 +115,7 @@ ShutdownSeconds = Annotated[
         "SHUTDOWN_SECONDS",
         "Maximum time in seconds for active requests to complete after SIGTERM.",
         min=1,
+        max=LONGEST_SHUTDOWN,
     ),
 ]
 Page = Annotated[
@@ -180,28 +183,29 @@ def serve(
         page=page,
         root_path=root_path,
     )
-    if not 1 <= shutdown_seconds <= LONGEST_SHUTDOWN:
-        message = f"from 1 to {LONGEST_SHUTDOWN:g}, got {shutdown_seconds}"
-        raise OptionError(f"shutdown_seconds must be {message}")
     on_ready = partial(_report, as_json=json_output)
     # The address first, so that a port in use is reported before the model is loaded.
     with bind(host, port) as bound, exiting_on_signals():
-        with needs_extra("serve", "serving"):
-            from isobatch.checkpoint import checkpoint_name
-            from isobatch.serve.server import run_server
-            from isobatch.tasks import Classifier
-        if served_model_name is None:
-            settings = replace(settings, model_name=checkpoint_name(model))
-        classifier = Classifier.from_pretrained(
+        run_server, classifier, name = _loaded(
             model,
             precision=precision,
             device=device,
             threads=threads,
             max_batch_tokens=max_batch_tokens,
-            truncation=cast("Literal['cut', 'error']", truncation),
+            truncation=truncation,
             revision=revision,
         )
+        settings = settings if served_model_name else replace(settings, model_name=name)
         run_server(classifier, settings, bound, shutdown_seconds, on_ready=on_ready)
+
+
+def _loaded(model: str | None, **options: Any) -> tuple[Any, "Classifier", str]:
+    """Import everything heavy and load: `run_server`, the classifier, and its model's name."""
+    with needs_extra("serve", "serving"):
+        from isobatch.checkpoint import checkpoint_name
+        from isobatch.serve.server import run_server
+        from isobatch.tasks import Classifier
+    return run_server, Classifier.from_pretrained(model, **options), checkpoint_name(model)
 
 
 def _report(address: "ServerAddress", *, as_json: bool) -> None:

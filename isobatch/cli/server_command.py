@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import typer
 
 from isobatch.cli.environment import CheckedCommand
+from isobatch.cli.server_logging import configure_logging
 from isobatch.errors import IsobatchError, exit_code
-from isobatch.serve.log_format import configure_logging
 
 logger = logging.getLogger("isobatch.serve")
 

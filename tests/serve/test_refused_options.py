@@ -49,7 +49,7 @@ REFUSED = {
     "page: a browser cannot send the API key": ["--page", "--api-key", "k"],
     "api_key is empty": ["--api-key", ""],
     "model_name is empty": ["--served-model-name", " "],
-    "shutdown_seconds must be from 1 to 86400": ["--shutdown-seconds", "1e9"],
+    "Invalid value for '--shutdown-seconds'": ["--shutdown-seconds", "1e9"],
     "cors_allow_origin must be a scheme": ["--cors-allow-origin", "https://a.example/"],
     "root_path must begin with /": ["--root-path", "isobatch"],
     "host is empty": ["--host", " "],
@@ -169,7 +169,7 @@ class TestAddresses:
 
 
 def test_the_log_needs_no_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    from isobatch.serve.log_format import configure_logging
+    from isobatch.cli.server_logging import configure_logging
 
     monkeypatch.setattr(sys, "stderr", None)
     configure_logging(as_json=True)
