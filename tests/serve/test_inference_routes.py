@@ -303,6 +303,15 @@ class TestInference:
         assert client.post("/models/other", json={"inputs": NICE}).status_code == 404
 
 
+def test_info_has_the_commit_of_a_model_from_the_hub(tmp_path: Path, client: httpx.Client) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "models--org--tiny" / "snapshots" / commit
+    folder.mkdir(parents=True)
+    with client_of(Classifier.from_pretrained(write_tiny(folder))) as other:
+        assert other.get("/info").json()["model_sha"] == commit
+    assert client.get("/info").json()["model_sha"] is None, "a folder has none"
+
+
 @pytest.mark.parametrize("word", ["base_url", "model"])
 def test_hugging_face_s_own_client_works_unchanged(classifier: Classifier, word: str) -> None:
     with running(create_app(classifier)) as url:
