@@ -23,6 +23,7 @@ class TextEncoder:
 
     def __init__(self, tokenizer: CheckpointTokenizer, max_tokens: int) -> None:
         self.max_tokens = min(max_tokens, tokenizer.model_max_length)
+        self.truncation_side = tokenizer.truncation_side
         self._passes_token_types = tokenizer.passes_token_types
         self._tokenizer = tokenizer.backend
         self._tokenizer.enable_truncation(

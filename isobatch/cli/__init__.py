@@ -12,7 +12,9 @@ import sys
 import typer
 
 from isobatch.cli import audit, classify, evaluate, info, lesson, precisions, quantize, run, serve
+from isobatch.cli.environment import CheckedCommand
 from isobatch.cli.options import show_version
+from isobatch.cli.server_command import ServerCommand
 from isobatch.errors import IsobatchError, exit_code
 
 app = typer.Typer(
@@ -26,15 +28,15 @@ app = typer.Typer(
     "3 invalid text · 4 unusable checkpoint · 5 no batch-invariant kernel · 6 unreadable file · "
     "7 job cannot start or resume · 8 system cannot be audited · 130 interrupted · 143 terminated",
 )
-app.command("audit")(audit.audit)
-app.command("classify")(classify.classify)
-app.command("evaluate")(evaluate.evaluate)
-app.command("info")(info.info)
-app.command("lesson")(lesson.lesson)
-app.command("precisions")(precisions.precisions)
-app.command("quantize")(quantize.quantize)
-app.command("run")(run.run)
-app.command("serve")(serve.serve)
+app.command("audit", cls=CheckedCommand)(audit.audit)
+app.command("classify", cls=CheckedCommand)(classify.classify)
+app.command("evaluate", cls=CheckedCommand)(evaluate.evaluate)
+app.command("info", cls=CheckedCommand)(info.info)
+app.command("lesson", cls=CheckedCommand)(lesson.lesson)
+app.command("precisions", cls=CheckedCommand)(precisions.precisions)
+app.command("quantize", cls=CheckedCommand)(quantize.quantize)
+app.command("run", cls=CheckedCommand)(run.run)
+app.command("serve", cls=ServerCommand)(serve.serve)
 app.callback()(show_version)
 
 

@@ -4,20 +4,38 @@ Each option is also an environment variable. Nothing heavy is imported until the
 that `--help` responds at once.
 """
 
-from typing import Annotated, Any, Literal, cast
+import logging
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from isobatch.batching.cache import CACHED_ENCODINGS
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import options
+from isobatch.cli.server_command import exiting_on_signals
+from isobatch.cli.server_logging import configure_logging
+from isobatch.errors import IsobatchError
 from isobatch.extras import needs_extra
+from isobatch.serve.address import bind
+from isobatch.serve.log_format import JsonLines
 from isobatch.serve.settings import (
     MAX_CLIENT_BATCH_SIZE,
     MAX_CONCURRENT_REQUESTS,
     PAYLOAD_LIMIT,
     Settings,
 )
+
+if TYPE_CHECKING:
+    from isobatch.serve.server import ServerAddress
+    from isobatch.tasks import Classifier
+
+logger = logging.getLogger("isobatch.serve")
+
+LONGEST_SHUTDOWN = 86_400.0
 
 
 def _option(variable: str, help_text: str, *names: str, **limits: Any) -> Any:
@@ -86,7 +104,10 @@ CorsAllowOrigin = Annotated[
     list[str] | None,
     _option("CORS_ALLOW_ORIGIN", "Origin whose pages may read responses; repeat for several."),
 ]
-JsonOutput = Annotated[bool, _option("JSON_OUTPUT", "Write logs as JSON lines.", "--json-output")]
+JsonOutput = Annotated[
+    bool,
+    _option("JSON_OUTPUT", "Write logs, errors and the line on stdout as JSON.", "--json-output"),
+]
 AccessLog = Annotated[bool, _option("ACCESS_LOG", "Log a line for each request.")]
 ShutdownSeconds = Annotated[
     float,
@@ -94,6 +115,7 @@ ShutdownSeconds = Annotated[
         "SHUTDOWN_SECONDS",
         "Maximum time in seconds for active requests to complete after SIGTERM.",
         min=1,
+        max=LONGEST_SHUTDOWN,
     ),
 ]
 Page = Annotated[
@@ -101,8 +123,15 @@ Page = Annotated[
     _option(
         "PAGE",
         "Serve the interactive lesson page at /, which loads the model a second time and computes "
-        "what visitors type; ignored with --api-key.",
+        "what visitors type; not with --api-key.",
         "--page",
+    ),
+]
+RootPath = Annotated[
+    str,
+    _option(
+        "ROOT_PATH",
+        "Path of the server behind a proxy, such as /isobatch, whether the proxy strips it or not.",
     ),
 ]
 
@@ -126,6 +155,7 @@ def serve(
     access_log: AccessLog = True,
     shutdown_seconds: ShutdownSeconds = 25.0,
     page: Page = False,
+    root_path: RootPath = "",
     precision: options.PrecisionOption = None,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -136,13 +166,9 @@ def serve(
     Logs go to stderr. On SIGTERM or Ctrl-C active requests are completed, new ones are refused, and
     the exit code is 0; a second signal ends the process at once.
     """
-    with needs_extra("serve", "serving"):
-        from isobatch.checkpoint import checkpoint_name
-        from isobatch.serve.logs import configure_logging
-        from isobatch.serve.server import bind, run_server
-        from isobatch.tasks import Classifier
+    configure_logging(as_json=json_output)
     settings = Settings(
-        model_name=served_model_name or checkpoint_name(model),
+        model_name="default" if served_model_name is None else served_model_name,
         max_concurrent_requests=max_concurrent_requests,
         max_client_batch_size=max_client_batch_size,
         payload_limit=payload_limit,
@@ -154,16 +180,43 @@ def serve(
         cors_allow_origins=tuple(cors_allow_origin or ()),
         access_log=access_log,
         page=page,
+        root_path=root_path,
     )
-    configure_logging(as_json=json_output)
-    with bind(host, port) as bound:  # first, so that a port in use is reported before loading
-        classifier = Classifier.from_pretrained(
+    on_ready = partial(_report, as_json=json_output)
+    # The address first, so that a port in use is reported before the model is loaded.
+    with bind(host, port) as bound, exiting_on_signals():
+        run_server, classifier, name = _loaded(
             model,
             precision=precision,
             device=device,
             threads=threads,
             max_batch_tokens=max_batch_tokens,
-            truncation=cast("Literal['cut', 'error']", truncation),
+            truncation=truncation,
             revision=revision,
         )
-        run_server(classifier, settings, bound, shutdown_seconds, on_ready=typer.echo)
+        settings = settings if served_model_name else replace(settings, model_name=name)
+        run_server(classifier, settings, bound, shutdown_seconds, on_ready=on_ready)
+
+
+def _loaded(model: str | None, **options: Any) -> tuple[Any, "Classifier", str]:
+    """Import everything heavy and load: `run_server`, the classifier, and its model's name."""
+    with needs_extra("serve", "serving"):
+        from isobatch.checkpoint import checkpoint_name
+        from isobatch.serve.server import run_server
+        from isobatch.tasks import Classifier
+    return run_server, Classifier.from_pretrained(model, **options), checkpoint_name(model)
+
+
+def _report(address: "ServerAddress", *, as_json: bool) -> None:
+    """Print where the server is. A stdout that cannot be written does not end the server."""
+    line = str(address)
+    if as_json:
+        fields = {"model": address.model, "precision": address.precision, "url": address.url}
+        record = logging.makeLogRecord({"levelname": "INFO", "msg": line, "fields": fields})
+        line = JsonLines().format(record)
+    try:
+        typer.echo(line)
+    except (OSError, IsobatchError, SystemExit) as error:  # full, closed, or without a reader
+        logger.warning("stdout cannot be written (%s): %s", error, address)
+        if isinstance(error, OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

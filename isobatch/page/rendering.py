@@ -42,9 +42,10 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 def render_page(data: LessonData | None = None, endpoint: str | None = None) -> str:
     """Render the page as one HTML file.
 
-    With an `endpoint` of the same origin the sentences can be edited: the page POSTs them there as
-    JSON (see `LessonPage.answer`) and draws the response. Without one it shows `data` and names the
-    command that serves a live page. Raises OptionError if both are missing, or jinja2 is.
+    With an `endpoint` the sentences can be edited: the page, at the root of its server, POSTs them
+    to this path of the same server, under a proxy's prefix if there is one, as JSON (see
+    `LessonPage.answer`) and draws the response. Without one it shows `data` and names the command
+    that serves a live page. Raises OptionError if both are missing, or jinja2 is.
     """
     if data is None and endpoint is None:
         raise OptionError("a page needs data to show, or an endpoint to request it from")

@@ -9,17 +9,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from isobatch.serve.body_errors import StrictModel, body_reasons
 from isobatch.serve.engine import InferenceResult, ServingEngine
 from isobatch.serve.http_errors import ErrorCode, RequestError
+from isobatch.serve.json_body import check_media_type, parse_json
+from isobatch.serve.text_field import TextField
 from isobatch.types import TextInput
-
-MAX_REASONS = 3
-"""Reasons that an error names: more would bury the first."""
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -44,7 +44,7 @@ class ApiRoute(Route):
         responses: dict[int, dict[str, Any]] | None = None,
         operation_id: str | None = None,
     ) -> None:
-        self.body: type[BaseModel] | None = endpoint.__annotations__.get("body")
+        self.body: type[StrictModel] | None = endpoint.__annotations__.get("body")
         self.method = method or ("POST" if self.body else "GET")
         self.tag = tag
         self.summary = summary
@@ -54,58 +54,43 @@ class ApiRoute(Route):
         super().__init__(
             path,
             _reading(endpoint, self.body) if self.body else endpoint,
-            methods=[self.method],
+            methods=[self.method],  # Starlette adds HEAD to GET
             name=getattr(endpoint, "__name__", None),
             include_in_schema=bool(summary),
         )
-        self.methods = {self.method}  # Starlette adds HEAD to GET
         derived = re.sub(r"\W", "_", f"{self.name}{self.path_format}_{self.method.lower()}")
         self.operation_id = operation_id or derived
 
 
-def _reading(endpoint: Endpoint, body_type: type[BaseModel]) -> Endpoint:
-    """Wrap `endpoint` to validate the body in one step, from bytes to the model."""
+def _reading(endpoint: Endpoint, body_type: type[StrictModel]) -> Endpoint:
+    """Wrap `endpoint` to read and validate the body."""
     adapter = TypeAdapter(body_type)
 
     async def read(request: Request) -> Response:
         request.state.started = time.perf_counter()
+        path = request.url.path
         check_media_type(request)
-        content = await request.body()
+        if misplaced := sorted(body_type.model_fields.keys() & request.query_params.keys()):
+            message = f"{misplaced[0]!r} is a field of the JSON body of {path}. Move it there"
+            raise RequestError(ErrorCode.VALIDATION, f"query string: {message}")
+        content = parse_json(await request.body(), _example(body_type))
         try:
-            body = adapter.validate_json(content)
+            body = adapter.validate_python(content)
         except ValidationError as error:
-            raise RequestError(ErrorCode.VALIDATION, _reasons(error)) from None
+            reasons = body_reasons(error, body_type, path)
+            raise RequestError(ErrorCode.VALIDATION, reasons) from None
         return await endpoint(request, body)
 
     return read
 
 
-def check_media_type(request: Request) -> None:
-    """Raise RequestError unless the body is declared as uncompressed JSON."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise RequestError(
-            ErrorCode.MEDIA_TYPE,
-            f"unsupported media type (got {kind or 'none'}). Send JSON with the header "
-            "Content-Type: application/json",
-        )
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
-    if coding != "identity":
-        message = f"unsupported Content-Encoding (got {coding}). Send the body uncompressed"
-        raise RequestError(ErrorCode.MEDIA_TYPE, message)
-
-
-def _reasons(error: ValidationError) -> str:
-    """Format each problem with its place, e.g. `parameters.top_k: Field required`."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        if problem["loc"]
-        else problem["msg"]
-        for problem in problems
-    ]
-    more = f"; and {len(lines) - MAX_REASONS} more" if len(lines) > MAX_REASONS else ""
-    return "; ".join(lines[:MAX_REASONS]) + more
+def _example(body_type: type[StrictModel]) -> str:
+    """Return the first example of a body's schema, as JSON."""
+    extra = body_type.model_config.get("json_schema_extra")
+    assert isinstance(extra, dict)
+    examples = extra["examples"]
+    assert isinstance(examples, list)
+    return json.dumps(examples[0])
 
 
 def engine_of(request: Request) -> ServingEngine:
@@ -122,13 +107,30 @@ def check_model(request: Request, name: str | None) -> None:
         raise RequestError(ErrorCode.UNKNOWN_MODEL, message)
 
 
+def check_side(request: Request, field: str, side: str | None) -> None:
+    """Raise RequestError if a client wants texts cut at the end that the checkpoint keeps."""
+    own = engine_of(request).classifier.truncation_side
+    if side is not None and side.lower() != own:
+        message = (
+            f"{field}: this checkpoint cuts texts that are too long on the {own}, got {side!r}. "
+            f'Send "{own}", or leave the field out'
+        )
+        raise RequestError(ErrorCode.VALIDATION, message)
+
+
 async def infer(
-    request: Request, texts: Sequence[TextInput], *, truncate: bool | None, single: bool
+    request: Request,
+    texts: Sequence[TextInput],
+    *,
+    field: TextField,
+    truncate: bool | None,
+    single: bool,
 ) -> InferenceResult:
     """Run the engine; the headers of RFC 9111, 5.2.1 keep a request from the cache."""
     cache_control = request.headers.get("cache-control", "").lower()
     return await engine_of(request).infer(
         texts,
+        field=field,
         truncate=truncate,
         single=single,
         use_cache="no-cache" not in cache_control and "no-store" not in cache_control,

@@ -5,7 +5,7 @@ lifespan.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from isobatch.errors import IsobatchError
+from isobatch.errors import IsobatchError, OptionError
 from isobatch.serve.admission import AdmissionMiddleware
 from isobatch.serve.api_route import ApiRoute
 from isobatch.serve.engine import ServingEngine
@@ -28,6 +28,8 @@ from isobatch.serve.http_errors import (
 from isobatch.serve.live_page import page_routes
 from isobatch.serve.logs import AccessLogMiddleware
 from isobatch.serve.openapi import RESPONSE_HEADERS, openapi_document
+from isobatch.serve.path_prefix import PathPrefixMiddleware
+from isobatch.serve.request_id import RequestIdMiddleware
 from isobatch.serve.routes import API_ROUTES, docs, status
 from isobatch.serve.settings import Settings
 from isobatch.tasks import Classifier
@@ -38,6 +40,8 @@ logger = logging.getLogger("isobatch.serve")
 def create_app(classifier: Classifier, settings: Settings | None = None) -> Starlette:
     """Make an application that serves `classifier`."""
     settings = settings or Settings()
+    routes = [*API_ROUTES, *docs.ROUTES, *_root_routes(classifier, settings)]
+    _check_prefix(settings.root_path, routes)
     engine = ServingEngine(classifier, settings)
 
     @asynccontextmanager
@@ -55,7 +59,7 @@ def create_app(classifier: Classifier, settings: Settings | None = None) -> Star
         return error_response(error)
 
     app = Starlette(
-        routes=[*API_ROUTES, *docs.ROUTES, *_root_routes(classifier, settings)],
+        routes=routes,
         middleware=_middleware(engine),
         exception_handlers={
             404: not_found,
@@ -68,15 +72,22 @@ def create_app(classifier: Classifier, settings: Settings | None = None) -> Star
     )
     app.router.redirect_slashes = False
     app.state.engine = engine
-    app.state.openapi = openapi_document(API_ROUTES)
+    app.state.openapi = openapi_document(
+        API_ROUTES, side=classifier.truncation_side, server=settings.root_path or "."
+    )
     return app
 
 
+def _check_prefix(prefix: str, routes: Iterable[ApiRoute]) -> None:
+    """Raise OptionError for a prefix that is the same as a route's own path."""
+    first = prefix.strip("/").partition("/")[0]
+    if first and first in {route.path.strip("/").partition("/")[0] for route in routes}:
+        raise OptionError(f"root_path {prefix!r} is a path of the API. Choose another prefix")
+
+
 def _root_routes(classifier: Classifier, settings: Settings) -> list[ApiRoute]:
-    if settings.page and settings.api_key is None:
-        return page_routes(classifier.folder)
     if settings.page:
-        logger.warning("--page is ignored with --api-key: a browser cannot send the key")
+        return page_routes(classifier.folder)
     return [ApiRoute("/", docs.redirect_to_docs)]
 
 
@@ -84,16 +95,19 @@ def _middleware(engine: ServingEngine) -> list[Middleware]:
     """List the middlewares from the outermost to the innermost."""
     settings = engine.settings
     middleware = [Middleware(AccessLogMiddleware)] if settings.access_log else []
+    middleware.append(Middleware(RequestIdMiddleware))
     if settings.cors_allow_origins:
         middleware.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_allow_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type"],
-                expose_headers=list(RESPONSE_HEADERS),
+                allow_headers=["authorization", "cache-control", "content-type", "x-request-id"],
+                expose_headers=[*RESPONSE_HEADERS, "x-request-id"],
             )
         )
+    if settings.root_path:
+        middleware.append(Middleware(PathPrefixMiddleware, settings.root_path))
     health = () if settings.health_needs_key else status.HEALTH_PATHS
     open_paths = (*health, *docs.DOCUMENT_PATHS, "/")
     exempt_paths = (*status.STATUS_PATHS, *docs.DOCUMENT_PATHS)

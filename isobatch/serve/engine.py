@@ -21,6 +21,7 @@ from isobatch.serve.batching import BatchedLogits, Batcher
 from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.prometheus import ServerMetrics
 from isobatch.serve.settings import Settings
+from isobatch.serve.text_field import TextField
 from isobatch.tasks import Classifier
 from isobatch.types import Encoding, TextInput
 
@@ -87,6 +88,7 @@ class ServingEngine:
         texts: Sequence[TextInput],
         *,
         truncate: bool | None,
+        field: TextField,
         single: bool,
         use_cache: bool,
         receive: Receive,
@@ -95,15 +97,21 @@ class ServingEngine:
         """Compute the logits of `texts`; `receive` reports when the client disconnects.
 
         truncate: cut texts that are too long, or refuse them; None for the classifier's default.
-        single: whether the request is a text without a list, for the metrics. started: when reading
-        the request began.
+        field: where the request has its texts, for errors. single: whether the request is a text
+        without a list. started: when reading the request began.
         """
         self._check_number(texts)
         method = "single" if single else "batch"
         self.metrics.requests.labels(method).inc()
         self.metrics.texts.inc(len(texts))
         tokenizing = time.perf_counter()
-        encodings = await self._tokenize(texts, truncate)
+        results = await self._tokenize(texts, truncate)
+        encodings = []
+        for index, encoded in enumerate(results):
+            if isinstance(encoded, InputError):
+                place = None if single else index
+                raise field.error(encoded, place, self.classifier.max_tokens)
+            encodings.append(encoded)
         tokenized = time.perf_counter()
         future = self._batcher.submit(encodings, use_cache=use_cache)
         batched = await _unless_disconnected(future, receive)
@@ -135,22 +143,17 @@ class ServingEngine:
                 "--max-client-batch-size",
             )
 
-    async def _tokenize(self, texts: Sequence[TextInput], truncate: bool | None) -> list[Encoding]:
+    async def _tokenize(
+        self, texts: Sequence[TextInput], truncate: bool | None
+    ) -> list[Encoding | InputError]:
         truncation = self.classifier.truncation
         if truncate is not None:
             truncation = "cut" if truncate else "error"
         tokenize = partial(self.classifier.tokenize, texts, truncation=truncation)
         if sum(map(_num_characters, texts)) <= INLINE_CHARACTERS:
-            results = tokenize()
-        else:
-            loop = asyncio.get_running_loop()
-            results = await loop.run_in_executor(self._tokenizer, tokenize)
-        encodings = []
-        for result in results:
-            if isinstance(result, InputError):
-                raise result
-            encodings.append(result)
-        return encodings
+            return tokenize()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tokenizer, tokenize)
 
     def _count(self, encodings: Sequence[Encoding], result: InferenceResult, method: str) -> None:
         metrics = self.metrics

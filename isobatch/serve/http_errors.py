@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import Enum
 from typing import Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from isobatch.errors import InputError, IsobatchError, TooLongError
 
@@ -92,14 +94,24 @@ def error_response(error: Exception) -> Response:
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """Respond to a path without a route."""
-    return _response(404, f"{request.url.path}: no such path. See /docs for the API", "NotFound")
+    """Respond to a path without a route; names a path that differs by little."""
+    path = request.url.path
+    routes = (each.path for each in request.app.routes if isinstance(each, Route))
+    paths = sorted({each for each in routes if "{" not in each})
+    near = [path.rstrip("/")] if path.rstrip("/") in paths else get_close_matches(path, paths, n=1)
+    hint = f". Did you mean {near[0]}?" if near else ". See /docs for the API"
+    return _response(404, f"{path[:200]}: no such path{hint}", "NotFound")
 
 
 async def method_not_allowed(request: Request, error: Exception) -> Response:
-    """Respond to a method that a path does not support; Starlette's error carries `allow`."""
-    message = f"{request.url.path}: method {request.method} is not allowed"
-    return _response(405, message, "MethodNotAllowed", getattr(error, "headers", None))
+    """Respond to a method that a path does not support, with those that it does."""
+    allowed: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
+    allow = ", ".join(sorted(allowed))
+    message = f"{request.url.path}: method {request.method} is not allowed. Use {allow}"
+    return _response(405, message, "MethodNotAllowed", {"allow": allow})
 
 
 def _response(

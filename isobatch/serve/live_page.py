@@ -6,7 +6,6 @@ request waits for a lesson; a client that disconnects while it queues has nothin
 """
 
 import asyncio
-import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -15,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from isobatch.page import LessonPage, content_security_policy, render_page
-from isobatch.serve.api_route import ApiRoute, check_media_type
+from isobatch.serve.api_route import ApiRoute
 from isobatch.serve.http_errors import ErrorCode, RequestError
+from isobatch.serve.json_body import check_media_type, parse_json
 from isobatch.serve.routes.docs import DOCUMENT_HEADERS
 
 ENDPOINT = "/lesson"
+EXAMPLE = '{"sentences": ["a text", "another"]}'
 
 
 def page_routes(folder: Path) -> list[ApiRoute]:
@@ -40,11 +41,7 @@ def page_routes(folder: Path) -> list[ApiRoute]:
         # Otherwise any web page could have lessons computed: browsers send a preflight before JSON
         # to another origin, and none before plain text.
         check_media_type(request)
-        try:
-            body = json.loads(await request.body())
-        except (ValueError, RecursionError) as error:
-            message = f"the body is not JSON: {error}"
-            raise RequestError(ErrorCode.VALIDATION, message) from None
+        body = parse_json(await request.body(), EXAMPLE)
         async with lock:
             # The page drops a request when the visitor types on.
             if await request.is_disconnected():

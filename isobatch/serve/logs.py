@@ -1,20 +1,14 @@
-"""Logs of the server: one line per request, plain or JSON, without texts and keys.
+"""AccessLogMiddleware: one log line per request, without texts and keys.
 
-Invariant: a request is logged by method, path, status, time and client only, an error by its type
-and traceback only: its message might repeat what a client sent.
+Invariant: a request is logged by method, path, status, time and client only.
 """
 
-import json
 import logging
 import time
-import traceback
-from types import TracebackType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 access_logger = logging.getLogger("isobatch.access")
-
-_ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
 class AccessLogMiddleware:
@@ -59,50 +53,3 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
         fields,
         extra={"fields": fields},
     )
-
-
-class PlainLines(logging.Formatter):
-    """Plain lines, with the time in UTC."""
-
-    converter = staticmethod(time.gmtime)
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-
-    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - logging's name
-        """Format the traceback and the error's type, without its message."""
-        return "\n".join(_trace(ei))
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object per line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format `time`, `level`, `message`, a request's fields and an error's `trace`."""
-        entry: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "message": record.getMessage().rstrip(),
-        }
-        entry |= getattr(record, "fields", {})
-        if record.exc_info:
-            entry["trace"] = _trace(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
-
-
-def _trace(error: _ExcInfo) -> list[str]:
-    kind, _, where = error
-    frames = [f"{f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_tb(where)]
-    return [*frames, kind.__name__ if kind else "no error"]
-
-
-def configure_logging(*, as_json: bool) -> None:
-    """Send the server's and uvicorn's logs to stderr only, in one format."""
-    output = logging.StreamHandler()
-    output.setFormatter(JsonLines() if as_json else PlainLines())
-    for name in ("isobatch", "uvicorn"):
-        logger = logging.getLogger(name)
-        logger.handlers = [output]
-        logger.setLevel(logging.INFO)
-        logger.propagate = False

@@ -16,6 +16,7 @@ DESCRIPTION = (
     "Text classification in which the batch never changes the answer: every logit has the same "
     "bits as `Classifier` gives for the text alone, with any other requests in progress."
 )
+SIDE_FIELDS = {"truncation_direction", "truncation_side"}
 COMPONENT = "#/components/schemas/{model}"
 
 _NUMBER = {"schema": {"type": "number"}}
@@ -71,10 +72,17 @@ def describe_error(description: str, **content: object) -> dict[str, Any]:
     }
 
 
-def openapi_document(routes: Iterable[ApiRoute]) -> dict[str, Any]:
-    """Build the document of all `routes` that have a summary."""
+def openapi_document(
+    routes: Iterable[ApiRoute], *, side: str = "right", server: str = "."
+) -> dict[str, Any]:
+    """Build the document of all `routes` that have a summary.
+
+    side: the end that the served checkpoint cuts off long texts. server: where the paths begin, by
+    default the folder of the document itself, under any prefix of a proxy.
+    """
     described = [route for route in routes if route.include_in_schema]
     schemas, components = _json_schemas(described)
+    _name_side(components, side)
     paths: dict[str, dict[str, Any]] = {}
     for route in described:
         operation = _operation(route, schemas)
@@ -87,6 +95,7 @@ def openapi_document(routes: Iterable[ApiRoute]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "version": __version__,
         },
+        "servers": [{"url": server}],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -113,6 +122,13 @@ def _json_schemas(routes: Iterable[ApiRoute]) -> tuple[_Schemas, dict[str, Any]]
     schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template=COMPONENT)
     components: dict[str, Any] = _without_nulls(definitions["$defs"])
     return schemas, components
+
+
+def _name_side(components: dict[str, Any], side: str) -> None:
+    """Write into the request schemas which end of a text may be cut."""
+    for schema in components.values():
+        for name in SIDE_FIELDS & schema.get("properties", {}).keys():
+            schema["properties"][name]["enum"] = [side, side.title(), None]
 
 
 def _operation(route: ApiRoute, schemas: _Schemas) -> dict[str, Any]:

@@ -5,17 +5,12 @@ Invariant: on every route `["a", "b"]` is a batch of two texts; a pair is a list
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from isobatch.serve.body_errors import StrictModel, described
 from isobatch.serve.http_errors import ErrorType
 from isobatch.types import TextInput
-
-
-class StrictModel(BaseModel):
-    """A request: unknown fields are forbidden, values are not coerced."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class TextPair(StrictModel):
@@ -38,14 +33,12 @@ class RequestTexts:
 
 def _read_texts(value: object) -> RequestTexts:
     """Read texts and pairs; an error names what was expected and where."""
-    if isinstance(value, str):
-        return RequestTexts([value], single=True)
-    if isinstance(value, dict):
-        return RequestTexts([_read_text(value, "it")], single=True)
     if isinstance(value, list):
-        texts = [_read_text(each, f"item {n}") for n, each in enumerate(value)]
+        texts = [_read_text(each, f"[{n}]") for n, each in enumerate(value)]
         return RequestTexts(texts, single=False)
-    raise PydanticCustomError("inputs", "expected a text or a list of texts and pairs of texts")
+    if isinstance(value, str | dict):
+        return RequestTexts([_read_text(value, "")], single=True)
+    raise expected("a text or a list of texts and pairs of texts", value)
 
 
 def _read_text(value: object, place: str) -> TextInput:
@@ -60,11 +53,35 @@ def _read_text(value: object, place: str) -> TextInput:
             return text
         if len(parts) == 2:
             return parts[0], parts[1]
-    raise PydanticCustomError(
-        "inputs",
-        "{place} must be a text, a list of one or two texts, or an object with text and text_pair",
-        {"place": place},
-    )
+    what = "a text, a list of one or two texts, or an object with text and text_pair"
+    raise expected(what, value, place)
+
+
+def _read_text_list(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise expected("a list of texts", value)
+    for n, each in enumerate(value):
+        if not isinstance(each, str):
+            raise expected("a text", each, f"[{n}]")
+    return value
+
+
+def _read_text_or_list(value: object) -> RequestTexts:
+    if isinstance(value, str):
+        return RequestTexts([value], single=True)
+    if isinstance(value, list):
+        if value and all(type(each) is int for each in value):
+            raise expected("a text or a list of texts", value, got="token ids")
+        return RequestTexts([*_read_text_list(value)], single=False)
+    raise expected("a text or a list of texts", value)
+
+
+def expected(
+    what: str, value: object, place: str = "", *, got: str | None = None
+) -> PydanticCustomError:
+    """Make the error of a field at which `what` was expected; place: within the field."""
+    context = {"what": what, "place": place, "got": got or described(value)}
+    return PydanticCustomError("expected", "expected {what}, got {got}", context)
 
 
 _TextOrPair = str | Annotated[list[str], Field(min_length=1, max_length=2)] | TextPair
@@ -81,8 +98,16 @@ TextsOrPairs = Annotated[
     ),
 ]
 
-TextList = Annotated[list[str], Field(json_schema_extra={"minItems": 1})]
+_NonEmptyList = Annotated[list[str], Field(json_schema_extra={"minItems": 1})]
+TextList = Annotated[
+    list[str], PlainValidator(_read_text_list, json_schema_input_type=_NonEmptyList)
+]
 """A list of texts; an empty one is refused later, with 400 as in TEI."""
+
+TextOrList = Annotated[
+    RequestTexts, PlainValidator(_read_text_or_list, json_schema_input_type=str | _NonEmptyList)
+]
+"""One text or a list of texts."""
 
 Truncate = Annotated[
     bool | None,
@@ -91,9 +116,14 @@ Truncate = Annotated[
         "Default: the server's --truncation."
     ),
 ]
-TruncationDirection = Annotated[
-    Literal["right", "Right"], Field(description="Only the end of a text is cut.")
+Side = Annotated[
+    Literal["left", "right", "Left", "Right"] | None,
+    WithJsonSchema({"enum": ["right", "Right", None]}),
+    Field(
+        description="Which end of a text is cut. Only the checkpoint's own, which is the default."
+    ),
 ]
+"""The schema has the side of most checkpoints; `openapi_document` writes that of the served one."""
 
 
 def _integral(value: object) -> object:

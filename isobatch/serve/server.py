@@ -12,11 +12,13 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
 
 from isobatch.errors import OptionError
+from isobatch.serve.address import cannot_serve
 from isobatch.serve.app import create_app
 from isobatch.serve.engine import ServingEngine
 from isobatch.serve.settings import Settings
@@ -29,18 +31,16 @@ BACKLOG = 2048
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Bind a socket that does not listen yet; port 0 takes a free one."""
-    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(kind, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-    except (OSError, OverflowError) as error:
-        bound.close()
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise OptionError(f"cannot serve on {host}, port {port}: {reason}") from error
-    return bound
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where a model is served, once requests are accepted."""
+
+    model: str
+    precision: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"isobatch: serving {self.model} ({self.precision}) on {self.url}"
 
 
 def run_server(
@@ -48,16 +48,21 @@ def run_server(
     settings: Settings,
     bound: socket.socket,
     grace_seconds: float,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[ServerAddress], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then give active requests `grace_seconds` to complete.
 
-    `on_ready` is called with a line that ends with the URL, once the server accepts requests. A
-    second signal ends the process at once.
+    `on_ready` is called once the server accepts requests. A second signal ends the process at once.
+    Raises OptionError if another process began to listen on the address after `bind`.
     """
     host, port = bound.getsockname()[:2]
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:  # two sockets can be bound to one port, of which one can listen
+        raise OptionError(cannot_serve(host, port, error)) from error
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    ready = f"isobatch: serving {settings.model_name} ({classifier.precision}) on {url}"
+    url += settings.root_path
+    address = ServerAddress(settings.model_name, classifier.precision, url)
     app = create_app(classifier, settings)
     config = uvicorn.Config(
         app,
@@ -71,7 +76,7 @@ def run_server(
         # uvicorn would cut pending requests off; `fail_pending` responds to them before that.
         timeout_graceful_shutdown=math.ceil(grace_seconds) + 1,
     )
-    server = _GracefulServer(config, app.state.engine, grace_seconds, lambda: on_ready(ready))
+    server = _GracefulServer(config, app.state.engine, grace_seconds, lambda: on_ready(address))
     server.run([bound])
 
 

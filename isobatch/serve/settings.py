@@ -3,6 +3,7 @@
 Invariant: a Settings that exists is valid and never changes.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from isobatch.batching.cache import CACHED_ENCODINGS
@@ -22,6 +23,10 @@ BODY_SECONDS = 30.0
 """Time for a body to arrive: until then a slow sender counts as a concurrent request."""
 
 
+_ROOT_PATH = re.compile(r"(/[\w.~-]*[\w~-])+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#,\s]+", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Limits and options of a server.
@@ -32,7 +37,8 @@ class Settings:
     api_key: required for all routes except the documentation, and /health and /metrics unless
     `health_needs_key`; None opens all of them.
     cors_allow_origins: origins whose pages may read responses.
-    page: serve the lesson page at /; ignored with an `api_key`, which a browser cannot send.
+    page: serve the lesson page at /. Not with an `api_key`, which a browser cannot send.
+    root_path: path of the server behind a proxy, such as /isobatch; empty without one.
     """
 
     model_name: str = "default"
@@ -48,6 +54,7 @@ class Settings:
     cors_allow_origins: tuple[str, ...] = ()
     access_log: bool = True
     page: bool = False
+    root_path: str = ""
 
     def __post_init__(self) -> None:
         at_least_one = {
@@ -65,5 +72,41 @@ class Settings:
             )
         if self.cache_size < 0:
             raise OptionError(f"cache_size must be at least 0, got {self.cache_size}")
-        if self.api_key == "":
-            raise OptionError("api_key is empty, which would protect nothing. Leave it out instead")
+        if self.root_path and not _ROOT_PATH.fullmatch(self.root_path):
+            raise OptionError(
+                f"root_path must begin with / and not end with it, such as /isobatch (got "
+                f"{self.root_path!r}). Leave it out for a server at the root"
+            )
+        if not self.model_name.strip():
+            raise OptionError("model_name is empty. Leave it out for the default")
+        self._check_access()
+
+    def _check_access(self) -> None:
+        """Check the options that are about keys and origins, each alone and together."""
+        if self.api_key is not None:
+            _check_key(self.api_key)
+        if self.health_needs_key and self.api_key is None:
+            raise OptionError(
+                "health_needs_key has no effect without an API key. Set ISOBATCH_API_KEY, or leave "
+                "out --health-needs-key"
+            )
+        if self.page and self.api_key is not None:
+            raise OptionError(
+                "page: a browser cannot send the API key. Leave out --page, or the key"
+            )
+        for origin in self.cors_allow_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise OptionError(
+                    f"cors_allow_origin must be a scheme and a host, such as https://a.example "
+                    f"(got {origin!r}), without a path and a / at the end, as browsers send it"
+                )
+
+
+def _check_key(key: str) -> None:
+    if not key.strip():
+        raise OptionError("api_key is empty, which would protect nothing. Leave it out instead")
+    if key != key.strip() or any(ord(each) < 32 or ord(each) == 127 for each in key):
+        raise OptionError(
+            "api_key begins or ends with white space, or has a control character, which no client "
+            "can send in a header. Remove it, also from the end of the file that the key is from"
+        )

@@ -146,6 +146,11 @@ class Pipeline(ABC, Generic[PredictionT]):
         return self._encoder.max_tokens
 
     @property
+    def truncation_side(self) -> str:
+        """The end of a text that is cut, "right" or "left", as the tokenizer's files say."""
+        return self._encoder.truncation_side
+
+    @property
     def device(self) -> torch.device:
         return self._device
 

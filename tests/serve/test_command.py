@@ -42,7 +42,11 @@ def started(
     try:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
-        assert line.startswith("isobatch: serving "), process.communicate()[1].decode()
+        if line.startswith("{"):
+            line = json.loads(line)["message"]
+        if not line.startswith("isobatch: serving "):
+            process.kill()
+            raise AssertionError(process.communicate()[1].decode())
         yield process, line.split()[-1]
     finally:
         process.kill()
@@ -221,7 +225,7 @@ class TestRefusals:
 
     @pytest.fixture(autouse=True)
     def own_logs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("isobatch.serve.logs.configure_logging", lambda *, as_json: None)
+        monkeypatch.setattr("isobatch.cli.serve.configure_logging", lambda *, as_json: None)
 
     def test_an_address_in_use_is_reported_before_the_model_is_loaded(
         self, capfd: pytest.CaptureFixture[str]

@@ -146,6 +146,8 @@ def test_compose_grants_minimal_privileges() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
     service = compose["services"]["isobatch"]
     assert set(service["environment"]) <= variables()
+    given = {name: service["environment"][name] for name in ("ISOBATCH_MODEL", "ISOBATCH_API_KEY")}
+    assert given == {"ISOBATCH_MODEL": None, "ISOBATCH_API_KEY": None}, "unset, never empty"
     assert service["ports"] == ["127.0.0.1:8080:8080"]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]

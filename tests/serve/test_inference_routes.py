@@ -128,7 +128,7 @@ class TestPredict:
         answer = client.post("/predict", json={"inputs": [NICE, LONG], "truncate": False})
         assert answer.status_code == 422
         assert answer.json()["error_type"] == "Validation"
-        assert f"text 1: has more than {MAX_TOKENS} tokens" in answer.json()["error"]
+        assert f"inputs[1]: has more than {MAX_TOKENS} tokens" in answer.json()["error"]
 
     def test_the_server_s_default_may_be_to_refuse(self, classifier: Classifier) -> None:
         strict = Classifier.from_pretrained(classifier.folder, truncation="error")
@@ -301,6 +301,15 @@ class TestInference:
 
     def test_another_model_is_404(self, client: httpx.Client) -> None:
         assert client.post("/models/other", json={"inputs": NICE}).status_code == 404
+
+
+def test_info_has_the_commit_of_a_model_from_the_hub(tmp_path: Path, client: httpx.Client) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "models--org--tiny" / "snapshots" / commit
+    folder.mkdir(parents=True)
+    with client_of(Classifier.from_pretrained(write_tiny(folder))) as other:
+        assert other.get("/info").json()["model_sha"] == commit
+    assert client.get("/info").json()["model_sha"] is None, "a folder has none"
 
 
 @pytest.mark.parametrize("word", ["base_url", "model"])

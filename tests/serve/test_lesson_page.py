@@ -62,13 +62,9 @@ def test_the_inference_route_still_works(client: TestClient) -> None:
     assert answer.json()[0][0]["label"] == "POSITIVE"
 
 
-@pytest.mark.parametrize("settings", [Settings(), Settings(page=True, api_key="k")])
-def test_there_is_no_page_by_default_nor_with_a_key(
-    settings: Settings, bundled_classifier: Callable[[str], Classifier]
-) -> None:
-    key = {"authorization": "Bearer k"}
-    app = create_app(bundled_classifier("fp32"), settings)
-    with TestClient(app, headers=key, follow_redirects=False) as client:
+def test_there_is_no_page_by_default(bundled_classifier: Callable[[str], Classifier]) -> None:
+    app = create_app(bundled_classifier("fp32"))
+    with TestClient(app, follow_redirects=False) as client:
         assert client.get("/").status_code == 307
         assert client.post(ENDPOINT, json={}).status_code == 404
 

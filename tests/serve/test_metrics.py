@@ -14,7 +14,7 @@ from serve.served import JSON, client_of, write_tiny
 
 from isobatch import Classifier
 from isobatch.batching.plan import count_padding
-from isobatch.serve.logs import JsonLines, PlainLines
+from isobatch.serve.log_format import JsonLines, PlainLines
 from isobatch.serve.prometheus import ServerMetrics
 from isobatch.serve.settings import Settings
 

@@ -17,7 +17,7 @@ from tiny_checkpoints import Tiny
 from isobatch import Classifier
 from isobatch.serve.api_route import ApiRoute
 from isobatch.serve.app import create_app
-from isobatch.serve.openapi import openapi_document
+from isobatch.serve.openapi import SIDE_FIELDS, openapi_document
 from isobatch.serve.routes import API_ROUTES
 from isobatch.serve.routes.docs import CONTENT_SECURITY, DOCUMENT_PATHS, SWAGGER
 from isobatch.serve.settings import Settings
@@ -80,6 +80,14 @@ def test_it_describes_exactly_the_routes(
         for operation in methods.values():
             assert operation["summary"], path
             assert operation["responses"]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_it_has_the_side_that_the_checkpoint_cuts(side: str) -> None:
+    schemas = openapi_document(API_ROUTES, side=side)["components"]["schemas"]
+    for name in ("PredictRequest", "RerankRequest", "ClassifyRequest"):
+        (field,) = SIDE_FIELDS & schemas[name]["properties"].keys()
+        assert schemas[name]["properties"][field]["enum"] == [side, side.title(), None]
 
 
 def test_every_example_is_valid_and_succeeds(

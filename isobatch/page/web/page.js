@@ -41,11 +41,13 @@ const page = (() => {
       elements.byId("payload").textContent || "",
     );
     const texts = data ? data.sentences.map((sentence) => sentence.text) : sentences;
-    const onChange = endpoint ? (changed) => live.request(endpoint, changed, show) : null;
+    // The page is at the root of its server, to which a proxy may give a prefix: /a/ or /a.
+    const address = endpoint && window.location.pathname.replace(/\/+$/, "") + endpoint;
+    const onChange = address ? (changed) => live.request(address, changed, show) : null;
     elements.byId("lesson").hidden = false;
     sentenceEditor.open(texts, maxSentences, onChange);
     if (data) show(data);
-    if (endpoint && !data?.random_batches) live.request(endpoint, texts, show, 0);
+    if (address && !data?.random_batches) live.request(address, texts, show, 0);
     window.addEventListener("resize", onResize);
   }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from isobatch.serve.api_route import ApiRoute
+from isobatch.serve.api_route import ApiRoute, engine_of
 
 SWAGGER = Path(__file__).parent.parent / "swagger"
 
@@ -27,8 +27,9 @@ async def openapi(request: Request) -> Response:
 
 
 async def redirect_to_docs(request: Request) -> Response:
-    """Redirect to /docs; the relative location also works behind a proxy's path prefix."""
-    return RedirectResponse("docs")
+    """Redirect to /docs; without --root-path relatively, for a proxy's prefix that is unknown."""
+    prefix = engine_of(request).settings.root_path
+    return RedirectResponse(f"{prefix}/docs" if prefix else "docs")
 
 
 @cache

@@ -4,22 +4,35 @@ A single text's labels have a list around them too, as in the service itself: it
 huggingface_hub's and huggingface.js, take the first element.
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
+from isobatch.serve.body_errors import StrictModel
 from isobatch.serve.openapi import describe_responses
-from isobatch.serve.schema import Integral, LabelScore, StrictModel, TextsOrPairs
+from isobatch.serve.schema import Integral, LabelScore, TextsOrPairs
+from isobatch.serve.text_field import TextField
 from isobatch.types import ScoreActivation
 
 TAG = "Hugging Face Inference"
 
 
+_INPUTS = TextField("inputs", '"parameters": {"truncation": true}')
+
+
 class Parameters(StrictModel):
     """How scores are computed, and how many are returned."""
+
+    HINTS: ClassVar[Mapping[str, str]] = {
+        "return_all_scores": "all labels are returned unless top_k is sent",
+        "max_length": "texts are cut to the model's maximum length",
+        "padding": "texts are not padded: leave it out",
+        "candidate_labels": "the labels are the checkpoint's: it is not a zero-shot classifier",
+    }
 
     function_to_apply: ScoreActivation | None = Field(
         default=None,
@@ -57,15 +70,19 @@ class InferenceRequest(StrictModel):
     )
 
     inputs: TextsOrPairs
-    parameters: Parameters = Parameters()
+    parameters: Parameters | None = None
     options: ServiceOptions | None = Field(default=None, description="Accepted and ignored.")
 
 
 async def infer_labels(request: Request, body: InferenceRequest) -> Response:
     """Requests of `huggingface_hub.InferenceClient(base_url=...).text_classification(text)`."""
-    parameters = body.parameters
+    parameters = body.parameters or Parameters()
     result = await infer(
-        request, body.inputs.texts, truncate=parameters.truncation, single=body.inputs.single
+        request,
+        body.inputs.texts,
+        field=_INPUTS,
+        truncate=parameters.truncation,
+        single=body.inputs.single,
     )
     classifier = engine_of(request).classifier
     rows = [classifier.ranked(row, parameters.function_to_apply) for row in result.logits]

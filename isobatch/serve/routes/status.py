@@ -3,6 +3,7 @@
 Invariant: none of these waits for the model, so that they respond under any load.
 """
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -48,6 +49,7 @@ class Info(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model_id: str
+    model_sha: str | None
     model_dtype: str
     model_type: ClassifierType | RerankerType
     problem_type: str | None
@@ -100,6 +102,7 @@ async def info(request: Request) -> Response:
     single = head.num_labels == 1
     content = Info(
         model_id=settings.model_name,
+        model_sha=_commit(classifier.folder),
         model_dtype=DTYPES[classifier.precision],
         model_type=RerankerType(reranker=labels) if single else ClassifierType(classifier=labels),
         problem_type=head.problem_type,
@@ -116,6 +119,11 @@ async def info(request: Request) -> Response:
         version=__version__,
     )
     return Response(content.model_dump_json(), media_type="application/json")
+
+
+def _commit(folder: Path) -> str | None:
+    """Return the commit of a model from the hub, which names its folder; None for other folders."""
+    return folder.name if folder.parent.name == "snapshots" else None
 
 
 async def metrics(request: Request) -> Response:
@@ -147,7 +155,6 @@ ROUTES = (
             503: describe_error("The server is shutting down, or its model thread has ended"),
         },
     ),
-    ApiRoute("/health", health, method="HEAD"),
     ApiRoute(
         "/info",
         info,

@@ -5,18 +5,31 @@ vLLM's `user` and `priority` have no meaning here; they are accepted and ignored
 
 import time
 import uuid
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
+from isobatch.serve.api_route import (
+    ApiRoute,
+    check_model,
+    check_side,
+    engine_of,
+    infer,
+    json_response,
+)
+from isobatch.serve.body_errors import StrictModel
 from isobatch.serve.openapi import describe_responses
-from isobatch.serve.schema import Integral, StrictModel, TextList
+from isobatch.serve.schema import Integral, Side, TextOrList
+from isobatch.serve.text_field import TextField
 from isobatch.tasks import rank_logits, score_logits
 
 TAG = "vLLM and SGLang"
+
+
+_INPUT = TextField("input", '"truncate_prompt_tokens": -1')
 
 
 class ClassifyRequest(StrictModel):
@@ -31,7 +44,18 @@ class ClassifyRequest(StrictModel):
         }
     )
 
-    input: str | TextList = Field(
+    HINTS: ClassVar[Mapping[str, str]] = {
+        "softmax": "send use_activation",
+        "activation": "send use_activation",
+        "messages": "send the text as input",
+        "encoding_format": "scores are JSON numbers: leave it out",
+        "padding": "texts are not padded: leave it out",
+        "cache_salt": "send the header Cache-Control: no-cache",
+        "truncate_prompt_tokens": "-1 cuts texts to the model's maximum length",
+        "add_special_tokens": "the model needs them: leave it out",
+    }
+
+    input: TextOrList = Field(
         description="One text or a list of texts. Token ids are not supported."
     )
     model: str | None = Field(default=None, description="Name of the served model.")
@@ -41,7 +65,7 @@ class ClassifyRequest(StrictModel):
     truncate_prompt_tokens: Annotated[Literal[-1], Integral] | None = Field(
         default=None, description="-1: cut texts that are too long. Other lengths are unsupported."
     )
-    truncation_side: Literal["right"] | None = None
+    truncation_side: Side = None
     add_special_tokens: Literal[True] = True
     request_id: Annotated[str, Field(max_length=128)] | None = Field(
         default=None, description="Becomes the response's id, after `classify-`."
@@ -84,10 +108,10 @@ class ClassifyResponse(BaseModel):
 async def classify(request: Request, body: ClassifyRequest) -> Response:
     """Return all scores in the checkpoint's order, and the label of the highest."""
     check_model(request, body.model)
-    single = isinstance(body.input, str)
-    texts = [body.input] if isinstance(body.input, str) else body.input
+    check_side(request, "truncation_side", body.truncation_side)
+    texts = body.input
     truncate = None if body.truncate_prompt_tokens is None else True
-    result = await infer(request, texts, truncate=truncate, single=single)
+    result = await infer(request, texts.texts, field=_INPUT, truncate=truncate, single=texts.single)
     engine = engine_of(request)
     head = engine.classifier.config.head
     activation = "none" if body.use_activation is False else head.score_activation
