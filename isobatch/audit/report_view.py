@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 
 from isobatch.audit.report_data import AuditReport, Movement, Reproduction, Status
-from isobatch.drawing.display_text import percent, shortened
+from isobatch.drawing.display_text import counted, percent, shortened
 
 MEANINGS: dict[Status, str] = {
     "bug": "results change by more than rounding can explain, or break",
@@ -123,11 +123,6 @@ def counts(report: AuditReport) -> str:
     numbers = {status: len(report.with_status(status)) for status in MEANINGS}
     listed = ", ".join(f"{number} {status}" for status, number in numbers.items() if number)
     return f"{counted(len(report.probes), 'probe')}: {listed}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun: "1 bug", "3 bugs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def change(size: float | None) -> str:
