@@ -102,7 +102,8 @@ class Subject:
     compute. facts: shown to readers of the report. padded: the same model by token ids.
     with_threads: a context in which the model computes with N threads. lowered: the model in
     "float16" or "bfloat16". in_flight: several calls of `predict` at the same time, as concurrent
-    requests to a server. max_texts: the maximum number of texts in one call.
+    requests to a server. max_texts: the maximum number of texts in one call. truncated: whether
+    the response to a text says that the text was truncated.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Subject:
     lowered: Callable[[str], PaddedModel] | None = None
     in_flight: Callable[[Sequence[Sequence[str]]], list[Outputs]] | None = None
     max_texts: int | None = None
+    truncated: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

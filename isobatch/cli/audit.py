@@ -75,7 +75,8 @@ AuditPrecision = Annotated[
 DialectName = Annotated[
     str | None,
     typer.Option(
-        help="API of a server: tei, vllm or hf. Default: chosen by its path, or by trying each."
+        help="API of a server: tei, vllm, hf; or inputs, texts, instances for a service that takes "
+        "a list of texts under that key. Default: chosen by its path, or by trying each."
     ),
 ]
 SentApiKey = Annotated[

@@ -105,7 +105,7 @@ def parse_label_map(given: Sequence[str], labels: Sequence[str]) -> dict[str, in
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a cell holds no label: null, NaN (as many tables write it), or a blank text."""
+    """Return whether a cell holds no label: null, NaN (as many tables write), or a blank text."""
     if isinstance(value, str):
         return not value.strip()
     return value is None or (isinstance(value, float) and math.isnan(value))

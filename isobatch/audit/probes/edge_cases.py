@@ -135,7 +135,9 @@ def truncation(session: AuditSession) -> ProbeOutcome:
     movement = session.compare(first, session.predict([f"{text} good", *others])[:1])
     outcome = session.judged(movement, "padding-counts", "in a batch")
     is_cut = np.array_equal(first, second)
-    read = "is truncated, and its result does not say so" if is_cut else "is read to its end"
+    marks = session.subject.truncated
+    said = "and its result says so" if marks and marks(f"{text} good") else "unmarked in its result"
+    read = f"is truncated, {said}" if is_cut else "is read to its end"
     summary = f"a text of {words} words {read}; {outcome.summary}{_missing_limit(session)}"
     status = "note" if is_cut and outcome.status == "exact" else outcome.status
     return ProbeOutcome(status, summary, movement, outcome.faults)

@@ -49,7 +49,15 @@ def subject_of(predict: Callable[[list[str]], Any], name: str | None = None) -> 
         labels=read.labels,
         gives_scores=look_like_scores(first),
         facts={"function": called, "python": sys.version.partition(" ")[0]},
+        truncated=lambda text: _says_truncated(predict([text])),
     )
+
+
+def _says_truncated(rows: Any) -> bool:
+    """Read the mark `truncated` of a Prediction, or of a row that is a mapping."""
+    first = rows[0] if isinstance(rows, list | tuple) and rows else None
+    marked = first.get("truncated") if isinstance(first, dict) else getattr(first, "truncated", 0)
+    return marked is True
 
 
 def open_python(place: str) -> Subject:
