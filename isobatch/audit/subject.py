@@ -76,6 +76,7 @@ class PaddedModel:
     pad_is_also: names of other special tokens (eos_token, ...) that have the id of the pad.
     counts_pad_ids: whether the family is known to count positions by `input_ids != pad`.
     mixing_fault: the fault of a part that is known to mix the rows of a batch, if there is one.
+    num_ids: the number of ids that the model has embeddings for, if known.
     """
 
     encode: Callable[[str], list[int]]
@@ -90,6 +91,7 @@ class PaddedModel:
     pad_is_also: tuple[str, ...] = ()
     counts_pad_ids: bool = False
     mixing_fault: MixingFault | None = None
+    num_ids: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

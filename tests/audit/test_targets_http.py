@@ -162,7 +162,7 @@ def test_several_requests_are_in_flight_at_once() -> None:
     assert [each.tolist() for each in answers] == [[logits(t) for t in b] for b in batches]
 
 
-def test_a_missing_key_and_a_wrong_one_are_told_apart() -> None:
+def test_a_missing_key_and_a_wrong_one_have_other_messages() -> None:
     with serving(Stand({"/predict": tei()}, key="secret")) as url:
         assert open_subject(url, api_key="secret").labels == ("NEG", "POS")
         missing = (
@@ -252,12 +252,9 @@ def test_a_self_signed_certificate_is_named_with_its_fix(
         assert open_subject(url).labels == ("NEG", "POS")
         with pytest.raises(AuditError, match=r"is it https://\?"):
             open_subject(url.replace("https", "http"))
-    with serving(Stand({"/predict": tei()})) as url:
-        with pytest.raises(OptionError, match="Name an http:// address"):
-            open_subject(url.replace("http", "https"))
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-        with pytest.raises(OptionError, match=r"none\.pem: is not a file of cert"):
-            open_subject(url)
+    words = "Name an http:// address"
+    with serving(Stand({})) as url, pytest.raises(OptionError, match=words):
+        open_subject(url.replace("http", "https"))
 
 
 def test_a_compressed_response_is_read() -> None:
@@ -281,7 +278,7 @@ def test_the_mark_of_a_truncated_text_is_read(own_server: str, dialect: str) -> 
     assert "is truncated, and its result says so" in summary
 
 
-def test_a_mark_in_the_content_is_read_and_its_absence_told() -> None:
+def test_a_mark_in_the_content_is_read() -> None:
     def post(mark: dict[str, bool], body: dict[str, Any]) -> tuple[int, Any]:
         return 200, {"predictions": [scores(each[:99]) for each in body["texts"]], **mark}
 

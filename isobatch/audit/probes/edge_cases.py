@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from isobatch.audit.configuration import explain_failure
 from isobatch.audit.session import (
     AuditSession,
     BatchFailedError,
@@ -129,6 +130,9 @@ def truncation(session: AuditSession) -> ProbeOutcome:
     try:
         first, second = session.predict([f"{text} good"]), session.predict([f"{text} bad"])
     except BatchFailedError as error:
+        explained = explain_failure(session, error)
+        if explained and explained.faults != ("text-fails",):
+            return explained  # an untruncated text, which a setting of the tokenizer would cut
         summary = f"a text of {words} words ends in an error: {in_one_line(error)}"
         return ProbeOutcome("note", summary + _missing_limit(session))
     others = [session.texts[0]] if session.largest_batch > 1 else []

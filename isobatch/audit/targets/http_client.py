@@ -4,7 +4,6 @@ Invariant: no key and no password of an address is ever in a message, or sent to
 """
 
 import json
-import os
 import ssl
 import time
 from typing import Any
@@ -154,17 +153,11 @@ class HttpServer:
             raise AuditError(f"{self.url}{path}: {type(error).__name__}: {error}") from error
 
 
-def _certificates() -> ssl.SSLContext | bool:
-    """Trust the authorities in SSL_CERT_FILE, also for servers on this machine; else the usual."""
-    file = os.environ.get("SSL_CERT_FILE")
-    if not file:
-        return True
-    try:
-        return ssl.create_default_context(cafile=file)
-    except (OSError, ssl.SSLError) as error:
-        raise OptionError(
-            f"SSL_CERT_FILE {file}: is not a file of certificates: {error}"
-        ) from error
+def _certificates() -> ssl.SSLContext:
+    """Trust httpx's authorities, the machine's, and those of the variable SSL_CERT_FILE."""
+    context = ssl.create_default_context(cafile=audit_library("certifi").where())
+    context.set_default_verify_paths()
+    return context
 
 
 def _unconnected(reason: str) -> str:
