@@ -25,6 +25,7 @@ from isobatch.audit.subject import (
     Subject,
     pad,
 )
+from isobatch.drawing.display_text import counted
 from isobatch.errors import AuditError
 
 SEED = 7
@@ -216,7 +217,7 @@ class AuditSession:
     def _checked(self, outputs: Outputs, rows: int) -> Outputs:
         if outputs.ndim != 2 or len(outputs) != rows:
             raise RowCountError(
-                f"{self.subject.name}: expected one row for each of {rows} texts, "
+                f"{self.subject.name}: expected one row for each of {counted(rows, 'text')}, "
                 f"got the shape {list(outputs.shape)}"
             )
         return outputs
@@ -241,12 +242,12 @@ def describe(movement: Movement, condition: str) -> str:
     """Describe the movement in a sentence; `condition` as in `judged`."""
     if not movement.moved_rows and not movement.broken_rows:
         return f"the same bits {condition}, {movement.rows} of {movement.rows} times"
-    words = f"{movement.moved_rows} of {movement.rows} results move {condition}"
+    words = f"{movement.moved_rows} of {counted(movement.rows, 'result')} moved {condition}"
     words += f", by up to {movement.largest:.2g}"
     if movement.flips:
-        words += f"; {movement.flips} labels flip"
+        words += f"; {counted(movement.flips, 'label')} flipped"
     if movement.broken_rows:
-        words += f"; {movement.broken_rows} are NaN or infinite"
+        words += f"; NaN or infinite: {movement.broken_rows}"
     return words
 
 

@@ -17,6 +17,7 @@ from isobatch.cli import input_files, options, serve
 from isobatch.cli.audit_watch import AuditWatch, interruptible
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
+from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -155,7 +156,7 @@ def audit(
     try:
         with interruptible():
             report = _audit(target, texts, opening, watch, quick=quick, quiet=quiet)
-    except BaseException as error:  # the report of the probes so far, before the error goes on
+    except BaseException as error:  # report the probes so far
         failed = watch.failed_report(target, error)
         if shown_as_json:
             sys.stdout.write(json.dumps(failed.as_dict(), ensure_ascii=False) + "\n")
@@ -269,7 +270,8 @@ def print_report(report: "AuditReport") -> None:
     verdict = f"{SYMBOLS[report.verdict]} {headline(report)}"
     console.print(Text(verdict, style=f"bold {COLORS[report.verdict]}"))
     console.print(meaning(report))
-    console.print(_plain(f"{report.target}: {report.num_texts} texts, {report.seconds:.1f} s"))
+    size = counted(report.num_texts, "text")
+    console.print(_plain(f"{report.target}: {size}, {report.seconds:.1f} s"))
     for finding in report.findings:
         marked = badge(finding.severity), COLORS[finding.severity]
         console.print()

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from isobatch.cli.display import Display
+from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
     from isobatch.audit.auditor import AuditProgress
@@ -27,7 +28,7 @@ class AuditWatch:
     def show(self, progress: "AuditProgress") -> None:
         """Show how many probes are done, and which runs now."""
         self.last = progress
-        place = f"{progress.done} of {progress.total} probes"
+        place = f"{progress.done} of {counted(progress.total, 'probe')}"
         words = f"{place} · {progress.probe}" if progress.probe else f"{place} · diagnosing"
         self.display.draw(progress.done, progress.total, words)
 

@@ -10,6 +10,7 @@ import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import options
+from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def classify(
     num_texts, num_truncated = show(predictions)
     if num_truncated:
         typer.echo(
-            f"{num_truncated} of {num_texts} texts were truncated "
+            f"{num_truncated} of {counted(num_texts, 'text was', 'texts were')} truncated "
             f"to {classifier.max_tokens} tokens",
             err=True,
         )

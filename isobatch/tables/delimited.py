@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import TableError
 from isobatch.tables.file_names import Compression, CsvDialect, Format, TableFile
 from isobatch.tables.table import (
@@ -181,7 +182,7 @@ class DelimitedTable(Table):
             else "is a cell missing, or a line broken in two?"
         )
         return TableError(
-            f"{self.file.path}:{number}: has {count} fields where "
+            f"{self.file.path}:{number}: has {counted(count, 'field')} where "
             f"{'the header' if self.file.dialect.header else 'the first row'} has {width}; {guess} "
             "Fix this line (if quote marks are plain text in this file, use --no-quotes)"
         )

@@ -131,7 +131,7 @@ def test_a_missing_column(tmp_path: Path) -> None:
         (b"\xfe\xff\0a\0,\0b\0\n", r"t\.csv:1: is UTF-16.*iconv"),
         (b"a\0,\0b\0\n\0", r"t\.csv:1: the header contains NUL characters.*UTF-16LE"),
         (b"a,b,a\n", r"t\.csv:1: the header names the column 'a' twice"),
-        (b"a,b\n1,2\n\n3\n", r"t\.csv:4: has 1 fields where the header has 2"),
+        (b"a,b\n1,2\n\n3\n", r"t\.csv:4: has 1 field where the header has 2"),
         (b'a,b\n"1\n",2\n3,4,5\n', r"t\.csv:4: has 3 fields where the header has 2; .*comma"),
         (b'a,b\n"x"y,2\n', r"t\.csv:2: the quotes .* malformed.*--no-quotes"),
         (b'a,b\n1,2\n"3,4\n5,6\n', r"t\.csv:3: a quote that opens .* never closed.*--no-quotes"),
@@ -149,7 +149,7 @@ def test_a_bad_csv_file_names_its_line_and_a_fix(tmp_path: Path, data: bytes, me
 def test_a_file_without_header_that_is_empty_or_ragged(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="is empty, so that its columns cannot be counted"):
         read_all(tmp_path, b"", header=False)
-    with pytest.raises(TableError, match=r"t\.csv:2: has 1 fields where the first row has 2"):
+    with pytest.raises(TableError, match=r"t\.csv:2: has 1 field where the first row has 2"):
         read_all(tmp_path, b"1,2\n3\n", header=False)
 
 

@@ -14,6 +14,7 @@ from isobatch.audit.subject import FloatFormat, Outputs, Subject
 from isobatch.audit.targets.http_client import HttpServer, RefusedError
 from isobatch.audit.targets.http_dialects import DIALECTS, HttpDialect
 from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, OutputReader, look_like_scores
+from isobatch.drawing.display_text import counted
 from isobatch.errors import AuditError, OptionError
 
 MAX_TEXTS = 32
@@ -38,7 +39,7 @@ def open_http(url: str, *, api_key: str | None = None, dialect: str | None = Non
     def predict(texts: Sequence[str]) -> Outputs:
         if len(texts) > max_texts:
             raise OptionError(
-                f"{server.url}: takes {max_texts} texts a request, got {len(texts)}; "
+                f"{server.url}: takes {counted(max_texts, 'text')} a request, got {len(texts)}; "
                 "send smaller batches"
             )
         return endpoint.predict(texts)

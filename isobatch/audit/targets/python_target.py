@@ -13,6 +13,7 @@ from typing import Any
 
 from isobatch.audit.subject import AnswerError, Outputs, Subject
 from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, OutputReader, look_like_scores
+from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 
 
@@ -33,9 +34,8 @@ def subject_of(predict: Callable[[list[str]], Any], name: str | None = None) -> 
         try:
             value = predict(list(texts))
         except (Exception, SystemExit) as error:  # one that ends the process would end the audit
-            raise AnswerError(
-                f"{called}: failed with {len(texts)} texts: {type(error).__name__}: {error}"
-            ) from error
+            number, kind = counted(len(texts), "text"), type(error).__name__
+            raise AnswerError(f"{called}: failed with {number}: {kind}: {error}") from error
         return read(value, len(texts))
 
     try:
