@@ -130,9 +130,9 @@ def truncation(session: AuditSession) -> ProbeOutcome:
     try:
         first, second = session.predict([f"{text} good"]), session.predict([f"{text} bad"])
     except BatchFailedError as error:
-        explained = explain_failure(session, error)
-        if explained and explained.faults != ("text-fails",):
-            return explained  # an untruncated text, which a setting of the tokenizer would cut
+        model = session.subject.padded
+        if model and model.tokenizer_limit and (explained := explain_failure(session, error)):
+            return explained  # the tokenizer states a limit, and it is a wrong one
         summary = f"a text of {words} words ends in an error: {in_one_line(error)}"
         return ProbeOutcome("note", summary + _missing_limit(session))
     others = [session.texts[0]] if session.largest_batch > 1 else []
