@@ -19,8 +19,12 @@ SENTENCES = ("Today is a nice day!", "But what about tomorrow? Im not sure.")
 
 @dataclass(frozen=True, slots=True)
 class LessonRow:
-    """One sentence in one step, against its logits alone; `moved` is their largest difference."""
+    """One sentence in one step, against its logits alone; `moved` is their largest difference.
 
+    tokens: one for each of `input_ids`, pads included, as the vocabulary spells them.
+    """
+
+    tokens: tuple[str, ...]
     input_ids: tuple[int, ...]
     attention_mask: tuple[int, ...] | None
     logits: tuple[float, ...]
@@ -87,7 +91,7 @@ class _Session:
         inputs = self._inputs(texts)
         mask = inputs["attention_mask"] if masked else None
         logits = self._logits({**inputs, "attention_mask": mask})
-        rows = _rows(inputs["input_ids"], mask, logits, self.alone, self.model.config.id2label)
+        rows = self._rows(inputs["input_ids"], mask, logits)
         return LessonStep(title, "model(**inputs)" if masked else "model(inputs.input_ids)", rows)
 
     def _inputs(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -100,19 +104,19 @@ class _Session:
             logits: Tensor = self.model(**inputs).logits
         return logits
 
-
-def _rows(
-    input_ids: Tensor, mask: Tensor | None, logits: Tensor, alone: Tensor, labels: dict[int, str]
-) -> tuple[LessonRow, ...]:
-    return tuple(
-        LessonRow(
-            input_ids=tuple(input_ids[index].tolist()),
-            attention_mask=None if mask is None else tuple(mask[index].tolist()),
-            logits=tuple(row.tolist()),
-            label=labels[int(row.argmax())],
-            moved=float((row - alone[index]).abs().max()),
-            same_bits=torch.equal(row, alone[index]),
-            flipped=bool(row.argmax() != alone[index].argmax()),
+    def _rows(
+        self, input_ids: Tensor, mask: Tensor | None, logits: Tensor
+    ) -> tuple[LessonRow, ...]:
+        return tuple(
+            LessonRow(
+                tokens=tuple(map(str, self.tokenizer.convert_ids_to_tokens(input_ids[index]))),
+                input_ids=tuple(input_ids[index].tolist()),
+                attention_mask=None if mask is None else tuple(mask[index].tolist()),
+                logits=tuple(row.tolist()),
+                label=self.model.config.id2label[int(row.argmax())],
+                moved=float((row - self.alone[index]).abs().max()),
+                same_bits=torch.equal(row, self.alone[index]),
+                flipped=bool(row.argmax() != self.alone[index].argmax()),
+            )
+            for index, row in enumerate(logits)
         )
-        for index, row in enumerate(logits)
-    )

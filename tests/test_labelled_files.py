@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from isobatch import Classifier
 from isobatch.errors import InputError, OptionError, TableError
-from isobatch.evaluation import Evaluation, LabelledFiles, evaluate_files
+from isobatch.evaluation import Evaluation, LabelledFiles, LabelOptions, evaluate_files
 from isobatch.tables import CsvDialect, TableFile, detect_format
 
 TEXTS = ("a fine film", "a dull film", "what a mess, from start to end", "good")
@@ -31,8 +33,11 @@ def lines(*rows: dict[str, object]) -> str:
 
 @pytest.fixture
 def evaluated(classifier: Classifier) -> Callable[..., Evaluation]:
-    def evaluate(*tables: TableFile, label_column: str = "label", **options: str) -> Evaluation:
-        return evaluate_files(LabelledFiles(tables, label_column, **options), classifier)  # type: ignore[arg-type]
+    def evaluate(*tables: TableFile, label_column: str = "label", **options: Any) -> Evaluation:
+        names = [each.name for each in fields(LabelOptions)]
+        label = {name: options.pop(name) for name in names if name in options}
+        files = LabelledFiles(tables, LabelOptions(label_column, **label), **options)
+        return evaluate_files(files, classifier)
 
     return evaluate
 
@@ -135,4 +140,78 @@ def test_labels_are_looked_at_before_anything_is_computed(
     monkeypatch.setattr(Classifier, "_outputs", outputs)
     file = table(tmp_path / "d.csv", "text,label\n" + "good,1\n" * 5000 + "bad,nonsense\n")
     with pytest.raises(InputError, match=r"nonsense.*d\.csv:5002"):
-        evaluate_files(LabelledFiles((file,), "label"), classifier)
+        evaluate_files(LabelledFiles((file,), LabelOptions("label")), classifier)
+
+
+def test_rows_without_a_label_are_left_out_on_request_and_not_computed(
+    evaluated: Callable[..., Evaluation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+    predict = Classifier.predict_or_errors
+
+    def spy(self: Classifier, texts: list[str], **options: Any) -> Any:
+        computed.extend(texts)
+        return predict(self, texts, **options)
+
+    monkeypatch.setattr(Classifier, "predict_or_errors", spy)
+    rows: list[dict[str, object]] = [
+        {"text": "good", "label": 1.0, "lang": "en"},
+        {"text": "null", "label": None, "lang": "en"},
+        {"text": "missing", "lang": "de"},
+        {"text": "blank", "label": " "},
+    ]
+    file = table(tmp_path / "d.jsonl", lines(*rows))
+    found = evaluated(file, skip_unlabelled=True, by="lang")
+    assert (found.num_texts, found.num_unlabelled, found.num_errors) == (1, 3, 0)
+    assert [(s.value, s.num_texts, s.num_unlabelled) for s in found.slices] == [
+        ("(no value)", 0, 1),
+        ("de", 0, 1),
+        ("en", 1, 1),
+    ]
+    assert "1.0 as the index 1" in found.notes[0]
+    assert computed == ["good"]
+    with pytest.raises(InputError, match=r"d\.jsonl:2: .* --skip-unlabelled"):
+        evaluated(file)
+    only = table(tmp_path / "no.csv", "text,label\na,\nb,\n")
+    with pytest.raises(InputError, match=r"no labelled texts .*2 rows without a label"):
+        evaluated(only, skip_unlabelled=True)
+
+
+def test_bad_rows_are_counted_and_stop_nothing(
+    evaluated: Callable[..., Evaluation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": "good", "label": 1},
+        {"text": "junk", "label": 7},
+        {"text": 3, "label": 0},
+        {"text": "bad", "label": 0},
+    ]
+    file = table(tmp_path / "d.jsonl", lines(*rows))
+    found = evaluated(file, on_bad_label="row")
+    assert (found.num_texts, found.num_errors, found.accuracy) == (2, 2, 1.0)
+    assert [each.place for each in found.errors] == ["d.jsonl:2", "d.jsonl:3"]
+    assert "label '7': not one of NEGATIVE, POSITIVE" in found.errors[0].reason
+    with pytest.raises(InputError, match=r" 7 \(d\.jsonl:2\); .*0 to 1.*--on-bad-label row"):
+        evaluated(file)
+
+    def broken(self: Classifier, output: Any, encoding: Any) -> Any:
+        prediction = decode(self, output, encoding)
+        is_bad = prediction.label == "NEGATIVE"
+        return replace(prediction, logits=(float("nan"),) * 2) if is_bad else prediction
+
+    decode = Classifier.decode
+    monkeypatch.setattr(Classifier, "decode", broken)
+    found = evaluated(file, on_bad_label="row")
+    assert (found.num_texts, found.num_errors) == (1, 3)
+    assert "NaN" in found.errors[-1].reason
+
+
+def test_many_different_labels_are_not_a_label_column(
+    evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    rows = "".join(f"good,text {n}\n" for n in range(10_005))
+    file = table(tmp_path / "d.csv", f"text,label\n{rows}")
+    with pytest.raises(InputError, match=r"more than 10,000 different values.*--label-column"):
+        evaluated(file)
+    with pytest.raises(OptionError, match="no column 'where'"):
+        evaluated(file, by="where")

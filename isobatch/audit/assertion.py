@@ -20,14 +20,23 @@ from isobatch.errors import InputError
 TRIES = 60
 
 
+BATCH_SIZES = (2, 3, 8, 16, 33, 64)
+"""33 and 64: some kernels, caches and servers change above 32 rows."""
+
+
 def assert_batch_invariant(
-    predict: Callable[[Sequence[str]], Any], texts: Sequence[str] | None = None, atol: float = 0.0
+    predict: Callable[[Sequence[str]], Any],
+    texts: Sequence[str] | None = None,
+    atol: float = 0.0,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> None:
     """Raise AssertionError unless each text has the same result alone and in every batch.
 
     predict: texts to one row of logits or scores for each, as an array, tensor or lists. atol: the
     largest change of one number that passes; 0 requires the same bits. Batches: all texts together,
-    in three orders, and in twos and threes. The message has the smallest pair of texts that fails.
+    in three orders (unless `batch_sizes` are all smaller), and batches of each of `batch_sizes`, in
+    which texts repeat if there are fewer. The message has the smallest pair of texts that fails.
     """
     __tracebackhide__ = True  # pytest then shows the caller's line and the message
     if isinstance(texts, str):
@@ -37,15 +46,19 @@ def assert_batch_invariant(
         raise InputError("assert_batch_invariant needs at least two texts")
     if not atol >= 0:
         raise InputError(f"atol must be 0 or more, got {atol}")
+    if not batch_sizes or not all(isinstance(size, int) and size > 1 for size in batch_sizes):
+        raise InputError(f"batch_sizes must be numbers above 1, got {batch_sizes!r}")
     session = AuditSession(subject_of(predict), chosen)
     worst: tuple[float, int, tuple[int, ...]] | None = None
     moved = compared = 0
-    for batch in _batches(len(chosen)):
+    for batch in _batches(len(chosen), batch_sizes):
         try:
             after = session.predict([chosen[index] for index in batch])
         except BatchFailedError as error:
             raise AssertionError(
-                f"a batch of {len(batch)} texts fails, each of which is accepted alone: {error}"
+                f"a batch of {len(batch)} texts fails, each of which is accepted alone: {error}. "
+                "If larger batches are never used, pass batch_sizes=, such as "
+                f"batch_sizes={_smaller(len(batch), batch_sizes)}"
             ) from error.__cause__
         gaps = _changes(session.alone[list(batch)], after)
         compared, moved = compared + len(batch), moved + int((~(gaps <= atol)).sum())
@@ -56,13 +69,21 @@ def assert_batch_invariant(
         raise AssertionError(_explain(session, worst, atol, f"{moved} of {compared}"))
 
 
-def _batches(number: int) -> Iterator[tuple[int, ...]]:
+def _batches(number: int, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield places of texts: all of them in several orders, then every text in each size."""
     places = list(range(number))
-    yield tuple(places)
-    yield tuple(reversed(places))
-    yield tuple(random.Random(SEED).sample(places, number))
-    for size in (2, 3):
-        yield from (tuple(places[start : start + size]) for start in range(0, number, size))
+    if number <= max(sizes):
+        yield tuple(places)
+        yield tuple(reversed(places))
+        yield tuple(random.Random(SEED).sample(places, number))
+    for size in sizes:
+        for start in range(0, number, size):
+            yield tuple((start + step) % number for step in range(size))
+
+
+def _smaller(size: int, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return the sizes below one that fails, or the smallest one below it."""
+    return tuple(each for each in sizes if each < size) or (2,)
 
 
 def _changes(before: Outputs, after: Outputs) -> Any:

@@ -12,6 +12,12 @@ from importlib.metadata import version
 from typing import Any
 
 from isobatch import __version__
+from isobatch.audit.configuration import (
+    TEXTS_ALONE,
+    explain_failure,
+    explain_pad,
+    explain_texts,
+)
 from isobatch.audit.diagnosis import find
 from isobatch.audit.probes import PROBES
 from isobatch.audit.report_data import AuditReport, ProbeResult
@@ -25,6 +31,7 @@ from isobatch.audit.session import (
 )
 from isobatch.audit.subject import AnswerError, RowCountError, Subject
 from isobatch.audit.targets import subject_of
+from isobatch.drawing.display_text import counted
 from isobatch.errors import AuditError, InputError
 
 MOST_TEXTS = 48
@@ -70,11 +77,15 @@ DEFAULT_TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class AuditProgress:
-    """`done` of `total` probes are done; `probe` is the one that runs now, "" at the end."""
+    """`done` of `total` probes are done; `probe` is the one that runs now, "" at the end.
+
+    results: of those that are done, for a report of an audit that does not end.
+    """
 
     done: int
     total: int
     probe: str
+    results: tuple[ProbeResult, ...] = ()
 
 
 def audit(
@@ -95,18 +106,21 @@ def audit(
     chosen = _choose(DEFAULT_TEXTS if texts is None else texts, NUM_QUICK if quick else MOST_TEXTS)
     session = AuditSession(subject, chosen, quick)
     started = time.perf_counter()
+    failing = session.leave_out_failing()
     outcomes: list[tuple[Probe, ProbeOutcome]] = []
-    results = []
+    results: list[ProbeResult] = []
+    if failing:
+        outcome = explain_texts(session, failing)
+        outcomes.append((TEXTS_ALONE, outcome))
+        results.append(_result(TEXTS_ALONE, outcome, time.perf_counter() - started))
     for done, probe in enumerate(PROBES):
-        on_progress(AuditProgress(done, len(PROBES), probe.name))
+        on_progress(AuditProgress(done, len(PROBES), probe.name, tuple(results)))
         probe_started = time.perf_counter()
         outcome = _outcome(session, probe)
         seconds = time.perf_counter() - probe_started
         outcomes.append((probe, outcome))
-        described = probe.name, probe.changes, probe.proves
-        seen = outcome.status, outcome.summary, outcome.movement
-        results.append(ProbeResult(*described, *seen, seconds))
-    on_progress(AuditProgress(len(PROBES), len(PROBES), ""))
+        results.append(_result(probe, outcome, seconds))
+    on_progress(AuditProgress(len(PROBES), len(PROBES), "", tuple(results)))
     findings = find(session, outcomes)
     from isobatch.scope import processor_name  # imports torch, for which a server need not wait
 
@@ -116,7 +130,7 @@ def audit(
         kind=subject.kind,
         facts={**subject.facts, "processor": processor_name(), "date": now},
         labels=subject.labels,
-        num_texts=len(chosen),
+        num_texts=len(session.texts),
         probes=tuple(results),
         findings=findings,
         seconds=time.perf_counter() - started,
@@ -139,17 +153,23 @@ def _choose(texts: Iterable[str], most: int) -> tuple[str, ...]:
     return tuple(different[int(place * step)] for place in range(min(most, len(different))))
 
 
+def _result(probe: Probe, outcome: ProbeOutcome, seconds: float) -> ProbeResult:
+    described = probe.name, probe.changes, probe.proves
+    return ProbeResult(*described, outcome.status, outcome.summary, outcome.movement, seconds)
+
+
 def _outcome(session: AuditSession, probe: Probe) -> ProbeOutcome:
     try:
         return probe.run(session)
     except NotTestedError as error:
         return ProbeOutcome("not tested", str(error))
     except BatchFailedError as error:
+        if not error.lost_rows and (explained := explain_failure(session, error)):
+            return explained
         name = "answers-lost" if error.lost_rows else "batch-fails"
         effect = "lose rows" if error.lost_rows else "are refused"
-        summary = (
-            f"{error.num_texts} texts together {effect}: {in_one_line(error, MOST_CHARACTERS)}"
-        )
+        texts, reason = counted(len(error.texts), "text"), in_one_line(error, MOST_CHARACTERS)
+        summary = f"{texts} together {effect}: {reason}"
         return ProbeOutcome("bug", summary, faults=(name,))
     except AnswerError as error:
         name = "answers-lost" if isinstance(error, RowCountError) else "batch-fails"
@@ -157,5 +177,7 @@ def _outcome(session: AuditSession, probe: Probe) -> ProbeOutcome:
     except AuditError:
         raise
     except Exception as error:  # noqa: BLE001  # any error of a foreign model is its result
+        if explained := explain_pad(session):
+            return explained
         reason = in_one_line(error, MOST_CHARACTERS)
         return ProbeOutcome("not tested", f"the model refuses: {type(error).__name__}: {reason}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from isobatch.audit.faults import FAULTS, explained_by
 from isobatch.audit.movement import largest_gaps
-from isobatch.audit.report_data import Finding, Reproduction, Severity
+from isobatch.audit.report_data import SEVERITIES, Finding, Reproduction, Severity
 from isobatch.audit.session import AuditSession, BatchFailedError, Probe, ProbeOutcome
 from isobatch.audit.subject import Outputs
 
@@ -94,20 +94,20 @@ def find(session: AuditSession, seen: Sequence[Seen]) -> tuple[Finding, ...]:
         with_it = [each for each in named if each in explained_by(name)]
         pairs = [pair for each in (name, *with_it) for pair in named[each]]
         findings.append(_finding(session, name, pairs))
-    return tuple(sorted(findings, key=lambda finding: finding.severity != "bug"))
+    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def _finding(session: AuditSession, name: str, pairs: Sequence[Seen]) -> Finding:
     """Make a finding as severe as the worst of what it explains."""
     fault = FAULTS[name]
-    is_bug = any(outcome.status == "bug" for _, outcome in pairs)
-    severity: Severity = "bug" if is_bug else "drift"
+    statuses = {outcome.status for _, outcome in pairs}
+    severity: Severity = next((each for each in SEVERITIES if each in statuses), "drift")
     movements = [outcome.movement for _, outcome in pairs if outcome.movement]
     return Finding(
         severity=severity,
         name=name,
         title=fault.title,
-        cause=fault.cause,
+        cause=pairs[0][1].summary if severity == "configuration" else fault.cause,
         fix=fault.fix,
         probes=tuple(dict.fromkeys(probe.name for probe, _ in pairs)),
         movement=max(movements, key=lambda each: (each.broken_rows, each.largest), default=None),
@@ -117,7 +117,7 @@ def _finding(session: AuditSession, name: str, pairs: Sequence[Seen]) -> Finding
 
 def _reproduce(session: AuditSession, name: str, severity: Severity) -> Reproduction | None:
     """Find the smallest pair of texts that shows it through the system's own API, if any does."""
-    if name in ("batch-fails", "answers-lost"):
+    if severity == "configuration" or name in ("batch-fails", "answers-lost"):
         return None
     demonstrations = _DEMONSTRATIONS.get(name, _IN_BATCHES)
     found = (_shown_by(session, each, severity) for each in demonstrations)

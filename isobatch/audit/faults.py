@@ -21,6 +21,32 @@ class AuditFault:
 
 _CATALOGUE = (
     AuditFault(
+        "too-few-positions",
+        "A text has more tokens than the model has positions, and the tokenizer does not truncate",
+        "model_max_length is missing in tokenizer_config.json, or larger than the positions",
+        "write the model's number of positions as model_max_length into tokenizer_config.json",
+    ),
+    AuditFault(
+        "ids-beyond-table",
+        "The tokenizer makes ids for which the model has no embedding",
+        "tokens were added to the tokenizer alone, or the tokenizer is another checkpoint's",
+        "use the checkpoint's own tokenizer, or call model.resize_token_embeddings(len(tokenizer)) "
+        "and train the new rows",
+    ),
+    AuditFault(
+        "pad-id-beyond-table",
+        "The padding token has an id for which the model has no embedding",
+        "a padding token was added to the tokenizer alone",
+        "name a token of the model's vocabulary as pad_token in tokenizer_config.json, or call "
+        "model.resize_token_embeddings(len(tokenizer))",
+    ),
+    AuditFault(
+        "text-fails",
+        "A text fails alone as well as in a batch",
+        "the system does not accept the text: its length, its characters, or that it is empty",
+        "see the system's error in the probe's result; reject such texts on input, or handle them",
+    ),
+    AuditFault(
         "order-not-restored",
         "Results come back in another order than the texts",
         "the texts are sorted, or gathered from workers, and the results are not put back in order",

@@ -8,10 +8,16 @@ from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from typing import Literal
 
-Severity = Literal["bug", "drift"]
-AuditVerdict = Literal["bug", "drift", "exact"]
-Status = Literal["bug", "drift", "exact", "note", "not tested"]
-"""note: worth knowing, but not a fault of the system as it is used; never changes the verdict."""
+Severity = Literal["bug", "configuration", "drift"]
+AuditVerdict = Literal["error", "bug", "configuration", "drift", "exact"]
+Status = Literal["error", "bug", "configuration", "drift", "exact", "note", "not tested"]
+"""error: the audit ended early. configuration: a text fails alone as well, or a setting is wrong.
+
+note: worth knowing, but not a fault of the system as it is used; never changes the verdict.
+"""
+
+SEVERITIES: tuple[Severity, ...] = ("bug", "configuration", "drift")
+"""The worst first."""
 
 _JSON_KEYS = {"fix": "cure", "other_text": "company"}
 """Keys of the JSON report, a fixed format, that differ from the names of their fields."""
@@ -106,7 +112,8 @@ class Finding:
 class AuditReport:
     """Everything that an audit found; `findings` are sorted, the worst first.
 
-    labels: names of the numbers of an output row, where the system has names for them.
+    labels: names of the numbers of an output row, where the system has names for them. error: why
+    the audit ended before its last probe; "" if it did not.
     """
 
     target: str
@@ -118,12 +125,15 @@ class AuditReport:
     seconds: float
     versions: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
+    error: str = ""
 
     @property
     def verdict(self) -> AuditVerdict:
-        """The worst severity of the findings; "exact" without any."""
+        """The worst severity of the findings; "exact" without any; "error" if it ended early."""
+        if self.error:
+            return "error"
         severities = {finding.severity for finding in self.findings}
-        return "bug" if "bug" in severities else "drift" if severities else "exact"
+        return next((each for each in SEVERITIES if each in severities), "exact")
 
     def with_status(self, status: Status) -> tuple[ProbeResult, ...]:
         """Return the probe results with this status."""
@@ -131,7 +141,7 @@ class AuditReport:
 
     def as_dict(self) -> dict[str, object]:
         """Return plain values for JSON."""
-        names = "target kind verdict facts num_texts findings probes seconds versions labels"
+        names = "target kind verdict error facts num_texts findings probes seconds versions labels"
         return {name: _plain(getattr(self, name)) for name in names.split()}
 
 

@@ -1,6 +1,7 @@
 """A report as JUnit XML, which CI systems show next to their own tests.
 
-Invariant: one test case for each probe, and a probe that could not run is skipped, never passed.
+Invariant: one test case for each probe, and a probe that could not run is skipped, never passed;
+a fault without any batch is an error, not a failure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,9 @@ def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
     """
     num_failed = sum(_fails(each, fail_on) for each in report.probes)
     counts = {
-        "tests": str(len(report.probes)),
+        "tests": str(len(report.probes) + bool(report.error)),
         "failures": str(num_failed),
-        "errors": "0",
+        "errors": str(len(report.with_status("configuration")) + bool(report.error)),
         "skipped": str(len(report.with_status("not tested"))),
         "time": f"{report.seconds:.3f}",
     }
@@ -34,6 +35,12 @@ def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
     for result in report.probes:
         found = [each for each in report.findings if result.probe in each.probes]
         suite.append(_case(result, found, fail_on))
+    if report.error:
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": "isobatch.audit", "name": "audit", "time": "0.000"}
+        )
+        given = {"message": printable(report.error), "type": "error"}
+        ElementTree.SubElement(case, "error", given).text = printable(report.error)
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, "unicode")}\n'
 
@@ -47,10 +54,11 @@ def _case(result: ProbeResult, found: Sequence[Finding], fail_on: Severity) -> E
     given = {"classname": "isobatch.audit", "name": name, "time": seconds}
     case = ElementTree.Element("testcase", given)
     summary = printable(result.summary)
-    if _fails(result, fail_on):
+    if _fails(result, fail_on) or result.status == "configuration":
         kinds = ", ".join(each.name for each in found) or result.status
         given = {"message": summary, "type": printable(kinds)}
-        failure = ElementTree.SubElement(case, "failure", given)
+        tag = "failure" if _fails(result, fail_on) else "error"
+        failure = ElementTree.SubElement(case, tag, given)
         failure.text = printable("\n\n".join(_paragraphs(result, found)))
     elif result.status == "not tested":
         ElementTree.SubElement(case, "skipped", {"message": summary})

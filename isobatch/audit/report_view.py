@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 
 from isobatch.audit.report_data import AuditReport, Movement, Reproduction, Status
-from isobatch.drawing.display_text import percent, shortened
+from isobatch.drawing.display_text import counted, percent, shortened
 
 MEANINGS: dict[Status, str] = {
+    "error": "the audit ended early, before the other probes",
     "bug": "results change by more than rounding can explain, or break",
+    "configuration": "a text fails alone as well as in a batch, or a setting is wrong",
     "drift": "results change by rounding, in the float format in use",
     "exact": "every result kept every bit",
     "note": "worth knowing, but not a fault as the system is used",
@@ -22,7 +24,9 @@ MEANINGS: dict[Status, str] = {
 """The meaning of each status, the worst first."""
 
 SYMBOLS: dict[Status, str] = {
+    "error": "!",
     "bug": "✕",
+    "configuration": "⚙",
     "drift": "≈",
     "exact": "=",
     "note": "i",
@@ -80,9 +84,14 @@ def badge(status: Status) -> str:
 
 def headline(report: AuditReport) -> str:
     """Return the verdict."""
+    if report.error:
+        return "The audit could not be completed"
     if report.verdict == "bug":
         number = sum(finding.severity == "bug" for finding in report.findings)
         return f"Your answers depend on the batch: {counted(number, 'bug')}"
+    if report.verdict == "configuration":
+        number = sum(finding.severity == "configuration" for finding in report.findings)
+        return f"The system fails on a text alone: {counted(number, 'configuration fault')}"
     if report.verdict == "drift":
         if _largest_score(report) < VISIBLE:
             return "Only the last digits move"
@@ -94,6 +103,13 @@ def headline(report: AuditReport) -> str:
 
 def meaning(report: AuditReport) -> str:
     """Return what the verdict means, for readers who know neither batches nor floats."""
+    if report.error:
+        return report.error
+    if report.verdict == "configuration":
+        return (
+            "It is not a fault of the batch: a text fails when it is sent alone as well, or a "
+            "setting is wrong. The cause and fix are below; the other probes tell about the batch."
+        )
     if report.verdict == "bug":
         return (
             "The same text gets another result when only the other texts of its batch, or the way "
@@ -123,11 +139,6 @@ def counts(report: AuditReport) -> str:
     numbers = {status: len(report.with_status(status)) for status in MEANINGS}
     listed = ", ".join(f"{number} {status}" for status, number in numbers.items() if number)
     return f"{counted(len(report.probes), 'probe')}: {listed}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun: "1 bug", "3 bugs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def change(size: float | None) -> str:

@@ -25,6 +25,7 @@ from isobatch.audit.subject import (
     Subject,
     pad,
 )
+from isobatch.drawing.display_text import counted
 from isobatch.errors import AuditError
 
 SEED = 7
@@ -42,7 +43,7 @@ class BatchFailedError(Exception):
     def __init__(self, texts: Sequence[str], error: Exception) -> None:
         known = isinstance(error, AnswerError)
         super().__init__(str(error) if known else f"{type(error).__name__}: {error}")
-        self.num_texts = len(texts)
+        self.texts = tuple(texts)
         self.lost_rows = isinstance(error, RowCountError)
 
 
@@ -81,13 +82,27 @@ class AuditSession:
     texts: tuple[str, ...]
     quick: bool = False
 
+    def leave_out_failing(self) -> list[BatchFailedError]:
+        """Keep only the texts that have a result alone; return the errors of the others.
+
+        With fewer than two, none is left out: `alone` then raises the AuditError.
+        """
+        accepted, outputs, errors = [], [], []
+        for text in self.texts:
+            try:
+                outputs.append(self.predict([text]))
+                accepted.append(text)
+            except BatchFailedError as error:
+                errors.append(error)
+        if len(accepted) >= 2:
+            self.texts = tuple(accepted)
+            self.__dict__["alone"] = self._finite(np.concatenate(outputs))
+        return errors
+
     @cached_property
     def alone(self) -> Outputs:
         """The outputs for each text alone; AuditError if there are none, or none is finite."""
-        outputs = np.concatenate([self._predict_alone(text) for text in self.texts])
-        if not np.isfinite(outputs).any():
-            raise AuditError(f"{self.subject.name}: the output is NaN or infinite for every text")
-        return outputs
+        return self._finite(np.concatenate([self._predict_alone(text) for text in self.texts]))
 
     @cached_property
     def tolerance(self) -> Tolerance:
@@ -191,10 +206,18 @@ class AuditSession:
         faults = {"bug": (fault,), "drift": ("rounding",), "exact": ()}
         return ProbeOutcome(status, summary, movement, faults[status])
 
+    def _finite(self, outputs: Outputs) -> Outputs:
+        if not np.isfinite(outputs).any():
+            raise AuditError(
+                f"{self.subject.name}: the output is NaN or infinite for every text. Look for NaN "
+                "in the weights, or for a float format that overflows"
+            )
+        return outputs
+
     def _checked(self, outputs: Outputs, rows: int) -> Outputs:
         if outputs.ndim != 2 or len(outputs) != rows:
             raise RowCountError(
-                f"{self.subject.name}: expected one row for each of {rows} texts, "
+                f"{self.subject.name}: expected one row for each of {counted(rows, 'text')}, "
                 f"got the shape {list(outputs.shape)}"
             )
         return outputs
@@ -219,12 +242,12 @@ def describe(movement: Movement, condition: str) -> str:
     """Describe the movement in a sentence; `condition` as in `judged`."""
     if not movement.moved_rows and not movement.broken_rows:
         return f"the same bits {condition}, {movement.rows} of {movement.rows} times"
-    words = f"{movement.moved_rows} of {movement.rows} results move {condition}"
+    words = f"{movement.moved_rows} of {counted(movement.rows, 'result')} moved {condition}"
     words += f", by up to {movement.largest:.2g}"
     if movement.flips:
-        words += f"; {movement.flips} labels flip"
+        words += f"; {counted(movement.flips, 'label')} flipped"
     if movement.broken_rows:
-        words += f"; {movement.broken_rows} are NaN or infinite"
+        words += f"; NaN or infinite: {movement.broken_rows}"
     return words
 
 

@@ -76,6 +76,7 @@ class PaddedModel:
     pad_is_also: names of other special tokens (eos_token, ...) that have the id of the pad.
     counts_pad_ids: whether the family is known to count positions by `input_ids != pad`.
     mixing_fault: the fault of a part that is known to mix the rows of a batch, if there is one.
+    num_ids: the number of ids that the model has embeddings for, if known.
     """
 
     encode: Callable[[str], list[int]]
@@ -90,6 +91,7 @@ class PaddedModel:
     pad_is_also: tuple[str, ...] = ()
     counts_pad_ids: bool = False
     mixing_fault: MixingFault | None = None
+    num_ids: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class Subject:
     compute. facts: shown to readers of the report. padded: the same model by token ids.
     with_threads: a context in which the model computes with N threads. lowered: the model in
     "float16" or "bfloat16". in_flight: several calls of `predict` at the same time, as concurrent
-    requests to a server. max_texts: the maximum number of texts in one call.
+    requests to a server. max_texts: the maximum number of texts in one call. truncated: whether
+    the response to a text says that the text was truncated.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Subject:
     lowered: Callable[[str], PaddedModel] | None = None
     in_flight: Callable[[Sequence[Sequence[str]]], list[Outputs]] | None = None
     max_texts: int | None = None
+    truncated: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,29 +6,34 @@ is shown without its control characters.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from isobatch.cli import input_files, options
+from isobatch.cli.audit_watch import AuditWatch, interruptible
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
+from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from isobatch.audit.auditor import AuditProgress
     from isobatch.audit.report_data import AuditReport, Finding, Status
-    from isobatch.cli.display import Display
 
 FAULT_FOUND = 1
 """Exit code; a test that fails has the same."""
 
+WRONG_CONFIGURATION = 8
+"""Exit code, as for a system that cannot be audited: a text fails alone, or a setting is wrong."""
+
 COLORS: dict["Status", str] = {
+    "error": "bold red",
+    "configuration": "bold yellow",
     "bug": "bold red",
     "drift": "yellow",
     "exact": "green",
@@ -75,7 +80,8 @@ AuditPrecision = Annotated[
 DialectName = Annotated[
     str | None,
     typer.Option(
-        help="API of a server: tei, vllm or hf. Default: chosen by its path, or by trying each."
+        help="API of a server: tei, vllm, hf; or inputs, texts, instances for a service that takes "
+        "a list of texts under that key. Default: chosen by its path, or by trying each."
     ),
 ]
 SentApiKey = Annotated[
@@ -129,39 +135,65 @@ def audit(
     """Find out whether a system's answer to a text depends on the batch that the text is in.
 
     The same texts are sent in ways that must change no result. A change is diagnosed as a bug, with
-    its cause and fix, or as drift, which is rounding. Exit code 1 means that a bug was found.
+    its cause and fix, or as drift, which is rounding. Exit code 1 means that a bug was found; 8
+    that the system cannot be audited, or that it fails on a text alone, without any batch.
     """
     shown_as_json = as_json or not sys.stdout.isatty()
     if list_probes:
         _list_probes(as_json=shown_as_json)
         return
-    import isobatch.audit as room
-
     for path in (html, junit):
         check_writable(path)
-    chosen = None if texts is None else _read_texts(texts, encoding)
+    opening = {
+        "tokenizer": tokenizer,
+        "precision": precision,
+        "device": device,
+        "threads": threads,
+        "revision": revision,
+        "api_key": _key_for(target, api_key, context),
+        "dialect": dialect,
+    }
+    watch = AuditWatch()
+    try:
+        with interruptible():
+            report = _audit(
+                target, texts, opening, watch, encoding=encoding, quick=quick, quiet=quiet
+            )
+    except BaseException as error:  # report the probes so far
+        failed = watch.failed_report(target, error)
+        if shown_as_json:
+            sys.stdout.write(json.dumps(failed.as_dict(), ensure_ascii=False) + "\n")
+        _write_files(failed, html, junit, fail_on)
+        raise
+    _print(report, as_json=shown_as_json, quiet=quiet)
+    _write_files(report, html, junit, fail_on)
+    severities = {finding.severity for finding in report.findings}
+    if severities & {"bug", fail_on}:
+        raise typer.Exit(FAULT_FOUND)
+    if "configuration" in severities:
+        raise typer.Exit(WRONG_CONFIGURATION)
+
+
+def _audit(
+    target: str | None,
+    texts: str | None,
+    opening: Mapping[str, Any],
+    watch: AuditWatch,
+    *,
+    encoding: str | None,
+    quick: bool,
+    quiet: bool,
+) -> "AuditReport":
+    import isobatch.audit as room
+
     # Output printed by a system under audit must not be mixed with the report.
     with (
         redirect_stdout(sys.stderr),
-        open_display(quiet=quiet, beginning="opening") as display,
+        open_display(quiet=quiet, beginning="opening") as watch.display,
     ):
-        subject = room.open_subject(
-            target,
-            tokenizer=tokenizer,
-            precision=precision,
-            device=device,
-            threads=threads,
-            revision=revision,
-            api_key=_key_for(target, api_key, context),
-            dialect=dialect,
-        )
-        report = room.audit(
-            subject, chosen, quick=quick, on_progress=lambda now: _show(display, now)
-        )
-    _print(report, as_json=shown_as_json, quiet=quiet)
-    _write_files(report, html, junit, fail_on)
-    if report.verdict in ("bug", fail_on):
-        raise typer.Exit(FAULT_FOUND)
+        chosen = None if texts is None else _read_texts(texts, encoding)
+        subject = room.open_subject(target, **opening)
+        return room.audit(subject, chosen, quick=quick, on_progress=watch.show)
 
 
 def _key_for(target: str | None, api_key: str | None, context: typer.Context) -> str | None:
@@ -182,12 +214,6 @@ def _read_texts(name: str, encoding: str | None) -> list[str]:
             for rows in table.rows(max_rows=10_000, max_characters=1 << 24):
                 lines += rows.texts("text")
     return [line for line in lines if line.strip()]
-
-
-def _show(display: "Display", progress: "AuditProgress") -> None:
-    place = f"{progress.done} of {progress.total} probes"
-    words = f"{place} · {progress.probe}" if progress.probe else f"{place} · diagnosing"
-    display.draw(progress.done, progress.total, words)
 
 
 def _print(report: "AuditReport", *, as_json: bool, quiet: bool) -> None:
@@ -249,7 +275,8 @@ def print_report(report: "AuditReport") -> None:
     verdict = f"{SYMBOLS[report.verdict]} {headline(report)}"
     console.print(Text(verdict, style=f"bold {COLORS[report.verdict]}"))
     console.print(meaning(report))
-    console.print(_plain(f"{report.target}: {report.num_texts} texts, {report.seconds:.1f} s"))
+    size = counted(report.num_texts, "text")
+    console.print(_plain(f"{report.target}: {size}, {report.seconds:.1f} s"))
     for finding in report.findings:
         marked = badge(finding.severity), COLORS[finding.severity]
         console.print()

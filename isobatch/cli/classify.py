@@ -10,6 +10,7 @@ import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
+from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError, TableError
 from isobatch.tables import UTF8, check_encoding, decode_lines, stream_lines
 
@@ -55,7 +56,7 @@ def classify(
     num_texts, num_truncated = show(predictions)
     if num_truncated:
         typer.echo(
-            f"{num_truncated} of {num_texts} texts were truncated "
+            f"{num_truncated} of {counted(num_texts, 'text was', 'texts were')} truncated "
             f"to {classifier.max_tokens} tokens",
             err=True,
         )

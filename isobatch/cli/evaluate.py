@@ -2,33 +2,83 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
+from isobatch.cli.evaluation_tables import print_evaluation
 from isobatch.cli.scoring_progress import shown_progress
-from isobatch.cli.writing import write_file
+from isobatch.cli.writing import check_writable, write_file
+from isobatch.drawing.display_text import counted
+from isobatch.errors import OptionError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from isobatch.evaluation import Evaluation, Mistake
+    from isobatch.evaluation import Evaluation, LabelledFiles
+    from isobatch.tables import TableFile
     from isobatch.tasks import Classifier
 
-MAX_LABELS_SHOWN = 12
-"""A larger confusion matrix does not fit a terminal; the page shows the worst confusions."""
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, glob patterns, a folder, or - for stdin. With --scores-from, default: that.",
+    ),
+]
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VALUE=LABEL",
+        help="Meaning of a value of the label column, such as pos=POSITIVE; repeatable.",
+    ),
+]
+SkipUnlabelled = Annotated[
+    bool,
+    typer.Option("--skip-unlabelled", help="Leave out rows without a label, and count them."),
+]
+OnBadLabel = Annotated[
+    Literal["stop", "row"],
+    typer.Option(
+        help="For a label that the checkpoint does not have: stop before anything is computed, or "
+        "count the row as an error."
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column by whose values the metrics are also given."),
+]
+ScoresFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="File that `isobatch run` has written: its predictions are evaluated, and no weights "
+        "are loaded. --model only gives the names of the labels.",
+    ),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(help="With --scores-from: prefix of the added columns. Default: found."),
+]
+COMPUTING = ("truncation", "precision", "device", "threads", "max_batch_tokens")
+"""Options that have no effect on predictions that are read from a file."""
 
 
 def evaluate(
-    names: input_files.Inputs,
+    context: typer.Context,
     label_column: Annotated[
         str, typer.Option(help="Column of the expected labels: their names, or their indices.")
     ],
+    names: Inputs = None,
+    label_map: LabelMap = None,
+    skip_unlabelled: SkipUnlabelled = False,
+    on_bad_label: OnBadLabel = "stop",
+    by: By = None,
+    scores_from: ScoresFrom = None,
+    prefix: Prefix = None,
     input_format: input_files.InputFormat = None,
     text_column: input_files.TextColumn = None,
     pair_column: input_files.PairColumn = None,
@@ -54,41 +104,139 @@ def evaluate(
 ) -> None:
     """Compare the predictions for labelled files with their labels.
 
-    Accuracy, precision, recall and F1 of each class, confusion matrix, calibration error, and the
-    most confident mistakes.
+    Accuracy, F1, Matthews correlation and ROC AUC; precision, recall and F1 of each class;
+    confusion matrix, calibration error, and the most confident mistakes. A row that cannot be
+    classified is counted as an error, and the exit code stays 0; it is 3 if there is no other row.
     """
-    from isobatch import Classifier
-    from isobatch.evaluation import LabelledFiles, evaluate_files, render_report
+    from isobatch.evaluation import LabelledFiles, LabelOptions, render_report
 
-    reading = input_files.InputOptions(
+    given = _input_names(context, names, scores_from, prefix)
+    label = LabelOptions(label_column, tuple(label_map or ()), skip_unlabelled, on_bad_label, by)
+    loading = {"precision": precision, "device": device, "threads": threads, "revision": revision}
+    text_format = input_files.InputOptions(
         input_format, no_header, no_quotes, delimiter, encoding, compression
     )
-    named = input_files.input_tables(names, reading)
-    with named as tables, shown_progress(quiet=quiet) as display:
-        files = LabelledFiles(
-            tuple(tables), label_column, text_column, pair_column, id_column, truncation
-        )
-        classifier = Classifier.from_pretrained(
-            model,
-            precision=precision,
-            device=device,
-            threads=threads,
-            max_batch_tokens=max_batch_tokens,
-            revision=revision,
-        )
-        facts = _facts(classifier, model, names)
-        evaluation = evaluate_files(
-            files, classifier, facts=facts, num_mistakes=mistakes, on_progress=display.show
-        )
-    if html:
-        write_file(html, render_report(evaluation, ", ".join(names)), "page")
-    if as_json or not sys.stdout.isatty():
-        sys.stdout.write(json.dumps(asdict(evaluation), ensure_ascii=False) + "\n")
-    else:
+    with input_files.input_tables(given, text_format) as tables:
+        _check_page(html, tables)
+        files = LabelledFiles(tuple(tables), label, text_column, pair_column, id_column, truncation)
+        if scores_from is None:
+            loading |= {"max_batch_tokens": max_batch_tokens}
+            evaluation = _evaluate_files(files, given, model, loading, mistakes, quiet=quiet)
+        else:
+            scored_format = input_files.InputOptions(no_quotes=no_quotes)
+            if names is None:
+                scored_format = text_format
+            with input_files.input_tables([scores_from], scored_format) as scored:
+                _check_page(html, scored)
+                evaluation = _evaluate_scored(files, scored, given, model, prefix, mistakes)
+    _show(evaluation, as_json=as_json or not sys.stdout.isatty(), quiet=quiet)
+    if html:  # last, so that a failure here loses nothing else
+        write_file(html, render_report(evaluation, ", ".join(given)), "page")
+
+
+def _show(evaluation: "Evaluation", *, as_json: bool, quiet: bool) -> None:
+    """Print it; next to JSON, say on stderr which rows are in no metric."""
+    if not as_json:
         print_evaluation(evaluation)
+        return
+    sys.stdout.write(json.dumps(asdict(evaluation), ensure_ascii=False) + "\n")
+    if not quiet:
+        _report_uncounted(evaluation)
 
 
-def _facts(classifier: "Classifier", model: str | None, names: list[str]) -> dict[str, str]:
+def _report_uncounted(evaluation: "Evaluation") -> None:
+    """Say on stderr which rows are in no metric, and how labels were read."""
+    lines = [f"note: {each}" for each in evaluation.notes]
+    if evaluation.num_unlabelled:
+        lines.append(f"{counted(evaluation.num_unlabelled, 'row')} without a label left out")
+    if evaluation.num_errors:
+        first = evaluation.errors[0]
+        errors = counted(evaluation.num_errors, "row")
+        lines.append(f"{errors} not evaluated; the first, {first.place}: {first.reason}")
+    for line in lines:
+        typer.echo(f"isobatch: {line}", err=True)
+
+
+def _input_names(
+    context: typer.Context, names: list[str] | None, scores_from: str | None, prefix: str | None
+) -> list[str]:
+    """Return the inputs; OptionError for options that would have no effect."""
+    if scores_from is None:
+        if prefix is not None:
+            raise OptionError("--prefix: is for --scores-from. Leave it out")
+        if not names:
+            raise OptionError(
+                "no input. Name a labelled file, or one that is scored (--scores-from)"
+            )
+        return names
+    for name in COMPUTING:
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise OptionError(f"{option}: has no effect with --scores-from. Leave it out")
+    return names or [scores_from]
+
+
+def _check_page(html: Path | None, tables: "Sequence[TableFile]") -> None:
+    """Raise before long work if the page cannot be written, or would replace an input."""
+    if html is None:
+        return
+    check_writable(html)
+    for each in tables:
+        if html.exists() and html.samefile(each.path):
+            raise OptionError(f"--html {html}: is the input, which would be overwritten")
+    from isobatch.evaluation.html_report import check_libraries
+
+    check_libraries()
+
+
+def _evaluate_files(
+    files: "LabelledFiles",
+    names: Sequence[str],
+    model: str | None,
+    loading: dict[str, Any],
+    num_mistakes: int,
+    *,
+    quiet: bool,
+) -> "Evaluation":
+    from isobatch import Classifier
+    from isobatch.evaluation import evaluate_files
+
+    with shown_progress(quiet=quiet) as display:
+        classifier = Classifier.from_pretrained(model, **loading)
+        return evaluate_files(
+            files,
+            classifier,
+            facts=_facts(classifier, model, names),
+            num_mistakes=num_mistakes,
+            on_progress=display.show,
+        )
+
+
+def _evaluate_scored(
+    files: "LabelledFiles",
+    scored: "Sequence[TableFile]",
+    names: Sequence[str],
+    model: str | None,
+    prefix: str | None,
+    num_mistakes: int,
+) -> "Evaluation":
+    from isobatch.evaluation import check_task, evaluate_scored
+
+    facts = {"files": ", ".join(names), "scores from": ", ".join(each.path.name for each in scored)}
+    labels = None
+    if model is not None:
+        from isobatch.checkpoint import locate_checkpoint, read_config
+
+        head = read_config(locate_checkpoint(model)).head
+        check_task(head.score_activation)
+        labels, facts["labels of"] = head.labels, model
+    return evaluate_scored(
+        files, scored, labels=labels, prefix=prefix, facts=facts, num_mistakes=num_mistakes
+    )
+
+
+def _facts(classifier: "Classifier", model: str | None, names: Sequence[str]) -> dict[str, str]:
     from isobatch.scope import describe_scope
 
     scope = describe_scope(classifier, model or "the bundled model")
@@ -99,64 +247,3 @@ def _facts(classifier: "Classifier", model: str | None, names: list[str]) -> dic
         "processor": f"{scope.processor}, {scope.instruction_set}",
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
     }
-
-
-def print_evaluation(evaluation: "Evaluation") -> None:
-    """Print metrics, classes, confusion matrix and mistakes."""
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False)
-    low, high = evaluation.accuracy_interval
-    console.print(
-        f"accuracy {evaluation.accuracy:.2%} ({evaluation.num_correct:,} of "
-        f"{evaluation.num_texts:,}; 95 % between {low:.2%} and {high:.2%})\n"
-        f"macro F1 {evaluation.macro_f1:.4f}\n"
-        f"calibration error {evaluation.calibration_error:.2%} (mean confidence "
-        f"{evaluation.mean_confidence:.2%})\n"
-        f"{evaluation.num_truncated:,} truncated, {evaluation.num_errors:,} errors"
-    )
-    for part in _tables(evaluation):
-        console.print(part)
-
-
-def _tables(evaluation: "Evaluation") -> "Iterator[Table]":
-    classes = (
-        [
-            each.label,
-            *("–" if ratio is None else f"{ratio:.4f}" for ratio in ratios),
-            f"{each.support:,}",
-            f"{each.num_predicted:,}",
-        ]
-        for each in evaluation.classes
-        for ratios in [(each.precision, each.recall, each.f1)]
-    )
-    yield _table(["class", "precision", "recall", "F1", "texts", "predicted"], classes)
-    if len(evaluation.labels) <= MAX_LABELS_SHOWN:
-        rows = zip(evaluation.labels, evaluation.confusion, strict=True)
-        confusion = ([label, *(f"{count:,}" for count in counts)] for label, counts in rows)
-        yield _table(["expected ╲ predicted", *evaluation.labels], confusion)
-    if evaluation.mistakes:
-        header = ["most confident mistakes", "expected", "predicted", "score", "text"]
-        yield _table(header, map(_mistake_row, evaluation.mistakes))
-    if evaluation.errors:
-        errors = ([each.place, each.reason] for each in evaluation.errors)
-        yield _table(["rows without a prediction", "reason"], errors)
-
-
-def _mistake_row(mistake: "Mistake") -> list[str]:
-    text = mistake.text if isinstance(mistake.text, str) else " | ".join(mistake.text)
-    shown = text if len(text) <= 200 else text[:200] + "…"
-    return [mistake.place, mistake.expected, mistake.predicted, f"{mistake.score:.4f}", shown]
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
-    """Build a table of literal texts: in a plain string, rich would replace :emoji: codes."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for name in header:
-        table.add_column(Text(name))
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table

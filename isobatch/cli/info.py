@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from isobatch.cli import options
+from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
     from isobatch.scope import Scope
@@ -54,7 +55,7 @@ def print_scope(scope: "Scope") -> None:
         "scores": SCORES[scope.score_activation],
         "maximum length": f"{scope.max_tokens} tokens",
         "precision": f"{scope.precision} ({scope.precision_reason})",
-        "device": f"{scope.device}, {scope.threads} threads",
+        "device": f"{scope.device}, {counted(scope.threads, 'thread')}",
         "processor": f"{scope.processor}, {scope.instruction_set}",
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
     }.items():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isobatch.cli import options
-from isobatch.cli.writing import write_file
+from isobatch.cli.writing import check_writable, write_file
+from isobatch.drawing.display_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ def lesson(
     """
     from isobatch.lesson import SENTENCES, replay_lesson
 
+    check_writable(html)
     sentences = tuple(text) if text else SENTENCES
     if html:
         from isobatch.page import LessonPage, render_page
@@ -62,18 +64,19 @@ def lesson(
 
 
 def lesson_table(steps: "Sequence[LessonStep]") -> "Table":
-    """Build a table with one row per sentence and step."""
+    """Build a table with a section for each step: each sentence's tokens with their ids."""
     from rich.table import Table
 
-    table = Table("step", "input_ids", "mask", "logits", "against alone")
-    table.columns[0].overflow = "fold"
-    for step in steps:
-        for index, row in enumerate(step.rows):
-            title = f"{step.title}\n{step.call}" if index == 0 else ""
-            ids = " ".join(map(str, row.input_ids))
+    table = Table("tokens:input_ids", "mask", "logits", "against alone", expand=True)
+    table.columns[0].ratio = 1
+    table.columns[1].min_width = max(len(_mask(row)) for step in steps for row in step.rows)
+    for number, step in enumerate(steps, 1):
+        table.add_row(f"{number}. {step.title}\n{step.call}", "", "", "", end_section=True)
+        for row in step.rows:
+            pairs = zip(row.tokens, row.input_ids, strict=True)
+            tokens = " ".join(f"{printable(token)}:{each}" for token, each in pairs)
             logits = f"[{', '.join(f'{value:.4f}' for value in row.logits)}]"
-            table.add_row(title, ids, _mask(row), logits, row.verdict)
-        table.add_section()
+            table.add_row(tokens, _mask(row), logits, row.verdict, end_section=True)
     return table
 
 

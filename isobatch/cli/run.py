@@ -17,6 +17,7 @@ from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
 from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
 from isobatch.cli.writing import check_writable, write_file
+from isobatch.drawing.display_text import counted
 from isobatch.errors import JobError, OptionError
 from isobatch.tables import Format
 
@@ -187,8 +188,8 @@ def _interruptible(display: ProgressDisplay, *, resumable: bool) -> Iterator[Non
     except (KeyboardInterrupt, SystemExit):
         if resumable and (last := display.last):
             display.say(
-                f"stopped: {last.total.rows:,} of {last.num_rows:,} rows are saved. Run the same "
-                "command again to resume"
+                f"stopped: {last.total.rows:,} of {counted(last.num_rows, 'row is', 'rows are')} "
+                "saved. Run the same command again to resume"
             )
         raise
     finally:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from isobatch.cli.display import Display, open_display
+from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
     from isobatch.scoring import ScoringProgress
@@ -22,7 +23,9 @@ class ProgressDisplay:
         before = self.last.saved.rows if self.last else 0
         self.last = progress
         if progress.saved.rows > before:
-            self.say(f"resuming: {progress.saved.rows:,} of {progress.num_rows:,} rows are saved")
+            self.say(
+                f"resuming: {progress.saved.rows:,} of {counted(progress.num_rows, 'row')} saved"
+            )
         left = progress.seconds_left
         self._display.draw(
             progress.total.rows,
@@ -46,7 +49,7 @@ def shown_progress(*, quiet: bool) -> Iterator[ProgressDisplay]:
 def describe(progress: "ScoringProgress") -> str:
     """Describe rows done and speed."""
     total = progress.total
-    parts = [f"{total.rows:,} of {progress.num_rows:,} rows"]
+    parts = [f"{total.rows:,} of {counted(progress.num_rows, 'row')}"]
     if progress.done.rows:
         parts += [
             f"{progress.rows_per_second:,.0f} rows/s",
@@ -63,12 +66,12 @@ def summarize(progress: "ScoringProgress", max_tokens: int) -> str:
     saved = f", {progress.saved.rows:,} of them from earlier runs" if progress.saved.rows else ""
     speed = f"{progress.rows_per_second:,.0f} rows/s, {progress.tokens_per_second:,.0f} tokens/s; "
     lines = [
-        f"{total.rows:,} rows in {_duration(progress.seconds)}{saved}",
-        f"{speed if progress.done.rows else ''}{total.tokens:,} tokens, "
+        f"{counted(total.rows, 'row')} in {_duration(progress.seconds)}{saved}",
+        f"{speed if progress.done.rows else ''}{counted(total.tokens, 'token')}, "
         f"{total.padding_avoided:.0%} padding avoided",
         f"{total.errors:,} with an error, {total.empty:,} empty or white space, "
         f"{total.truncated:,} truncated to {max_tokens} tokens, "
-        f"{total.duplicates:,} duplicates not computed again",
+        f"{counted(total.duplicates, 'duplicate')} not computed again",
         "labels: " + (", ".join(f"{label} {count:,}" for label, count in labels) or "none"),
     ]
     return "\n".join(lines)

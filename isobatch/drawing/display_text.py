@@ -22,6 +22,11 @@ def shortened(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} … ({len(text):,} characters)"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun: "1 bug", "3 bugs", "2 batches"; `plural` is `noun` + "s"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def one_line(name: str, longest: int) -> str:
     """Fit a name on one line; cut in the middle, as names often differ at their ends."""
     name = " ".join(printable(name).split())

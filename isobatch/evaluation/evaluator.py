@@ -1,21 +1,25 @@
 """The evaluator: predictions in, one at a time; an Evaluation out.
 
 Invariant: its memory grows with the labels, never with the examples: a count per pair of labels,
-sums per bin, and the few mistakes that will be shown.
+sums per bin, and the few mistakes that will be shown. Only the areas under ROC curves need numbers
+of each example, up to a limit.
 """
 
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError
 from isobatch.evaluation.metrics import (
     Calibration,
     accuracy_interval,
     class_metrics,
     confusion_matrix,
-    macro_f1,
+    f1,
+    matthews,
 )
+from isobatch.evaluation.ranking import ScoreRanking
 from isobatch.evaluation.records import Evaluation, Example, Mistake, RowError
 from isobatch.types import ScoreActivation
 
@@ -30,17 +34,19 @@ def check_task(activation: ScoreActivation) -> None:
     """
     if activation == "softmax":
         return
-    kind = "regression" if activation == "none" else "multi-label or has only one label"
+    kind = "regression" if activation == "none" else "multi-label, or it has only one label"
     raise OptionError(
-        f"the checkpoint's task is {kind}; evaluation supports single-label classification with "
-        "two or more labels. Choose such a checkpoint, or compare its scores yourself"
+        f"the checkpoint's task is {kind} (problem_type and num_labels of its config.json); "
+        "evaluation supports single-label classification with two or more labels. Choose such a "
+        "checkpoint, or compare its scores yourself: `isobatch run --scores` writes them"
     )
 
 
 class Evaluator:
     """Accumulates predictions, and keeps the `num_mistakes` most confident mistakes.
 
-    OptionError for fewer than two labels, for a duplicate label and for a negative num_mistakes.
+    num_texts, num_errors, num_unlabelled: rows so far. OptionError for fewer than two labels, for a
+    duplicate label and for a negative num_mistakes.
     """
 
     def __init__(self, labels: Sequence[str], *, num_mistakes: int = NUM_MISTAKES) -> None:
@@ -53,10 +59,10 @@ class Evaluator:
         self._num_mistakes = num_mistakes
         self._pairs: Counter[tuple[int, int]] = Counter()
         self._calibration = Calibration()
+        self._ranking = ScoreRanking(len(self._labels))
         self._mistakes: list[tuple[float, int, Mistake]] = []
-        self._num_texts = 0
+        self.num_texts = self.num_errors = self.num_unlabelled = 0
         self._num_truncated = 0
-        self._num_errors = 0
         self._errors: list[RowError] = []
 
     def add(self, example: Example) -> None:
@@ -66,40 +72,55 @@ class Evaluator:
         outside [0, 1].
         """
         predicted, score = self._check(example)
-        self._num_texts += 1
+        self.num_texts += 1
         self._num_truncated += example.prediction.truncated
         self._pairs[example.expected, predicted] += 1
         self._calibration.add(score, predicted == example.expected)
+        self._ranking.add(example.expected, example.prediction.logits)
         if predicted != example.expected:
             self._add_mistake(example)
 
     def add_error(self, place: str, reason: str) -> None:
         """Count a row that could not be classified; the first ones are kept."""
-        self._num_errors += 1
+        self.num_errors += 1
         if len(self._errors) < NUM_ERRORS:
             self._errors.append(RowError(place, reason))
+
+    def add_unlabelled(self, number: int = 1) -> None:
+        """Count rows that are left out because they have no label."""
+        self.num_unlabelled += number
 
     def finish(self, facts: Mapping[str, str] | None = None) -> Evaluation:
         """Compute the Evaluation; InputError if there was no example.
 
         OptionError if the libraries of the extra `evaluate` are missing.
         """
-        if not self._num_texts:
+        if not self.num_texts:
             raise InputError(self._describe_absence())
         num_correct = sum(count for (row, column), count in self._pairs.items() if row == column)
         pairs = dict(self._pairs)
+        mcc, no_mcc = matthews(pairs)
+        areas, no_area = self._ranking.areas()
+        known = [area for area in areas if area is not None]
+        reasons = {"mcc": no_mcc, "roc_auc": no_area}
         return Evaluation(
             labels=self._labels,
-            num_texts=self._num_texts,
-            num_errors=self._num_errors,
+            num_texts=self.num_texts,
+            num_errors=self.num_errors,
+            num_unlabelled=self.num_unlabelled,
             num_truncated=self._num_truncated,
             num_correct=num_correct,
-            accuracy=num_correct / self._num_texts,
-            accuracy_interval=accuracy_interval(num_correct, self._num_texts),
-            macro_f1=macro_f1(pairs),
+            accuracy=num_correct / self.num_texts,
+            accuracy_interval=accuracy_interval(num_correct, self.num_texts),
+            macro_f1=f1(pairs, "macro"),
+            micro_f1=f1(pairs, "micro"),
+            weighted_f1=f1(pairs, "weighted"),
+            mcc=mcc,
+            roc_auc=sum(known) / len(known) if known else None,
             mean_confidence=self._calibration.mean_confidence,
             calibration_error=self._calibration.error,
-            classes=class_metrics(pairs, self._labels),
+            undefined={name: reason for name, reason in reasons.items() if reason},
+            classes=class_metrics(pairs, self._labels, areas),
             confusion=confusion_matrix(pairs, len(self._labels)),
             reliability=self._calibration.bins(),
             mistakes=tuple(mistake for _, _, mistake in sorted(self._mistakes, reverse=True)),
@@ -138,17 +159,19 @@ class Evaluator:
             predicted=example.prediction.label,
             score=example.prediction.score,
         )
-        entry = (mistake.score, -self._num_texts, mistake)
+        entry = (mistake.score, -self.num_texts, mistake)
         if len(self._mistakes) < self._num_mistakes:
             heapq.heappush(self._mistakes, entry)
         else:
             heapq.heappushpop(self._mistakes, entry)
 
     def _describe_absence(self) -> str:
-        if not self._num_errors:
-            return "no labelled texts to evaluate on. Pass a file with at least one row"
+        unlabelled = counted(self.num_unlabelled, "row")
+        if not self.num_errors:
+            left = f" ({unlabelled} without a label)" if self.num_unlabelled else ""
+            return f"no labelled texts to evaluate on{left}. Pass a file with at least one row"
         first = self._errors[0]
         return (
-            f"none of the {self._num_errors} rows could be classified; the first, {first.place}: "
-            f"{first.reason}"
+            f"no row could be evaluated ({counted(self.num_errors, 'error')}, {unlabelled} without "
+            f"a label); the first, {first.place}: {first.reason}"
         )

@@ -4,7 +4,9 @@ Invariant: everything from outside (texts, labels, places, facts) is escaped, an
 evaluation gives the same bytes.
 """
 
-from isobatch.drawing.display_text import percent, shortened
+from importlib.util import find_spec
+
+from isobatch.drawing.display_text import counted, percent, shortened
 from isobatch.drawing.html_page import render_html
 from isobatch.evaluation.charts import FEW, confusion_chart, drawn_labels, reliability_chart
 from isobatch.evaluation.records import Evaluation
@@ -46,14 +48,32 @@ def render_report(evaluation: Evaluation, title: str) -> str:
                 "confusion": confusion_chart(evaluation, confusion),
                 "reliability": reliability_chart(evaluation, reliability),
             },
-            filters={"points": points, "passages": _passages},
+            filters={
+                "points": points,
+                "passages": _passages,
+                "coefficient": coefficient,
+                "counted": counted,
+            },
             values=values,
         )
+
+
+def check_libraries() -> None:
+    """OptionError, before anything is computed, if a library of the report is missing."""
+    with needs_extra("evaluate", "evaluation"):
+        for name in ("jinja2", "matplotlib"):
+            if find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
 
 
 def points(share: float) -> str:
     """Format a difference of two shares in percentage points."""
     return f"{100 * share:.1f}"
+
+
+def coefficient(value: float | None) -> str:
+    """Format a coefficient or an area; a dash for None."""
+    return "–" if value is None else f"{value:.3f}"
 
 
 def calibration_gap(evaluation: Evaluation) -> str:
@@ -81,7 +101,7 @@ def _passages(text: TextInput) -> list[str]:
 
 def _describe_confusion(evaluation: Evaluation) -> str:
     found = [
-        f"{expected} predicted as {predicted} {count:,} times"
+        f"{expected} predicted as {predicted} {counted(count, 'time')}"
         for expected, predicted, count, _ in confusions(evaluation)[:3]
     ]
     drawn = f"{len(drawn_labels(evaluation))} of {len(evaluation.labels)} labels"

@@ -4,6 +4,7 @@ The files are read three times: to scan them, for their labels alone, so that an
 reported before anything is computed, and for the predictions.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,26 +13,24 @@ from typing import cast
 
 from isobatch.batching.cache import OutputCache
 from isobatch.errors import InputError
-from isobatch.evaluation.evaluator import NUM_MISTAKES, Evaluator, check_task
-from isobatch.evaluation.labels import match_labels
+from isobatch.evaluation.evaluator import NUM_MISTAKES, check_task
+from isobatch.evaluation.label_column import LabelOptions, read_label_column
+from isobatch.evaluation.metrics import check_libraries
 from isobatch.evaluation.records import Evaluation, Example
+from isobatch.evaluation.slices import SlicedEvaluator, slice_of
 from isobatch.scoring import (
-    InputColumns,
     ProgressCallback,
     RowCounts,
+    RowPrediction,
     ScoringProgress,
     choose_columns,
     count_rows,
     cut_chunks,
-    score_rows,
 )
 from isobatch.scoring.predictions import read_inputs
-from isobatch.tables import MISSING, Table, TableFile, open_table, scan_tables
+from isobatch.tables import MISSING, TableChunk, TableFile, open_table, scan_tables
 from isobatch.tasks import Classifier
 from isobatch.types import TextInput, Truncation
-
-LabelKey = tuple[type, str]
-"""A label as it is in a file: 1, "1" and True are three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class LabelledFiles:
     """Labelled files, and which of their columns are read."""
 
     tables: tuple[TableFile, ...]
-    label_column: str
+    label: LabelOptions
     text_column: str | None = None
     pair_column: str | None = None
     id_column: str | None = None
@@ -54,54 +53,68 @@ def evaluate_files(
     num_mistakes: int = NUM_MISTAKES,
     on_progress: ProgressCallback = lambda progress: None,
 ) -> Evaluation:
-    """Predict every row, and compare the predictions with the labels.
+    """Predict every labelled row, and compare the predictions with the labels.
 
     OptionError for a checkpoint without single labels, and for columns that do not exist;
     InputError for labels that are not the checkpoint's; TableError for a file that cannot be read.
     A row without a prediction is counted as an error.
     """
     check_task(classifier.config.head.score_activation)
+    check_libraries()
     tables = [open_table(each) for each in files.tables]
-    scan = scan_tables(tables)
+    scan, label = scan_tables(tables), files.label
     columns = choose_columns(
-        scan.columns, files.text_column, files.pair_column, files.id_column, files.label_column
+        scan.columns, files.text_column, files.pair_column, files.id_column, label.column
     )
     for table, name in product(tables, columns.texts):
         table.check_text(name)
-    index_of = _match_labels(tables, columns, files.label_column, classifier.labels)
-    evaluator = Evaluator(classifier.labels, num_mistakes=num_mistakes)
+    known = read_label_column(tables, scan.columns, label, classifier.labels)
+    evaluator = SlicedEvaluator(classifier.labels, num_mistakes=num_mistakes, by=label.by)
     start, done, cache = time.monotonic(), RowCounts(), OutputCache()
     for rows in cut_chunks(tables, columns):
-        results = score_rows(rows, columns, classifier, files.truncation, cache)
-        expected = [index_of[_key(cell)] for cell in rows.cells(files.label_column)]
-        texts = read_inputs(rows, columns)
-        for index, result in enumerate(results):
+        expected = [known.read(cell) for cell in rows.cells(label.column)]
+        inputs = read_inputs(rows, columns)
+        labelled = [index for index, each in enumerate(expected) if isinstance(each, int)]
+        texts = [inputs[index] for index in labelled]
+        results = dict(zip(labelled, _predict(texts, classifier, files, cache), strict=True))
+        for index, (each, slice) in enumerate(zip(expected, slices(rows, label.by), strict=True)):
             place = columns.place(rows, index)
-            if isinstance(result, InputError):
-                evaluator.add_error(place, result.reason)
+            if each is None:
+                evaluator.add_unlabelled(slice)
+            elif isinstance(each, str):
+                evaluator.add_error(place, each, slice)
+            elif isinstance(result := _checked(results[index]), InputError):
+                evaluator.add_error(place, result.reason, slice)
             else:
-                text = cast("TextInput", texts[index])
-                evaluator.add(Example(place, text, expected[index], result))
-        done += count_rows(results, duplicates=0)
+                text = cast("TextInput", inputs[index])
+                evaluator.add(Example(place, text, each, result, slice))
+        done += count_rows(list(results.values()), duplicates=0)
+        done += RowCounts(rows=len(rows) - len(results))
         seconds = time.monotonic() - start
         on_progress(ScoringProgress(scan.num_rows, RowCounts(), done, seconds))
-    return evaluator.finish(facts)
+    return evaluator.finish(facts or {}, known.notes)
 
 
-def _match_labels(
-    tables: Sequence[Table], columns: InputColumns, label_column: str, labels: Sequence[str]
-) -> dict[LabelKey, int]:
-    """Match every label in the files with its index, by one rule for the whole column."""
-    first: dict[LabelKey, tuple[object, str]] = {}
-    for rows in cut_chunks(tables, columns):
-        for index, cell in enumerate(rows.cells(label_column)):
-            if (key := _key(cell)) not in first:
-                value = None if cell is MISSING else cell
-                first[key] = (value, columns.place(rows, index))
-    values = [value for value, _ in first.values()]
-    places = [place for _, place in first.values()]
-    return dict(zip(first, match_labels(values, labels, places), strict=True))
+def slices(rows: TableChunk, by: str | None) -> list[str | None]:
+    """Return the slice of each row; None if there is no column `by`."""
+    if by is None:
+        return [None] * len(rows)
+    return [slice_of(None if cell is MISSING else cell) for cell in rows.cells(by)]
 
 
-def _key(cell: object) -> LabelKey:
-    return type(cell), str(cell)
+def _predict(
+    inputs: Sequence[TextInput | InputError],
+    classifier: Classifier,
+    files: LabelledFiles,
+    cache: OutputCache,
+) -> list[RowPrediction]:
+    texts = [each for each in inputs if not isinstance(each, InputError)]
+    results = iter(classifier.predict_or_errors(texts, truncation=files.truncation, cache=cache))
+    return [each if isinstance(each, InputError) else next(results) for each in inputs]
+
+
+def _checked(result: RowPrediction) -> RowPrediction:
+    """Replace a prediction without a best label by an error."""
+    if isinstance(result, InputError) or all(map(math.isfinite, result.logits)):
+        return result
+    return InputError("the model's logits are NaN or infinite, so that no label is the best")

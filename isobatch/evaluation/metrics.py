@@ -13,7 +13,7 @@ predicted label.
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from isobatch.evaluation.records import ClassMetrics, ReliabilityBin
 from isobatch.extras import needs_extra
@@ -27,8 +27,10 @@ PairCounts = Mapping[tuple[int, int], int]
 """Number of texts by expected and predicted label index."""
 
 
-def class_metrics(pairs: PairCounts, labels: Sequence[str]) -> tuple[ClassMetrics, ...]:
-    """Compute precision, recall, F1 and support of every label, in their order."""
+def class_metrics(
+    pairs: PairCounts, labels: Sequence[str], areas: Sequence[float | None]
+) -> tuple[ClassMetrics, ...]:
+    """Compute precision, recall, F1 and support of every label, in their order; add its area."""
     expected, predicted, counts = _columns(pairs)
     rows = _sklearn().precision_recall_fscore_support(
         expected,
@@ -42,21 +44,36 @@ def class_metrics(pairs: PairCounts, labels: Sequence[str]) -> tuple[ClassMetric
         num_predicted[column] += count
     return tuple(
         ClassMetrics(
-            label, _defined(precision), _defined(recall), _defined(f1), int(support), predictions
+            label=label,
+            precision=_defined(precision),
+            recall=_defined(recall),
+            f1=_defined(f1),
+            support=int(support),
+            num_predicted=predictions,
+            roc_auc=area,
         )
-        for label, precision, recall, f1, support, predictions in zip(
-            labels, *rows, num_predicted, strict=True
+        for label, precision, recall, f1, support, predictions, area in zip(
+            labels, *rows, num_predicted, areas, strict=True
         )
     )
 
 
-def macro_f1(pairs: PairCounts) -> float:
+def f1(pairs: PairCounts, average: Literal["macro", "micro", "weighted"]) -> float:
     """Compute the mean F1 of the labels that were expected or predicted at all."""
     expected, predicted, counts = _columns(pairs)
     score = _sklearn().f1_score(
-        expected, predicted, average="macro", sample_weight=counts, zero_division=0
+        expected, predicted, average=average, sample_weight=counts, zero_division=0
     )
     return float(score)
+
+
+def matthews(pairs: PairCounts) -> tuple[float | None, str]:
+    """Compute Matthews' correlation coefficient; or None, and why it has no denominator."""
+    expected, predicted, counts = _columns(pairs)
+    for name, values in (("expected", expected), ("predicted", predicted)):
+        if len(set(values)) < 2:
+            return None, f"only one label is {name}"
+    return float(_sklearn().matthews_corrcoef(expected, predicted, sample_weight=counts)), ""
 
 
 def confusion_matrix(pairs: PairCounts, num_labels: int) -> tuple[tuple[int, ...], ...]:
@@ -74,6 +91,11 @@ def accuracy_interval(num_correct: int, num_texts: int) -> tuple[float, float]:
         from scipy.stats import binomtest  # type: ignore[import-untyped]
     interval = binomtest(num_correct, num_texts).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def check_libraries() -> None:
+    """OptionError, before anything is computed, if the libraries of the metrics are missing."""
+    _sklearn()
 
 
 def _sklearn() -> Any:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from isobatch.batching.cache import OutputCache
+from isobatch.drawing.display_text import counted
 from isobatch.errors import IsobatchError, JobError, OptionError
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.job import FileJob, ModelOptions
@@ -216,7 +217,8 @@ class RayDriver:
             _await(group.ready(), seconds)
         except TimeoutError:
             raise JobError(
-                f"Ray has no room for {workers} workers of {_counted(bundle)} each: it has "
+                f"Ray has no room for {counted(workers, 'worker')} of {_counted(bundle)} each: it "
+                "has "
                 f"{_counted(self._ray.cluster_resources())}, of which "
                 f"{_counted(self._ray.available_resources())} are free, after waiting "
                 f"{seconds:g} s. Use fewer resources (--workers, --threads), free or add some, or "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import TableError
 from isobatch.tables.content import sep_delimiter
 from isobatch.tables.file_names import DELIMITERS, Compression, CsvDialect, Format, TableFile
@@ -190,7 +191,7 @@ class DelimitedTable(Table):
         if self._has_backslash_quotes(number, number):
             return self._escaped(place)
         return TableError(
-            f"{place}: has {count} {'field' if count == 1 else 'fields'} where "
+            f"{place}: has {counted(count, 'field')} where "
             f"{'the header' if self.file.dialect.header else 'the first row'} has {width}; {guess} "
             "Fix this line (if quote marks are plain text in this file, use --no-quotes)"
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import TableError
 from isobatch.tables.encodings import not_utf8
 from isobatch.tables.table import (
@@ -88,9 +89,9 @@ class JsonChunk(LineChunk[Members]):
             return pa.array(values, type)
         except (pa.ArrowException, OverflowError, RecursionError) as error:
             raise TableError(
-                f"{self.place(0)} and the {len(self) - 1} rows after it: the values of {column!r} "
-                f"do not fit its type {type}: {one_line(error)}; write JSON Lines, or leave the "
-                "column out"
+                f"{self.place(0)} and the {counted(len(self) - 1, 'row')} after it: the values of "
+                f"{column!r} do not fit its type {type}: {one_line(error)}; write JSON Lines, or "
+                "leave the column out"
             ) from error
 
     def _text(self, index: int, column: str, raw: bytes) -> str:

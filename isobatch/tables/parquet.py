@@ -15,6 +15,7 @@ from typing import BinaryIO
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError, TableError
 from isobatch.tables.arrow_values import plain_values, python_values
 from isobatch.tables.column_types import cast_fix, is_text
@@ -111,8 +112,8 @@ class ParquetChunk:
             return python_values(found) if as_python else plain_values(found)
         except (pa.ArrowException, ValueError, OverflowError) as error:
             raise TableError(
-                f"{self.place(0)} and the {len(self) - 1} rows after it: the column {column!r} "
-                f"({found.type}) cannot be converted: "
+                f"{self.place(0)} and the {counted(len(self) - 1, 'row')} after it: the column "
+                f"{column!r} ({found.type}) cannot be converted: "
                 f"{one_line(error)}; leave it out"
             ) from error
 

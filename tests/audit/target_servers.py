@@ -5,10 +5,12 @@ Logits of a text are (its length, its vowels) over a hundred; scores are their s
 
 import json
 import math
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Reply = tuple[int, Any]
@@ -37,6 +39,7 @@ class Stand:
         self, posts: dict[str, Post], got: dict[str, Any] | None = None, key: str | None = None
     ) -> None:
         self.posts, self.got, self.key = posts, got or {}, key
+        self.headers: dict[str, str] = {}
         self.bodies: list[tuple[str, Any]] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -99,9 +102,22 @@ def inference(body: dict[str, Any]) -> Reply:
     return 200, rows if len(rows) > 1 else rows[0]
 
 
+def plain(key: str, container: str | None = None) -> Post:
+    """A service that takes a list of strings under `key`, and nothing else."""
+
+    def post(body: dict[str, Any]) -> Reply:
+        texts = body.get(key)
+        if body.keys() != {key} or not all(isinstance(each, str) for each in texts or [1]):
+            return 422, {"detail": f"expected {key}: a list of strings"}
+        rows = [scores(each) for each in body[key]]
+        return 200, {container: rows} if container else rows
+
+    return post
+
+
 @contextmanager
-def serving(stand: Stand) -> Iterator[str]:
-    """The address of a server with these responses."""
+def serving(stand: Stand, certificate: Path | None = None) -> Iterator[str]:
+    """The address of a server with these responses; over TLS with a certificate and its key."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -117,6 +133,8 @@ def serving(stand: Stand) -> Iterator[str]:
         def _send(self, status: int, content: Any) -> None:
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
+            for name, value in stand.headers.items():
+                self.send_header(name, value)
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -125,10 +143,14 @@ def serving(stand: Stand) -> Iterator[str]:
             """Nothing on stderr."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

@@ -35,6 +35,40 @@ def test_the_message_has_the_numbers_and_the_smallest_pair() -> None:
         assert part in str(seen.value)
 
 
+@pytest.mark.parametrize("least", [2, 9, 33, 64])
+def test_a_fault_of_large_batches_is_found_and_sizes_can_be_chosen(least: int) -> None:
+    sizes: list[int] = []
+
+    def faulty(texts: Sequence[str]) -> Rows:
+        sizes.append(len(texts))
+        return [[a + 1e-6 * (len(texts) >= least), b] for a, b in sound(texts)]
+
+    with pytest.raises(AssertionError, match="rows moved"):
+        assert_batch_invariant(faulty)
+    assert max(sizes) == 64
+    sizes.clear()
+    with pytest.raises(AssertionError, match=f"in a batch of {least}"):
+        assert_batch_invariant(faulty, TEXTS, batch_sizes=(least,))
+    assert max(sizes) == max(least, 3)
+    if least > 2:
+        assert_batch_invariant(faulty, TEXTS, batch_sizes=(2,))
+
+
+def test_the_sizes_of_the_message_pass() -> None:
+    def small(texts: Sequence[str]) -> Rows:
+        if len(texts) > 32:
+            raise ValueError("at most 32")
+        return sound(texts)
+
+    with pytest.raises(AssertionError, match=r"batch of 33 .* at most 32") as seen:
+        assert_batch_invariant(small)
+    named = str(seen.value).partition("batch_sizes=(")[2].rstrip(")")
+    assert_batch_invariant(small, batch_sizes=[int(size) for size in named.split(",")])
+    for senseless in ((), (1,), (0, 2), ("2",)):
+        with pytest.raises(InputError, match="batch_sizes"):
+            assert_batch_invariant(sound, batch_sizes=senseless)  # type: ignore[arg-type]
+
+
 def test_what_is_allowed_passes_and_no_more() -> None:
     assert_batch_invariant(padded, TEXTS, atol=0.03)
     with pytest.raises(AssertionError, match=r"0\.001 is allowed"):

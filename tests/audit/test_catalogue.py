@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 import isobatch.audit
+from isobatch.audit.configuration import TEXTS_ALONE
 from isobatch.audit.diagnosis import _DEMONSTRATIONS
 from isobatch.audit.faults import FAULTS, explained_by
 from isobatch.audit.probes import PROBES
 
 ROOM = Path(isobatch.audit.__file__).parent
-NAMING = [*(ROOM / "probes").glob("*.py"), ROOM / "auditor.py", ROOM / "session.py"]
+MODULES = ("auditor", "configuration", "session")
+NAMING = [*(ROOM / "probes").glob("*.py"), *(ROOM / f"{name}.py" for name in MODULES)]
 
 
 def names_in(path: Path) -> set[str]:
@@ -26,7 +28,7 @@ def names_in(path: Path) -> set[str]:
 
 
 def test_every_fault_is_named_by_something_and_every_name_is_a_fault() -> None:
-    named = set().union(*map(names_in, NAMING)) - {probe.name for probe in PROBES}
+    named = set().union(*map(names_in, NAMING)) - {probe.name for probe in (*PROBES, TEXTS_ALONE)}
     named |= {"half-precision"}  # a probe of the same name
     assert named == set(FAULTS)
 

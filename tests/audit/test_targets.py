@@ -138,7 +138,7 @@ def test_what_a_function_raises_is_the_cause() -> None:
         return [1 / (len(text) - 3) for text in texts]
 
     with pytest.raises(
-        AuditError, match="predict: failed with 1 texts: ZeroDivisionError"
+        AuditError, match="predict: failed with 1 text: ZeroDivisionError"
     ) as caught:
         subject_of(predict).predict(["abc"])
     assert isinstance(caught.value.__cause__, ZeroDivisionError)

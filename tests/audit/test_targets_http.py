@@ -1,17 +1,23 @@
 """Servers as targets: our own, and stand-ins that speak as TEI, vLLM and Hugging Face do."""
 
+import gzip
+import json
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from audit.target_servers import Stand, inference, logits, scores, serving, tei, vllm
+from audit.target_servers import Stand, inference, logits, plain, scores, serving, tei, vllm
 from serve.served import running, write_tiny
 
 from isobatch import Classifier
+from isobatch.audit import audit
 from isobatch.audit.targets import open_subject
 from isobatch.errors import AuditError, OptionError
 from isobatch.serve.app import create_app
@@ -113,11 +119,28 @@ def test_a_prefix_before_the_path_is_kept() -> None:
         assert open_subject(f"{url}/team/a/predict/", dialect="tei").labels == ("NEG", "POS")
 
 
-def test_an_unknown_path_needs_a_dialect() -> None:
+@pytest.mark.parametrize("path", ["/predict", "/score", "/v1/models/m:predict"])
+@pytest.mark.parametrize(
+    ("key", "container"),
+    [("inputs", None), ("texts", "predictions"), ("instances", "predictions"), ("texts", "logits")],
+)
+def test_a_service_that_takes_a_list_of_strings_is_found(
+    path: str, key: str, container: str | None
+) -> None:
+    with serving(Stand({path: plain(key, container)})) as url:
+        address = url if path == "/predict" else f"{url}{path}"
+        for subject in (open_subject(address), open_subject(f"{url}{path}", dialect=key)):
+            assert subject.predict(TEXTS).tolist() == [scores(text) for text in TEXTS]
+            assert subject.gives_scores
+            assert f'texts as "{key}"' in subject.facts["dialect"]
+
+
+def test_an_unknown_path_is_tried_with_every_dialect() -> None:
     with serving(Stand({"/score": tei()})) as url:
-        with pytest.raises(OptionError, match=r"/score is not a known path .* --dialect"):
-            open_subject(f"{url}/score")
+        assert open_subject(f"{url}/score").labels == ("NEG", "POS")
         assert open_subject(f"{url}/score", dialect="tei").labels == ("NEG", "POS")
+        with pytest.raises(AuditError, match=r"another path, .* --dialect \(tei, .*instances\)"):
+            open_subject(url)
 
 
 def test_several_requests_are_in_flight_at_once() -> None:
@@ -139,11 +162,131 @@ def test_several_requests_are_in_flight_at_once() -> None:
     assert [each.tolist() for each in answers] == [[logits(t) for t in b] for b in batches]
 
 
-def test_the_key_is_sent_and_a_missing_one_is_an_error() -> None:
+def test_a_missing_key_and_a_wrong_one_have_other_messages() -> None:
     with serving(Stand({"/predict": tei()}, key="secret")) as url:
         assert open_subject(url, api_key="secret").labels == ("NEG", "POS")
-        with pytest.raises(OptionError, match=r"status 401: Unauthorized\); give .* --api-key"):
+        missing = (
+            r"requires an API key \(status 401: Unauthorized\)\. .*--api-key .*ISOBATCH_API_KEY"
+        )
+        with pytest.raises(OptionError, match=missing):
             open_subject(url)
+        with pytest.raises(OptionError, match=r"rejects the API key \(status 401") as seen:
+            open_subject(url, api_key="s3cret")
+        assert "s3cret" not in str(seen.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "headers", "words"),
+    [
+        (403, {"error": "not yours"}, {}, r"requires an API key \(status 403: not yours\)"),
+        (401, {}, {"www-authenticate": 'Basic realm="x"'}, r"user and a password .*USER:PASSWORD@"),
+        (429, {"error": "slow down"}, {"retry-after": "0"}, r"429: slow down\. it limits requests"),
+        (503, {"error": "loading", "estimated_time": 0.1}, {}, r"503: loading\. it is loading or"),
+        (504, {}, {"retry-after": "Wed, 21 Oct"}, r"status 504.* proxy gets no response in time"),
+    ],
+)
+def test_a_status_says_its_fix(
+    status: int, content: Any, headers: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobatch.audit.targets.http_client._PAUSES", (0.0, 0.0))
+    stand = Stand({"/predict": lambda _: (status, content)})
+    stand.headers = headers
+    with serving(stand) as url, pytest.raises((OptionError, AuditError), match=words):
+        open_subject(url)
+
+
+def test_a_loading_server_is_waited_for() -> None:
+    loading = iter([True, True])
+
+    def post(body: dict[str, Any]) -> tuple[int, Any]:
+        busy = (503, {"error": "loading", "estimated_time": 0.01})
+        return busy if next(loading, False) else tei()(body)
+
+    with serving(Stand({"/predict": post})) as url:
+        assert open_subject(url).labels == ("NEG", "POS")
+
+
+def test_a_redirect_is_followed_on_the_same_server_and_named_on_another() -> None:
+    stand = Stand({"/predict": lambda _: (307, {}), "/v2/predict": tei()})
+    with serving(stand) as url:
+        stand.headers = {"location": "/v2/predict"}
+        assert open_subject(url).predict(TEXTS).tolist() == [logits(text) for text in TEXTS]
+        stand.headers = {"location": "/predict"}
+        with pytest.raises(AuditError, match="redirects more than 3 times"):
+            open_subject(url)
+    with serving(Stand({"/predict": tei()})) as there:
+        stand.headers = {"location": f"{there}/predict"}
+        with serving(stand) as url, pytest.raises(OptionError, match="redirects to") as seen:
+            open_subject(url, api_key="secret")
+        address = str(seen.value).partition("redirects to ")[2].partition(". Name")[0]
+        assert open_subject(address).labels == ("NEG", "POS")
+
+
+def test_a_self_signed_certificate_is_named_with_its_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable of the message, set to the certificate, makes it work."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    file = tmp_path / "own.pem"
+    options = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(file), "-out"]
+    certificate = tmp_path / "certificate.pem"
+    subprocess.run([openssl, *options, *names, str(certificate)], check=True, capture_output=True)
+    file.write_text(file.read_text() + certificate.read_text())
+    with serving(Stand({"/predict": tei()}), file) as url:
+        with pytest.raises(OptionError, match=r"not trusted .* SSL_CERT_FILE"):
+            open_subject(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert open_subject(url).labels == ("NEG", "POS")
+        with pytest.raises(AuditError, match=r"is it https://\?"):
+            open_subject(url.replace("https", "http"))
+    words = "Name an http:// address"
+    with serving(Stand({})) as url, pytest.raises(OptionError, match=words):
+        open_subject(url.replace("http", "https"))
+
+
+def test_a_compressed_response_is_read() -> None:
+    def post(body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, gzip.compress(json.dumps(tei()(body)[1]).encode())
+
+    stand = Stand({"/predict": post}, {"/info": gzip.compress(b"{}")})
+    stand.headers = {"content-encoding": "gzip"}
+    with serving(stand) as url:
+        assert open_subject(url).predict(TEXTS).tolist() == [logits(text) for text in TEXTS]
+
+
+@pytest.mark.parametrize("dialect", ["tei", "vllm", "hf"])
+def test_the_mark_of_a_truncated_text_is_read(own_server: str, dialect: str) -> None:
+    subject = open_subject(own_server, dialect=dialect)
+    assert subject.truncated is not None
+    assert subject.truncated("again " * 700)
+    assert not subject.truncated("short")
+    report = audit(subject, TEXTS, quick=True)
+    summary = next(each.summary for each in report.probes if each.probe == "truncation")
+    assert "is truncated, and its result says so" in summary
+
+
+def test_a_mark_in_the_content_is_read() -> None:
+    def post(mark: dict[str, bool], body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, {"predictions": [scores(each[:99]) for each in body["texts"]], **mark}
+
+    for mark, words in (({"truncated": True}, "says so"), ({}, "unmarked in its result")):
+        with serving(Stand({"/predict": partial(post, mark)})) as url:
+            report = audit(open_subject(url, dialect="texts"), TEXTS, quick=True)
+        summaries = {each.probe: each.summary for each in report.probes}
+        assert words in summaries["truncation"]
 
 
 def test_secrets_of_an_address_are_in_no_fact() -> None:

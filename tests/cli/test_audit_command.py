@@ -2,12 +2,15 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from shell import run
@@ -17,7 +20,7 @@ from isobatch.audit.auditor import AuditProgress
 from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult, Reproduction
 from isobatch.cli import main
 from isobatch.cli.audit import print_report
-from isobatch.errors import AuditError
+from isobatch.errors import AuditError, OptionError
 
 MOVEMENT = Movement(2, 1, 1, 0.5, 0.1, (0.0, 0.5))
 REPRODUCTION = Reproduction("a\x1b[2J", "b c", ("alone", "together"), (1.0, 2.0), (1.0, 1.5))
@@ -227,6 +230,95 @@ def test_errors_have_their_exit_code(
     assert command(monkeypatch, "python:a:b") == 8
     assert capsys.readouterr().err == "isobatch: python:a:b: gives no rows\n"
     assert command(monkeypatch, "--texts", "/nowhere.txt") == 6
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (AuditError("python:a:b: gives no rows"), 8, "gives no rows"),
+        (OptionError("http://h: requires an API key"), 2, "requires an API key"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("broken <here>"), 1, "RuntimeError: broken <here>"),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_an_audit_that_ends_early_writes_its_files(
+    error: BaseException,
+    code: int,
+    words: str,
+    late: bool,
+    room: Room,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(target: object, *arguments: Any, **options: Any) -> object:
+        if late:
+            done = (ProbeResult("order", "x", "y", "exact", "same"),)
+            options["on_progress"](AuditProgress(1, 2, "neighbours", done))
+        raise error
+
+    monkeypatch.setattr(isobatch.audit, "audit" if late else "open_subject", refuse)
+    page, xml = tmp_path / "a.html", tmp_path / "a.xml"
+    arguments = ["http://me:pw-9-pw@h", "--html", str(page), "--junit", str(xml)]
+    if isinstance(error, RuntimeError):
+        monkeypatch.setattr(sys, "argv", ["isobatch", "audit", *arguments])
+        with pytest.raises(RuntimeError):
+            main()
+    else:
+        assert command(monkeypatch, *arguments) == code
+    suite = ElementTree.fromstring(xml.read_text(encoding="utf-8"))[0]
+    assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
+    assert suite.get("tests") == str(1 + late) == str(len(suite.findall("testcase")))
+    found = suite.find("testcase/error")
+    assert found is not None
+    assert words in str(found.get("message"))
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], len(report["probes"])) == ("error", int(late))
+    assert words in report["error"]
+    assert "could not be completed" in page.read_text(encoding="utf-8")
+    everything = f"{report} {xml.read_text()} {page.read_text()}"
+    assert "pw-9-pw" not in everything
+
+
+def test_a_stopped_audit_writes_its_files(tmp_path: Path) -> None:
+    """SIGTERM, as a CI system sends it at its time limit."""
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "def predict(texts):\n    Path('called').touch()\n    time.sleep(60)\n"
+    )
+    arguments = [sys.executable, "-m", "isobatch", "audit", "python:slow:predict"]
+    process = subprocess.Popen(
+        [*arguments, "--junit", "a.xml"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(isobatch.__file__).parent.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not (tmp_path / "called").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, json.loads(out)["error"]) == (143, "terminated"), err.decode()
+    assert "<error" in (tmp_path / "a.xml").read_text()
+
+
+def test_a_configuration_fault_has_its_exit_code(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xml = tmp_path / "a.xml"
+    for severities, code in ((["configuration"], 8), (["bug", "configuration"], 1)):
+        room.report = report_of(*severities)
+        assert command(monkeypatch, "--junit", str(xml)) == code
+    room.report = report_of("configuration")
+    assert command(monkeypatch, "--junit", str(xml), "--html", str(tmp_path / "a.html")) == 8
+    assert "<error" in xml.read_text()
+    assert "<failure" not in xml.read_text()
+    assert "fails on a text alone" in (tmp_path / "a.html").read_text()
 
 
 def test_the_probes_are_listed(

@@ -189,6 +189,29 @@ def test_the_lesson_has_four_steps() -> None:
     assert steps[2]["rows"][0]["moved"] > 1e-3
 
 
+def test_the_lesson_shows_tokens_next_to_ids_and_breaks_no_word() -> None:
+    steps = [json.loads(line) for line in run("lesson", "--json").stdout.splitlines()]
+    row = steps[2]["rows"][0]
+    assert row["tokens"][:3] + row["tokens"][-2:] == ["[CLS]", "today", "is", "[PAD]", "[PAD]"]
+    shown = run("lesson", COLUMNS="80").stdout.decode()
+    assert max(map(len, shown.splitlines())) <= 80
+    words = {word for line in shown.splitlines() for word in line.replace("│", " ").split()}
+    for step in steps:
+        for each in step["rows"]:
+            pairs = zip(each["tokens"], each["input_ids"], strict=True)
+            assert {f"{token}:{number}" for token, number in pairs} <= words
+        assert {*step["call"].split(), *step["title"].split()} <= words
+
+
+@pytest.mark.parametrize("place", ["/nowhere/x.html", "/"])
+def test_the_page_of_a_lesson_is_checked_before_it_is_computed(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobatch.page.LessonPage.from_pretrained", None)
+    ran = run("lesson", "--html", place)
+    assert (ran.returncode, place in ran.stderr.decode()) == (6, True)
+
+
 def test_the_lesson_takes_other_sentences(tmp_path: Path) -> None:
     shown = run("lesson", "--text", "One.", "--text", "Two of them.", "--text", "Three").stdout
     assert "sentence 3: Three" in shown.decode()

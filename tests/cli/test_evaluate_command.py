@@ -1,6 +1,7 @@
 """`isobatch evaluate` as a shell sees it."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,64 @@ def test_errors_have_their_exit_code(
     assert ran.returncode == code, ran.stderr.decode()
     assert words in ran.stderr.decode()
     assert b"Traceback" not in ran.stderr
+
+
+def test_a_scored_file_is_evaluated_without_a_model(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = tmp_path / "scored.csv"
+    assert run("run", str(labelled), "-o", str(scored), "--prefix", "p_", "-q").returncode == 0
+    monkeypatch.setattr("isobatch.Classifier.from_pretrained", None)
+    arguments = ["evaluate", "--scores-from", str(scored), "--label-column", "label"]
+    mapped = ["--label-map", "1=POSITIVE", "--label-map", "0=NEGATIVE"]
+    page = tmp_path / "page.html"
+    ran = run(*arguments, *mapped, "--by", "label", "--html", str(page))
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    evaluation = json.loads(ran.stdout)
+    assert (evaluation["num_texts"], evaluation["num_correct"]) == (3, 2)
+    assert [each["num_texts"] for each in evaluation["slices"]] == [1, 2]
+    assert "Matthews correlation" in page.read_text(encoding="utf-8")
+    both = run("evaluate", str(labelled), *arguments[1:], *mapped)
+    assert json.loads(both.stdout)["num_correct"] == 2
+    refused = run(*arguments, "--threads", "2")
+    assert (refused.returncode, b"--threads" in refused.stderr) == (2, True)
+
+
+def test_the_label_map_of_the_message_fixes_it(tmp_path: Path) -> None:
+    """The advice of the message is followed, word by word."""
+    file = tmp_path / "d.csv"
+    file.write_text("text,label\na fine film,pos\na dull film,neg\n")
+    arguments = ["evaluate", str(file), "--label-column", "label"]
+    message = run(*arguments).stderr.decode()
+    assert "'pos' (d.csv:2)" in message
+    fixed = run(*arguments, *shlex.split(message[message.index("--label-map") :]))
+    assert (fixed.returncode, json.loads(fixed.stdout)["num_correct"]) == (0, 2)
+
+
+def test_rows_that_are_not_counted_are_reported(tmp_path: Path) -> None:
+    file = tmp_path / "d.csv"
+    file.write_text("text,label\na fine film,1.0\na dull film,\nno,7\n")
+    arguments = ["evaluate", str(file), "--label-column", "label"]
+    message = run(*arguments).stderr.decode()
+    assert "d.csv:3" in message
+    message = run(*arguments, "--skip-unlabelled").stderr.decode()
+    assert "'7' (d.csv:4)" in message
+    ran = run(*arguments, "--skip-unlabelled", "--on-bad-label", "row")
+    assert ran.returncode == 0
+    for part in ("1 row without a label", "1 row not evaluated", "d.csv:4", "1.0 as the index 1"):
+        assert part in ran.stderr.decode()
+    shown = run_on_terminal(*arguments, "--skip-unlabelled", "--on-bad-label", "row", "--quiet")
+    for part in ("0 truncated, 1 error, 1 without a label", "ROC AUC – (undefined: only one label"):
+        assert part in shown
+
+
+@pytest.mark.parametrize("place", ["/nowhere/x.html", "/", "{file}"])
+def test_the_page_is_checked_before_anything_is_computed(
+    place: str, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobatch.Classifier.from_pretrained", None)
+    page = place.format(file=labelled)
+    ran = run("evaluate", str(labelled), "--label-column", "label", "--html", page)
+    assert ran.returncode == (2 if place == "{file}" else 6)
+    assert page in ran.stderr.decode()
+    assert labelled.read_text() == ROWS

@@ -215,7 +215,7 @@ def test_objects_without_any_key_have_no_arrow_type(tmp_path: Path) -> None:
 
 def test_values_that_do_not_fit_the_schema_of_another_file(tmp_path: Path) -> None:
     (rows,) = opened(tmp_path, b'{"a":"x"}\n{"a":"y"}\n').rows(10, 1000)
-    with pytest.raises(TableError, match=r"t\.jsonl:1 and the 1 rows after it: .*'a' do not fit"):
+    with pytest.raises(TableError, match=r"t\.jsonl:1 and the 1 row after it: .*'a' do not fit"):
         rows.arrow("a", pa.int64())
 
 

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from isobatch.audit.configuration import explain_failure
 from isobatch.audit.session import (
     AuditSession,
     BatchFailedError,
@@ -129,13 +130,18 @@ def truncation(session: AuditSession) -> ProbeOutcome:
     try:
         first, second = session.predict([f"{text} good"]), session.predict([f"{text} bad"])
     except BatchFailedError as error:
+        model = session.subject.padded
+        if model and model.tokenizer_limit and (explained := explain_failure(session, error)):
+            return explained  # the tokenizer states a limit, and it is a wrong one
         summary = f"a text of {words} words ends in an error: {in_one_line(error)}"
         return ProbeOutcome("note", summary + _missing_limit(session))
     others = [session.texts[0]] if session.largest_batch > 1 else []
     movement = session.compare(first, session.predict([f"{text} good", *others])[:1])
     outcome = session.judged(movement, "padding-counts", "in a batch")
     is_cut = np.array_equal(first, second)
-    read = "is truncated, and its result does not say so" if is_cut else "is read to its end"
+    marks = session.subject.truncated
+    said = "and its result says so" if marks and marks(f"{text} good") else "unmarked in its result"
+    read = f"is truncated, {said}" if is_cut else "is read to its end"
     summary = f"a text of {words} words {read}; {outcome.summary}{_missing_limit(session)}"
     status = "note" if is_cut and outcome.status == "exact" else outcome.status
     return ProbeOutcome(status, summary, movement, outcome.faults)

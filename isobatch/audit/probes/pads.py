@@ -17,6 +17,7 @@ from isobatch.audit.session import (
     probe,
 )
 from isobatch.audit.subject import Outputs, PaddingSide, Pads, pad
+from isobatch.drawing.display_text import counted
 
 FEW_PADS = 6
 MANY_ROWS = 8
@@ -65,8 +66,8 @@ def mask_forgotten(session: AuditSession) -> ProbeOutcome:
         refusal = in_one_line(f"{type(error).__name__}: {error}")
         return ProbeOutcome("note", f"a batch without a mask is refused: {refusal}")
     movement = session.compare(session.forward_alone(rows), after)
-    words = f"would move {movement.moved_rows} of {movement.rows} results by up to"
-    flips = f" and flip {movement.flips} labels" if movement.flips else ""
+    words = f"would move {movement.moved_rows} of {counted(movement.rows, 'result')} by up to"
+    flips = f" and flip {counted(movement.flips, 'label')}" if movement.flips else ""
     return ProbeOutcome("note", f"{words} {movement.largest:.2g}{flips}", movement)
 
 

@@ -42,6 +42,7 @@ def open_isobatch(
         facts=_facts(classifier),
         padded=_padded(classifier) if classifier.precision == "fp32" else None,
         with_threads=torch_threads if classifier.device.type == "cpu" else None,
+        truncated=lambda text: classifier([text])[0].truncated,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isobatch.audit.subject import AnswerError, Outputs, RowCountError
+from isobatch.drawing.display_text import counted
 
 SAMPLE_TEXTS = (
     "Today is a nice day, and the weather will hold until tomorrow evening.",
@@ -44,9 +45,8 @@ class OutputReader:
         outputs = self._array(rows)
         self._check_rows(len(outputs), num_texts)
         if self._num_columns not in (None, outputs.shape[1]):
-            raise self._refusal(
-                f"returned {outputs.shape[1]} numbers per text, and {self._num_columns} before"
-            )
+            numbers = counted(outputs.shape[1], "number")
+            raise self._refusal(f"returned {numbers} per text, and {self._num_columns} before")
         self._num_columns = outputs.shape[1]
         return outputs
 
@@ -78,9 +78,8 @@ class OutputReader:
 
     def _check_rows(self, num_rows: int, num_texts: int) -> None:
         if num_rows != num_texts:
-            raise RowCountError(
-                f"{self._name}: returned {num_rows} rows for {num_texts} texts; {_READABLE}"
-            )
+            rows, texts = counted(num_rows, "row"), counted(num_texts, "text")
+            raise RowCountError(f"{self._name}: returned {rows} for {texts}; {_READABLE}")
 
     def _refusal(self, what: str) -> AnswerError:
         return AnswerError(f"{self._name}: {what}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from isobatch.audit.subject import AnswerError, Outputs, Subject
 from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, OutputReader, look_like_scores
+from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 
 
@@ -33,9 +34,8 @@ def subject_of(predict: Callable[[list[str]], Any], name: str | None = None) -> 
         try:
             value = predict(list(texts))
         except (Exception, SystemExit) as error:  # one that ends the process would end the audit
-            raise AnswerError(
-                f"{called}: failed with {len(texts)} texts: {type(error).__name__}: {error}"
-            ) from error
+            number, kind = counted(len(texts), "text"), type(error).__name__
+            raise AnswerError(f"{called}: failed with {number}: {kind}: {error}") from error
         return read(value, len(texts))
 
     try:
@@ -49,7 +49,15 @@ def subject_of(predict: Callable[[list[str]], Any], name: str | None = None) -> 
         labels=read.labels,
         gives_scores=look_like_scores(first),
         facts={"function": called, "python": sys.version.partition(" ")[0]},
+        truncated=lambda text: _says_truncated(predict([text])),
     )
+
+
+def _says_truncated(rows: Any) -> bool:
+    """Read the mark `truncated` of a Prediction, or of a row that is a mapping."""
+    first = rows[0] if isinstance(rows, list | tuple) and rows else None
+    marked = first.get("truncated") if isinstance(first, dict) else getattr(first, "truncated", 0)
+    return marked is True
 
 
 def open_python(place: str) -> Subject:

@@ -99,6 +99,7 @@ def padded_model(
         pad_id=pad,
         filler_ids=_filler_ids(tokenizer, num_ids),
         padding_side=padding_side(tokenizer),
+        num_ids=num_ids,
         tokenizer_limit=int(limit) if limit is not None and limit < _NO_LIMIT else None,
         pad_is_also=tuple(name for name in _NAMES if getattr(tokenizer, f"{name}_id", None) == pad),
     )
