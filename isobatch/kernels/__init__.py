@@ -17,6 +17,7 @@ from isobatch.kernels.block_formula import (
     reference_operations,
 )
 from isobatch.kernels.compiled import compute_trainable
+from isobatch.kernels.fork_safety import keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
 from isobatch.kernels.layers import Linear, PackedLinear
 from isobatch.kernels.selection import (
@@ -26,6 +27,8 @@ from isobatch.kernels.selection import (
     has_exact_int8,
     supported_precisions,
 )
+
+keep_forks_safe()
 
 __all__ = [
     "BlockKernel",
