@@ -15,11 +15,14 @@
     └── NotInvariantError          no kernel of this machine is batch-invariant
 
     IsobatchWarning
-    └── MissingAttentionMaskWarning  a padded batch without a mask: pads were attended to
+    ├── MissingAttentionMaskWarning  a padded batch without a mask: pads were attended to
+    └── MissingEmbeddingWarning      a tokenizer with more tokens than the model has embeddings
 
 A message says what is wrong, where, and how to fix it. Wrong output is worse than no output, so no
 error is ever caught and replaced by a guess.
 """
+
+from typing import Self
 
 
 class IsobatchError(Exception):
@@ -51,6 +54,12 @@ class InputError(IsobatchError, ValueError):
     def __init__(self, reason: str, index: int | None = None) -> None:
         super().__init__(reason if index is None else f"text {index}: {reason}")
         self.reason = reason
+
+    def at(self, index: int) -> Self:
+        """Return the same error of the text with this index."""
+        error = type(self)(self.reason, index)
+        error.__cause__ = self.__cause__
+        return error
 
 
 class TooLongError(InputError):
@@ -87,6 +96,10 @@ class IsobatchWarning(UserWarning):
 
 class MissingAttentionMaskWarning(IsobatchWarning):
     """A padded batch was passed without attention_mask, so that its pads were attended to."""
+
+
+class MissingEmbeddingWarning(IsobatchWarning):
+    """The tokenizer has tokens that the model has no embedding for; texts with them are errors."""
 
 
 EXIT_CODES: dict[type[IsobatchError], int] = {

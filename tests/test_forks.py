@@ -1,4 +1,4 @@
-"""Forks after loading: the child gives the same bits within seconds, whatever ran before."""
+"""Forks after loading: the child gives the same bits within seconds."""
 
 import ctypes
 import multiprocessing

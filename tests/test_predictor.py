@@ -168,7 +168,7 @@ def test_stream_names_the_index_in_the_whole_stream(
 ) -> None:
     monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 4)
     predictions = classifier.predict_stream(["a"] * 9 + [None])  # type: ignore[list-item]
-    assert len(list(itertools.islice(predictions, 8))) == 8
+    assert len(list(itertools.islice(predictions, 9))) == 9  # all earlier texts
     with pytest.raises(InputError, match=r"^text 9: "):
         next(predictions)
 

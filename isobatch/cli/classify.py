@@ -77,15 +77,7 @@ def print_json_lines(predictions: Predictions) -> tuple[int, int]:
     """Print one JSON object per line; return the numbers of texts and of truncated texts."""
     num_texts = num_truncated = 0
     for text, prediction in predictions:
-        record = {
-            "text": text,
-            "label": prediction.label,
-            "score": prediction.score,
-            "scores": prediction.scores,
-            "logits": prediction.logits,
-            "num_tokens": prediction.num_tokens,
-            "truncated": prediction.truncated,
-        }
+        record = {"text": text, **prediction.to_dict()}
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         num_texts += 1
         num_truncated += prediction.truncated

@@ -20,7 +20,7 @@ from isobatch.batching.plan import plan_batches
 from isobatch.checkpoint import hub_name, locate_checkpoint, read_json, write_tensors
 from isobatch.compat.classifier_output import SequenceClassifierOutput, classification_loss
 from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
-from isobatch.kernels import KernelChoice
+from isobatch.kernels import KernelChoice, this_machine
 from isobatch.model import SequenceClassifier, read_model, select_kernels
 from isobatch.types import Batch
 
@@ -82,6 +82,16 @@ class PaddedClassifier(nn.Module):
         logits = self.classifier(batch.to(self._device))[restored]
         loss = None if labels is None else classification_loss(logits, labels, self.config)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle with the machine, for which the kernels were selected."""
+        return {**self.__dict__, "_machine": this_machine()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Select kernels again at the next call if this is another machine."""
+        if state.pop("_machine") != this_machine():
+            state["_selected"] = None
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
 
     @property
     def _device(self) -> torch.device:

@@ -46,6 +46,15 @@ class SharedTokenizer:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> tuple[tokenizers.Tokenizer, bool]:
+        """Pickle without the lock, and with the setting that the library leaves out."""
+        return self._tokenizer, self._tokenizer.encode_special_tokens
+
+    def __setstate__(self, state: tuple[tokenizers.Tokenizer, bool]) -> None:
+        self._tokenizer, whole = state
+        self._tokenizer.encode_special_tokens = whole
+        self._lock = threading.Lock()
+
     def encode(
         self,
         texts: Sequence[TextInput],

@@ -20,6 +20,7 @@ from isobatch.kernels.compiled import compute_trainable
 from isobatch.kernels.fork_safety import keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
 from isobatch.kernels.layers import Linear, PackedLinear
+from isobatch.kernels.machine import Machine, this_machine
 from isobatch.kernels.selection import (
     KernelChoice,
     KernelSelector,
@@ -39,6 +40,7 @@ __all__ = [
     "KernelSelector",
     "Linear",
     "LinearWeights",
+    "Machine",
     "NormWeights",
     "PackedAttention",
     "PackedLinear",
@@ -52,4 +54,5 @@ __all__ = [
     "quantize_weight",
     "reference_operations",
     "supported_precisions",
+    "this_machine",
 ]

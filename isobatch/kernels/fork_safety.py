@@ -57,7 +57,7 @@ def _openmp() -> ctypes.CDLL | None:
 class _TokenizerForks:
     """Turns the threads of `tokenizers` off in a child.
 
-    A child that the user told to use threads would wait for the parent's forever. The variable is
+    With the value "true" a child would wait for the parent's forever. The variable is
     set before the fork and deleted after it in the parent: versions up to 0.22 print a warning of
     five lines in the fork unless it is set. It is the only switch that the library has, hence the
     one place outside the command line that touches the environment.

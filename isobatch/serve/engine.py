@@ -6,7 +6,6 @@ it costs anything, and dropped when its client disconnects.
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,9 +55,9 @@ class ServingEngine:
         self.metrics = ServerMetrics(cache, lambda: self._batcher.queue_size)
         self._tokenizer = ThreadPoolExecutor(1, "isobatch-tokenizer")
         self._batcher = Batcher(
-            partial(classifier.forward, cache=cache),
+            partial(classifier.forward_or_errors, cache=cache),
             settings.max_batch_tokens,
-            compute_uncached=classifier.forward,
+            compute_uncached=classifier.forward_or_errors,
             max_wait_seconds=settings.max_wait_ms / 1000,
             report=self.metrics.count_batch,
         )
@@ -107,11 +106,8 @@ class ServingEngine:
         tokenized = time.perf_counter()
         future = self._batcher.submit(encodings, use_cache=use_cache)
         batched = await _unless_disconnected(future, receive)
-        if not all(math.isfinite(value) for row in batched.logits for value in row):
-            message = "the model's logits are not finite. Check the checkpoint's weights"
-            raise RequestError(ErrorCode.INFERENCE, message)
         result = InferenceResult(
-            logits=batched.logits,
+            logits=_computed(batched.logits),
             num_tokens=sum(map(len, encodings)),
             num_characters=sum(map(_num_characters, texts)),
             num_truncated=sum(encoding.truncated for encoding in encodings),
@@ -163,6 +159,24 @@ class ServingEngine:
         metrics.tokenization.observe(result.tokenization_seconds)
         metrics.queue.observe(result.queue_seconds)
         metrics.inference.observe(result.inference_seconds)
+
+
+def _computed(outputs: Sequence[Output | InputError]) -> list[Output]:
+    """Return the logits of a request; RequestError, with the index, for a text without any.
+
+    The other texts of the request are named, not answered: no API has a place for one error in a
+    list. Other requests in the batch are not affected.
+    """
+    failed = [index for index, each in enumerate(outputs) if isinstance(each, InputError)]
+    if not failed:
+        return [each for each in outputs if not isinstance(each, InputError)]
+    first = outputs[failed[0]]
+    assert isinstance(first, InputError)
+    message = str(first if len(outputs) == 1 else first.at(failed[0]))
+    if rest := len(outputs) - len(failed):
+        message += f". The other {rest} texts can be computed: send them without it"
+    logger.error("the model failed on a text: %s", message, exc_info=first.__cause__)
+    raise RequestError(ErrorCode.INFERENCE, message)
 
 
 def _num_characters(text: TextInput) -> int:
