@@ -1,6 +1,7 @@
 """`isobatch classify`: predictions for texts from arguments or stdin."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import tee
@@ -45,7 +46,7 @@ def classify(
         max_batch_tokens=max_batch_tokens,
         truncation=cast("Literal['cut', 'error']", truncation),
     )
-    inputs, shown = tee(texts or read_lines(sys.stdin.buffer))
+    inputs, shown = tee(map(_decoded, texts) if texts else read_lines(sys.stdin.buffer))
     predictions = zip(shown, classifier.predict_stream(inputs), strict=True)
     show = print_json_lines if as_json or not sys.stdout.isatty() else print_table
     num_texts, num_truncated = show(predictions)
@@ -55,6 +56,14 @@ def classify(
             f"to {classifier.max_tokens} tokens",
             err=True,
         )
+
+
+def _decoded(argument: str) -> str:
+    """Decode an argument as UTF-8 where the locale has another encoding, as LC_ALL=C."""
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeError:
+        return argument
 
 
 def read_lines(stream: BinaryIO) -> Iterator[str]:
