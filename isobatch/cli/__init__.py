@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from isobatch.cli.standard_streams import checked_streams
 from isobatch.cli.stop_signals import Stopped, StopSignals
-from isobatch.errors import EXIT_CODES, IsobatchError, IsobatchWarning, TableError, exit_code
+from isobatch.errors import (
+    EXIT_CODES,
+    IsobatchError,
+    IsobatchWarning,
+    OptionError,
+    TableError,
+    exit_code,
+)
 
 if TYPE_CHECKING:
     from isobatch.cli.commands import app
@@ -56,6 +63,7 @@ def _run_command(signals: StopSignals) -> str | int | None:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             try:
+                _check_current_folder()
                 from isobatch.cli.commands import app
 
                 app()
@@ -79,12 +87,21 @@ def _run_command(signals: StopSignals) -> str | int | None:
     return 0
 
 
+def _check_current_folder() -> None:
+    """Raise OptionError if the current folder was deleted: MKL would abort the process."""
+    try:
+        os.getcwd()  # noqa: PTH109  # Path.cwd() is the same with another import
+    except OSError:
+        raise OptionError("the current folder does not exist any more. Run: cd /") from None
+
+
 def _describe_failure(error: BaseException) -> str | None:
     """Describe a failure of the system in a line; None for what may be a fault of this program."""
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
-    no_memory = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "Cannot allocate memory")  # torch's, and the system's in it
+    no_memory = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
     if isinstance(error, MemoryError) or no_memory:
         return "out of memory. Close other programs, or choose a smaller --max-batch-tokens"
     return None

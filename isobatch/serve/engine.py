@@ -164,8 +164,8 @@ class ServingEngine:
 def _computed(outputs: Sequence[Output | InputError]) -> list[Output]:
     """Return the logits of a request; RequestError, with the index, for a text without any.
 
-    The other texts of the request are named, not answered: no API has a place for one error in a
-    list. Other requests in the batch are not affected.
+    The request fails as a whole, for no API has a place for one error in a list; other requests of
+    the batch do not.
     """
     failed = [index for index, each in enumerate(outputs) if isinstance(each, InputError)]
     if not failed:
@@ -173,8 +173,8 @@ def _computed(outputs: Sequence[Output | InputError]) -> list[Output]:
     first = outputs[failed[0]]
     assert isinstance(first, InputError)
     message = str(first if len(outputs) == 1 else first.at(failed[0]))
-    if rest := len(outputs) - len(failed):
-        message += f". The other {rest} texts can be computed: send them without it"
+    if len(failed) < len(outputs):
+        message += ". The other texts of the request can be computed: send it without this one"
     logger.error("the model failed on a text: %s", message, exc_info=first.__cause__)
     raise RequestError(ErrorCode.INFERENCE, message)
 

@@ -62,6 +62,15 @@ def test_a_closed_or_full_stream_is_one_line(
     assert words in shown
 
 
+def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
+    command = "mkdir gone && cd gone && rmdir ../gone && {} isobatch classify good"
+    ran = shell(command.format(""), tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    line, fix = ran.stderr.decode().split("Run: ")
+    assert line == "isobatch: the current folder does not exist any more. "
+    assert shell(command.format(f"{fix.strip()} &&"), tmp_path).returncode == 0
+
+
 def test_the_fix_that_a_closed_stdout_names(tmp_path: Path) -> None:
     ran = shell("isobatch --help > FILE", tmp_path)
     assert ran.returncode == 0
