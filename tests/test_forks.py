@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -102,6 +103,26 @@ _inherited: Classifier
 
 def _in_worker(texts: list[str]) -> object:
     return _inherited.logits(texts)
+
+
+def test_a_fork_while_another_thread_tokenizes() -> None:
+    tokenizer = AutoTokenizer.from_pretrained()
+    ended = threading.Event()
+
+    def tokenize() -> None:
+        while not ended.is_set():
+            tokenizer(TEXTS * 50, truncation=True)
+
+    def child() -> None:
+        tokenizer(TEXTS, truncation=True, max_length=9)
+
+    thread = threading.Thread(target=tokenize)
+    thread.start()
+    try:
+        assert [exit_code_of(child, 20) for _ in range(3)] == [0, 0, 0]
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_what_torch_computed_before_does_not_hang_it() -> None:

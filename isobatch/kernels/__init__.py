@@ -17,7 +17,7 @@ from isobatch.kernels.block_formula import (
     reference_operations,
 )
 from isobatch.kernels.compiled import compute_trainable
-from isobatch.kernels.fork_safety import keep_forks_safe
+from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
 from isobatch.kernels.layers import Linear, PackedLinear
 from isobatch.kernels.machine import Machine, this_machine
@@ -49,6 +49,7 @@ __all__ = [
     "check_precision",
     "compute_block",
     "compute_trainable",
+    "fork_safe_lock",
     "has_exact_int8",
     "int8_weight",
     "quantize_weight",

@@ -11,9 +11,11 @@ Invariant: outside a fork this does nothing, and no fork changes torch's number 
 import ctypes
 import os
 import sys
+import threading
 from functools import cache
 from os import environ
 from pathlib import Path
+from weakref import WeakSet
 
 import torch
 
@@ -22,26 +24,54 @@ _PAUSE_SOFT = 1
 """omp_pause_soft of OpenMP 5.0: threads end, settings such as their number stay."""
 
 
+LONGEST_WAIT_SECONDS = 10.0
+"""For another thread to release a lock; without a limit a fork in a signal handler would hang."""
+
+_locks: WeakSet[threading.Lock] = WeakSet()
+
+
 @cache
 def keep_forks_safe() -> None:
     """Register what must happen at a fork, once in a process; does nothing without `os.fork`."""
     if not hasattr(os, "fork"):
         return
     openmp, forks = _openmp(), _TokenizerForks()
+    held: dict[int, list[threading.Lock]] = {}
 
     def before() -> None:
+        acquired = [lock for lock in list(_locks) if lock.acquire(timeout=LONGEST_WAIT_SECONDS)]
+        held[threading.get_ident()] = acquired
         if openmp is not None:
             openmp.omp_pause_resource_all(_PAUSE_SOFT)
         forks.before()
 
+    def after_in_parent() -> None:
+        forks.after_in_parent()
+        for lock in held.pop(threading.get_ident()):
+            lock.release()
+
     def after_in_child() -> None:
+        held.clear()
+        for lock in list(_locks):
+            if lock.locked():  # by this thread, or by one that does not exist here
+                lock.release()
         if openmp is None and sys.platform == "linux":
             torch.set_num_threads(1)  # an OpenMP that cannot end its threads
         forks.after_in_child()
 
     os.register_at_fork(
-        before=before, after_in_parent=forks.after_in_parent, after_in_child=after_in_child
+        before=before, after_in_parent=after_in_parent, after_in_child=after_in_child
     )
+
+
+def fork_safe_lock() -> threading.Lock:
+    """Create a lock that a fork waits for, so that no child inherits what it protects half done.
+
+    Another thread that held it would not exist in the child to release it.
+    """
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
 
 
 def _openmp() -> ctypes.CDLL | None:
