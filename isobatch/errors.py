@@ -16,11 +16,14 @@
 
     IsobatchWarning
     ├── MissingAttentionMaskWarning  a padded batch without a mask: pads were attended to
+    ├── MissingEmbeddingWarning      a tokenizer with more tokens than the model has embeddings
     └── NewWeightsWarning            weights that a checkpoint lacks were drawn at random
 
 A message says what is wrong, where, and how to fix it. Wrong output is worse than no output, so no
 error is ever caught and replaced by a guess.
 """
+
+from typing import Self
 
 
 class IsobatchError(Exception):
@@ -52,6 +55,12 @@ class InputError(IsobatchError, ValueError):
     def __init__(self, reason: str, index: int | None = None) -> None:
         super().__init__(reason if index is None else f"text {index}: {reason}")
         self.reason = reason
+
+    def at(self, index: int) -> Self:
+        """Return the same error of the text with this index."""
+        error = type(self)(self.reason, index)
+        error.__cause__ = self.__cause__
+        return error
 
 
 class TooLongError(InputError):
@@ -92,6 +101,10 @@ class MissingAttentionMaskWarning(IsobatchWarning):
 
 class NewWeightsWarning(IsobatchWarning):
     """Weights that the checkpoint lacks, such as a new head, were drawn at random: train them."""
+
+
+class MissingEmbeddingWarning(IsobatchWarning):
+    """The tokenizer has tokens that the model has no embedding for; texts with them are errors."""
 
 
 EXIT_CODES: dict[type[IsobatchError], int] = {

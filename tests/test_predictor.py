@@ -1,7 +1,9 @@
 """Classifier: inputs, predictions and errors, on the bundled model."""
 
 import itertools
+import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,7 +170,7 @@ def test_stream_names_the_index_in_the_whole_stream(
 ) -> None:
     monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 4)
     predictions = classifier.predict_stream(["a"] * 9 + [None])  # type: ignore[list-item]
-    assert len(list(itertools.islice(predictions, 8))) == 8
+    assert len(list(itertools.islice(predictions, 9))) == 9  # all earlier texts
     with pytest.raises(InputError, match=r"^text 9: "):
         next(predictions)
 
@@ -251,3 +253,53 @@ def test_all_errors_are_of_one_tree() -> None:
     ]
     assert all(issubclass(kind, IsobatchError) for kind in raised)
     assert sys.modules["isobatch.errors"] is errors
+
+
+def test_a_classifier_describes_itself(classifier: Classifier) -> None:
+    shown = repr(classifier)
+    assert shown.startswith(f"Classifier({str(classifier.folder)!r}, ")
+    assert shown.endswith("family='distilbert', precision='fp32', labels=[NEGATIVE, POSITIVE])")
+
+
+def test_only_some_of_many_labels_are_in_the_description(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_folder(Tiny("bert", num_labels=9)), tmp_path, dirs_exist_ok=True)
+    shown = repr(Classifier.from_pretrained(write_wordpiece_folder(tmp_path)))
+    assert shown.endswith("labels=[LABEL_0, LABEL_1, LABEL_2, LABEL_3, LABEL_4, … (9)])")
+
+
+def test_a_prediction_as_plain_values(classifier: Classifier) -> None:
+    prediction = classifier(NICE)
+    values = json.loads(json.dumps(prediction.to_dict()))
+    values["logits"] = tuple(values["logits"])
+    assert Prediction(**values) == prediction
+
+
+def test_the_best_labels(classifier: Classifier) -> None:
+    """As transformers' pipeline gives them: a list for a text, a list of lists for a list."""
+    prediction = classifier(NICE)
+    ranked = [
+        {"label": label, "score": score}
+        for label, score in sorted(prediction.scores.items(), key=lambda each: -each[1])
+    ]
+    assert classifier(NICE, top_k=1) == ranked[:1]
+    assert classifier([NICE, "bad"], top_k=1)[0] == ranked[:1]
+    assert classifier([NICE], top_k=None) == classifier.top_k([NICE], 7) == [ranked]
+    assert classifier([], top_k=None) == []
+    for k in (0, -1, True, "2", 1.0):
+        with pytest.raises(OptionError, match="top_k must be an integer of at least 1"):
+            classifier(NICE, top_k=k)  # type: ignore[call-overload]
+
+
+def test_probabilities_as_in_scikit_learn(
+    classifier: Classifier, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    found = classifier.predict_proba([NICE, "bad"])
+    expected = [list(classifier(text).scores.values()) for text in (NICE, "bad")]
+    assert found.tolist() == expected
+    assert classifier.predict_proba([]).shape == (0, 2)
+    regression = Tiny("bert", num_labels=1, problem_type="regression")
+    shutil.copytree(tiny_folder(regression), tmp_path, dirs_exist_ok=True)
+    with pytest.raises(OptionError, match=r"is a regression, without probabilities. Use logits"):
+        Classifier.from_pretrained(write_wordpiece_folder(tmp_path)).predict_proba([NICE])

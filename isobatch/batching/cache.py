@@ -5,13 +5,14 @@ Invariant: cached outputs are bit-identical to recomputed ones, because results 
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isobatch.errors import OptionError
+from isobatch.errors import InputError, OptionError
 from isobatch.types import Encoding
 
 CACHED_ENCODINGS = 131_072
@@ -19,6 +20,8 @@ CACHED_ENCODINGS = 131_072
 
 Output = NDArray[np.float32]
 """The output of a model for one encoding: the logits [num_labels] of a classifier."""
+
+ResultT = TypeVar("ResultT", Output, Output | InputError)
 
 
 class OutputCache:
@@ -42,24 +45,29 @@ class OutputCache:
     def get_or_compute(
         self,
         encodings: Sequence[Encoding],
-        compute: Callable[[list[Encoding]], Iterable[Output]],
-    ) -> list[Output]:
+        compute: Callable[[list[Encoding]], Iterable[ResultT]],
+    ) -> list[Output | ResultT]:
         """Return the output of each encoding, in order; `compute` gets each missing one once.
 
-        Evicts the least recently used entries.
+        Errors are returned, but not stored. Evicts the least recently used entries.
         """
         keys = [encoding_key(encoding) for encoding in encodings]
-        known = {key: self._entries[key] for key in keys if key in self._entries}
+        known: dict[bytes, Output | ResultT] = {
+            key: self._entries[key] for key in keys if key in self._entries
+        }
         missing = {k: each for k, each in zip(keys, encodings, strict=True) if k not in known}
-        # Copies: a view would keep the whole array of its batch in memory.
         computed = compute(list(missing.values())) if missing else ()
-        known.update((k, row.copy()) for k, row in zip(missing, computed, strict=True))
+        for key, row in zip(missing, computed, strict=True):
+            # Copies: a view would keep the whole array of its batch in memory.
+            known[key] = row if isinstance(row, InputError) else row.copy()
         self.hits += len(keys) - len(missing)
         self._store(known)
         return [known[key] for key in keys]
 
-    def _store(self, used: dict[bytes, Output]) -> None:
+    def _store(self, used: Mapping[bytes, Output | InputError]) -> None:
         for key, output in used.items():
+            if isinstance(output, InputError):
+                continue
             self._entries[key] = output
             self._entries.move_to_end(key)
         while len(self._entries) > self.max_encodings:

@@ -65,6 +65,26 @@ class TextEncoder:
             for index in range(len(texts))
         ]
 
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens, added ones included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def token(self, token_id: int) -> str | None:
+        """Return the token with this id, None if there is none; added ones unnormalized."""
+        added = self._tokenizer.get_added_tokens_decoder().get(token_id)
+        return added.content if added else self._tokenizer.id_to_token(token_id)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Pickle also the one setting that the library leaves out of a pickled tokenizer."""
+        whole = self._tokenizer.encode_special_tokens
+        return {**self.__dict__, "encode_special_tokens": whole}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        whole = bool(state.pop("encode_special_tokens"))
+        self.__dict__.update(state)
+        self._tokenizer.encode_special_tokens = whole
+
     def _encode(self, texts: Sequence[TextInput]) -> list[tokenizers.Encoding]:
         """Tokenize a batch with threads, one text without: they would disturb torch's own."""
         if len(texts) != 1:

@@ -1,44 +1,32 @@
 """The command line: one file per command; the only room that prints or reads the environment.
 
-Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 unexpected error, or an
-audit found a fault, 2 invalid usage or option, 3 invalid text, 4 unusable checkpoint, 5 no
-batch-invariant kernel, 6 unreadable input file, 7 a job that cannot start or resume, 8 a system
-that cannot be audited, 130 interrupted, 143 terminated.
+Data goes to stdout, everything else to stderr. Exit codes: 0 success, also if the reader of stdout
+ends early; 1 unexpected error, or an audit found a fault, 2 invalid usage or option, 3 invalid
+text, 4 unusable checkpoint, 5 no batch-invariant kernel, 6 unreadable input file, or an output that
+cannot be written, 7 a job that cannot start or resume, 8 a system that cannot be audited, 129
+hangup, 130 interrupted, 143 terminated.
 """
 
 import os
 import sys
+import warnings
+from typing import TYPE_CHECKING, Any, TextIO
 
-import typer
-
-from isobatch.cli import audit, classify, evaluate, info, lesson, precisions, quantize, run, serve
-from isobatch.cli.environment import CheckedCommand
-from isobatch.cli.options import show_version
-from isobatch.cli.server_command import ServerCommand
-from isobatch.errors import IsobatchError, exit_code
-
-app = typer.Typer(
-    name="isobatch",
-    help="Text classification in which the batch never changes the answer.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    epilog="Exit codes: 0 success · 1 unexpected error, or audit found a fault · 2 invalid usage · "
-    "3 invalid text · 4 unusable checkpoint · 5 no batch-invariant kernel · 6 unreadable file · "
-    "7 job cannot start or resume · 8 system cannot be audited · 130 interrupted · 143 terminated",
+from isobatch.cli.standard_streams import checked_streams
+from isobatch.cli.stop_signals import Stopped, StopSignals
+from isobatch.errors import (
+    EXIT_CODES,
+    IsobatchError,
+    IsobatchWarning,
+    OptionError,
+    TableError,
+    exit_code,
 )
-app.command("audit", cls=CheckedCommand)(audit.audit)
-app.command("classify", cls=CheckedCommand)(classify.classify)
-app.command("evaluate", cls=CheckedCommand)(evaluate.evaluate)
-app.command("info", cls=CheckedCommand)(info.info)
-app.command("lesson", cls=CheckedCommand)(lesson.lesson)
-app.command("precisions", cls=CheckedCommand)(precisions.precisions)
-app.command("quantize", cls=CheckedCommand)(quantize.quantize)
-app.command("run", cls=CheckedCommand)(run.run)
-app.command("serve", cls=ServerCommand)(serve.serve)
-app.callback()(show_version)
 
+if TYPE_CHECKING:
+    from isobatch.cli.commands import app
+
+__all__ = ["app", "main"]
 
 SPIN_COUNT = "5000"
 """Iterations that an idle OpenMP thread spins before it sleeps; libgomp's default 300,000 is 4 ms.
@@ -48,16 +36,92 @@ one text took 280 ms instead of 2.4. With 5,000 it takes 3 to 6 ms, and 2.4 on a
 """
 
 
+def __getattr__(name: str) -> object:
+    """Import the commands when they are needed: `main` handles signals before that."""
+    if name != "app":
+        raise AttributeError(f"module 'isobatch.cli' has no attribute {name!r}")
+    from isobatch.cli.commands import app
+
+    return app
+
+
 def main() -> None:
-    """Run the command line; print an IsobatchError as one line and exit with its code."""
+    """Run the command line, and end the process with its exit code.
+
+    An error that is foreseen, a signal and a failing stream are one line on stderr.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
+    with StopSignals() as signals, checked_streams():
+        code = _run_command(signals)
+    sys.exit(code)
+
+
+def _run_command(signals: StopSignals) -> str | int | None:
+    """Run the command and return its exit code, or the message of a SystemExit."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                _check_current_folder()
+                from isobatch.cli.commands import app
+
+                app()
+            finally:
+                sys.stdout.flush()
+    except SystemExit as ended:
+        if isinstance(ended, Stopped) and not ended.announced:
+            _say(signals.description)
+        return ended.code
     except IsobatchError as error:
-        sys.stderr.write(f"isobatch: {error}\n")
-        sys.exit(exit_code(error))
-    except BrokenPipeError:
-        # The reader has exited, as with `| head`; the flush at shutdown must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _say(str(error))
+        return exit_code(error)
+    except BaseException as error:
+        if signals.received:  # libraries replace an exception that a signal raised in their import
+            _say(signals.description)
+            return 128 + signals.received
+        if (described := _describe_failure(error)) is None:
+            raise
+        _say(described)
+        return EXIT_CODES[TableError] if isinstance(error, OSError) else 1
+    return 0
+
+
+def _check_current_folder() -> None:
+    """Raise OptionError if the current folder was deleted: MKL would abort the process."""
+    try:
+        os.getcwd()  # noqa: PTH109  # Path.cwd() is the same with another import
+    except OSError:
+        raise OptionError("the current folder does not exist any more. Run: cd /") from None
+
+
+def _describe_failure(error: BaseException) -> str | None:
+    """Describe a failure of the system in a line; None for what may be a fault of this program."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}"
+    words = ("can't allocate memory", "Cannot allocate memory")  # torch's, and the system's in it
+    no_memory = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    if isinstance(error, MemoryError) or no_memory:
+        return "out of memory. Close other programs, or choose a smaller --max-batch-tokens"
+    return None
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"isobatch: {message}\n")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning of this package as a line, and any other as Python does."""
+    if issubclass(category, IsobatchWarning):
+        _say(f"warning: {message}")
+    else:
+        shown: Any = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(shown)

@@ -1,6 +1,7 @@
 """`isobatch classify`: predictions for texts from arguments or stdin."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import tee
@@ -50,7 +51,7 @@ def classify(
         truncation=cast("Literal['cut', 'error']", truncation),
         revision=revision,
     )
-    inputs, shown = tee(texts or read_lines(sys.stdin.buffer, encoding))
+    inputs, shown = tee(map(_decoded, texts) if texts else read_lines(sys.stdin.buffer, encoding))
     predictions = zip(shown, classifier.predict_stream(inputs), strict=True)
     show = print_json_lines if as_json or not sys.stdout.isatty() else print_table
     num_texts, num_truncated = show(predictions)
@@ -60,6 +61,14 @@ def classify(
             f"to {classifier.max_tokens} tokens",
             err=True,
         )
+
+
+def _decoded(argument: str) -> str:
+    """Decode an argument as UTF-8 where the locale has another encoding, as LC_ALL=C."""
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeError:
+        return argument
 
 
 def read_lines(stream: BinaryIO, encoding: str | None = None) -> Iterator[str]:
@@ -80,15 +89,7 @@ def print_json_lines(predictions: Predictions) -> tuple[int, int]:
     """Print one JSON object per line; return the numbers of texts and of truncated texts."""
     num_texts = num_truncated = 0
     for text, prediction in predictions:
-        record = {
-            "text": text,
-            "label": prediction.label,
-            "score": prediction.score,
-            "scores": prediction.scores,
-            "logits": prediction.logits,
-            "num_tokens": prediction.num_tokens,
-            "truncated": prediction.truncated,
-        }
+        record = {"text": text, **prediction.to_dict()}
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         num_texts += 1
         num_truncated += prediction.truncated

@@ -29,6 +29,12 @@ Inputs = Annotated[
         help="Files, glob patterns, a folder, or - for stdin. With --scores-from, default: that.",
     ),
 ]
+LabelColumn = Annotated[
+    str, typer.Option(help="Column of the expected labels: their names, or their indices.")
+]
+HtmlPage = Annotated[
+    Path | None, typer.Option(help="Path to write a self-contained HTML report to.")
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,9 +75,7 @@ COMPUTING = ("truncation", "precision", "device", "threads", "max_batch_tokens")
 
 def evaluate(
     context: typer.Context,
-    label_column: Annotated[
-        str, typer.Option(help="Column of the expected labels: their names, or their indices.")
-    ],
+    label_column: LabelColumn,
     names: Inputs = None,
     label_map: LabelMap = None,
     skip_unlabelled: SkipUnlabelled = False,
@@ -90,9 +94,7 @@ def evaluate(
     compression: input_files.CompressionOption = None,
     truncation: input_files.RowTruncation = "cut",
     mistakes: Annotated[int, typer.Option(min=0, help="Number of mistakes to show.")] = 10,
-    html: Annotated[
-        Path | None, typer.Option(help="Path to write a self-contained HTML report to.")
-    ] = None,
+    html: HtmlPage = None,
     quiet: input_files.Quiet = False,
     model: options.ModelOption = None,
     revision: options.RevisionOption = None,
@@ -108,11 +110,13 @@ def evaluate(
     confusion matrix, calibration error, and the most confident mistakes. A row that cannot be
     classified is counted as an error, and the exit code stays 0; it is 3 if there is no other row.
     """
+    from isobatch.checkpoint import locate_checkpoint
     from isobatch.evaluation import LabelledFiles, LabelOptions, render_report
 
     given = _input_names(context, names, scores_from, prefix)
     label = LabelOptions(label_column, tuple(label_map or ()), skip_unlabelled, on_bad_label, by)
-    loading = {"precision": precision, "device": device, "threads": threads, "revision": revision}
+    loading = {"precision": precision, "device": device, "threads": threads}
+    loading |= {"max_batch_tokens": max_batch_tokens, "revision": revision}
     text_format = input_files.InputOptions(
         input_format, no_header, no_quotes, delimiter, encoding, compression
     )
@@ -120,15 +124,13 @@ def evaluate(
         _check_page(html, tables)
         files = LabelledFiles(tuple(tables), label, text_column, pair_column, id_column, truncation)
         if scores_from is None:
-            loading |= {"max_batch_tokens": max_batch_tokens}
             evaluation = _evaluate_files(files, given, model, loading, mistakes, quiet=quiet)
         else:
-            scored_format = input_files.InputOptions(no_quotes=no_quotes)
-            if names is None:
-                scored_format = text_format
+            scored_format = input_files.InputOptions(no_quotes=no_quotes) if names else text_format
             with input_files.input_tables([scores_from], scored_format) as scored:
                 _check_page(html, scored)
-                evaluation = _evaluate_scored(files, scored, given, model, prefix, mistakes)
+                folder = locate_checkpoint(model, revision) if model else None
+                evaluation = _evaluate_scored(files, scored, given, folder, prefix, mistakes)
     _show(evaluation, as_json=as_json or not sys.stdout.isatty(), quiet=quiet)
     if html:  # last, so that a failure here loses nothing else
         write_file(html, render_report(evaluation, ", ".join(given)), "page")
@@ -217,7 +219,7 @@ def _evaluate_scored(
     files: "LabelledFiles",
     scored: "Sequence[TableFile]",
     names: Sequence[str],
-    model: str | None,
+    folder: Path | None,
     prefix: str | None,
     num_mistakes: int,
 ) -> "Evaluation":
@@ -225,12 +227,12 @@ def _evaluate_scored(
 
     facts = {"files": ", ".join(names), "scores from": ", ".join(each.path.name for each in scored)}
     labels = None
-    if model is not None:
-        from isobatch.checkpoint import locate_checkpoint, read_config
+    if folder is not None:
+        from isobatch.checkpoint import checkpoint_name, read_config
 
-        head = read_config(locate_checkpoint(model)).head
+        head = read_config(folder).head
         check_task(head.score_activation)
-        labels, facts["labels of"] = head.labels, model
+        labels, facts["labels of"] = head.labels, checkpoint_name(folder)
     return evaluate_scored(
         files, scored, labels=labels, prefix=prefix, facts=facts, num_mistakes=num_mistakes
     )

@@ -3,19 +3,18 @@
 import csv
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
 from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
+from isobatch.cli.stop_signals import Stopped
 from isobatch.cli.writing import check_writable, write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import JobError, OptionError
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from isobatch.tables import TableFile
 
 STDOUT = "-"
-TERMINATED = 128 + signal.SIGTERM
 
 Output = Annotated[
     str,
@@ -129,7 +127,7 @@ def run(
     with (
         input_files.input_tables(names, reading, output) as tables,
         shown_progress(quiet=quiet) as display,
-        _interruptible(display, resumable=output != STDOUT),
+        _interruptible(display, resumable=output != STDOUT, quiet=quiet),
     ):
         done = _run_jobs(tables, output, output_format, scoring, loading, ray, restart, display)
     _conclude(done, report, quiet=quiet)
@@ -176,24 +174,18 @@ def _check_report(report: Path | None, names: Sequence[str], output: str) -> Non
 
 
 @contextmanager
-def _interruptible(display: ProgressDisplay, *, resumable: bool) -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, and report the saved rows."""
-
-    def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, terminate)
+def _interruptible(display: ProgressDisplay, *, resumable: bool, quiet: bool) -> Iterator[None]:
+    """Report the saved rows when a signal ends the run."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except Stopped as stopped:
         if resumable and (last := display.last):
             display.say(
                 f"stopped: {last.total.rows:,} of {counted(last.num_rows, 'row is', 'rows are')} "
                 "saved. Run the same command again to resume"
             )
+            stopped.announced = not quiet
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _conclude(done: "JobReport", report: Path | None, *, quiet: bool) -> None:

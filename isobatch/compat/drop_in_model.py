@@ -17,6 +17,7 @@ from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import check_unchanged
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, pack_inputs
 from isobatch.errors import OptionError
+from isobatch.kernels import this_machine
 from isobatch.model import SequenceClassifier, select_kernels
 
 
@@ -27,6 +28,16 @@ class SelectedKernels:
         self.packed = packed
         self._device: torch.device | None = None
         self._has_attention = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle with the machine, for which the kernels were selected."""
+        return {**self.__dict__, "_machine": this_machine()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Select kernels again at the next call if this is another machine."""
+        if state.pop("_machine") != this_machine():
+            state["_device"] = None
+        self.__dict__.update(state)
 
     def select(self, *, attentions: bool = False) -> None:
         """Select what is not yet selected; OptionError for weights that are not float32."""

@@ -3,7 +3,6 @@
 Invariant: truncation is an argument of one call, never a setting that another thread could see.
 """
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from isobatch.checkpoint.checkpoint_tokenizer import TokenizerSide
 from isobatch.checkpoint.text_encoder import check_texts
 from isobatch.compat.tokenizer_options import TruncationSettings
 from isobatch.errors import InputError, OptionError
+from isobatch.kernels import fork_safe_lock
 from isobatch.types import TextInput
 
 TextBatch = Sequence[str] | Sequence[Sequence[str]]
@@ -45,7 +45,16 @@ class SharedTokenizer:
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
+
+    def __getstate__(self) -> tuple[tokenizers.Tokenizer, bool]:
+        """Pickle without the lock, and with the setting that the library leaves out."""
+        return self._tokenizer, self._tokenizer.encode_special_tokens
+
+    def __setstate__(self, state: tuple[tokenizers.Tokenizer, bool]) -> None:
+        self._tokenizer, whole = state
+        self._tokenizer.encode_special_tokens = whole
+        self._lock = fork_safe_lock()
 
     def encode(
         self,

@@ -17,8 +17,10 @@ from isobatch.kernels.block_formula import (
     reference_operations,
 )
 from isobatch.kernels.compiled import compute_trainable
+from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
 from isobatch.kernels.layers import Linear, PackedLinear
+from isobatch.kernels.machine import Machine, this_machine
 from isobatch.kernels.selection import (
     KernelChoice,
     KernelSelector,
@@ -26,6 +28,8 @@ from isobatch.kernels.selection import (
     has_exact_int8,
     supported_precisions,
 )
+
+keep_forks_safe()
 
 __all__ = [
     "BlockKernel",
@@ -36,6 +40,7 @@ __all__ = [
     "KernelSelector",
     "Linear",
     "LinearWeights",
+    "Machine",
     "NormWeights",
     "PackedAttention",
     "PackedLinear",
@@ -44,9 +49,11 @@ __all__ = [
     "check_precision",
     "compute_block",
     "compute_trainable",
+    "fork_safe_lock",
     "has_exact_int8",
     "int8_weight",
     "quantize_weight",
     "reference_operations",
     "supported_precisions",
+    "this_machine",
 ]

@@ -22,6 +22,10 @@ class Activation:
     function: Callable[[Tensor], Tensor]
     fused: tuple[str, str] | None = None
 
+    def __reduce__(self) -> tuple[Callable[[str], "Activation"], tuple[str]]:
+        """Pickle the name: some of the functions have none that pickle could find."""
+        return activation_named, (self.name,)
+
     def by_row(self, x: Tensor) -> Tensor:
         """Apply the function to each row separately, x [rows, columns].
 

@@ -8,7 +8,7 @@ attention, `Int8Block` is bit-identical to the compiled int8 block.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -72,8 +72,16 @@ class Int8Product(nn.Module):
         self.scale = weight.scale
         self.bias = bias
         self.activation = activation
-        self.packed = torch.ops.onednn.qlinear_prepack(weight.values.contiguous(), None)
+        self.packed = _packed(weight.values)
         self._zeros = torch.zeros(len(bias), dtype=torch.int32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the weight in rows: oneDNN's layout is of this machine, and cannot be pickled."""
+        return {**self.__dict__, "packed": self.packed.to_dense().T}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.packed = _packed(self.packed)
 
     def forward(self, x: StoredRows, residual: Tensor | None = None) -> Tensor:
         """Return float(sum) × channel's scale × token's scale + bias, rounded after each step."""
@@ -86,6 +94,12 @@ class Int8Product(nn.Module):
             by_row = gelu if self.activation.name == "gelu" else self.activation.by_row
             product = by_row(product)
         return product if residual is None else product + residual
+
+
+def _packed(values: Tensor) -> Tensor:
+    """Bring int8 [out, in] into oneDNN's layout."""
+    packed: Tensor = torch.ops.onednn.qlinear_prepack(values.contiguous(), None)
+    return packed
 
 
 class Int8Block:

@@ -6,6 +6,7 @@ requested, so that it never changes a bit.
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +90,14 @@ class PackedLinear(nn.Module):
         self.kernel = kernel
         self.packed = kernel.prepack(weights.float_weight())
         self.bias = None if weights.bias is None else weights.bias.detach()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the weight in rows: oneDNN's layout is of this machine, and cannot be pickled."""
+        return {**self.__dict__, "packed": self.packed.to_dense()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.packed = self.kernel.prepack(self.packed)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         return self.kernel.linear(x, self.packed, self.bias, self.activation, residual)

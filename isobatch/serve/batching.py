@@ -14,19 +14,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from isobatch.batching.cache import Output
+from isobatch.errors import InputError
 from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.types import Encoding
 
 logger = logging.getLogger("isobatch.serve")
 
-Compute = Callable[[list[Encoding]], Sequence[Output]]
+Compute = Callable[[list[Encoding]], Sequence[Output | InputError]]
+"""Encodings → the output of each, or why the model has none for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchedLogits:
     """Logits of one request, with the seconds it queued and its batch took."""
 
-    logits: list[Output]
+    logits: list[Output | InputError]
     queue_seconds: float
     inference_seconds: float
 
@@ -186,7 +188,7 @@ class Batcher:
             error = RequestError(ErrorCode.INFERENCE, "the model failed; see the server's log")
             self._call_in_loop(self._resolve, batch, [error])
 
-    def _compute_batch(self, batch: list[QueuedRequest]) -> list[list[Output]] | None:
+    def _compute_batch(self, batch: list[QueuedRequest]) -> list[list[Output | InputError]] | None:
         """Compute the logits of each request; None if that fails, with the reason in the log."""
         try:
             use_cache = all(request.use_cache for request in batch)

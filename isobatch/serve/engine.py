@@ -6,7 +6,6 @@ it costs anything, and dropped when its client disconnects.
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,9 +56,9 @@ class ServingEngine:
         self.metrics = ServerMetrics(cache, lambda: self._batcher.queue_size)
         self._tokenizer = ThreadPoolExecutor(1, "isobatch-tokenizer")
         self._batcher = Batcher(
-            partial(classifier.forward, cache=cache),
+            partial(classifier.forward_or_errors, cache=cache),
             settings.max_batch_tokens,
-            compute_uncached=classifier.forward,
+            compute_uncached=classifier.forward_or_errors,
             max_wait_seconds=settings.max_wait_ms / 1000,
             report=self.metrics.count_batch,
         )
@@ -115,11 +114,8 @@ class ServingEngine:
         tokenized = time.perf_counter()
         future = self._batcher.submit(encodings, use_cache=use_cache)
         batched = await _unless_disconnected(future, receive)
-        if not all(math.isfinite(value) for row in batched.logits for value in row):
-            message = "the model's logits are not finite. Check the checkpoint's weights"
-            raise RequestError(ErrorCode.INFERENCE, message)
         result = InferenceResult(
-            logits=batched.logits,
+            logits=_computed(batched.logits, field, single=single),
             num_tokens=sum(map(len, encodings)),
             num_characters=sum(map(_num_characters, texts)),
             num_truncated=sum(encoding.truncated for encoding in encodings),
@@ -166,6 +162,25 @@ class ServingEngine:
         metrics.tokenization.observe(result.tokenization_seconds)
         metrics.queue.observe(result.queue_seconds)
         metrics.inference.observe(result.inference_seconds)
+
+
+def _computed(
+    outputs: Sequence[Output | InputError], field: TextField, *, single: bool
+) -> list[Output]:
+    """Return the logits of a request; RequestError, with its place, for a text without any.
+
+    The request fails as a whole, for no API has a place for one error in a list; other requests of
+    the batch do not.
+    """
+    for index, each in enumerate(outputs):
+        if isinstance(each, InputError):
+            failed = field.error(each, None if single else index, 0, ErrorCode.INFERENCE)
+            if any(not isinstance(other, InputError) for other in outputs):
+                hint = "The other texts of the request can be computed: send it without this one"
+                failed = RequestError(ErrorCode.INFERENCE, f"{failed}. {hint}")
+            logger.error("the model failed on a text: %s", failed, exc_info=each.__cause__)
+            raise failed
+    return [each for each in outputs if not isinstance(each, InputError)]
 
 
 def _num_characters(text: TextInput) -> int:

@@ -16,7 +16,13 @@ class TextField:
     name: str
     cut: str
 
-    def error(self, error: InputError, index: int | None, max_tokens: int) -> RequestError:
+    def error(
+        self,
+        error: InputError,
+        index: int | None,
+        max_tokens: int,
+        code: ErrorCode = ErrorCode.TOKENIZATION,
+    ) -> RequestError:
         """Say what is wrong with text `index`; None for a text without a list around it."""
         place = self.name if index is None else f"{self.name}[{index}]"
         if isinstance(error, TooLongError):
@@ -25,4 +31,4 @@ class TextField:
                 f"{place}: has more than {max_tokens} tokens, the maximum of this model. Shorten "
                 f"it, or send {self.cut} to cut it",
             )
-        return RequestError(ErrorCode.TOKENIZATION, f"{place}: {error.reason}")
+        return RequestError(code, f"{place}: {error.reason}")

@@ -3,13 +3,20 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.batching.cache import Output
+from isobatch.errors import OptionError
 from isobatch.tasks.pipeline import Column, Pipeline, RowFormat, listed
 from isobatch.types import Encoding, ScoreActivation, TextInput, Truncation
+
+_NOT_GIVEN = object()
+
+LABELS_SHOWN = 5
+"""In repr(classifier)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,17 @@ class Prediction:
     truncated: bool
     num_tokens: int = field(repr=False)
     scores: dict[str, float] = field(repr=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the prediction as plain values, for JSON."""
+        return {
+            "label": self.label,
+            "score": self.score,
+            "scores": dict(self.scores),
+            "logits": list(self.logits),
+            "num_tokens": self.num_tokens,
+            "truncated": self.truncated,
+        }
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,34 @@ class ClassificationRows(RowFormat[Prediction]):
 class Classifier(Pipeline[Prediction]):
     """A text classifier whose predictions are batch-invariant. Load one by `from_pretrained`."""
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable of str
+        self, texts: TextInput, *, truncation: Truncation | None = None
+    ) -> Prediction: ...
+    @overload
+    def __call__(
+        self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
+    ) -> list[Prediction]: ...
+    @overload
+    def __call__(
+        self,
+        texts: TextInput | Iterable[TextInput],
+        *,
+        truncation: Truncation | None = None,
+        top_k: int | None,
+    ) -> list[dict[str, object]] | list[list[dict[str, object]]]: ...
+    def __call__(
+        self,
+        texts: TextInput | Iterable[TextInput],
+        *,
+        truncation: Truncation | None = None,
+        top_k: Any = _NOT_GIVEN,
+    ) -> object:
+        """Predict as every pipeline does, or, with top_k, as the method `top_k` does."""
+        if top_k is _NOT_GIVEN:
+            return super().__call__(texts, truncation=truncation)
+        return self.top_k(texts, top_k, truncation=truncation)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the logits."""
@@ -68,7 +114,53 @@ class Classifier(Pipeline[Prediction]):
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
     ) -> NDArray[np.float32]:
         """Return the logits of a list of texts, float32 [texts, num_labels], in order."""
-        return self._outputs(self._encode(listed(texts), truncation))
+        outputs = self.forward(self._encode(listed(texts), truncation))
+        return np.stack(outputs) if outputs else np.empty((0, len(self.labels)), np.float32)
+
+    def predict_proba(
+        self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
+    ) -> NDArray[np.float64]:
+        """Return the scores of a list of texts, [texts, num_labels], as scikit-learn does.
+
+        Raises OptionError for a regression checkpoint, whose scores are not probabilities.
+        """
+        activation = self.score_activation
+        if activation == "none":
+            raise OptionError(
+                "predict_proba: this checkpoint is a regression, without probabilities. Use logits"
+            )
+        rows = [score_logits(row, activation) for row in self.logits(texts, truncation=truncation)]
+        return np.array(rows, np.float64).reshape(-1, len(self.labels))
+
+    def top_k(
+        self,
+        texts: TextInput | Iterable[TextInput],
+        k: int | None = None,
+        *,
+        truncation: Truncation | None = None,
+    ) -> list[dict[str, object]] | list[list[dict[str, object]]]:
+        """Return the k best labels with their scores, of one text or of each of a list.
+
+        Each is {"label": …, "score": …}, the best first, as from transformers' pipeline with
+        top_k=k; None for all labels. Raises OptionError for another k, InputError as a call does.
+        """
+        if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
+            raise OptionError(f"top_k must be an integer of at least 1, or None, got {k!r}")
+        single = isinstance(texts, str | tuple)
+        several: list[TextInput] = [texts] if single else listed(texts)  # type: ignore[list-item]
+        rows = self.logits(several, truncation=truncation)
+        best = [self.ranked(row)[:k] for row in rows]
+        return best[0] if single else best
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.labels[:LABELS_SHOWN])
+        if len(self.labels) > LABELS_SHOWN:
+            shown += f", … ({len(self.labels)})"
+        return (
+            f"{type(self).__name__}({str(self.folder)!r}, "
+            f"family={self.config.family.model_type!r}, precision={self.precision!r}, "
+            f"labels=[{shown}])"
+        )
 
     def decode(self, output: Output, encoding: Encoding) -> Prediction:
         """Turn the logits of one encoded text into its prediction."""

@@ -7,6 +7,7 @@ checkpoint and the machine alone.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,13 +19,15 @@ from numpy.typing import NDArray
 
 from isobatch.batching.cache import Output, OutputCache
 from isobatch.batching.packed import pack
-from isobatch.batching.plan import MAX_BATCH_TOKENS, plan_batches
+from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
 from isobatch.checkpoint.text_encoder import TextEncoder, check_truncation
-from isobatch.errors import InputError, OptionError
-from isobatch.kernels import KernelChoice
+from isobatch.errors import CheckpointError, InputError, OptionError
+from isobatch.kernels import KernelChoice, this_machine
 from isobatch.model import SequenceClassifier, read_packed_model
 from isobatch.precision import ChosenPrecision, choose_precision
+from isobatch.tasks.isolation import compute_each, encode_each
+from isobatch.tasks.table_limits import TableLimits
 from isobatch.types import Encoding, Precision, TextInput, Truncation
 
 DEVICES = ("cpu", "cuda")
@@ -84,6 +87,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         self.truncation = truncation
         self._model = model
         self._encoder = encoder
+        self._limits = TableLimits(model.config.encoder, encoder)
         self._device = next(model.parameters()).device
 
     @classmethod
@@ -107,7 +111,8 @@ class Pipeline(ABC, Generic[PredictionT]):
         max_batch_tokens: tokens that are computed together; changes speed and memory, never bits.
         truncation: "cut" truncates a text to the model's length and marks it, "error" rejects it.
         Raises CheckpointError, OptionError, PrecisionError if this machine does not support the
-        precision, and NotInvariantError if no kernel is batch-invariant on it.
+        precision, and NotInvariantError if no kernel is batch-invariant on it. Warns about tokens
+        of the tokenizer that the model has no embedding for.
         """
         _check_options(device, threads, max_batch_tokens)
         check_truncation(truncation)
@@ -117,6 +122,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         chosen = choose_precision(folder, precision, torch.device(device))
         model, choices = read_packed_model(folder, torch.device(device), chosen.precision)
         encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
+        TableLimits(model.config.encoder, encoder).warn(stacklevel=2)
         return cls(
             model,
             encoder,
@@ -185,16 +191,24 @@ class Pipeline(ABC, Generic[PredictionT]):
         """Predict for texts as they arrive, in order, reading at most WINDOW_TEXTS ahead.
 
         Equal texts are computed once, as long as they are in an OutputCache. Memory is bounded by
-        the window and the cache. An InputError has the index in the whole stream and is raised
-        after the predictions of earlier windows.
+        the window and the cache. An InputError has the index in the whole stream; it, or an error
+        of the iterable, is raised after the predictions of all earlier texts.
         """
         remaining = iter(texts)
         first_index = 0
         cache = OutputCache()
-        while window := list(islice(remaining, WINDOW_TEXTS)):
-            encodings = self._encode(window, truncation, first_index)
-            yield from self._predict(encodings, cache)
+        failure: Exception | None = None
+        while failure is None:
+            window, failure = _read_window(remaining)
+            if not window and failure is None:
+                return
+            results = self._tokenize(window, truncation, first_index)
+            for prediction in self._predictions(results, cache, first_index):
+                if isinstance(prediction, InputError):
+                    raise prediction
+                yield prediction
             first_index += len(window)
+        raise failure
 
     def predict_or_errors(
         self,
@@ -205,48 +219,126 @@ class Pipeline(ABC, Generic[PredictionT]):
     ) -> list[PredictionT | InputError]:
         """Return for each text, in order, its prediction, or the error that it causes.
 
-        Reads from and fills `cache`, if given.
+        No text changes the prediction of another, whether it fails as an input, in the tokenizer or
+        in the model. Reads from and fills `cache`, if given.
         """
-        results = self.tokenize(texts, truncation=truncation)
-        encodings = [result for result in results if isinstance(result, Encoding)]
-        predictions = iter(self._predict(encodings, cache))
-        return [next(predictions) if isinstance(result, Encoding) else result for result in results]
+        return self._predictions(self.tokenize(texts, truncation=truncation), cache)
 
     def tokenize(
         self, texts: Iterable[object], *, truncation: Truncation | None = None
     ) -> list[Encoding | InputError]:
         """Return for each text, in order, its encoding, or the error that it causes."""
-        return self._encoder.encode_or_errors(list(texts), truncation or self.truncation)
+        return self._tokenize(list(texts), truncation)
 
     def forward(
         self, encodings: Sequence[Encoding], cache: OutputCache | None = None
     ) -> list[Output]:
-        """Return the model's output for each encoding, float32, in order."""
+        """Return the model's output for each encoding, float32, in order.
+
+        Raises InputError with the index of the first encoding that the model fails on.
+        """
+        outputs = []
+        for index, output in enumerate(self.forward_or_errors(encodings, cache)):
+            if isinstance(output, InputError):
+                raise output.at(index)
+            outputs.append(output)
+        return outputs
+
+    def forward_or_errors(
+        self, encodings: Sequence[Encoding], cache: OutputCache | None = None
+    ) -> list[Output | InputError]:
+        """Return the model's output for each encoding, or why there is none, without an index."""
         if cache is None:
-            return list(self._outputs(encodings))
+            return self._outputs(encodings)
         return cache.get_or_compute(encodings, self._outputs)
 
-    def _predict(
-        self, encodings: Sequence[Encoding], cache: OutputCache | None = None
-    ) -> list[PredictionT]:
-        outputs = self.forward(encodings, cache)
+    def _predict(self, encodings: Sequence[Encoding]) -> list[PredictionT]:
+        outputs = self.forward(encodings)
         return [self.decode(*pair) for pair in zip(outputs, encodings, strict=True)]
 
-    def _encode(
-        self, texts: Sequence[TextInput], truncation: Truncation | None, first_index: int = 0
-    ) -> list[Encoding]:
-        return self._encoder.encode(texts, truncation or self.truncation, first_index)
+    def _predictions(
+        self,
+        results: Sequence[Encoding | InputError],
+        cache: OutputCache | None = None,
+        first_index: int = 0,
+    ) -> list[PredictionT | InputError]:
+        """Predict for each encoding, in order; an error stays, with its index."""
+        encodings = [result for result in results if isinstance(result, Encoding)]
+        outputs = iter(self.forward_or_errors(encodings, cache))
+        predictions: list[PredictionT | InputError] = []
+        for index, result in enumerate(results, first_index):
+            if isinstance(result, InputError):
+                predictions.append(result)
+                continue
+            output = next(outputs)
+            if isinstance(output, InputError):
+                predictions.append(output.at(index))
+            else:
+                predictions.append(self.decode(output, result))
+        return predictions
+
+    def _encode(self, texts: Sequence[TextInput], truncation: Truncation | None) -> list[Encoding]:
+        encodings = []
+        for result in self._tokenize(texts, truncation):
+            if isinstance(result, InputError):
+                raise result
+            encodings.append(result)
+        return encodings
+
+    def _tokenize(
+        self, texts: Sequence[object], truncation: Truncation | None, first_index: int = 0
+    ) -> list[Encoding | InputError]:
+        results = encode_each(
+            lambda part, first: self._encoder.encode_or_errors(
+                part, truncation or self.truncation, first
+            ),
+            texts,
+            first_index,
+        )
+        return [
+            self._limits.checked(result, index) if isinstance(result, Encoding) else result
+            for index, result in enumerate(results, first_index)
+        ]
 
     @torch.inference_mode()
-    def _outputs(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
-        """Compute all encodings, float32 [encodings, outputs]."""
-        outputs = np.empty((len(encodings), self.config.head.num_labels), dtype=np.float32)
-        lengths = [len(encoding) for encoding in encodings]
-        positions = self.config.encoder.positions
-        for batch in plan_batches(lengths, self.max_batch_tokens):
-            packed = pack([encodings[index] for index in batch], positions)
-            outputs[list(batch)] = self._model(packed.to(self._device)).cpu().numpy()
-        return outputs
+    def _outputs(self, encodings: Sequence[Encoding]) -> list[Output | InputError]:
+        return compute_each(self._compute, encodings, self.max_batch_tokens)
+
+    def _compute(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
+        """Compute one batch, float32 [encodings, outputs]."""
+        packed = pack(encodings, self.config.encoder.positions)
+        logits: NDArray[np.float32] = self._model(packed.to(self._device)).cpu().numpy()
+        return logits
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle with the machine, for which the kernels were selected."""
+        return {**self.__dict__, "machine": this_machine()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Raise CheckpointError on another machine."""
+        made, here = state.pop("machine"), this_machine()
+        if made != here:
+            name = type(self).__name__
+            raise CheckpointError(
+                f"this {name} was pickled on another machine ({made}; here: {here}), whose kernels "
+                f"may give other bits here. Load it here: {name}.from_pretrained("
+                f"{str(state['folder'])!r}, precision={state['precision']!r})"
+            )
+        self.__dict__.update(state)
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        """Copy the options, and share the model and the tokenizer, which never change."""
+        return copy(self)
+
+
+def _read_window(texts: Iterator[TextInput]) -> tuple[list[TextInput], Exception | None]:
+    """Read up to WINDOW_TEXTS, with the error that ended the reading before that, if any."""
+    window: list[TextInput] = []
+    try:
+        window.extend(islice(texts, WINDOW_TEXTS))
+    except Exception as error:  # noqa: BLE001  # raised by the caller
+        return window, error
+    return window, None
 
 
 def listed(texts: object) -> list[Any]:

@@ -105,7 +105,7 @@ def test_a_process_ends_with_the_same_exit_code_and_output() -> None:
     assert here.returncode == 4
 
 
-def test_a_closed_stdout_is_not_a_crash() -> None:
+def test_a_reader_that_ends_early_is_not_a_failure() -> None:
     texts = b"a fine film\n" * 3000
     process = subprocess.Popen(
         [*ISOBATCH, "classify"],
@@ -121,7 +121,7 @@ def test_a_closed_stdout_is_not_a_crash() -> None:
     process.stdin.close()
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
-    assert process.wait() == 1
+    assert process.wait() == 0  # the reader has what it wanted
 
 
 def test_settings_come_from_the_environment() -> None:

@@ -1,7 +1,8 @@
 """Every API's requests and responses, compared with the classifier itself."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -11,12 +12,13 @@ from huggingface_hub import InferenceClient
 from numpy.typing import NDArray
 from serve.served import MAX_TOKENS, THREE_LABELS, client_of, running, write_tiny
 from tiny_checkpoints import Tiny
+from tokenizers import Tokenizer
 
 from isobatch import Classifier, Prediction
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
 from isobatch.tasks import score_logits
-from isobatch.types import TextInput
+from isobatch.types import Encoding, TextInput
 
 NICE = "Today is a nice day!"
 WHAT = "But what about tomorrow? Im not sure."
@@ -331,12 +333,47 @@ def test_hugging_face_s_own_client_sends_its_key(classifier: Classifier) -> None
         assert client.text_classification(NICE)[0].label == classifier(NICE).label
 
 
-def test_logits_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
-    class Broken(Classifier):
-        def _outputs(self, encodings: object) -> NDArray[np.float32]:
-            return np.array([[math.nan, 0.0, 1.0]], np.float32)
+class FailsOnOne(Classifier):
+    """The logits of "bad" are not finite, and the model raises on "worse"."""
 
-    with client_of(Broken.from_pretrained(write_tiny(tmp_path))) as client:
-        answer = client.post("/predict", json={"inputs": NICE})
-    assert answer.status_code == 424
-    assert "not finite" in answer.json()["error"]
+    def _compute(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
+        bad, worse = ([*each.input_ids] for each in self._encode(["bad", "worse"], None))
+        if worse in [[*each.input_ids] for each in encodings]:
+            raise RuntimeError("a kernel failed")
+        logits = super()._compute(encodings)
+        logits[[[*each.input_ids] == bad for each in encodings]] = math.nan
+        return logits
+
+
+@pytest.mark.parametrize(("text", "reason"), [("bad", "not finite"), ("worse", "a kernel failed")])
+def test_a_text_without_logits_fails_its_own_request_alone(
+    text: str, reason: str, tmp_path: Path
+) -> None:
+    broken = FailsOnOne.from_pretrained(write_tiny(tmp_path))
+    settings = Settings(max_wait_ms=300)  # so that all requests are in one batch
+    with client_of(broken, settings) as client, ThreadPoolExecutor(4) as pool:
+        bodies = [{"inputs": each} for each in (NICE, text, [NICE, text], WHAT)]
+        first, failed, mixed, last = pool.map(
+            lambda body: client.post("/predict", json=body), bodies
+        )
+    assert [each.status_code for each in (first, failed, mixed, last)] == [200, 424, 424, 200]
+    assert first.json() == ranked(broken(NICE))
+    assert last.json() == ranked(broken(WHAT))
+    assert reason in failed.json()["error"]
+    assert mixed.json()["error"].startswith("text 1: ")
+    assert mixed.json()["error"].endswith("send it without this one")
+
+
+@pytest.mark.filterwarnings("ignore::isobatch.errors.MissingEmbeddingWarning")
+def test_a_token_without_an_embedding_is_an_error_of_its_text(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    size = Classifier.from_pretrained(folder).config.encoder.vocab_size
+    missing = size - tokenizer.get_vocab_size()
+    tokenizer.add_tokens([*(f"[filling {number}]" for number in range(missing)), "[URL]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with client_of(Classifier.from_pretrained(folder)) as client:
+        failed = client.post("/predict", json={"inputs": [[NICE], ["a [URL]"], [WHAT]]})
+        assert failed.status_code == 422
+        assert f"text 1: token '[URL]' has id {size}" in failed.json()["error"]
+        assert client.post("/predict", json={"inputs": NICE}).status_code == 200

@@ -151,9 +151,21 @@ class PackedBlock:
         self._products = [PackedProduct(weights.linears[name], precision) for name in _LINEARS]
         self._norms = [_NormArguments(weights.norms[name]) for name in _NORMS]
         self._size = weights.spec.hidden_size
+        self._kind = _kind(weights)
+        self._structure = self._addresses()
+
+    def _addresses(self) -> _Block:
         products = (product.structure for product in self._products)
         norms = (norm.structure for norm in self._norms)
-        self._structure = _Block(*products, *norms, *_kind(weights))
+        return _Block(*products, *norms, *self._kind)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle everything but the addresses, which are of this process."""
+        return {name: each for name, each in self.__dict__.items() if name != "_structure"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._structure = self._addresses()
 
     def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
         return _forward(self._code, self._structure, hidden, batch, self._size, rows)

@@ -1,0 +1,80 @@
+"""Signals that end a command: one line, and 128 + the signal's number as the exit code.
+
+The first one raises Stopped where the program is, so that files are closed and saved work is
+reported; a second one, and one during an import, ends the process at once: modules in C++ abort or
+replace an exception that passes through them. Invariant: a signal that is ignored when the
+command starts, as SIGHUP under nohup, stays ignored.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Self
+
+DESCRIPTIONS = {
+    name: description
+    for name, description in {
+        "SIGINT": "interrupted",
+        "SIGTERM": "terminated",
+        "SIGHUP": "ended by a hangup of the terminal",
+    }.items()
+    if hasattr(signal, name)  # Windows has no SIGHUP
+}
+
+
+class Stopped(SystemExit):
+    """A signal ended the command. `announced`: its line has been printed already."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.announced = False
+
+
+class StopSignals:
+    """A context in which the signals raise Stopped; `received` is the number of the first one."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for name in DESCRIPTIONS:
+                number = getattr(signal, name)
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    @property
+    def description(self) -> str:
+        """Describe the signal that was received."""
+        return DESCRIPTIONS[signal.Signals(self.received).name]
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        again, self.received = self.received, number
+        if again or _is_importing(frame):
+            if not again:
+                with suppress(OSError):  # stderr may be closed
+                    os.write(2, f"isobatch: {self.description}\n".encode())
+            os._exit(128 + number)
+        raise Stopped(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False

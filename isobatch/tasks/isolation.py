@@ -1,0 +1,81 @@
+"""Isolation: a text that the tokenizer or the model fails on is found, and fails alone.
+
+Halves are tried again, down to a single text, which becomes an InputError; a batch that needs more
+memory than there is succeeds in parts. Invariant: every other text keeps the bits that it has
+without the failing one, because results are batch-invariant.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isobatch.batching.cache import Output
+from isobatch.batching.plan import plan_batches
+from isobatch.errors import InputError, IsobatchError
+from isobatch.types import Encoding
+
+EncodeTexts = Callable[[Sequence[object], int], list[Encoding | InputError]]
+"""(texts, index of the first) → the encoding or the error of each."""
+
+ComputeBatch = Callable[[Sequence[Encoding]], NDArray[np.float32]]
+"""Encodings of one batch → float32 [encodings, outputs]."""
+
+
+def encode_each(
+    encode: EncodeTexts, texts: Sequence[object], first: int
+) -> list[Encoding | InputError]:
+    """Encode texts; a failed assertion in the library `tokenizers` is a BaseException."""
+    try:
+        return encode(texts, first)
+    except IsobatchError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if len(texts) == 1:
+            return [_failure("tokenizer", error).at(first)]
+    half = len(texts) // 2
+    return [
+        *encode_each(encode, texts[:half], first),
+        *encode_each(encode, texts[half:], first + half),
+    ]
+
+
+def compute_each(
+    compute: ComputeBatch, encodings: Sequence[Encoding], max_batch_tokens: int
+) -> list[Output | InputError]:
+    """Compute encodings in planned batches; errors are without an index."""
+    outputs: dict[int, Output | InputError] = {}
+    lengths = [len(encoding) for encoding in encodings]
+    pending = plan_batches(lengths, max_batch_tokens)[::-1]
+    while pending:
+        batch = pending.pop()
+        try:
+            logits = compute([encodings[index] for index in batch])
+        except Exception as error:  # noqa: BLE001  # the error of the text, if it is but one
+            if len(batch) == 1:
+                outputs[batch[0]] = _failure("model", error)
+            else:
+                half = len(batch) // 2
+                pending += [batch[half:], batch[:half]]
+            continue
+        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
+        for position, index in enumerate(batch):
+            row = logits[position]
+            outputs[index] = row if finite[position] else _not_finite(row)
+    return [outputs[index] for index in range(len(encodings))]
+
+
+def _failure(part: str, error: BaseException) -> InputError:
+    described = f"{type(error).__name__}: {error}".splitlines()[0][:200].removesuffix(": ")
+    failed = InputError(f"the {part} failed on it: {described}")
+    failed.__cause__ = error
+    return failed
+
+
+def _not_finite(row: Output) -> InputError:
+    return InputError(
+        f"the model's logits are not finite ({', '.join(map(str, row.tolist()[:5]))}). Check the "
+        "checkpoint's weights"
+    )
