@@ -14,5 +14,5 @@ def needs_extra(extra: str, purpose: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise OptionError(
             f"{purpose}: the library {error.name!r} is not installed. "
-            f"Install it: pip install isobatch[{extra}]"
+            f'Install it: pip install "isobatch[{extra}]"'
         ) from error

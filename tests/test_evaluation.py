@@ -244,7 +244,7 @@ def test_only_single_label_checkpoints_can_be_evaluated() -> None:
 @pytest.mark.parametrize("library", ["sklearn", "scipy.stats", "jinja2", "matplotlib.figure"])
 def test_a_missing_library_names_the_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(OptionError, match=r"pip install isobatch\[evaluate\]"):
+    with pytest.raises(OptionError, match=r'pip install "isobatch\[evaluate\]"'):
         render_report(small_evaluation(), "title")
 
 

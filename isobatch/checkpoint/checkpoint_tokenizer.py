@@ -31,9 +31,12 @@ TokenizerSide = Literal["right", "left"]
 _FOREIGN_FILES = ("tekken.json", "tokenizer.model", "tiktoken.model")
 """Without tokenizer.json, transformers converts a file with one of these names in its name."""
 
+_SENTENCEPIECE = "sentencepiece.bpe.model"
+"""The file that it converts for the classes that are made from sentencepiece models."""
+
 _FOUND_FILES = {
     "spiece.model": "a sentencepiece model",
-    "sentencepiece.bpe.model": "a sentencepiece model",
+    _SENTENCEPIECE: "a sentencepiece model",
     "bpe.codes": "from BertweetTokenizer or another that runs in Python and is not supported",
 }
 
@@ -215,6 +218,7 @@ def _check_files(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -
         return
     names = sorted(path.name for path in folder.iterdir())
     foreign = [name for name in names if any(each in name for each in _FOREIGN_FILES)]
+    from_sentencepiece = _SENTENCEPIECE in names and tokenizer_class.from_sentencepiece
     if tokenizer_class.files and not foreign and set(tokenizer_class.files) <= set(names):
         return
     needed = ", nor ".join(
@@ -224,11 +228,12 @@ def _check_files(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -
     found += [f"{name} is a vocabulary in another format" for name in foreign]
     raise CheckpointError(
         f"{folder}: contains no {needed}, which its tokenizer class {settings.class_name} needs"
-        f"{''.join(f'; {each}' for each in found)}. {_advice(folder, names, bool(found))}"
+        f"{''.join(f'; {each}' for each in found)}. "
+        + _advice(folder, names, convertible=bool(foreign) or from_sentencepiece)
     )
 
 
-def _advice(folder: Path, names: list[str], convertible: bool) -> str:
+def _advice(folder: Path, names: list[str], *, convertible: bool) -> str:
     for name, each in CLASSES.items():
         if each.files and set(each.files) <= set(names) and "bpe.codes" not in names:
             return (

@@ -70,6 +70,11 @@ class TokenizerClass:
     template: Callable[[TokenizerSettings, tokenizers.Tokenizer, SpecialTokenMap], Any]
     extra_special_tokens: tuple[str, ...] = ()
 
+    @property
+    def from_sentencepiece(self) -> bool:
+        """Whether transformers can make its tokenizer.json from sentencepiece.bpe.model."""
+        return self.template in (_unigram_template, _xlm_roberta_template)
+
 
 def _word_piece(
     settings: TokenizerSettings, stored: StoredTokenizer | None, special: SpecialTokenMap

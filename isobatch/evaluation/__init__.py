@@ -1,6 +1,6 @@
 """Evaluation on labelled texts: metrics, calibration, mistakes, and an HTML report.
 
-Its libraries come with `pip install isobatch[evaluate]`.
+Its libraries come with `pip install "isobatch[evaluate]"`.
 """
 
 from isobatch.evaluation.evaluator import Evaluator, check_task

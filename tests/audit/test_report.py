@@ -196,7 +196,7 @@ def test_the_same_report_gives_the_same_bytes_whatever_the_settings() -> None:
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib.figure"])
 def test_a_missing_library_names_the_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(OptionError, match=r"pip install isobatch\[audit\]"):
+    with pytest.raises(OptionError, match=r'pip install "isobatch\[audit\]"'):
         render_page(buggy())
 
 

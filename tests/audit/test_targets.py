@@ -255,7 +255,7 @@ def test_nothing_is_the_bundled_model(target: str | None) -> None:
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
-    with pytest.raises(OptionError, match=r"'httpx' .* pip install isobatch\[audit\]"):
+    with pytest.raises(OptionError, match=r'\'httpx\' .* pip install "isobatch\[audit\]"'):
         open_subject("http://localhost:1")
 
 

@@ -247,7 +247,7 @@ class TestRefusals:
         assert command("serve") == 2
         said = capfd.readouterr().err
         assert "'uvicorn' is not installed" in said
-        assert "pip install isobatch[serve]" in said
+        assert 'pip install "isobatch[serve]"' in said
 
 
 def test_help_loads_no_server() -> None:

@@ -242,7 +242,7 @@ def test_a_library_that_is_not_installed_is_named(library: str, name: str) -> No
     command = [sys.executable, "-c", WITHOUT, library, name]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.count(f"'{library}' is not installed") == 2
-    assert done.stdout.count("pip install isobatch[files]") == 2
+    assert done.stdout.count('pip install "isobatch[files]"') == 2
 
 
 def test_a_library_that_is_needed_for_values_or_zstd_is_named(
@@ -254,5 +254,5 @@ def test_a_library_that_is_needed_for_values_or_zstd_is_named(
     monkeypatch.setitem(sys.modules, "msgspec.json", None)
     monkeypatch.setitem(sys.modules, "backports.zstd", None)
     for use in (json_encoder.__wrapped__, zstd_module):
-        with pytest.raises(OptionError, match=r"pip install isobatch\[files\]"):
+        with pytest.raises(OptionError, match=r'pip install "isobatch\[files\]"'):
             use()
