@@ -171,7 +171,7 @@ def test_only_the_command_line_prints_and_reads_the_environment(path: Path) -> N
             dotted = f"{node.value.id}.{node.attr}"
             forbidden = ("sys.stdout", "sys.stderr", "os.environ", "os.getenv", "sys.argv")
             assert dotted not in forbidden, f"line {node.lineno}: {dotted}"
-        # After a fork the library `tokenizers` is told by a variable that it must not use threads.
+        # After a fork, a variable keeps the library `tokenizers` from using threads.
         if isinstance(node, ast.ImportFrom) and node.module == "os" and path.stem != "fork_safety":
             assert "environ" not in {alias.name for alias in node.names}, f"line {node.lineno}"
 

@@ -36,6 +36,7 @@ from isobatch import Classifier
 from isobatch.checkpoint import locate_checkpoint
 from isobatch.checkpoint.conversion import python_command
 from isobatch.compat import AutoModelForSequenceClassification
+from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import (
     CheckpointError,
     MissingHeadError,
@@ -56,8 +57,9 @@ def folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
 
 
 def refusal(folder: Path, kind: type[CheckpointError] = CheckpointError) -> str:
+    """Load as Classifier does, which never draws new weights, but without selecting kernels."""
     with pytest.raises(kind) as caught:
-        AutoModelForSequenceClassification.from_pretrained(folder)
+        PaddedClassifier.from_folder(folder)
     return str(caught.value)
 
 

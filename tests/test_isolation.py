@@ -105,7 +105,11 @@ def test_a_tokenizer_without_an_unknown_token(folder: Path, tmp_path: Path) -> N
     path.write_text(json.dumps(content))
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / name).unlink()
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 48}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 48,
+        "model_input_names": ["input_ids", "token_type_ids"],
+    }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     classifier = Classifier.from_pretrained(tmp_path)
     check_that_only_bad_texts_fail(classifier, "the tokenizer failed on it", bad="ж")
@@ -220,7 +224,11 @@ def test_a_token_type_without_a_row(folder: Path, tiny_folder: TinyFolder, tmp_p
         "special_tokens": {},
     }
     path.write_text(json.dumps(content))
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 48}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 48,
+        "model_input_names": ["input_ids", "token_type_ids"],
+    }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     (tmp_path / "vocab.txt").unlink()
     classifier = Classifier.from_pretrained(tmp_path)
@@ -235,9 +243,9 @@ def test_a_token_type_without_a_row(folder: Path, tiny_folder: TinyFolder, tmp_p
 def test_a_row_of_a_file_fails_alone(longer: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("text\na b\n[URL] c\nc\n")
-    from isobatch.cli.input_files import input_tables
+    from isobatch.cli.input_files import InputOptions, input_tables
 
-    with input_tables([str(source)], None) as tables:
+    with input_tables([str(source)], InputOptions()) as tables:
         jobs: Sequence[FileJob] = plan_jobs(
             tables, str(tmp_path / "out.jsonl"), ScoringOptions(), None
         )

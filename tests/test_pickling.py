@@ -131,7 +131,7 @@ def test_the_drop_in_model_keeps_its_bits_and_names(
 def test_the_drop_in_model_selects_kernels_again_on_another_machine(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isobatch.compat import model as compat_model
+    from isobatch.compat import drop_in_model as compat_model
 
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     content = pickle.dumps(model)

@@ -180,7 +180,8 @@ def _find_renaming(
     removed += [part for part in _WRAPPERS[:-1] if any(part in name for name in names)]
     dropped = _ORIGINAL if copies else ""
     renamed = [new for name in names if (new := Renaming((*removed,), "", dropped)(name))]
-    last = max(name for name in wanted if name.startswith(_head_prefixes(family)))
+    heads = [name for name in wanted if name.startswith(_head_prefixes(family))]
+    last = max(heads or wanted)  # an encoder alone has no head
     prefixes = sorted({name.removesuffix(last) for name in renamed if name.endswith(f".{last}")})
     for prefix in ("", *prefixes):
         renaming = Renaming((*removed,), prefix, dropped)

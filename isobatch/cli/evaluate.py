@@ -117,9 +117,8 @@ def evaluate(
     label = LabelOptions(label_column, tuple(label_map or ()), skip_unlabelled, on_bad_label, by)
     loading = {"precision": precision, "device": device, "threads": threads}
     loading |= {"max_batch_tokens": max_batch_tokens, "revision": revision}
-    text_format = input_files.InputOptions(
-        input_format, no_header, no_quotes, delimiter, encoding, compression
-    )
+    formats = input_format, no_header, no_quotes, delimiter, encoding, compression
+    text_format = input_files.InputOptions(*formats)
     with input_files.input_tables(given, text_format) as tables:
         _check_page(html, tables)
         files = LabelledFiles(tuple(tables), label, text_column, pair_column, id_column, truncation)

@@ -158,8 +158,6 @@ def input_tables(
     `output` is excluded, though a folder or pattern may contain it.
     """
     if list(names) == [STDIN]:
-        if sys.stdin is None or sys.stdin.closed:
-            raise OptionError("stdin is closed. Name files, or pipe one in")
         if sys.stdin.isatty():
             raise OptionError("stdin is a terminal. Name files, or pipe one in")
         with tempfile.TemporaryDirectory(prefix="isobatch-") as folder:

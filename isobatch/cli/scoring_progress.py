@@ -24,7 +24,8 @@ class ProgressDisplay:
         self.last = progress
         if progress.saved.rows > before:
             self.say(
-                f"resuming: {progress.saved.rows:,} of {counted(progress.num_rows, 'row')} saved"
+                f"resuming: {progress.saved.rows:,} of "
+                f"{counted(progress.num_rows, 'row is', 'rows are')} saved"
             )
         left = progress.seconds_left
         self._display.draw(

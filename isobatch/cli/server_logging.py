@@ -21,6 +21,7 @@ def configure_logging(*, as_json: bool) -> None:
         logger.propagate = False
     if as_json:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # they are not lines
+        logging.captureWarnings(False)  # `main` may have replaced the function since
         logging.captureWarnings(True)
         logging.getLogger("huggingface_hub").handlers = [output]
         logging.getLogger().handlers = [output]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from isobatch.checkpoint import locate_checkpoint, read_raw_config
+from isobatch.checkpoint.unreadable import is_there
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
 from isobatch.compat.model import WITHOUT_POOLER, PaddedClassifier, PaddedEncoder
@@ -159,7 +160,7 @@ def _configured(
     changes: Mapping[str, Any],
 ) -> ClassifierConfig:
     """The configuration of `folder`, or the given one, with the changes."""
-    if (folder / "training_args.bin").exists() and not (folder / "config.json").exists():
+    if is_there(folder / "training_args.bin") and not is_there(folder / "config.json"):
         raise CheckpointError(
             f"{folder}: has no config.json, as transformers' Trainer saves only the weights of "
             "this model. Write it there: model.config.save_pretrained(folder)"

@@ -76,7 +76,7 @@ class DropInModel(nn.Module):
     def _complete(self, modes: list[tuple[nn.Module, nn.Module]]) -> None:
         """Take the modules as they are now for those that compute; `modes`: inner and public."""
         self._modes = modes
-        self._expected = [*self.modules()]
+        self._expected = [*self.modules()][1:]  # a shallow copy has another root
         self.eval()
 
     def _pack(self, inputs: PaddedInputs, *, attentions: bool) -> PackedInputs:

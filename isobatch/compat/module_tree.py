@@ -48,11 +48,11 @@ def reject_hooks(module: nn.Module) -> None:
 
 def check_unchanged(root: nn.Module, expected: Iterable[nn.Module]) -> None:
     """Raise OptionError unless `root` still consists of the modules that compute its output."""
-    listed, found = list(expected), list(root.modules())
+    listed, found = list(expected), list(root.modules())[1:]
     if len(found) == len(listed) and all(map(is_, found, listed)):
         return
     known = set(map(id, listed))
-    other = [name for name, module in root.named_modules() if id(module) not in known]
+    other = [name for name, module in root.named_modules() if name and id(module) not in known]
     changed = f"{other[0]!r} is another module" if other else "a module was removed"
     raise OptionError(
         f"the model's modules were changed ({changed}), but its layers are computed as they were "

@@ -23,7 +23,7 @@ from isobatch.checkpoint import (
 )
 from isobatch.compat.eager_forward import caller_stacklevel
 from isobatch.errors import NewWeightsWarning, TensorMismatchError
-from isobatch.model import SequenceClassifier, empty_model, parameter_shapes
+from isobatch.model import SequenceClassifier, empty_model, parameter_shapes, read_model
 
 _OTHER_TASKS = (
     "classifier.*",
@@ -93,6 +93,8 @@ def read_classifier(
     missing = [n for n, theirs in named.items() if n.startswith("head.") and theirs not in stored]
     other = [n for n, theirs in named.items() if stored.get(theirs, wanted[n]) != wanted[n]]
     if other and not ignore_mismatched_sizes:
+        if config == read_config(folder):
+            read_model(folder)  # raises, and says which key of config.json contradicts the file
         wrong = [(named[name], stored[named[name]], wanted[name]) for name in other]
         raise _mismatch(folder, wrong, tuple(family.head.values()))
     if missing or other or family.prefix != config.family.prefix:

@@ -360,7 +360,7 @@ def test_a_text_without_logits_fails_its_own_request_alone(
     assert first.json() == ranked(broken(NICE))
     assert last.json() == ranked(broken(WHAT))
     assert reason in failed.json()["error"]
-    assert mixed.json()["error"].startswith("text 1: ")
+    assert mixed.json()["error"].startswith("inputs[1]: ")
     assert mixed.json()["error"].endswith("send it without this one")
 
 
@@ -375,5 +375,5 @@ def test_a_token_without_an_embedding_is_an_error_of_its_text(tmp_path: Path) ->
     with client_of(Classifier.from_pretrained(folder)) as client:
         failed = client.post("/predict", json={"inputs": [[NICE], ["a [URL]"], [WHAT]]})
         assert failed.status_code == 422
-        assert f"text 1: token '[URL]' has id {size}" in failed.json()["error"]
+        assert f"inputs[1]: token '[URL]' has id {size}" in failed.json()["error"]
         assert client.post("/predict", json={"inputs": NICE}).status_code == 200
