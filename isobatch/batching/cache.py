@@ -12,11 +12,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.batching.plan import CACHED_ENCODINGS
 from isobatch.errors import InputError, OptionError
 from isobatch.types import Encoding
-
-CACHED_ENCODINGS = 131_072
-"""Some 40 MB for two labels; a cache of this size holds the duplicates of most files."""
 
 Output = NDArray[np.float32]
 """The output of a model for one encoding: the logits [num_labels] of a classifier."""

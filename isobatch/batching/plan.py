@@ -12,6 +12,12 @@ from isobatch.types import Batch
 MAX_BATCH_TOKENS = 512
 """Default budget: the feed-forward's rows of this many tokens fit the cache (docs/log.md)."""
 
+CACHED_ENCODINGS = 131_072
+"""Default size of an OutputCache (here, where NumPy is not imported: the command line needs it).
+
+Some 40 MB for two labels; a cache of this size holds the duplicates of most files.
+"""
+
 PADDED_BATCH_SIZE = 32
 """Batch size of the padded baseline, for statistics."""
 

@@ -12,9 +12,9 @@ from typing import Any, Literal, cast
 import tokenizers
 from tokenizers import AddedToken
 
+from isobatch.checkpoint.conversion import convert_tokenizer_command
 from isobatch.checkpoint.tokenizer_classes import CLASSES, StoredTokenizer, TokenizerClass
 from isobatch.checkpoint.tokenizer_settings import (
-    CONVERSION,
     NAMED_TOKENS,
     PLAIN_CLASS,
     TokenizerSettings,
@@ -241,7 +241,6 @@ def _advice(folder: Path, names: list[str], *, convertible: bool) -> str:
                 f'"tokenizer_class": "{name}" in tokenizer_config.json'
             )
     if convertible:
-        return "If transformers loads it, save it once as tokenizer.json: " + CONVERSION.format(
-            folder=folder
-        )
+        command = convert_tokenizer_command(folder)
+        return f"If transformers loads it, save it as tokenizer.json, once: {command}"
     return "Copy tokenizer.json and tokenizer_config.json from the model that it was trained from"

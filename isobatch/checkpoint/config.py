@@ -289,7 +289,9 @@ def _head(
 def _head_rows(family: Family, stored: Sequence[StoredTensor]) -> int | None:
     """Return the number of the stored head's outputs; None without a head."""
     name = f"{family.head['head.output']}.weight"
-    return next((tensor.shape[0] for tensor in stored if tensor.name.endswith(name)), None)
+    return next(
+        (tensor.shape[0] for tensor in stored if f".{tensor.name}".endswith(f".{name}")), None
+    )
 
 
 def _dropouts(family: Family, raw: Mapping[str, object]) -> Dropouts:

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from isobatch.checkpoint.hub_snapshot import hub_source
+
 _READ = (
     "import os; from pathlib import Path; from safetensors.torch import load, save_file; "
     "folder = Path({folder!r}); "
@@ -59,7 +61,8 @@ def drop_command(folder: Path, prefixes: Collection[str]) -> str:
 
 def merge_shards_command(folder: Path) -> str:
     """Return the command that joins all shards in `folder` to one file."""
-    return python_command(_READ.format(folder=str(folder), pattern=_SHARDS) + _WRITE)
+    copy, place = _own_copy(folder)
+    return copy + python_command(_READ.format(folder=str(place), pattern=_SHARDS) + _WRITE)
 
 
 def float32_command(folder: Path) -> str:
@@ -82,10 +85,35 @@ def convert_command(source: str, target: str, options: str = "") -> str:
     return python_command(code)
 
 
+def convert_tokenizer_command(folder: Path) -> str:
+    """Return the command that makes a tokenizer.json which every class reads as it is.
+
+    It works for all tokenizers that transformers runs in Rust.
+    """
+    copy, place = _own_copy(folder)
+    code = (
+        "from transformers import AutoTokenizer, PreTrainedTokenizerFast; "
+        f"t = AutoTokenizer.from_pretrained({str(place)!r}); "
+        "PreTrainedTokenizerFast(tokenizer_object=t.backend_tokenizer, **t.special_tokens_map, "
+        "model_input_names=t.model_input_names, model_max_length=t.model_max_length, "
+        f"truncation_side=t.truncation_side).save_pretrained({str(place)!r})"
+    )
+    return copy + python_command(code)
+
+
 def _edit(folder: Path, expression: str) -> str:
     pattern = _SHARDS if not (folder / "model.safetensors").exists() else "model.safetensors"
-    read = _READ.format(folder=str(folder), pattern=pattern)
-    return python_command(f"{read}tensors = {expression}; {_WRITE}")
+    copy, place = _own_copy(folder)
+    read = _READ.format(folder=str(place), pattern=pattern)
+    return copy + python_command(f"{read}tensors = {expression}; {_WRITE}")
+
+
+def _own_copy(folder: Path) -> tuple[str, Path]:
+    """Return the command that copies a folder of the hub's cache, and the folder to change."""
+    if (source := hub_source(folder)) is None:
+        return "", folder
+    place = Path(source[0].rpartition("/")[2])
+    return f"cp -rL {shlex.quote(str(folder))} {shlex.quote(str(place))} && ", place
 
 
 def python_command(code: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 
+from isobatch.checkpoint.conversion import convert_tokenizer_command
 from isobatch.checkpoint.families import FAMILIES
 from isobatch.checkpoint.json_files import read_json
 from isobatch.errors import CheckpointError
@@ -88,15 +89,6 @@ _METHODS = (
 """transformers raises AttributeError for a setting with the name of one of its methods."""
 
 _TOKEN_FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-
-CONVERSION = (
-    "from transformers import AutoTokenizer, PreTrainedTokenizerFast; "
-    't = AutoTokenizer.from_pretrained("{folder}"); '
-    "PreTrainedTokenizerFast(tokenizer_object=t.backend_tokenizer, **t.special_tokens_map, "
-    "model_input_names=t.model_input_names, model_max_length=t.model_max_length, "
-    'truncation_side=t.truncation_side).save_pretrained("{folder}")'
-)
-"""Python that turns any tokenizer of transformers with a Rust backend into PLAIN_CLASS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +184,7 @@ def _class_name(folder: Path, stated: Mapping[str, Any], config: Mapping[str, An
         raise CheckpointError(
             f"{folder / where}: {problem}; supported: {', '.join(sorted(_CLASS_ALIASES))}, each "
             "also with Fast. A tokenizer that runs in Python cannot be used; if transformers loads "
-            "this one with its Rust backend, convert it once: " + CONVERSION.format(folder=folder)
+            "this one with its Rust backend, convert it once: " + convert_tokenizer_command(folder)
         )
     return known
 

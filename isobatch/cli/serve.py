@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isobatch.batching.cache import CACHED_ENCODINGS
-from isobatch.batching.plan import MAX_BATCH_TOKENS
+from isobatch.batching.plan import CACHED_ENCODINGS, MAX_BATCH_TOKENS
 from isobatch.cli import options
 from isobatch.cli.server_command import exiting_on_signals
 from isobatch.cli.server_logging import configure_logging

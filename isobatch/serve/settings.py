@@ -6,8 +6,7 @@ Invariant: a Settings that exists is valid and never changes.
 import re
 from dataclasses import dataclass, field
 
-from isobatch.batching.cache import CACHED_ENCODINGS
-from isobatch.batching.plan import MAX_BATCH_TOKENS
+from isobatch.batching.plan import CACHED_ENCODINGS, MAX_BATCH_TOKENS
 from isobatch.errors import OptionError
 
 MAX_CONCURRENT_REQUESTS = 512
