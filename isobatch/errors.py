@@ -119,6 +119,13 @@ EXIT_CODES: dict[type[IsobatchError], int] = {
 """Exit code of the command line for each branch of the tree; 1 is for unexpected errors."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Recognize Python's and torch's errors, on the CPU and on CUDA, for too little memory."""
+    words = ("can't allocate memory", "Cannot allocate memory", "out of memory")
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(each in said for each in words)
+
+
 def exit_code(error: IsobatchError) -> int:
     """Return the exit code of the most specific class of `error` that has one."""
     return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), 1)

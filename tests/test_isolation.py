@@ -17,9 +17,9 @@ from tokenizer_folders import write_wordpiece_folder
 from isobatch import Classifier, Prediction
 from isobatch.batching.cache import OutputCache
 from isobatch.checkpoint.text_encoder import TextEncoder
-from isobatch.errors import InputError, MissingEmbeddingWarning
+from isobatch.cli import main
+from isobatch.errors import InputError, MissingEmbeddingWarning, PrecisionError
 from isobatch.jobs import FileJob, ModelOptions, ScoringOptions, plan_jobs, run_files
-from isobatch.tasks import isolation
 from isobatch.types import Encoding
 
 GOOD = ["a b c", "b " * 40, "", ("a", "b"), "c", "a b c"]
@@ -78,7 +78,7 @@ class PanicException(BaseException):
 
 @pytest.mark.parametrize(
     "error",
-    [Exception("WordPiece error: Missing [UNK] token"), PanicException("index out"), MemoryError()],
+    [Exception("WordPiece error: Missing [UNK] token"), PanicException("index out")],
 )
 def test_a_text_that_the_tokenizer_fails_on(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -132,10 +132,10 @@ def fails_in_model(
     monkeypatch.setattr(classifier._model, "forward", failing)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a kernel failed\nlater lines"), MemoryError()])
 def test_a_text_that_the_model_fails_on(
-    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    error = RuntimeError("a kernel failed\nlater lines")
     fails_in_model(classifier, monkeypatch, error)
     words = f"the model failed on it: {type(error).__name__}"
     check_that_only_bad_texts_fail(classifier, words)
@@ -259,11 +259,86 @@ def test_a_row_of_a_file_fails_alone(longer: Path, tmp_path: Path) -> None:
     assert "token '[URL]' has id 500" in rows[1]["error"]
 
 
-def test_every_text_fails_where_the_model_is_broken(
-    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(encodings: Sequence[Encoding]) -> Any:
-        raise RuntimeError("broken")
+OUT_OF_MEMORY = (MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"))
 
-    outputs = isolation.compute_each(broken, [Encoding([2], [0])] * 5, 3)
-    assert [str(each) for each in outputs] == ["the model failed on it: RuntimeError: broken"] * 5
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_too_little_memory_for_one_text_is_no_error_of_the_text(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(TextEncoder, "_encode", fails_in_tokenizer(error))
+        with pytest.raises(type(error)):
+            classifier.predict_or_errors(["a", BAD, "b"])
+    fails_in_model(classifier, monkeypatch, error)
+    for texts in (["a", BAD, "b"], [BAD]):
+        with pytest.raises(type(error)) as raised:
+            classifier.predict_or_errors(texts, cache=OutputCache())
+        assert raised.value is error
+
+
+BROKEN = (RuntimeError("CUDA error: illegal memory access"), PrecisionError("no bf16 any more"))
+
+
+def breaks(
+    classifier: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, after: int = 0
+) -> None:
+    """Make every batch after the first ones raise `error`, as a lost device does."""
+    compute = classifier._compute
+    batches = 0
+
+    def broken(*arguments: Any) -> Any:
+        nonlocal batches
+        batches += 1
+        if batches > after:
+            raise error
+        return compute(*arguments)
+
+    monkeypatch.setattr(classifier, "_compute", broken)
+
+
+@pytest.mark.parametrize("error", BROKEN)
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_broken_model_is_no_error_of_a_text(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, error: Exception, after: int
+) -> None:
+    monkeypatch.setattr(classifier, "max_batch_tokens", 4)  # several batches
+    for predict in (classifier, classifier.predict_or_errors, classifier.logits):
+        with monkeypatch.context() as patch:
+            breaks(classifier, patch, error, after)
+            with pytest.raises(type(error)) as raised:
+                predict(GOOD)
+            assert raised.value is error
+    with monkeypatch.context() as patch:
+        breaks(classifier, patch, error)
+        with pytest.raises(type(error)):
+            classifier.predict_or_errors([BAD])
+    assert all(isinstance(each, Prediction) for each in classifier.predict_or_errors(GOOD))
+
+
+def test_a_job_on_a_broken_model_fails_and_resumes_to_the_same_bytes(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text("text\na b\nb c\nc\n")
+    arguments = [str(source), "--output", str(output), "--model", str(folder)]
+    monkeypatch.setattr("sys.argv", ["isobatch", "run", *arguments])
+    for error in (BROKEN[0], OUT_OF_MEMORY[1]):
+        with monkeypatch.context() as patch:
+            breaks(Classifier, patch, error)
+            with pytest.raises((RuntimeError, SystemExit)) as ended:
+                main()
+            assert ended.value is error or getattr(ended.value, "code", 0) == 1
+        assert not output.exists()
+    assert "isobatch: out of memory. Close" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row.get("error") for row in rows] == [None] * 3
+    assert [row["label"] for row in rows] == [
+        each.label for each in Classifier.from_pretrained(folder).predict(["a b", "b c", "c"])
+    ]

@@ -21,6 +21,7 @@ from isobatch.errors import (
     OptionError,
     TableError,
     exit_code,
+    is_out_of_memory,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _run_command(signals: StopSignals) -> str | int | None:
                 sys.stdout.flush()
     except SystemExit as ended:
         if isinstance(ended, Stopped) and not ended.announced:
-            _say(signals.description)
+            _say(ended.description)
         return ended.code
     except IsobatchError as error:
         _say(str(error))
@@ -100,9 +101,7 @@ def _describe_failure(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
-    words = ("can't allocate memory", "Cannot allocate memory")  # torch's, and the system's in it
-    no_memory = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
-    if isinstance(error, MemoryError) or no_memory:
+    if is_out_of_memory(error):
         return "out of memory. Close other programs, or choose a smaller --max-batch-tokens"
     return None
 

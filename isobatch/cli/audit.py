@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from isobatch.cli import input_files, options
-from isobatch.cli.audit_watch import AuditWatch, interruptible
+from isobatch.cli.audit_watch import AuditWatch
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
 from isobatch.drawing.display_text import counted
+from isobatch.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -142,6 +143,8 @@ def audit(
     if list_probes:
         _list_probes(as_json=shown_as_json)
         return
+    if encoding is not None and texts is None:
+        raise OptionError("--encoding is for the file of --texts. Leave it out")
     for path in (html, junit):
         check_writable(path)
     opening = {
@@ -155,10 +158,7 @@ def audit(
     }
     watch = AuditWatch()
     try:
-        with interruptible():
-            report = _audit(
-                target, texts, opening, watch, encoding=encoding, quick=quick, quiet=quiet
-            )
+        report = _audit(target, texts, opening, watch, encoding=encoding, quick=quick, quiet=quiet)
     except BaseException as error:  # report the probes so far
         failed = watch.failed_report(target, error)
         if shown_as_json:

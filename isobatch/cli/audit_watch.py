@@ -1,20 +1,16 @@
 """A running audit on the command line: its progress, and a report of one that ends early."""
 
 import re
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from isobatch.cli.display import Display
+from isobatch.cli.stop_signals import Stopped
 from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
     from isobatch.audit.auditor import AuditProgress
     from isobatch.audit.report_data import AuditReport
 
-TERMINATED = 128 + signal.SIGTERM
 _CREDENTIALS = re.compile(r"(?<=//)[^/@]*@")
 
 
@@ -37,11 +33,12 @@ class AuditWatch:
         from isobatch.audit.report_data import AuditReport
         from isobatch.errors import IsobatchError
 
-        reason = str(error) if isinstance(error, IsobatchError) else type(error).__name__
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
-        elif not isinstance(error, IsobatchError):
-            reason += f": {error}"
+        if isinstance(error, Stopped):
+            reason = error.description
+        elif isinstance(error, IsobatchError):
+            reason = str(error)
+        else:
+            reason = f"{type(error).__name__}: {error}"
         if self.last and self.last.probe:
             reason += f" (in the probe {self.last.probe})"
         return AuditReport(
@@ -54,23 +51,3 @@ class AuditWatch:
             seconds=0.0,
             error=reason,
         )
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: unlike SystemExit, a system under audit has no reason to catch it."""
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that a report is still written."""
-
-    def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except Terminated:
-        raise SystemExit(TERMINATED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

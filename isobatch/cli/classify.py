@@ -40,6 +40,9 @@ def classify(
     """
     if not texts and sys.stdin.isatty():
         raise OptionError("no text: pass texts as arguments or as lines on stdin")
+    if texts and encoding is not None:
+        raise OptionError("--encoding is for lines on stdin, not for arguments. Leave it out")
+    source = map(_decoded, texts) if texts else read_lines(sys.stdin.buffer, encoding)
     from isobatch.tasks import Classifier  # torch takes seconds; --help need not wait for it
 
     classifier = Classifier.from_pretrained(
@@ -51,7 +54,7 @@ def classify(
         truncation=cast("Literal['cut', 'error']", truncation),
         revision=revision,
     )
-    inputs, shown = tee(map(_decoded, texts) if texts else read_lines(sys.stdin.buffer, encoding))
+    inputs, shown = tee(source)
     predictions = zip(shown, classifier.predict_stream(inputs), strict=True)
     show = print_json_lines if as_json or not sys.stdout.isatty() else print_table
     num_texts, num_truncated = show(predictions)
@@ -72,8 +75,15 @@ def _decoded(argument: str) -> str:
 
 
 def read_lines(stream: BinaryIO, encoding: str | None = None) -> Iterator[str]:
-    """Decode lines, without line ends. Raises InputError with the number of a bad line."""
-    codec = UTF8 if encoding is None else check_encoding(encoding)
+    """Decode lines, without line ends.
+
+    Raises OptionError for an unknown encoding at once, and InputError with the number of a bad line
+    as it is read.
+    """
+    return _lines(stream, UTF8 if encoding is None else check_encoding(encoding))
+
+
+def _lines(stream: BinaryIO, codec: str) -> Iterator[str]:
     try:
         for line in decode_lines(stream_lines(stream, "stdin", codec), "stdin", codec):
             yield line.removesuffix("\n").removesuffix("\r")

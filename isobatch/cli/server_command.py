@@ -17,6 +17,7 @@ import typer
 
 from isobatch.cli.environment import CheckedCommand
 from isobatch.cli.server_logging import configure_logging
+from isobatch.cli.stop_signals import DESCRIPTIONS, Stopped
 from isobatch.errors import IsobatchError, exit_code
 
 logger = logging.getLogger("isobatch.serve")
@@ -56,8 +57,11 @@ def _reporting(as_json: bool) -> Iterator[None]:
         yield
     except IsobatchError as error:
         _fail(str(error), exit_code(error))
-    except KeyboardInterrupt:
-        _fail("interrupted", 128 + signal.SIGINT)
+    except Stopped as stopped:
+        configure_logging(as_json=True)
+        logger.error(stopped.description)
+        stopped.announced = True
+        raise
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
@@ -76,7 +80,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 @contextmanager
 def exiting_on_signals() -> Iterator[None]:
-    """End the process on SIGINT and SIGTERM, also where it is a container's first process.
+    """End the process on SIGINT, SIGTERM and SIGHUP, also as a container's first process.
 
     That one has no default action: without a handler, `docker stop` would wait in vain. It ends at
     once: an exception would pass through libraries that are being imported, and C++ may abort.
@@ -86,7 +90,12 @@ def exiting_on_signals() -> Iterator[None]:
         logger.info("stopped by %s before the server was ready", signal.Signals(number).name)
         os._exit(128 + number)
 
-    before = {each: signal.signal(each, exit_now) for each in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in DESCRIPTIONS]
+    before = {
+        each: signal.signal(each, exit_now)
+        for each in numbers
+        if signal.getsignal(each) != signal.SIG_IGN  # SIGHUP under nohup
+    }
     try:
         yield
     finally:

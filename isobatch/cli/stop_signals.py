@@ -26,11 +26,12 @@ DESCRIPTIONS = {
 
 
 class Stopped(SystemExit):
-    """A signal ended the command. `announced`: its line has been printed already."""
+    """A signal ended the command. `announced`: its line has been written already."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.announced = False
+        self.description = _described(number)
 
 
 class StopSignals:
@@ -60,7 +61,7 @@ class StopSignals:
     @property
     def description(self) -> str:
         """Describe the signal that was received."""
-        return DESCRIPTIONS[signal.Signals(self.received).name]
+        return _described(self.received)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         again, self.received = self.received, number
@@ -70,6 +71,10 @@ class StopSignals:
                     os.write(2, f"isobatch: {self.description}\n".encode())
             os._exit(128 + number)
         raise Stopped(number)
+
+
+def _described(number: int) -> str:
+    return DESCRIPTIONS[signal.Signals(number).name]
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -28,7 +28,11 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers' usual 60 s, so that the client's side closes idle connections."""
 
 BACKLOG = 2048
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)  # Windows has no SIGHUP
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def run_server(
     grace_seconds: float,
     on_ready: Callable[[ServerAddress], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then give active requests `grace_seconds` to complete.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then give active requests `grace_seconds` to complete.
 
     `on_ready` is called once the server accepts requests. A second signal ends the process at once.
     Raises OptionError if another process began to listen on the address after `bind`.
@@ -115,7 +119,11 @@ class _GracefulServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals as uvicorn does, but do not raise them again at the end."""
-        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in SIGNALS
+            if signal.getsignal(number) != signal.SIG_IGN  # SIGHUP under nohup
+        }
         try:
             yield
         finally:

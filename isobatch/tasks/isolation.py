@@ -1,8 +1,10 @@
 """Isolation: a text that the tokenizer or the model fails on is found, and fails alone.
 
 Halves are tried again, down to a single text, which becomes an InputError; a batch that needs more
-memory than there is succeeds in parts. Invariant: every other text keeps the bits that it has
-without the failing one, because results are batch-invariant.
+memory than there is succeeds in parts. A failure that is not the text's own is raised: too little
+memory for a single text, and a model that then fails on the probe too, as on a lost device.
+Invariant: every other text keeps the bits that it has without the failing one, because results are
+batch-invariant.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from isobatch.batching.cache import Output
 from isobatch.batching.plan import plan_batches
-from isobatch.errors import InputError, IsobatchError
+from isobatch.errors import InputError, IsobatchError, is_out_of_memory
 from isobatch.types import Encoding
 
 EncodeTexts = Callable[[Sequence[object], int], list[Encoding | InputError]]
@@ -20,6 +22,9 @@ EncodeTexts = Callable[[Sequence[object], int], list[Encoding | InputError]]
 
 ComputeBatch = Callable[[Sequence[Encoding]], NDArray[np.float32]]
 """Encodings of one batch → float32 [encodings, outputs]."""
+
+PROBE = Encoding([0], [0])
+"""The shortest input: each table has a row 0. A model that fails on it fails on every text."""
 
 
 def encode_each(
@@ -34,6 +39,8 @@ def encode_each(
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         if len(texts) == 1:
+            if is_out_of_memory(error):
+                raise
             return [_failure("tokenizer", error).at(first)]
     half = len(texts) // 2
     return [
@@ -45,7 +52,10 @@ def encode_each(
 def compute_each(
     compute: ComputeBatch, encodings: Sequence[Encoding], max_batch_tokens: int
 ) -> list[Output | InputError]:
-    """Compute encodings in planned batches; errors are without an index."""
+    """Compute encodings in planned batches; errors are without an index.
+
+    Raises the model's error if it is not that of a text.
+    """
     outputs: dict[int, Output | InputError] = {}
     lengths = [len(encoding) for encoding in encodings]
     pending = plan_batches(lengths, max_batch_tokens)[::-1]
@@ -53,18 +63,30 @@ def compute_each(
         batch = pending.pop()
         try:
             logits = compute([encodings[index] for index in batch])
-        except Exception as error:  # noqa: BLE001  # the error of the text, if it is but one
-            if len(batch) == 1:
-                outputs[batch[0]] = _failure("model", error)
-            else:
+        except Exception as error:
+            if isinstance(error, IsobatchError) and not isinstance(error, InputError):
+                raise
+            if len(batch) > 1:
                 half = len(batch) // 2
                 pending += [batch[half:], batch[:half]]
+                continue
+            if is_out_of_memory(error) or not _works(compute):
+                raise
+            outputs[batch[0]] = _failure("model", error)
             continue
         finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
         for position, index in enumerate(batch):
             row = logits[position]
             outputs[index] = row if finite[position] else _not_finite(row)
     return [outputs[index] for index in range(len(encodings))]
+
+
+def _works(compute: ComputeBatch) -> bool:
+    try:
+        compute([PROBE])
+    except Exception:  # noqa: BLE001  # the caller raises the error of the text
+        return False
+    return True
 
 
 def _failure(part: str, error: BaseException) -> InputError:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from isobatch.audit.auditor import AuditProgress
 from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult, Reproduction
 from isobatch.cli import main
 from isobatch.cli.audit import print_report
+from isobatch.cli.stop_signals import Stopped
 from isobatch.errors import AuditError, OptionError
 
 MOVEMENT = Movement(2, 1, 1, 0.5, 0.1, (0.0, 0.5))
@@ -237,7 +239,8 @@ def test_errors_have_their_exit_code(
     [
         (AuditError("python:a:b: gives no rows"), 8, "gives no rows"),
         (OptionError("http://h: requires an API key"), 2, "requires an API key"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (Stopped(signal.SIGINT), 130, "interrupted"),
+        (Stopped(signal.SIGHUP), 129, "ended by a hangup of the terminal"),
         (RuntimeError("broken <here>"), 1, "RuntimeError: broken <here>"),
     ],
 )
@@ -281,8 +284,13 @@ def test_an_audit_that_ends_early_writes_its_files(
     assert "pw-9-pw" not in everything
 
 
-def test_a_stopped_audit_writes_its_files(tmp_path: Path) -> None:
-    """SIGTERM, as a CI system sends it at its time limit."""
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_stopped_audit_writes_its_files(
+    number: signal.Signals, reason: str, tmp_path: Path
+) -> None:
+    """SIGINT is Ctrl-C; a CI system sends SIGTERM at its time limit."""
     (tmp_path / "slow.py").write_text(
         "import time\nfrom pathlib import Path\n"
         "def predict(texts):\n    Path('called').touch()\n    time.sleep(60)\n"
@@ -299,12 +307,24 @@ def test_a_stopped_audit_writes_its_files(tmp_path: Path) -> None:
         until = time.monotonic() + 60
         while not (tmp_path / "called").exists() and time.monotonic() < until:
             time.sleep(0.05)
-        process.terminate()
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert (process.returncode, json.loads(out)["error"]) == (143, "terminated"), err.decode()
-    assert "<error" in (tmp_path / "a.xml").read_text()
+    assert (process.returncode, err.decode()) == (128 + number, f"isobatch: {reason}\n")
+    assert json.loads(out)["error"] == reason
+    found = ElementTree.parse(tmp_path / "a.xml").find(".//testcase/error")
+    assert found is not None
+    assert found.get("message") == reason
+
+
+def test_an_encoding_without_a_file_of_texts_is_refused(
+    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "--encoding", "cp1252") == 2
+    said = "isobatch: --encoding is for the file of --texts. Leave it out\n"
+    assert capsys.readouterr().err == said
+    assert command(monkeypatch) == 0
 
 
 def test_a_configuration_fault_has_its_exit_code(

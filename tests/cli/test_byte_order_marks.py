@@ -54,6 +54,24 @@ def test_marks_are_the_same_to_all_commands(
         assert output(data, "--encoding", "utf-16") == expected
 
 
+@pytest.mark.parametrize("command", ["classify", "precisions"])
+def test_an_encoding_is_checked_before_the_model_is_loaded(command: str) -> None:
+    model = ["--model", "/nowhere"] if command == "classify" else ["/nowhere"]
+    refused = run(command, *model, "--encoding", "bogus", stdin=b"good")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(b"isobatch: unknown encoding 'bogus'; usual names are utf-8")
+
+
+def test_an_encoding_is_not_for_texts_of_arguments(checkpoint: str) -> None:
+    arguments = ["classify", "good", "--model", checkpoint]
+    refused = run(*arguments, "--encoding", "cp1252")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        b"isobatch: --encoding is for lines on stdin, not for arguments. Leave it out\n"
+    )
+    assert run(*arguments).returncode == 0
+
+
 def test_the_texts_of_an_audit(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     for codec in ("utf-8", "utf-8-sig"):

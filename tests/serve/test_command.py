@@ -18,6 +18,8 @@ from jobs.small_jobs import command
 from serve.served import connected, write_tiny
 
 from isobatch import Classifier
+from isobatch.cli.server_command import exiting_on_signals
+from isobatch.serve.server import _GracefulServer
 
 SERVE = [sys.executable, "-m", "isobatch", "serve"]
 SLOW_STEPS = 40
@@ -206,18 +208,35 @@ def test_an_incomplete_request_does_not_delay_shutdown(folder: Path) -> None:
 def test_requests_that_still_wait_at_the_shutdown_timeout_get_503(folder: Path) -> None:
     """SLOW takes 4 s for the first request; the second is queued, and gets JSON too."""
     slow = [sys.executable, "-c", SLOW.replace("0.02", "0.1")]
-    options = (folder, "--port", "0", "--shutdown-seconds", "1")
+    options = (folder, "--port", "0", "--shutdown-seconds", "1", "--json-output")
     with started(*options, command=slow) as (process, url), ThreadPoolExecutor(2) as pool:
         asking = [
             pool.submit(httpx.post, f"{url}/predict", json={"inputs": text}, timeout=30)
             for text in ("a", "b")
         ]
         _until_counted(url, 2)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
         answers = [each.result() for each in asking]
-        assert process.wait(20) == 0
+        log = process.communicate(timeout=20)[1]
+        assert process.returncode == 0
     assert [each.status_code for each in answers] == [503, 503]
     assert {each.json()["error_type"] for each in answers} == {"Unhealthy"}
+    assert not [entry for entry in map(json.loads, log.splitlines()) if "trace" in entry]
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As under nohup, both while the model is loaded and after that."""
+    server = _GracefulServer.__new__(_GracefulServer)
+    for ignored in (True, False):
+        own = signal.SIG_IGN if ignored else signal.SIG_DFL
+        before = signal.signal(signal.SIGHUP, own)
+        try:
+            for handling in (exiting_on_signals, server.capture_signals):
+                with handling():
+                    assert (signal.getsignal(signal.SIGHUP) == own) == ignored
+                assert signal.getsignal(signal.SIGHUP) == own
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 class TestRefusals:

@@ -364,6 +364,24 @@ def test_a_text_without_logits_fails_its_own_request_alone(
     assert mixed.json()["error"].endswith("send it without this one")
 
 
+def test_a_broken_model_is_not_the_fault_of_a_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = Classifier.from_pretrained(write_tiny(tmp_path))
+
+    def broken(encodings: Sequence[Encoding]) -> NDArray[np.float32]:
+        raise RuntimeError("CUDA error: a secret of the server")
+
+    with client_of(classifier) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(classifier, "_compute", broken)
+            failed = client.post("/predict", json={"inputs": [NICE, WHAT]})
+        again = client.post("/predict", json={"inputs": NICE})
+    assert (failed.status_code, again.status_code) == (424, 200)
+    assert failed.json()["error"] == "the model failed; see the server's log"
+    assert "RuntimeError: CUDA error: a secret of the server" in caplog.text
+
+
 @pytest.mark.filterwarnings("ignore::isobatch.errors.MissingEmbeddingWarning")
 def test_a_token_without_an_embedding_is_an_error_of_its_text(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path)

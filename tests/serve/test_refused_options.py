@@ -6,6 +6,7 @@ In this process: no server starts.
 import json
 import logging
 import re
+import signal
 import socket
 import sys
 import warnings
@@ -17,6 +18,7 @@ from jobs.small_jobs import command
 from serve.served import write_tiny
 
 from isobatch import Classifier
+from isobatch.cli.stop_signals import Stopped
 from isobatch.errors import OptionError
 from isobatch.serve.address import bind
 from isobatch.serve.server import run_server
@@ -111,7 +113,7 @@ def test_an_unexpected_error_a_warning_and_an_interrupt_are_json(
     monkeypatch.setattr(Classifier, "from_pretrained", fail)
     for error, status, message in (
         (ZeroDivisionError("by zero"), 1, "unexpected error: ZeroDivisionError: by zero"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (Stopped(signal.SIGINT), 130, "interrupted"),
     ):
         cause.append(error)
         assert command("serve", "--port", 0, "--json-output") == status

@@ -102,7 +102,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_the_model_is_loaded_ends_the_process(number: signal.Signals) -> None:
     """By a handler, since a container's first process has no default action for SIGTERM."""
     process = subprocess.Popen(

@@ -34,6 +34,8 @@ def subject_of(predict: Callable[[list[str]], Any], name: str | None = None) -> 
         try:
             value = predict(list(texts))
         except (Exception, SystemExit) as error:  # one that ends the process would end the audit
+            if isinstance(error, SystemExit) and type(error) is not SystemExit:
+                raise  # not of the function: a signal, for which the command line has a class
             number, kind = counted(len(texts), "text"), type(error).__name__
             raise AnswerError(f"{called}: failed with {number}: {kind}: {error}") from error
         return read(value, len(texts))
