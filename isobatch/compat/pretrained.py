@@ -17,9 +17,11 @@ from isobatch.checkpoint import (
     ModelConfig,
     hub_name,
     read_config,
+    read_raw_config,
     read_tensors,
     stored_shapes,
 )
+from isobatch.checkpoint.quantized import announces_int8
 from isobatch.compat.eager_forward import caller_stacklevel
 from isobatch.errors import NewWeightsWarning, TensorMismatchError
 from isobatch.model import SequenceClassifier, empty_model, parameter_shapes, read_model
@@ -127,7 +129,8 @@ def _fill(
 ) -> None:
     """Read the wanted tensors except the new ones, which are drawn."""
     # of the file: the model itself is float32
-    config = replace(config, quantized=read_config(folder).quantized)
+    section = read_raw_config(folder).get("quantization_config")
+    config = replace(config, quantized=announces_int8(section))
     # `assign`: the tensors become the parameters themselves, so that none exists twice.
     tensors: dict[str, Tensor] = {
         name: tensor.clone() for name, tensor in read_tensors(folder, config, wanted, new)

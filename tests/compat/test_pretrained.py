@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, random_ids
 
 from isobatch import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from isobatch.checkpoint import read_config
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import (
     CheckpointError,
@@ -275,6 +276,54 @@ def test_arguments_that_are_not_supported_are_named(options: Any, words: str, fo
         AutoModelForSequenceClassification.from_pretrained(folder, **options)
     with pytest.raises(OptionError, match="positional"):
         AutoModelForSequenceClassification.from_pretrained(folder, "main")
+
+
+def edit_config(folder: Path, target: Path, **changes: Any) -> Path:
+    """Copy a checkpoint with other values in config.json; None removes the key."""
+    shutil.copytree(folder, target)
+    raw = json.loads((folder / "config.json").read_text()) | changes
+    kept = {key: value for key, value in raw.items() if value is not None}
+    (target / "config.json").write_text(json.dumps(kept))
+    return target
+
+
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "a map of other labels than the count": {"num_labels": 1, "id2label": {"0": "A", "1": "B"}},
+    "a section of bitsandbytes": {"quantization_config": {"quant_method": "bitsandbytes"}},
+    "no model_type": {"model_type": None},
+    "no model_type and no class": {"model_type": None, "architectures": None},
+    "empty labels": {"id2label": {}},
+}
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_config_json_is_explained_as_by_classifier(kind: str, folder: Path, tmp_path: Path) -> None:
+    broken = edit_config(folder, tmp_path / "model", **CONTRADICTIONS[kind])
+    with pytest.raises(CheckpointError) as expected:
+        read_config(broken)
+    for entry in (AutoConfig, AutoModel, AutoModelForSequenceClassification):
+        with pytest.raises(CheckpointError) as caught:
+            entry.from_pretrained(broken)
+        assert str(caught.value) == str(expected.value)
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"config\.json: "):
+        AutoConfig.from_pretrained(broken)
+
+
+def test_labels_that_the_call_names_need_not_be_right_in_the_file(
+    folder: Path, tmp_path: Path
+) -> None:
+    names = {0: "NO", 1: "YES"}
+    count = edit_config(folder, tmp_path / "count", num_labels=3, id2label=names)
+    empty = edit_config(folder, tmp_path / "empty", id2label={})
+    for entry in (AutoConfig, AutoModelForSequenceClassification):
+        for loaded in (
+            entry.from_pretrained(count, num_labels=2),
+            entry.from_pretrained(empty, id2label=names),
+        ):
+            assert getattr(loaded, "config", loaded).id2label == names
+    (count / "model.safetensors").unlink()
+    assert AutoConfig.from_pretrained(count, num_labels=2).id2label == names
 
 
 def test_a_hub_id_has_its_options_in_the_environment() -> None:
