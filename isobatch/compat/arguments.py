@@ -42,7 +42,7 @@ def reject_unsupported(
 def reject_positional(place: str, given: tuple[object, ...], supported: Iterable[str]) -> None:
     """Raise OptionError if there are more positional arguments than `place` takes.
 
-    None is accepted: in transformers it is the default of the argument that would stand there.
+    None is accepted: in transformers it is the default of the argument in that place.
     """
     if stated := [value for value in given if value is not None]:
         raise OptionError(

@@ -97,15 +97,8 @@ def pipeline(
     if isinstance(model, PaddedClassifier):
         if tokenizer is None:
             raise OptionError("pipeline: a loaded model needs its tokenizer: pass tokenizer=...")
-        loading = {
-            "config": config,
-            "revision": None if isinstance(tokenizer, str | Path) else revision,
-            "device_map": device_map,
-            "dtype": dtype,
-            "torch_dtype": torch_dtype,
-            "model_kwargs": model_kwargs or None,
-        }
-        reject_unsupported("pipeline with a loaded model", loading, (), _OF_LOADING, _LOADED)
+        own = None if isinstance(tokenizer, str | Path) else revision  # else of the tokenizer
+        _reject_loading(config, own, device_map, dtype, torch_dtype, model_kwargs or None)
         loaded = model
     elif model is None or isinstance(model, str | Path):
         loaded = AutoModelForSequenceClassification.from_pretrained(
@@ -132,6 +125,12 @@ def pipeline(
     return TextClassificationPipeline(
         loaded, tokenizer, device=device, task="text-classification", **options
     )
+
+
+def _reject_loading(*values: object) -> None:
+    """Raise OptionError for an argument that a loaded model cannot follow any more."""
+    given = dict(zip(_OF_LOADING, values, strict=True))
+    reject_unsupported("pipeline with a loaded model", given, (), _OF_LOADING, _LOADED)
 
 
 class TextClassificationPipeline:
