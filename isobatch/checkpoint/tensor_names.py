@@ -112,7 +112,7 @@ def compare_names(
         if name not in wanted and not any(fnmatchcase(name, each) for each in family.ignored)
     ]
     if missing:
-        _reject_renamed(folder, family, wanted, [tensor.name for tensor in found.values()])
+        reject_renamed(folder, family, wanted, [tensor.name for tensor in found.values()])
     if missing or unexpected:
         _reject_quantized(folder, unexpected)
     head = {name for name in wanted if name.startswith(_head_prefixes(family))}
@@ -136,15 +136,27 @@ def _head_prefixes(family: Family) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------ renamed tensors
 
 
-def _reject_renamed(
+def reject_renamed(
     folder: Path, family: Family, wanted: Collection[str], names: Collection[str]
 ) -> None:
-    """Raise TensorMismatchError with the command, if a renaming gives all tensors."""
+    """Raise TensorMismatchError with the command, if a renaming gives all tensors.
+
+    names: as stored. Also for LoRA matrices, which no renaming merges, and for several trained
+    heads of PEFT, of which only the user knows the right one.
+    """
     if merged := [name for name in names if ".lora_A." in name or ".lora_B." in name]:
         raise TensorMismatchError(
             f"{folder}: contains LoRA matrices that are not merged, such as {merged[0]}. Save it "
             "again by the code that trained it: model = model.merge_and_unload(); "
             "model.save_pretrained(new_folder)"
+        )
+    heads = {name: match[0] for name in names if (match := _SAVED_BY_PEFT.search(name))}
+    copies = sorted(set(heads.values()))
+    if len(copies) > 1:
+        unused = [name for name, copy in heads.items() if copy != copies[0]]
+        raise TensorMismatchError(
+            f"{folder}: has {len(copies)} trained heads by PEFT, {', '.join(copies)}. Drop the "
+            f"others, such as: {drop_command(folder, unused)}"
         )
     renaming = _find_renaming(family, wanted, names)
     if renaming is None:
@@ -174,8 +186,6 @@ def _find_renaming(
 ) -> Renaming | None:
     """Find a renaming after which all wanted tensors are there, each once."""
     copies = {match[0] for name in names if (match := _SAVED_BY_PEFT.search(name))}
-    if len(copies) > 1:
-        return None
     removed = [*copies]
     removed += [part for part in _WRAPPERS[:-1] if any(part in name for name in names)]
     dropped = _ORIGINAL if copies else ""
@@ -243,6 +253,12 @@ def _describe_fix(
     saved_by: str | None,
 ) -> str:
     """Return the sentence that fixes it, from the blank on; empty where there is none."""
+    heads = tuple(f".{name}." for name in family.head.values())
+    if likely := [name for name in unexpected if any(head in f".{name}" for head in heads)]:
+        return (
+            f". {likely[0]} seems to be of a classification head: load the file in the code that "
+            "trained it, and save only the model by its save_pretrained(new_folder)"
+        )
     drop = drop_command(folder, _distinct_prefixes(unexpected, wanted))
     layers = _num_layers(family, {*wanted, *unexpected} - {*missing})
     others = [name for name in (*missing, *unexpected) if _layer(family, name) is None]

@@ -4,7 +4,7 @@ Safetensors only: a pickle can run code while it is loaded. Invariant: the tenso
 exactly the expected ones, in float32 or in int8 with a scale.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from isobatch.checkpoint.quantized import (
     join_scale,
     scale_name,
 )
-from isobatch.checkpoint.tensor_names import compare_names, find_tensors, hub_name
+from isobatch.checkpoint.tensor_names import compare_names, find_tensors, hub_name, reject_renamed
 from isobatch.checkpoint.tensor_shapes import check_shapes
 from isobatch.checkpoint.weight_files import SINGLE, StoredTensor, stored_tensors
 from isobatch.errors import CheckpointError, TensorMismatchError
@@ -31,26 +31,36 @@ _FLOAT8 = "If its 8 bits need no scale, convert it:"
 
 
 def read_tensors(
-    folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
+    folder: Path,
+    config: ModelConfig,
+    shapes: Mapping[str, torch.Size],
+    unread: Collection[str] = (),
 ) -> Iterator[tuple[str, Tensor]]:
     """Read tensors like `read_stored_tensors`, but widen int8 ones to float32."""
-    for name, tensor in read_stored_tensors(folder, config, shapes):
+    for name, tensor in read_stored_tensors(folder, config, shapes, unread):
         yield name, tensor.dequantize() if isinstance(tensor, QuantizedTensor) else tensor
 
 
 def read_stored_tensors(
-    folder: Path, config: ModelConfig, shapes: Mapping[str, torch.Size]
+    folder: Path,
+    config: ModelConfig,
+    shapes: Mapping[str, torch.Size],
+    unread: Collection[str] = (),
 ) -> Iterator[tuple[str, Tensor | QuantizedTensor]]:
     """Read the tensors named in `shapes` (our names) from `folder`, one by one.
 
     As float32, or as int8 where the file has that. A tensor may be a view of the file, which stays
-    mapped as long as the tensor lives: copy it to keep it.
+    mapped as long as the tensor lives: copy it to keep it. unread: those of `shapes` that may be
+    missing or misshapen, and are not read.
     Raises MissingHeadError if only the classification head is missing, TensorMismatchError for any
     other missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
     """
-    wanted = {hub_name(config.family, name): name for name in shapes}
-    known = {*wanted, *map(scale_name, wanted)}
+    known = _known_names(config.family, shapes)
     found = find_tensors(folder, config.family, known, stored_tensors(folder))
+    for name in _known_names(config.family, unread):
+        found.pop(name, None)
+    shapes = {name: shape for name, shape in shapes.items() if name not in unread}
+    wanted = {hub_name(config.family, name): name for name in shapes}
     scales = {scale_name(theirs) for theirs in wanted} & found.keys()
     check_announcement(folder, announced=config.quantized, scales=scales)
     named = {name: tensor for name, tensor in found.items() if name not in scales}
@@ -60,10 +70,20 @@ def read_stored_tensors(
         yield ours, _read_tensor(found[theirs], found.get(scale_name(theirs)))
 
 
-def stored_shapes(folder: Path, family: Family) -> dict[str, torch.Size]:
-    """Return the shape of each tensor in `folder`, by Hugging Face's names, without reading it."""
-    found = find_tensors(folder, family, (), stored_tensors(folder))
-    return {name: torch.Size(tensor.shape) for name, tensor in found.items()}
+def stored_shapes(folder: Path, family: Family, names: Collection[str]) -> dict[str, torch.Size]:
+    """Return the shapes of those tensors in `folder` that are among `names`, without reading them.
+
+    names: ours, of all tensors that the model has. Raises TensorMismatchError with the command if
+    some are missing, and a renaming gives them all.
+    """
+    stored = stored_tensors(folder)
+    found = find_tensors(folder, family, _known_names(family, names), stored)
+    wanted = {hub_name(family, name): name for name in names}
+    if not wanted.keys() <= found.keys():
+        reject_renamed(folder, family, wanted.keys(), [tensor.name for tensor in stored])
+    return {
+        ours: torch.Size(found[theirs].shape) for theirs, ours in wanted.items() if theirs in found
+    }
 
 
 def write_tensors(
@@ -96,6 +116,12 @@ def write_tensors(
         raise CheckpointError(
             f"{folder / SINGLE}: cannot be written: {error}. Check disk space and permissions"
         ) from error
+
+
+def _known_names(family: Family, names: Iterable[str]) -> set[str]:
+    """Return Hugging Face's names of our `names`, and of the scales that they may have."""
+    theirs = {hub_name(family, name) for name in names}
+    return theirs | {scale_name(name) for name in theirs}
 
 
 def _read_tensor(stored: StoredTensor, scale: StoredTensor | None) -> Tensor | QuantizedTensor:

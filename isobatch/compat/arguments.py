@@ -40,10 +40,13 @@ def reject_unsupported(
 
 
 def reject_positional(place: str, given: tuple[object, ...], supported: Iterable[str]) -> None:
-    """Raise OptionError if there are more positional arguments than `place` takes."""
-    if given:
+    """Raise OptionError if there are more positional arguments than `place` takes.
+
+    None is accepted: in transformers it is the default of the argument in that place.
+    """
+    if stated := [value for value in given if value is not None]:
         raise OptionError(
-            f"{place}: takes fewer positional arguments (got {_shown(given[0])}). Name each "
+            f"{place}: takes fewer positional arguments (got {_shown(stated[0])}). Name each "
             f"argument; supported: {', '.join(supported)}"
         )
 

@@ -14,7 +14,13 @@ from isobatch.checkpoint.unreadable import is_there
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
 from isobatch.compat.model import WITHOUT_POOLER, PaddedClassifier, PaddedEncoder
-from isobatch.compat.model_config import HUB_ADVICE, NEUTRAL_ARGUMENTS, AutoConfig, ClassifierConfig
+from isobatch.compat.model_config import (
+    HUB_ADVICE,
+    NEUTRAL_ARGUMENTS,
+    AutoConfig,
+    ClassifierConfig,
+    read_folder,
+)
 from isobatch.compat.pretrained import draw_weights, read_classifier, read_encoder
 from isobatch.errors import CheckpointError, OptionError
 from isobatch.model import empty_model
@@ -100,8 +106,11 @@ class AutoModelForSequenceClassification:
         return _placed(PaddedClassifier(packed, chosen), place, device_map)
 
     @staticmethod
-    def from_config(config: ClassifierConfig, **changes: Any) -> PaddedClassifier:
+    def from_config(
+        config: ClassifierConfig, *positional: object, **changes: Any
+    ) -> PaddedClassifier:
         """Create a model with random weights, in train mode."""
+        reject_positional("from_config", positional, ("config", "and the keys of config.json"))
         config = _checked(config).changed("from_config", changes)
         packed = empty_model(config.to_model_config())
         names = [name for name, _ in packed.named_parameters()]
@@ -140,8 +149,9 @@ class AutoModel:
         return _placed(encoder, place, device_map)
 
     @staticmethod
-    def from_config(config: ClassifierConfig, **changes: Any) -> PaddedEncoder:
+    def from_config(config: ClassifierConfig, *positional: object, **changes: Any) -> PaddedEncoder:
         """Create an encoder with random weights, in train mode."""
+        reject_positional("from_config", positional, ("config", "and the keys of config.json"))
         config = _checked(config).changed("from_config", changes)
         packed = empty_model(config.to_model_config())
         names = [name for name, _ in packed.named_parameters()]
@@ -178,8 +188,8 @@ def _configured(
         )
     if isinstance(config, str | Path):
         config = AutoConfig.from_pretrained(config)
-    given = ClassifierConfig(raw) if config is None else _checked(config)
     others = {key: value for key, value in changes.items() if key not in _NEUTRAL}
+    given = read_folder(folder, others) if config is None else _checked(config)
     chosen = given.changed(place, others)
     chosen.name_or_path = "" if path is None else str(path)
     return chosen

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from isobatch.checkpoint import Family, write_tensors
-from isobatch.compat.arguments import reject_unsupported
+from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.encoder_states import select_attention_kernels
 from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import check_unchanged
@@ -175,8 +175,11 @@ class DropInModel(nn.Module):
             "`hf upload NAME folder`"
         )
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | Path, *positional: object, **options: Any
+    ) -> None:
         """Write config.json and model.safetensors, for transformers and Isobatch."""
+        reject_positional("model.save_pretrained", positional, ["save_directory"])
         neutral = {
             "safe_serialization": (True,),
             "push_to_hub": (False,),
@@ -184,7 +187,7 @@ class DropInModel(nn.Module):
             "max_shard_size": (options.get("max_shard_size"),),
             "state_dict": (None,),
         }
-        reject_unsupported("save_pretrained", options, ["save_directory"], neutral)
+        reject_unsupported("model.save_pretrained", options, ["save_directory"], neutral)
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         config = copy.deepcopy(self.config)

@@ -10,11 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from isobatch.checkpoint import ModelConfig, locate_checkpoint, parse_config, read_raw_config
+from isobatch.checkpoint import (
+    ModelConfig,
+    locate_checkpoint,
+    parse_config,
+    read_config,
+    read_raw_config,
+)
 from isobatch.checkpoint.config import ProblemType
 from isobatch.checkpoint.families import Family, family_of
-from isobatch.compat.arguments import reject_unsupported
-from isobatch.errors import OptionError
+from isobatch.compat.arguments import reject_positional, reject_unsupported
+from isobatch.errors import CheckpointError, OptionError
 
 _SHARED_DEFAULTS: Mapping[str, Any] = {
     "initializer_range": 0.02,
@@ -63,23 +69,47 @@ class AutoConfig:
     @staticmethod
     def from_pretrained(
         pretrained_model_name_or_path: str | Path | None = None,
-        *,
+        *positional: object,
         revision: str | None = None,
         **changes: Any,
     ) -> "ClassifierConfig":
         """Read config.json of a folder, a hub id, or the bundled model (None), with `changes`."""
         place = "AutoConfig.from_pretrained"
         path = pretrained_model_name_or_path
+        supported = ("pretrained_model_name_or_path", "revision", *_LABEL_KEYS)
+        reject_positional(place, positional, (*supported, "and the keys of config.json"))
         neutral = {key: changes.pop(key) for key in [*changes] if key in NEUTRAL_ARGUMENTS}
         reject_unsupported(place, neutral, (), NEUTRAL_ARGUMENTS, HUB_ADVICE)
-        raw = read_raw_config(locate_checkpoint(path, revision))
-        return ClassifierConfig(raw, "" if path is None else str(path)).changed(place, changes)
+        config = read_folder(locate_checkpoint(path, revision), changes).changed(place, changes)
+        config.name_or_path = "" if path is None else str(path)
+        return config
 
     @staticmethod
-    def for_model(model_type: str, **values: Any) -> "ClassifierConfig":
+    def for_model(model_type: str, *positional: object, **values: Any) -> "ClassifierConfig":
         """Create the configuration of a new model of a family, with its default sizes."""
+        supported = ("model_type", "and the keys of config.json")
+        reject_positional("AutoConfig.for_model", positional, supported)
         config = ClassifierConfig({"model_type": model_type})
         return config.changed("AutoConfig.for_model", values)
+
+
+def read_folder(folder: Path, changes: Mapping[str, Any]) -> "ClassifierConfig":
+    """Read config.json in `folder`, to which `changes` will be made.
+
+    Raises CheckpointError as `read_config` does, with what the tensors say, unless the labels that
+    contradict each other are among the changes.
+    """
+    raw = read_raw_config(folder)
+    try:
+        return ClassifierConfig(raw)
+    except CheckpointError as error:
+        stated = {key for key in _LABEL_KEYS if changes.get(key) is not None}
+        given = _LABEL_KEYS if stated - {"num_labels"} else stated
+        kept = {key: value for key, value in raw.items() if key not in given}
+        if len(kept) == len(raw):
+            read_config(folder)  # raises, with a better fix
+            raise type(error)(f"{folder}/{error}") from error
+    return ClassifierConfig(kept)
 
 
 class ClassifierConfig:
@@ -180,8 +210,13 @@ class ClassifierConfig:
         values = self.to_diff_dict() if use_diff else self.to_dict()
         return json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def save_pretrained(
+        self, save_directory: str | Path, *positional: object, **options: Any
+    ) -> None:
         """Write config.json."""
+        reject_positional("config.save_pretrained", positional, ["save_directory"])
+        neutral = {"push_to_hub": (False,), "token": (None,)}
+        reject_unsupported("config.save_pretrained", options, ["save_directory"], neutral)
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(self.to_json_string(), encoding="utf-8")

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from isobatch.checkpoint import (
-    Family,
     ModelConfig,
     hub_name,
     read_config,
+    read_raw_config,
     read_tensors,
     stored_shapes,
 )
+from isobatch.checkpoint.quantized import announces_int8
 from isobatch.compat.eager_forward import caller_stacklevel
 from isobatch.errors import NewWeightsWarning, TensorMismatchError
 from isobatch.model import SequenceClassifier, empty_model, parameter_shapes, read_model
@@ -52,14 +53,12 @@ def read_encoder(
 
     The rest of the head is zero: it is not used. Raises as `read_model` does.
     """
-    model = empty_model(config)
-    stored = stored_shapes(folder, config.family)
-    prefix = config.family.prefix if _is_prefixed(config.family, stored) else ""
+    model, prefix = empty_model(config), config.family.prefix
+    others = (*_OTHER_TASKS, *(f"{prefix}{each}" for each in _OTHER_TASKS))
     family = replace(
         config.family,
-        prefix=prefix,
         head={"head.dense": f"{prefix}pooler.dense"},
-        ignored=(*config.family.ignored, *_OTHER_TASKS),
+        ignored=(*config.family.ignored, *others),
     )
     for parameter in model.head.parameters():
         nn.init.zeros_(parameter)
@@ -68,9 +67,8 @@ def read_encoder(
         for name, shape in parameter_shapes(model).items()
         if not name.startswith("head.") or (has_pooler and name.startswith("head.dense."))
     }
-    new = [
-        name for name in wanted if name.startswith("head.") and hub_name(family, name) not in stored
-    ]
+    stored = stored_shapes(folder, family, wanted)
+    new = [name for name in wanted if name.startswith("head.") and name not in stored]
     _fill(folder, model, replace(config, family=family), wanted, new, std)
     return model
 
@@ -84,20 +82,16 @@ def read_classifier(
     Raises TensorMismatchError for other shapes without it, and as `read_model` does.
     """
     model = empty_model(config)
-    stored, family = stored_shapes(folder, config.family), config.family
-    if not _is_prefixed(family, stored):
-        plain = {key: name.removeprefix(family.prefix) for key, name in family.head.items()}
-        family = replace(family, prefix="", head=plain)
-    wanted = parameter_shapes(model)
-    named = {name: hub_name(family, name) for name in wanted}
-    missing = [n for n, theirs in named.items() if n.startswith("head.") and theirs not in stored]
-    other = [n for n, theirs in named.items() if stored.get(theirs, wanted[n]) != wanted[n]]
+    wanted, family = parameter_shapes(model), config.family
+    stored = stored_shapes(folder, family, wanted)
+    missing = [name for name in wanted if name.startswith("head.") and name not in stored]
+    other = [name for name, shape in stored.items() if shape != wanted[name]]
     if other and not ignore_mismatched_sizes:
         if config == read_config(folder):
             read_model(folder)  # raises, and says which key of config.json contradicts the file
-        wrong = [(named[name], stored[named[name]], wanted[name]) for name in other]
+        wrong = [(hub_name(family, name), stored[name], wanted[name]) for name in other]
         raise _mismatch(folder, wrong, tuple(family.head.values()))
-    if missing or other or family.prefix != config.family.prefix:
+    if missing or other:
         family = replace(family, ignored=(*family.ignored, *_OTHER_TASKS))
     _fill(folder, model, replace(config, family=family), wanted, [*missing, *other], std)
     return model
@@ -134,16 +128,12 @@ def _fill(
     std: float,
 ) -> None:
     """Read the wanted tensors except the new ones, which are drawn."""
+    # of the file: the model itself is float32
+    section = read_raw_config(folder).get("quantization_config")
+    config = replace(config, quantized=announces_int8(section))
     # `assign`: the tensors become the parameters themselves, so that none exists twice.
-    ignored = (*config.family.ignored, *(hub_name(config.family, name) for name in new))
-    config = replace(
-        config,
-        family=replace(config.family, ignored=ignored),
-        quantized=read_config(folder).quantized,  # of the file: the model itself is float32
-    )
-    shapes = {name: shape for name, shape in wanted.items() if name not in new}
     tensors: dict[str, Tensor] = {
-        name: tensor.clone() for name, tensor in read_tensors(folder, config, shapes)
+        name: tensor.clone() for name, tensor in read_tensors(folder, config, wanted, new)
     }
     model.load_state_dict(tensors, strict=False, assign=True)
     draw_weights(model, new, std)
@@ -155,11 +145,6 @@ def _fill(
             NewWeightsWarning,
             stacklevel=caller_stacklevel(),
         )
-
-
-def _is_prefixed(family: Family, stored: Shapes) -> bool:
-    """Whether the encoder's names begin with the family's prefix: not where it was saved alone."""
-    return "embeddings.word_embeddings.weight" not in stored
 
 
 def _mismatch(

@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, IterableDataset
 
-from isobatch.compat.arguments import reject_unsupported
+from isobatch.checkpoint.score_functions import score_activation
+from isobatch.compat.arguments import parameter_names, reject_positional, reject_unsupported
 from isobatch.compat.auto_model import AutoModelForSequenceClassification
 from isobatch.compat.model import PaddedClassifier
 from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.tokenizer import AutoTokenizer, Tokenizer
 from isobatch.compat.tokenizer_calls import CALL_OPTIONS
 from isobatch.errors import InputError, OptionError
-from isobatch.tasks import score_logits
+from isobatch.tasks import rank_logits, score_logits
 from isobatch.types import ScoreActivation
 
 TASKS = ("text-classification", "sentiment-analysis")
@@ -53,6 +54,19 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 _ADVICE = {"return_all_scores": "Use top_k=None, which also ranks the labels"}
 
+_OF_LOADING: Mapping[str, tuple[object, ...]] = {
+    "config": (None,),
+    "revision": (None,),
+    "device_map": (None,),
+    "dtype": (None, torch.float32, "float32", "auto"),
+    "torch_dtype": (None, torch.float32, "float32", "auto"),
+    "model_kwargs": (None,),
+}
+_LOADED = {
+    **dict.fromkeys(_OF_LOADING, "Pass it to AutoModelForSequenceClassification.from_pretrained"),
+    "device_map": "Use device=...",
+}
+
 Answer = dict[str, Any] | list[dict[str, Any]]
 
 
@@ -61,7 +75,7 @@ def pipeline(
     model: str | Path | PaddedClassifier | None = None,
     config: ClassifierConfig | str | Path | None = None,
     tokenizer: str | Path | Tokenizer | None = None,
-    *,
+    *positional: object,
     revision: str | None = None,
     device: int | str | torch.device | None = None,
     device_map: Any = None,
@@ -75,6 +89,7 @@ def pipeline(
     options: defaults of every call, such as top_k, batch_size and truncation. Raises OptionError
     for other tasks and options.
     """
+    reject_positional("pipeline", positional, parameter_names(pipeline))
     if task is not None and task not in TASKS:
         raise OptionError(
             f"pipeline: task {task!r} is not supported; supported: {', '.join(TASKS)}"
@@ -82,6 +97,8 @@ def pipeline(
     if isinstance(model, PaddedClassifier):
         if tokenizer is None:
             raise OptionError("pipeline: a loaded model needs its tokenizer: pass tokenizer=...")
+        own = None if isinstance(tokenizer, str | Path) else revision  # else of the tokenizer
+        _reject_loading(config, own, device_map, dtype, torch_dtype, model_kwargs or None)
         loaded = model
     elif model is None or isinstance(model, str | Path):
         loaded = AutoModelForSequenceClassification.from_pretrained(
@@ -108,6 +125,12 @@ def pipeline(
     return TextClassificationPipeline(
         loaded, tokenizer, device=device, task="text-classification", **options
     )
+
+
+def _reject_loading(*values: object) -> None:
+    """Raise OptionError for an argument that a loaded model cannot follow any more."""
+    given = dict(zip(_OF_LOADING, values, strict=True))
+    reject_unsupported("pipeline with a loaded model", given, (), _OF_LOADING, _LOADED)
 
 
 class TextClassificationPipeline:
@@ -163,9 +186,11 @@ class TextClassificationPipeline:
 
     predict = transform = __call__
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def save_pretrained(
+        self, save_directory: str | Path, *positional: object, **options: Any
+    ) -> None:
         """Save model and tokenizer, for this package and for transformers."""
-        self.model.save_pretrained(save_directory)
+        self.model.save_pretrained(save_directory, *positional, **options)
         self.tokenizer.save_pretrained(save_directory)
 
     def _answers(
@@ -215,8 +240,7 @@ class TextClassificationPipeline:
         """Rank the labels by logit: no activation changes the order."""
         labels = self.model.config.id2label
         scores = score_logits(logits, self._activation(options.get("function_to_apply")))
-        order = sorted(range(len(logits)), key=lambda index: -logits[index])
-        ranked = [{"label": labels[index], "score": scores[index]} for index in order]
+        ranked = [{"label": labels[i], "score": scores[i]} for i in rank_logits(logits)]
         top_k = options.get("top_k", _LEGACY)
         return ranked[0] if top_k is _LEGACY else ranked[: cast("int | None", top_k)]
 
@@ -224,14 +248,7 @@ class TextClassificationPipeline:
         if requested is not None:
             return _activation_named(requested)
         config = self.model.config
-        if config.problem_type == "regression":
-            return "none"
-        single = config.num_labels == 1
-        return (
-            "sigmoid"
-            if single or config.problem_type == "multi_label_classification"
-            else "softmax"
-        )
+        return score_activation(config.problem_type, config.num_labels)
 
 
 def _check_options(place: str, options: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from isobatch.checkpoint.checkpoint_tokenizer import (
     read_tokenizer,
 )
 from isobatch.checkpoint.tokenizer_settings import NAMED_TOKENS
-from isobatch.compat.arguments import reject_unsupported
+from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.batch_encoding import (
     BatchEncoding,
     EncodedInput,
@@ -63,6 +63,23 @@ _SETTINGS = (
 )
 """Keyword arguments of from_pretrained that replace settings of tokenizer_config.json."""
 
+_PADDED = (
+    "encoded_inputs",
+    "padding",
+    "max_length",
+    "pad_to_multiple_of",
+    "padding_side",
+    "return_attention_mask",
+    "return_tensors",
+)
+_TOKENIZED = ("text", "pair", "add_special_tokens")
+_NEUTRAL_SAVING: Mapping[str, tuple[object, ...]] = {
+    "legacy_format": (None, False),
+    "filename_prefix": (None,),
+    "push_to_hub": (False,),
+    "token": (None,),
+}
+
 _PATH_KEYS = ("name_or_path", "special_tokens_map_file", "tokenizer_file")
 """Keys of tokenizer_config.json with paths of the original tokenizer; they are not saved."""
 
@@ -74,7 +91,7 @@ class AutoTokenizer:
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path | None = None,
-        *,
+        *positional: object,
         revision: str | None = None,
         **settings: Any,
     ) -> "Tokenizer":
@@ -85,6 +102,7 @@ class AutoTokenizer:
         """
         others = {name: settings.pop(name) for name in [*settings] if name not in _SETTINGS}
         supported = ("pretrained_model_name_or_path", "revision", *_SETTINGS)
+        reject_positional("AutoTokenizer.from_pretrained", positional, supported)
         neutral = {**NEUTRAL_ARGUMENTS, "use_fast": (True,)}
         reject_unsupported("AutoTokenizer.from_pretrained", others, supported, neutral, HUB_ADVICE)
         for name in ("padding_side", "truncation_side"):
@@ -126,7 +144,7 @@ class Tokenizer(TokenizerVocabulary):
         self,
         text: str | TextBatch,
         text_pair: str | Sequence[str] | None = None,
-        *,
+        *positional: object,
         add_special_tokens: bool = True,
         padding: PaddingOption = False,
         truncation: TruncationOption = None,
@@ -147,7 +165,7 @@ class Tokenizer(TokenizerVocabulary):
         "longest_first" (True), "only_first" or "only_second"; return_tensors "pt" or "np". Raises
         OptionError for an argument that is not supported.
         """
-        reject_call_options("tokenizer(...)", kwargs)
+        reject_call_options("tokenizer(...)", kwargs, positional)
         pad, cut = resolve_options(
             padding,
             truncation,
@@ -176,15 +194,25 @@ class Tokenizer(TokenizerVocabulary):
         return BatchEncoding(to_tensors(columns, return_tensors), encodings)
 
     def encode(
-        self, text: str | TextBatch, text_pair: str | Sequence[str] | None = None, **options: Any
+        self,
+        text: str | TextBatch,
+        text_pair: str | Sequence[str] | None = None,
+        *positional: object,
+        **options: Any,
     ) -> Any:
         """Return only the input_ids; `options` as in a call."""
-        return self(text, text_pair, **options).input_ids
+        return self(text, text_pair, *positional, **options).input_ids
 
     def tokenize(
-        self, text: str, pair: str | None = None, add_special_tokens: bool = False
+        self,
+        text: str,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
+        *positional: object,
+        **options: Any,
     ) -> list[str]:
         """Split one text or pair into tokens, as strings."""
+        reject_call_options("tokenizer.tokenize", options, positional, _TOKENIZED)
         if not isinstance(text, str):
             raise InputError(f"tokenize() takes one text, got {type(text).__name__}")
         texts, side = check_rows(text, pair), self.truncation_side
@@ -195,18 +223,19 @@ class Tokenizer(TokenizerVocabulary):
         self,
         encoded_inputs: EncodedInput,
         padding: PaddingOption = True,
-        *,
+        *positional: object,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
         padding_side: TokenizerSide | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: TensorKind | None = None,
-        verbose: bool = True,
+        **options: Any,
     ) -> BatchEncoding:
         """Pad the output of this tokenizer: a list of encodings, or a dict of columns.
 
         Columns other than tokens, such as labels, are left unchanged; tensors stay tensors.
         """
+        reject_call_options("tokenizer.pad", options, positional, _PADDED)
         settings, _ = resolve_options(
             padding,
             False,
@@ -225,15 +254,20 @@ class Tokenizer(TokenizerVocabulary):
         values = {name: rows[0] for name, rows in columns.items()} if alone else columns
         return BatchEncoding(to_tensors(values, return_tensors or kind))
 
-    def save_pretrained(self, folder: str | Path) -> tuple[str, str]:
+    def save_pretrained(
+        self, save_directory: str | Path, *positional: object, **options: Any
+    ) -> tuple[str, str]:
         """Write tokenizer_config.json and tokenizer.json, for this package and for transformers."""
-        folder = Path(folder)
+        place = "tokenizer.save_pretrained"
+        reject_positional(place, positional, ["save_directory"])
+        reject_unsupported(place, options, ["save_directory"], _NEUTRAL_SAVING)
+        folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         config, tokenizer = folder / "tokenizer_config.json", folder / "tokenizer.json"
-        options = json.dumps(
+        written = json.dumps(
             self._options(), indent=2, sort_keys=True, ensure_ascii=False, default=str
         )
-        config.write_text(options + "\n", encoding="utf-8")
+        config.write_text(written + "\n", encoding="utf-8")
         self._shared.save(tokenizer)
         return str(config), str(tokenizer)
 

@@ -3,9 +3,9 @@
 Invariant: as in `isobatch.compat.arguments`, none is dropped silently.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from isobatch.compat.arguments import reject_unsupported
+from isobatch.compat.arguments import reject_positional, reject_unsupported
 
 CALL_OPTIONS = (
     "add_special_tokens",
@@ -29,6 +29,8 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "is_split_into_words": (False,),
     "return_overflowing_tokens": (False,),
     "split_special_tokens": (None, False),
+    "spaces_between_special_tokens": (True, False),  # no fast tokenizer reads it
+    "use_source_tokenizer": (False,),
     "verbose": (True, False),
     "pad_to_max_length": (False,),
 }
@@ -45,7 +47,12 @@ _ADVICE = {
 }
 
 
-def reject_call_options(place: str, options: Mapping[str, object]) -> None:
+def reject_call_options(
+    place: str,
+    options: Mapping[str, object],
+    positional: tuple[object, ...] = (),
+    supported: Sequence[str] = ("text", "text_pair", *CALL_OPTIONS, "return_tensors"),
+) -> None:
     """Raise OptionError for an option that has an effect in transformers and none here."""
-    supported = ("text", "text_pair", *CALL_OPTIONS, "return_tensors")
+    reject_positional(place, positional, supported)
     reject_unsupported(place, options, supported, _NEUTRAL, _ADVICE)

@@ -10,11 +10,13 @@ from typing import Any, overload
 from tokenizers.models import BPE
 
 from isobatch.checkpoint.checkpoint_tokenizer import CheckpointTokenizer
+from isobatch.compat.tokenizer_calls import reject_call_options
 from isobatch.compat.tokenizer_details import TokenizerDetails
 from isobatch.errors import InputError
 
 TokenList = list[str] | tuple[str, ...]
 
+_DECODED = ("skip_special_tokens", "clean_up_tokenization_spaces")
 _ID_LIMIT = 2**32  # ids are 32 bits wide in the tokenizers library
 _TIDY = (
     (" .", "."),
@@ -124,11 +126,14 @@ class TokenizerVocabulary(TokenizerDetails):
         token_ids: Any,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
+        *positional: object,
+        **options: Any,
     ) -> str | list[str]:
         """Decode ids in a list, array or tensor to a text, or a batch of them to a list of texts.
 
         Spaces are never cleaned up for byte-level BPE, where they are part of the text.
         """
+        reject_call_options("tokenizer.decode", options, positional, _DECODED)
         tidy = clean_up_tokenization_spaces
         tidy = self.clean_up_tokenization_spaces if tidy is None else tidy
         ids = _plain(token_ids)
@@ -141,8 +146,11 @@ class TokenizerVocabulary(TokenizerDetails):
         sequences: Any,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
+        *positional: object,
+        **options: Any,
     ) -> list[str]:
         """Decode as `decode` does, always to a list."""
+        reject_call_options("tokenizer.batch_decode", options, positional, _DECODED)
         decoded = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
         return [decoded] if isinstance(decoded, str) else decoded
 

@@ -3,15 +3,20 @@
 import json
 import shutil
 import warnings
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from message_fixes import run_python_fix
+from safetensors.torch import load_file, save_file
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, random_ids
 
 from isobatch import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from isobatch.checkpoint import read_config
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import (
     CheckpointError,
@@ -76,6 +81,108 @@ def test_an_encoder_of_another_task_gets_a_new_head(
     assert_equal_parameters(ours, theirs)
     with pytest.raises(MissingHeadError):  # only from_pretrained draws a head
         PaddedClassifier.from_folder(tmp_path)
+
+
+def rename(folder: Path, target: Path, new_name: Callable[[str], str]) -> None:
+    """Copy a checkpoint whose tensors get other names."""
+    shutil.copy(folder / "config.json", target)
+    held = load_file(folder / "model.safetensors")
+    tensors = {new_name(name): tensor for name, tensor in held.items()}
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+
+
+PARTS = ("encoder", "pooler", "head")
+
+
+def part_of(name: str) -> str:
+    if name.startswith("bert.pooler."):
+        return "pooler"
+    return "encoder" if name.startswith("bert.") else "head"
+
+
+@pytest.mark.parametrize("other", [c for n in range(4) for c in combinations(PARTS, n)], ids=str)
+def test_the_prefix_is_read_part_by_part(
+    other: tuple[str, ...], folder: Path, tmp_path: Path
+) -> None:
+    """Each part without its prefix or, for the head, with one; each tensor is the file's."""
+
+    def new_name(name: str) -> str:
+        if part_of(name) not in other:
+            return name
+        return f"bert.{name}" if part_of(name) == "head" else name.removeprefix("bert.")
+
+    rename(folder, tmp_path, new_name)
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NewWeightsWarning)
+        ours = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+        encoder = AutoModel.from_pretrained(tmp_path)
+    assert_equal_parameters(ours, theirs)
+    assert_equal_parameters(PaddedClassifier.from_folder(tmp_path), theirs)
+    assert_equal_parameters(encoder, theirs.bert)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_second_prefix_before_every_name(
+    family: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder = tiny_folder(Tiny(family))
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    base = next(iter(parameters(model))).partition(".")[0]
+    rename(folder, tmp_path, lambda name: f"{base}.{name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NewWeightsWarning)
+        again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+        assert_equal_parameters(again, model)
+        encoder, plain = (
+            AutoModel.from_pretrained(each, add_pooling_layer=False) for each in (tmp_path, folder)
+        )
+    assert_equal_parameters(encoder, plain)
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert_equal_parameters(again, theirs)
+
+
+RENAMED: dict[str, Callable[[str], str]] = {
+    "PEFT": lambda name: name.replace("classifier.", "classifier.modules_to_save.default."),
+    "DataParallel": lambda name: f"module.{name}",
+    "compile": lambda name: f"_orig_mod.{name}",
+    "a head in module.": lambda name: f"module.{name}" if part_of(name) == "head" else name,
+}
+
+
+@pytest.mark.parametrize("kind", RENAMED)
+def test_a_head_under_another_name_is_not_drawn(kind: str, folder: Path, tmp_path: Path) -> None:
+    rename(folder, tmp_path, RENAMED[kind])
+    with pytest.raises(TensorMismatchError, match="Rename them") as caught:
+        AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=2)
+    run_python_fix(str(caught.value))
+    ours = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert_equal_parameters(ours, AutoModelForSequenceClassification.from_pretrained(folder))
+
+
+def test_of_two_heads_by_peft_the_user_chooses(folder: Path, tmp_path: Path) -> None:
+    rename(folder, tmp_path, RENAMED["PEFT"])
+    held = load_file(tmp_path / "model.safetensors")
+    copies = {
+        name.replace(".default.", ".other."): tensor.clone()
+        for name, tensor in held.items()
+        if ".default." in name
+    }
+    save_file(held | copies, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    for fix in ("2 trained heads", "Rename them"):
+        with pytest.raises(TensorMismatchError, match=fix) as caught:
+            AutoModelForSequenceClassification.from_pretrained(tmp_path)
+        run_python_fix(str(caught.value))
+    ours = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert_equal_parameters(ours, AutoModelForSequenceClassification.from_pretrained(folder))
+
+
+def test_no_message_advises_to_drop_a_head(folder: Path, tmp_path: Path) -> None:
+    """A file with a head under a name that nothing renames."""
+    rename(folder, tmp_path, lambda name: f"my.{name}.copy" if "classifier" in name else name)
+    with pytest.raises(TensorMismatchError, match=r"save_pretrained\(new_folder\)") as caught:
+        AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert "python -c" not in str(caught.value)
 
 
 def test_an_encoder_with_a_tensor_too_few_gets_none_drawn(folder: Path, tmp_path: Path) -> None:
@@ -169,6 +276,54 @@ def test_arguments_that_are_not_supported_are_named(options: Any, words: str, fo
         AutoModelForSequenceClassification.from_pretrained(folder, **options)
     with pytest.raises(OptionError, match="positional"):
         AutoModelForSequenceClassification.from_pretrained(folder, "main")
+
+
+def edit_config(folder: Path, target: Path, **changes: Any) -> Path:
+    """Copy a checkpoint with other values in config.json; None removes the key."""
+    shutil.copytree(folder, target)
+    raw = json.loads((folder / "config.json").read_text()) | changes
+    kept = {key: value for key, value in raw.items() if value is not None}
+    (target / "config.json").write_text(json.dumps(kept))
+    return target
+
+
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "a map of other labels than the count": {"num_labels": 1, "id2label": {"0": "A", "1": "B"}},
+    "a section of bitsandbytes": {"quantization_config": {"quant_method": "bitsandbytes"}},
+    "no model_type": {"model_type": None},
+    "no model_type and no class": {"model_type": None, "architectures": None},
+    "empty labels": {"id2label": {}},
+}
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_config_json_is_explained_as_by_classifier(kind: str, folder: Path, tmp_path: Path) -> None:
+    broken = edit_config(folder, tmp_path / "model", **CONTRADICTIONS[kind])
+    with pytest.raises(CheckpointError) as expected:
+        read_config(broken)
+    for entry in (AutoConfig, AutoModel, AutoModelForSequenceClassification):
+        with pytest.raises(CheckpointError) as caught:
+            entry.from_pretrained(broken)
+        assert str(caught.value) == str(expected.value)
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"config\.json: "):
+        AutoConfig.from_pretrained(broken)
+
+
+def test_labels_that_the_call_names_need_not_be_right_in_the_file(
+    folder: Path, tmp_path: Path
+) -> None:
+    names = {0: "NO", 1: "YES"}
+    count = edit_config(folder, tmp_path / "count", num_labels=3, id2label=names)
+    empty = edit_config(folder, tmp_path / "empty", id2label={})
+    for entry in (AutoConfig, AutoModelForSequenceClassification):
+        for loaded in (
+            entry.from_pretrained(count, num_labels=2),
+            entry.from_pretrained(empty, id2label=names),
+        ):
+            assert getattr(loaded, "config", loaded).id2label == names
+    (count / "model.safetensors").unlink()
+    assert AutoConfig.from_pretrained(count, num_labels=2).id2label == names
 
 
 def test_a_hub_id_has_its_options_in_the_environment() -> None:
