@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from isobatch.checkpoint import (
+    CONFIG_FILES,
     TOKENIZER_FILES,
     ModelConfig,
     QuantizedTensor,
@@ -33,11 +34,9 @@ from isobatch.kernels import Linear, quantize_weight
 from isobatch.model import SequenceClassifier, empty_model, int8_weights, parameter_shapes
 
 _FOR_OTHERS = (
-    "added_tokens.json",
     "sentencepiece.bpe.model",
     "spiece.model",
     "spm.model",
-    "config_sentence_transformers.json",
     "README.md",
     "LICENSE",
     "LICENSE.txt",
@@ -167,7 +166,7 @@ def _write_config(folder: Path, out: Path, kept_linears: list[str]) -> None:
 
 
 def _copy_companions(folder: Path, out: Path) -> None:
-    for name in (*TOKENIZER_FILES, *_FOR_OTHERS):
+    for name in (*CONFIG_FILES[1:], *TOKENIZER_FILES, *_FOR_OTHERS):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
 

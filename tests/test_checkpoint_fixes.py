@@ -394,6 +394,7 @@ FILES = [
     Case("empty", text("config.json", lambda _: ""), by_restoring, ("is empty (0 bytes)",)),
     Case("web", text("config.json", lambda _: "<!DOCTYPE html>"), by_restoring, ("a web page",)),
     Case("utf-16", text("config.json", str, "utf-16"), by_shell, ("UTF-16", "iconv")),
+    Case("utf-32", text("config.json", str, "utf-32"), by_shell, ("UTF-32", "iconv")),
     Case(
         "latin-1",
         text("config.json", lambda content: content.replace("{", '{"note": "é",', 1), "latin-1"),

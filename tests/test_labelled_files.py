@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,22 @@ def test_a_text_that_is_too_long_is_an_error_only_on_request(
     assert evaluated(file, truncation="error").num_errors == 1
 
 
+def test_empty_texts_are_counted_and_errors_only_on_request(
+    evaluated: Callable[..., Evaluation], tmp_path: Path
+) -> None:
+    texts = ["good", "", " \t", None, "bad"]
+    file = table(tmp_path / "d.jsonl", lines(*({"text": text, "label": 1} for text in texts)))
+    found = evaluated(file)
+    assert (found.num_texts, found.num_empty, found.num_errors) == (4, 2, 1)
+    found = evaluated(file, on_empty="error")
+    assert (found.num_texts, found.num_empty, found.num_errors) == (2, 0, 3)
+    assert [(each.place, each.reason) for each in found.errors] == [
+        ("d.jsonl:2", "text is empty or white space"),
+        ("d.jsonl:3", "text is empty or white space"),
+        ("d.jsonl:4", "text is null"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "options", "error", "words"),
     [
@@ -178,7 +194,10 @@ def test_rows_without_a_label_are_left_out_on_request_and_not_computed(
 
 
 def test_bad_rows_are_counted_and_stop_nothing(
-    evaluated: Callable[..., Evaluation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier,
+    evaluated: Callable[..., Evaluation],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows: list[dict[str, object]] = [
         {"text": "good", "label": 1},
@@ -193,17 +212,16 @@ def test_bad_rows_are_counted_and_stop_nothing(
     assert "label '7': not one of NEGATIVE, POSITIVE" in found.errors[0].reason
     with pytest.raises(InputError, match=r" 7 \(d\.jsonl:2\); .*0 to 1.*--on-bad-label row"):
         evaluated(file)
+    predict = classifier.predict_or_errors
 
-    def broken(self: Classifier, output: Any, encoding: Any) -> Any:
-        prediction = decode(self, output, encoding)
-        is_bad = prediction.label == "NEGATIVE"
-        return replace(prediction, logits=(float("nan"),) * 2) if is_bad else prediction
+    def failing(texts: list[str], **options: Any) -> list[Any]:
+        results = zip(texts, predict(texts, **options), strict=True)
+        return [InputError("not finite") if text == "bad" else found for text, found in results]
 
-    decode = Classifier.decode
-    monkeypatch.setattr(Classifier, "decode", broken)
+    monkeypatch.setattr(classifier, "predict_or_errors", failing)
     found = evaluated(file, on_bad_label="row")
     assert (found.num_texts, found.num_errors) == (1, 3)
-    assert "NaN" in found.errors[-1].reason
+    assert "not finite" in found.errors[-1].reason
 
 
 def test_many_different_labels_are_not_a_label_column(

@@ -222,6 +222,25 @@ def test_tokenizer_and_model_card_are_copied_and_no_other_file(
     assert predictions == Classifier.from_pretrained(folder, precision="int8")(["Today", "nice"])
 
 
+def test_each_companion_is_copied_once(
+    tiny_folder: TinyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder(Tiny("bert")), tmp_path / "checkpoint"))
+    write_wordpiece_folder(folder, tokenizer_json=False)
+    for name in ("added_tokens.json", "config_sentence_transformers.json"):
+        (folder / name).write_text("{}")
+    copied: list[str] = []
+
+    def copying(source: Path, target: Path) -> None:
+        copied.append(source.name)
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr("isobatch.quantize.shutil.copyfile", copying)
+    quantize_checkpoint(folder, tmp_path / "int8")
+    assert sorted(copied) == sorted({*copied})
+    assert {"added_tokens.json", "config_sentence_transformers.json", "vocab.txt"} <= {*copied}
+
+
 def test_byte_level_tokenizers_are_copied(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder(Tiny("roberta")), tmp_path / "checkpoint"))
     write_bpe_folder(folder, tokenizer_json=False)

@@ -150,6 +150,20 @@ def test_bad_rows_are_counted_with_their_reason(tmp_path: Path) -> None:
         assert part in reasons
 
 
+def test_empty_texts_are_counted_by_the_text_or_by_the_mark_of_run(tmp_path: Path) -> None:
+    cells = {"label": "POSITIVE", "score": 0.9, "truncated": False}
+    rows: list[dict[str, object]] = [
+        {"text": text, "id": 1, **cells, "empty": not text, "error": None, "gold": "POSITIVE"}
+        for text in ("good", "", "")
+    ]
+    label = LabelOptions("gold", label_map=("0=NEGATIVE",))
+    marked = [{key: row[key] for key in row if key != "text"} for row in rows]
+    unmarked = [{key: row[key] for key in row if key != "empty"} for row in rows]
+    for number, kept in enumerate((rows, marked, unmarked)):
+        file = rows_file(tmp_path / f"{number}.jsonl", *kept)
+        assert (from_scores(file, file, label).num_empty, number) == (2, number)
+
+
 def test_what_run_has_not_written_is_refused() -> None:
     with pytest.raises(OptionError, match=r"has no columns label, score, .*it has text"):
         find_scored_columns(["text"], None, None)

@@ -18,6 +18,7 @@ from isobatch.checkpoint.families import Family
 from isobatch.checkpoint.json_files import read_json
 from isobatch.checkpoint.quantized import QuantizedTensor, quantization_config
 from isobatch.checkpoint.source import (
+    CONFIG_FILES,
     TOKENIZER_FILES,
     bundled_folder,
     checkpoint_name,
@@ -33,6 +34,7 @@ from isobatch.checkpoint.weights import (
 )
 
 __all__ = [
+    "CONFIG_FILES",
     "TOKENIZER_FILES",
     "Dropouts",
     "EncoderConfig",

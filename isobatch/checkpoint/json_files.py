@@ -11,6 +11,14 @@ from isobatch.errors import CheckpointError
 
 _WRITTEN_IN_JSON = {"True": "true", "False": "false", "None": "null"}
 _LITERAL = re.compile("|".join(_WRITTEN_IN_JSON))
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+"""Byte order marks; UTF-32's begins with UTF-16's and must come first."""
+
 _COMMENT = re.compile(r"//|/\*|#")
 
 
@@ -40,9 +48,9 @@ def _read_text(path: Path) -> str:
         raise unreadable(path, error) from error
     quoted = shlex.quote(str(path))
     convert = "iconv -f {} -t UTF-8 " + f"{quoted} > {quoted}.utf8 && mv {quoted}.utf8 {quoted}"
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if found := next((name for mark, name in _MARKS if raw.startswith(mark)), None):
         raise CheckpointError(
-            f"{path}: cannot be read: it is UTF-16, and JSON is UTF-8. {convert.format('UTF-16')}"
+            f"{path}: cannot be read: it is {found}, and JSON is UTF-8. {convert.format(found)}"
         )
     try:
         return raw.decode("utf-8-sig")

@@ -35,6 +35,7 @@ LabelColumn = Annotated[
 HtmlPage = Annotated[
     Path | None, typer.Option(help="Path to write a self-contained HTML report to.")
 ]
+Mistakes = Annotated[int, typer.Option(min=0, help="Number of mistakes to show.")]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,7 +70,7 @@ Prefix = Annotated[
     str | None,
     typer.Option(help="With --scores-from: prefix of the added columns. Default: found."),
 ]
-COMPUTING = ("truncation", "precision", "device", "threads", "max_batch_tokens")
+COMPUTING = ("truncation", "on_empty", "precision", "device", "threads", "max_batch_tokens")
 """Options that have no effect on predictions that are read from a file."""
 
 
@@ -93,7 +94,8 @@ def evaluate(
     encoding: input_files.Encoding = None,
     compression: input_files.CompressionOption = None,
     truncation: input_files.RowTruncation = "cut",
-    mistakes: Annotated[int, typer.Option(min=0, help="Number of mistakes to show.")] = 10,
+    on_empty: input_files.OnEmptyOption = "score",
+    mistakes: Mistakes = 10,
     html: HtmlPage = None,
     quiet: input_files.Quiet = False,
     model: options.ModelOption = None,
@@ -110,29 +112,28 @@ def evaluate(
     confusion matrix, calibration error, and the most confident mistakes. A row that cannot be
     classified is counted as an error, and the exit code stays 0; it is 3 if there is no other row.
     """
-    from isobatch.checkpoint import locate_checkpoint
-    from isobatch.evaluation import LabelledFiles, LabelOptions, render_report
+    from isobatch.evaluation import LabelledFiles, LabelOptions
 
     given = _input_names(context, names, scores_from, prefix)
     label = LabelOptions(label_column, tuple(label_map or ()), skip_unlabelled, on_bad_label, by)
-    loading = {"precision": precision, "device": device, "threads": threads}
-    loading |= {"max_batch_tokens": max_batch_tokens, "revision": revision}
+    loading = {"precision": precision, "device": device, "threads": threads, "revision": revision}
+    loading["max_batch_tokens"] = max_batch_tokens
     formats = input_format, no_header, no_quotes, delimiter, encoding, compression
-    text_format = input_files.InputOptions(*formats)
+    text_format = input_files.InputOptions(*formats, "evaluate")
     with input_files.input_tables(given, text_format) as tables:
         _check_page(html, tables)
-        files = LabelledFiles(tuple(tables), label, text_column, pair_column, id_column, truncation)
+        read = text_column, pair_column, id_column, truncation, on_empty
+        files = LabelledFiles(tuple(tables), label, *read)
         if scores_from is None:
             evaluation = _evaluate_files(files, given, model, loading, mistakes, quiet=quiet)
         else:
             scored_format = input_files.InputOptions(no_quotes=no_quotes) if names else text_format
             with input_files.input_tables([scores_from], scored_format) as scored:
                 _check_page(html, scored)
-                folder = locate_checkpoint(model, revision) if model else None
-                evaluation = _evaluate_scored(files, scored, given, folder, prefix, mistakes)
+                source = model, revision
+                evaluation = _evaluate_scored(files, scored, given, source, prefix, mistakes)
     _show(evaluation, as_json=as_json or not sys.stdout.isatty(), quiet=quiet)
-    if html:  # last, so that a failure here loses nothing else
-        write_file(html, render_report(evaluation, ", ".join(given)), "page")
+    _write_page(html, evaluation, given)  # last, so that a failure here loses nothing else
 
 
 def _show(evaluation: "Evaluation", *, as_json: bool, quiet: bool) -> None:
@@ -175,6 +176,11 @@ def _input_names(
         if source and source.name == "COMMANDLINE":
             option = f"--{name.replace('_', '-')}"
             raise OptionError(f"{option}: has no effect with --scores-from. Leave it out")
+    if context.params["revision"] and not context.params["model"]:
+        raise OptionError(
+            "--revision: has no effect with --scores-from but without --model. Leave it out, or "
+            "name the checkpoint (--model) of which it is a revision"
+        )
     return names or [scores_from]
 
 
@@ -189,6 +195,13 @@ def _check_page(html: Path | None, tables: "Sequence[TableFile]") -> None:
     from isobatch.evaluation.html_report import check_libraries
 
     check_libraries()
+
+
+def _write_page(html: Path | None, evaluation: "Evaluation", names: Sequence[str]) -> None:
+    if html:
+        from isobatch.evaluation import render_report
+
+        write_file(html, render_report(evaluation, ", ".join(names)), "page")
 
 
 def _evaluate_files(
@@ -218,17 +231,18 @@ def _evaluate_scored(
     files: "LabelledFiles",
     scored: "Sequence[TableFile]",
     names: Sequence[str],
-    folder: Path | None,
+    source: tuple[str | None, str | None],
     prefix: str | None,
     num_mistakes: int,
 ) -> "Evaluation":
     from isobatch.evaluation import check_task, evaluate_scored
 
     facts = {"files": ", ".join(names), "scores from": ", ".join(each.path.name for each in scored)}
-    labels = None
-    if folder is not None:
-        from isobatch.checkpoint import checkpoint_name, read_config
+    labels, (model, revision) = None, source
+    if model:
+        from isobatch.checkpoint import checkpoint_name, locate_checkpoint, read_config
 
+        folder = locate_checkpoint(model, revision)
         head = read_config(folder).head
         check_task(head.score_activation)
         labels, facts["labels of"] = head.labels, checkpoint_name(folder)

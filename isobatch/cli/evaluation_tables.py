@@ -43,8 +43,10 @@ def _lines(evaluation: "Evaluation") -> Iterator[str]:
         f"{evaluation.mean_confidence:.2%})"
     )
     yield (
-        f"{evaluation.num_truncated:,} truncated, {counted(evaluation.num_errors, 'error')}, "
-        f"{evaluation.num_unlabelled:,} without a label"
+        f"{evaluation.num_truncated:,} truncated, "
+        f"{counted(evaluation.num_errors, 'error')}, "
+        f"{evaluation.num_unlabelled:,} without a label, "
+        f"{evaluation.num_empty:,} empty or white space"
     )
     yield from evaluation.notes
 

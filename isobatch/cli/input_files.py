@@ -24,6 +24,7 @@ from isobatch.tables import (
     detect_format,
     expand_inputs,
 )
+from isobatch.tables.pipe_advice import as_filter, without_options
 
 STDIN = "-"
 
@@ -102,7 +103,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and
 class InputOptions:
     """The options that say how input files are read; None means as their names imply.
 
-    OptionError for an unknown encoding and an unusable delimiter.
+    `command` is the command that has all of them; None: its command has not, so that messages must
+    not name --format and --compression. OptionError for an unknown encoding and an unusable
+    delimiter.
     """
 
     format: Format | None = None
@@ -111,6 +114,11 @@ class InputOptions:
     delimiter: str | None = None
     encoding: str | None = None
     compression: Compression | None = None
+    command: str | None = None
+
+    def advice(self, message: str) -> str:
+        """Return the message of an error without options that the command does not have."""
+        return message if self.command else without_options(message)
 
     def table(self, path: Path, format: Format, compression: Compression) -> TableFile:
         """Describe a file, for which `format` and `compression` are the defaults."""
@@ -167,15 +175,20 @@ def input_tables(
             _save_stdin(path)
             try:
                 yield [table]
-            except TableError as error:
-                raise TableError(str(error).replace(str(path), "stdin")) from error
+            except (OptionError, TableError) as error:
+                reader = f"isobatch {options.command} - ..." if options.command else "isobatch ..."
+                message = as_filter(options.advice(str(error)), str(path), reader)
+                raise type(error)(message) from error
         return
     if STDIN in names:
         raise OptionError("stdin (-) cannot be combined with other inputs. Name files, or pipe all")
     paths = expand_inputs(names, Path(output) if output else None)
     tables = [options.table(path, *_named_format(path, options)) for path in paths]
     options.refuse_unused(tables)
-    yield tables
+    try:
+        yield tables
+    except TableError as error:
+        raise TableError(options.advice(str(error))) from error
 
 
 def _named_format(path: Path, options: InputOptions) -> tuple[Format, Compression]:

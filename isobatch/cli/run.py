@@ -119,7 +119,7 @@ def run(
     added = logits, scores, prefix
     scoring = ScoringOptions(*names_read, kept, *added, truncation, on_empty, on_error)
     reading = input_files.InputOptions(
-        input_format, no_header, no_quotes, delimiter, encoding, compression
+        input_format, no_header, no_quotes, delimiter, encoding, compression, "run"
     )
     _check_report(report, names, output)
     loading = ModelOptions(model, precision, device, threads, max_batch_tokens, revision)

@@ -62,7 +62,7 @@ class Evaluator:
         self._ranking = ScoreRanking(len(self._labels))
         self._mistakes: list[tuple[float, int, Mistake]] = []
         self.num_texts = self.num_errors = self.num_unlabelled = 0
-        self._num_truncated = 0
+        self._num_truncated = self._num_empty = 0
         self._errors: list[RowError] = []
 
     def add(self, example: Example) -> None:
@@ -74,6 +74,7 @@ class Evaluator:
         predicted, score = self._check(example)
         self.num_texts += 1
         self._num_truncated += example.prediction.truncated
+        self._num_empty += example.empty
         self._pairs[example.expected, predicted] += 1
         self._calibration.add(score, predicted == example.expected)
         self._ranking.add(example.expected, example.prediction.logits)
@@ -109,6 +110,7 @@ class Evaluator:
             num_errors=self.num_errors,
             num_unlabelled=self.num_unlabelled,
             num_truncated=self._num_truncated,
+            num_empty=self._num_empty,
             num_correct=num_correct,
             accuracy=num_correct / self.num_texts,
             accuracy_interval=accuracy_interval(num_correct, self.num_texts),

@@ -4,9 +4,8 @@ The files are read three times: to scan them, for their labels alone, so that an
 reported before anything is computed, and for the predictions.
 """
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import cast
@@ -21,12 +20,13 @@ from isobatch.evaluation.slices import SlicedEvaluator, slice_of
 from isobatch.scoring import (
     ProgressCallback,
     RowCounts,
-    RowPrediction,
     ScoringProgress,
     choose_columns,
     count_rows,
     cut_chunks,
+    score_inputs,
 )
+from isobatch.scoring.columns import OnEmpty
 from isobatch.scoring.predictions import read_inputs
 from isobatch.tables import MISSING, TableChunk, TableFile, open_table, scan_tables
 from isobatch.tasks import Classifier
@@ -43,6 +43,7 @@ class LabelledFiles:
     pair_column: str | None = None
     id_column: str | None = None
     truncation: Truncation = "cut"
+    on_empty: OnEmpty = "score"
 
 
 def evaluate_files(
@@ -76,19 +77,21 @@ def evaluate_files(
         inputs = read_inputs(rows, columns)
         labelled = [index for index, each in enumerate(expected) if isinstance(each, int)]
         texts = [inputs[index] for index in labelled]
-        results = dict(zip(labelled, _predict(texts, classifier, files, cache), strict=True))
+        reading = columns, classifier, files.truncation, cache, files.on_empty
+        scored = score_inputs(texts, *reading)
+        results = dict(zip(labelled, zip(scored.results, scored.empty, strict=True), strict=True))
         for index, (each, slice) in enumerate(zip(expected, slices(rows, label.by), strict=True)):
             place = columns.place(rows, index)
             if each is None:
                 evaluator.add_unlabelled(slice)
             elif isinstance(each, str):
                 evaluator.add_error(place, each, slice)
-            elif isinstance(result := _checked(results[index]), InputError):
+            elif isinstance(result := results[index][0], InputError):
                 evaluator.add_error(place, result.reason, slice)
             else:
-                text = cast("TextInput", inputs[index])
-                evaluator.add(Example(place, text, each, result, slice))
-        done += count_rows(list(results.values()), duplicates=0)
+                text, empty = cast("TextInput", inputs[index]), bool(results[index][1])
+                evaluator.add(Example(place, text, each, result, slice, empty))
+        done += count_rows(scored, duplicates=0)
         done += RowCounts(rows=len(rows) - len(results))
         seconds = time.monotonic() - start
         on_progress(ScoringProgress(scan.num_rows, RowCounts(), done, seconds))
@@ -100,21 +103,3 @@ def slices(rows: TableChunk, by: str | None) -> list[str | None]:
     if by is None:
         return [None] * len(rows)
     return [slice_of(None if cell is MISSING else cell) for cell in rows.cells(by)]
-
-
-def _predict(
-    inputs: Sequence[TextInput | InputError],
-    classifier: Classifier,
-    files: LabelledFiles,
-    cache: OutputCache,
-) -> list[RowPrediction]:
-    texts = [each for each in inputs if not isinstance(each, InputError)]
-    results = iter(classifier.predict_or_errors(texts, truncation=files.truncation, cache=cache))
-    return [each if isinstance(each, InputError) else next(results) for each in inputs]
-
-
-def _checked(result: RowPrediction) -> RowPrediction:
-    """Replace a prediction without a best label by an error."""
-    if isinstance(result, InputError) or all(map(math.isfinite, result.logits)):
-        return result
-    return InputError("the model's logits are NaN or infinite, so that no label is the best")

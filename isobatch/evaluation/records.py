@@ -14,7 +14,7 @@ class Example:
     """A labelled text and its prediction; `expected` is an index of the checkpoint's labels.
 
     place: file and line, such as "dev.csv:17". slice: the row's value in the column by which the
-    metrics are also computed, if there is one.
+    metrics are also computed, if there is one. empty: the text is empty or white space.
     """
 
     place: str
@@ -22,6 +22,7 @@ class Example:
     expected: int
     prediction: Prediction
     slice: str | None = None
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Evaluation:
 
     num_errors counts the rows that were not, and num_unlabelled those that were left out as they
     have no label; neither enter any other number. errors: the first of them.
+    num_truncated, num_empty: texts that were truncated, and that are empty or white space.
     accuracy_interval: 95 % confidence, Wilson's, for texts drawn independently.
     macro_f1: over the labels that were expected or predicted at all, as scikit-learn has it;
     weighted_f1: by the number of texts of each label; micro_f1: equal to the accuracy.
@@ -119,6 +121,7 @@ class Evaluation:
     num_errors: int
     num_unlabelled: int
     num_truncated: int
+    num_empty: int
     num_correct: int
     accuracy: float
     accuracy_interval: tuple[float, float]

@@ -22,8 +22,9 @@ from isobatch.evaluation.scored_columns import (
 from isobatch.evaluation.slices import SlicedEvaluator
 from isobatch.scoring import InputColumns, choose_columns
 from isobatch.scoring.chunks import MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
-from isobatch.scoring.predictions import read_inputs
+from isobatch.scoring.predictions import is_empty, read_inputs
 from isobatch.tables import Table, TableChunk, TableFile, TableScan, open_table, scan_tables
+from isobatch.types import TextInput
 
 NO_ORDER = (
     ". The scored file does not tell all labels and their order: name its checkpoint with --model "
@@ -90,8 +91,16 @@ def evaluate_scored(
                 evaluator.add_error(place, prediction, slice)
             else:
                 shown = "" if isinstance(text, InputError) else text
-                evaluator.add(Example(place, shown, expected, prediction, slice))
+                empty = _is_empty(text if columns else None, prediction_cells)
+                evaluator.add(Example(place, shown, expected, prediction, slice, empty))
     return evaluator.finish(facts or {}, known.notes)
+
+
+def _is_empty(text: TextInput | InputError | None, cells: Mapping[str, object]) -> bool:
+    """Whether the text is empty or white space, by the mark of `run` where it is not there."""
+    if text is None or isinstance(text, InputError):
+        return cells.get("empty") in (True, "true")
+    return is_empty(text)
 
 
 def _check_same_rows(

@@ -74,7 +74,8 @@ def find_scored_columns(
             f"the scored file has scores of {', '.join(found)}, but the labels of --model are "
             f"{', '.join(labels)}. Name the checkpoint that the file was scored with"
         )
-    return ScoredColumns(chosen, found, (*ADDED, *between))
+    marks = ["empty"] if f"{chosen}empty" in columns else []
+    return ScoredColumns(chosen, found, (*ADDED, *between, *marks))
 
 
 def read_prediction(

@@ -102,13 +102,13 @@ def plan_jobs(
         return jobs
     format, compression = detect_format(path.name, output_format, "--output-format")
     target = check_output(path)
-    table = TableFile(target, format, compression, _output_dialect(inputs[0]))
+    table = TableFile(target, format, compression, _output_dialect(inputs[0], format))
     return [FileJob(tuple(inputs), table, options)]
 
 
-def _output_dialect(table: TableFile) -> CsvDialect:
-    """Keep unquoted cells unquoted, but not if they may hold the output's delimiter."""
-    same = table.format not in DELIMITERS or table.delimiter == DELIMITERS[table.format]
+def _output_dialect(table: TableFile, format: Format) -> CsvDialect:
+    """Keep unquoted cells unquoted, but not if they may hold the delimiter of the output."""
+    same = table.format in DELIMITERS and table.delimiter == DELIMITERS.get(format)
     return CsvDialect(quotes=table.dialect.quotes or not same)
 
 
@@ -122,7 +122,7 @@ def plan_stream(
             "Parquet cannot be written to stdout, because its index comes last. Name a file, or "
             "use --output-format jsonl"
         )
-    table = TableFile(Path("stdout"), format, "none", _output_dialect(inputs[0]))
+    table = TableFile(Path("stdout"), format, "none", _output_dialect(inputs[0], format))
     return FileJob(tuple(inputs), table, options)
 
 
@@ -139,7 +139,7 @@ def _plan_shard(
     name = f"{stem(table.path.name)}.{format}{ENDINGS[compression]}"
     if format == table.format and stem(table.path.name) != table.path.name:
         name = table.path.name
-    output = TableFile(folder / name, format, compression, _output_dialect(table))
+    output = TableFile(folder / name, format, compression, _output_dialect(table, format))
     return FileJob((table,), output, options)
 
 

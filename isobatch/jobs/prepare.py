@@ -5,26 +5,26 @@ in the same pass. Invariant: chunks, predictions and output bytes of a prepared 
 manifest alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
 from isobatch.batching.cache import OutputCache
-from isobatch.errors import InputError, JobError, TableError
+from isobatch.errors import InputError, JobError, OptionError, TableError
 from isobatch.jobs.job import FileJob
 from isobatch.jobs.manifest import Manifest, Provenance, make_manifest
 from isobatch.scoring import (
     OutputColumns,
     RowCounts,
-    RowPrediction,
+    ScoredRows,
     column_values,
     count_rows,
     cut_chunks,
-    empty_rows,
     score_rows,
 )
 from isobatch.scoring.columns import plan_columns
 from isobatch.tables import (
+    DELIMITERS,
     Table,
     TableChunk,
     TableFile,
@@ -58,21 +58,22 @@ class PreparedJob:
 
     def score(
         self, chunk: TableChunk, classifier: Classifier, cache: OutputCache
-    ) -> tuple[list[RowPrediction], RowCounts]:
+    ) -> tuple[ScoredRows, RowCounts]:
         """Predict each row and count the results; InputError under on_error="stop"."""
         options, hits = self.job.options, cache.hits
         read = self.columns.read
-        results = score_rows(chunk, read, classifier, options.truncation, cache, options.on_empty)
+        scored = score_rows(chunk, read, classifier, options.truncation, cache, options.on_empty)
         if options.on_error == "stop":
-            for index, result in enumerate(results):
+            for index, result in enumerate(scored.results):
                 if isinstance(result, InputError):
                     raise InputError(f"{read.place(chunk, index)}: {result.reason}")
-        return results, count_rows(results, cache.hits - hits, empty_rows(chunk, read))
+        return scored, count_rows(scored, cache.hits - hits)
 
-    def encode(self, chunk: TableChunk, results: Sequence[RowPrediction]) -> bytes:
+    def encode(self, chunk: TableChunk, scored: ScoredRows) -> bytes:
         """Encode the chunk in the format of the output."""
-        empty = empty_rows(chunk, self.columns.read)
-        values = column_values(results, empty, self.columns, self.row_format)
+        values = column_values(scored, self.columns, self.row_format)
+        if delimiter := _unquoted_delimiter(self.job.output):
+            values[-1] = [_unquoted_reason(each, delimiter) for each in values[-1]]
         return self.writer.encode(chunk, values)
 
     def refuse_changed_input(self) -> None:
@@ -104,6 +105,7 @@ def prepare_job(
     tables = tuple(open_table(each) for each in job.inputs)
     scan = scan_tables(tables, with_schema=job.output.format == "parquet")
     columns = plan_columns(scan.columns, row_format, job.options)
+    _refuse_unquoted(job.output, columns)
     for table, text in product(tables, columns.read.texts):
         table.check_text(text)
     inputs = list(zip(job.inputs, scan.digests, strict=True))
@@ -121,6 +123,35 @@ def prepare_job(
         manifest=make_manifest(inputs, output, columns, job.options, provenance),
         stamps=stamps,
     )
+
+
+def _unquoted_delimiter(output: TableFile) -> str | None:
+    """Return the delimiter that no cell of the output may hold, or None if cells can be quoted."""
+    is_unquoted = output.format in DELIMITERS and not output.dialect.quotes
+    return output.delimiter if is_unquoted else None
+
+
+def _refuse_unquoted(output: TableFile, columns: OutputColumns) -> None:
+    """Raise an OptionError before any work for added cells that will hold the delimiter."""
+    delimiter = _unquoted_delimiter(output)
+    if delimiter is None:
+        return
+    names = (field.name for field in columns.added)
+    held = [repr(each) for each in (*names, *columns.labels) if delimiter in each]
+    if columns.has_logits and delimiter == ",":
+        held.append("--logits")
+    if held:
+        raise OptionError(
+            f"{output.path}: {held[0]} needs quotes, as it has the delimiter {delimiter!r}, but "
+            "the output has none, as its input (--no-quotes). Use --output-format jsonl"
+        )
+
+
+def _unquoted_reason(reason: object, delimiter: str) -> object:
+    """Replace what would need quotes in the reason of an error, as "has 9 tokens, the maximum"."""
+    if not isinstance(reason, str):
+        return reason
+    return " ".join(reason.replace(delimiter, ";" if delimiter == "," else " ").splitlines())
 
 
 def _stamp(table: TableFile) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Provenance, describe_provenance
 from isobatch.jobs.prepare import PreparedJob, prepare_job
-from isobatch.scoring import ProgressCallback, RowCounts, RowPrediction, ScoringProgress
+from isobatch.scoring import ProgressCallback, RowCounts, ScoredRows, ScoringProgress
 from isobatch.tables import TableChunk
 from isobatch.tasks import Classifier
 
@@ -163,8 +163,8 @@ def _score_chunks(
     could detect it.
     """
 
-    def write(chunk: TableChunk, results: Sequence[RowPrediction], counts: RowCounts) -> RowCounts:
-        content = prepared.encode(chunk, results)
+    def write(chunk: TableChunk, scored: ScoredRows, counts: RowCounts) -> RowCounts:
+        content = prepared.encode(chunk, scored)
         prepared.refuse_changed_input()
         save(content, counts)
         return counts
@@ -175,11 +175,11 @@ def _score_chunks(
         try:
             while (chunk := prefetched.result()) is not None:
                 prefetched = reader.submit(next, chunks, None)
-                results, counts = prepared.score(chunk, classifier, cache)
+                scored, counts = prepared.score(chunk, classifier, cache)
                 if pending:
                     saved, pending = pending.result(), None
                     yield saved
-                pending = writer.submit(write, chunk, results, counts)
+                pending = writer.submit(write, chunk, scored, counts)
         except BaseException:
             # The chunk that is being written will be saved all the same, so it is reported.
             if pending:

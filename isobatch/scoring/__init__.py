@@ -5,9 +5,10 @@ from isobatch.scoring.columns import InputColumns, OutputColumns, ScoringOptions
 from isobatch.scoring.counts import ProgressCallback, RowCounts, ScoringProgress
 from isobatch.scoring.predictions import (
     RowPrediction,
+    ScoredRows,
     column_values,
     count_rows,
-    empty_rows,
+    score_inputs,
     score_rows,
 )
 
@@ -17,12 +18,13 @@ __all__ = [
     "ProgressCallback",
     "RowCounts",
     "RowPrediction",
+    "ScoredRows",
     "ScoringOptions",
     "ScoringProgress",
     "choose_columns",
     "column_values",
     "count_rows",
     "cut_chunks",
-    "empty_rows",
+    "score_inputs",
     "score_rows",
 ]

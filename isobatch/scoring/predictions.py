@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from isobatch.batching.cache import OutputCache
 from isobatch.batching.plan import count_padding
@@ -16,6 +17,17 @@ RowPrediction = Prediction | InputError
 """The prediction for one row, or the reason why there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """A result for each row, and whether its text, or one of its pair, is empty or white space.
+
+    `empty` is None for a row without a text.
+    """
+
+    results: list[RowPrediction]
+    empty: list[bool | None]
+
+
 def score_rows(
     rows: TableChunk,
     columns: InputColumns,
@@ -23,35 +35,44 @@ def score_rows(
     truncation: Truncation,
     cache: OutputCache,
     on_empty: OnEmpty = "score",
-) -> list[RowPrediction]:
-    """Predict one result for each row, in their order."""
+) -> ScoredRows:
+    """Predict one result for each row, in their order. The texts are read once."""
     inputs = read_inputs(rows, columns)
+    return score_inputs(inputs, columns, classifier, truncation, cache, on_empty)
+
+
+def score_inputs(
+    inputs: Sequence[TextInput | InputError],
+    columns: InputColumns,
+    classifier: Classifier,
+    truncation: Truncation,
+    cache: OutputCache,
+    on_empty: OnEmpty = "score",
+) -> ScoredRows:
+    """Predict one result for each input that `read_inputs` has read from `columns`, in order."""
+    places = [None if isinstance(each, InputError) else _empty_at(each) for each in inputs]
     if on_empty == "error":
-        inputs = [_or_empty(each, columns) for each in inputs]
+        inputs = [
+            InputError(f"{columns.texts[at]} is empty or white space")
+            if at is not None and at >= 0
+            else each
+            for each, at in zip(inputs, places, strict=True)
+        ]
     texts = [each for each in inputs if not isinstance(each, InputError)]
-    results = iter(classifier.predict_or_errors(texts, truncation=truncation, cache=cache))
-    return [each if isinstance(each, InputError) else next(results) for each in inputs]
+    found = iter(classifier.predict_or_errors(texts, truncation=truncation, cache=cache))
+    results = [each if isinstance(each, InputError) else next(found) for each in inputs]
+    return ScoredRows(results, [None if at is None else at >= 0 for at in places])
 
 
-def empty_rows(rows: TableChunk, columns: InputColumns) -> list[bool | None]:
-    """Return whether each row's text, or one of its pair, is empty or white space.
-
-    None without a text.
-    """
-    inputs = read_inputs(rows, columns)
-    return [None if isinstance(each, InputError) else _empty_at(each) >= 0 for each in inputs]
+def is_empty(texts: TextInput) -> bool:
+    """Return whether a text, or one of a pair, is empty or white space."""
+    return _empty_at(texts) >= 0
 
 
 def _empty_at(texts: TextInput) -> int:
     """Return which text is empty or white space, or -1."""
     pair = (texts,) if isinstance(texts, str) else texts
     return next((index for index, text in enumerate(pair) if not text.strip()), -1)
-
-
-def _or_empty(each: TextInput | InputError, columns: InputColumns) -> TextInput | InputError:
-    if isinstance(each, InputError) or (index := _empty_at(each)) < 0:
-        return each
-    return InputError(f"{columns.texts[index]} is empty or white space")
 
 
 def read_inputs(rows: TableChunk, columns: InputColumns) -> list[TextInput | InputError]:
@@ -79,15 +100,12 @@ def _text(cell: object, column: str) -> str | InputError:
 
 
 def column_values(
-    predictions: Sequence[RowPrediction],
-    empty: Sequence[bool | None],
-    columns: OutputColumns,
-    row_format: RowFormat[Prediction],
+    scored: ScoredRows, columns: OutputColumns, row_format: RowFormat[Prediction]
 ) -> list[list[object]]:
     """Return the values of each added column, row by row."""
     rows = [
         _added_values(each, is_empty, columns, row_format)
-        for each, is_empty in zip(predictions, empty, strict=True)
+        for each, is_empty in zip(scored.results, scored.empty, strict=True)
     ]
     return [[row[index] for row in rows] for index in range(len(columns.added))]
 
@@ -104,17 +122,16 @@ def _added_values(
     return [*values, prediction.truncated, is_empty, None]
 
 
-def count_rows(
-    results: Sequence[RowPrediction], duplicates: int, empty: Sequence[bool | None] = ()
-) -> RowCounts:
+def count_rows(scored: ScoredRows, duplicates: int) -> RowCounts:
     """Count rows, errors, tokens and labels; `duplicates` came from the cache."""
+    results = scored.results
     predictions = [each for each in results if isinstance(each, Prediction)]
     lengths = [prediction.num_tokens for prediction in predictions]
     return RowCounts(
         rows=len(results),
         errors=len(results) - len(predictions),
         truncated=sum(prediction.truncated for prediction in predictions),
-        empty=sum(map(bool, empty)),
+        empty=sum(map(bool, scored.empty)),
         duplicates=duplicates,
         tokens=sum(lengths),
         pads=count_padding(lengths),

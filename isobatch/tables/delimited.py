@@ -284,8 +284,8 @@ class DelimitedWriter(TableWriter):
             if self._delimiter in cell or "\n" in cell or "\r" in cell:
                 raise TableError(
                     f"{rows.place(index) if rows else 'the header'}: the cell {cell[:40]!r} holds "
-                    "a delimiter or line end, which needs quotes; write with quotes, or another "
-                    "format"
+                    "a delimiter or line end, which needs quotes, but the output has none, as its "
+                    "input (--no-quotes); use --output-format jsonl"
                 )
         return self._delimiter.join(record) + "\n"
 

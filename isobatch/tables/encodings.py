@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from isobatch.errors import OptionError, TableError
+from isobatch.tables.pipe_advice import STDIN, as_filter
 
 UTF8 = "utf-8"
 
@@ -119,10 +120,11 @@ def not_utf8(
     )
     if is_mixed:
         script = shlex.quote(MIXED.format(encoding=likely))
-        return TableError(
+        message = (
             f"{found}, but lines before it are: the file mixes encodings. Convert the lines that "
             f"are not UTF-8: python -c {script} {shlex.quote(place)} > NEW"
         )
+        return TableError(as_filter(message, place) if place == STDIN else message)
     return TableError(
         f"{found}; use --encoding {likely}, or the encoding that the file really has; usual names "
         f"are {USUAL}"

@@ -54,7 +54,7 @@ def make_writer(
     TableError for a type that Parquet lacks.
     """
     _check_names(columns, fields)
-    check_format("the output", format, compression)
+    check_format("the output", format, compression, is_input=False)
     if format == "lines":
         raise OptionError(
             "plain lines cannot hold more than one column; write to a file that ends in .jsonl, "

@@ -102,18 +102,24 @@ def detect_format(
     bare, compression = _split_compression(name)
     if format is None:
         format = _format_by_ending(name, Path(bare).suffix.lower(), option)
-    check_format(name, format, compression)
+    check_format(name, format, compression, is_input=option == "--format")
     return format, compression
 
 
-def check_format(place: str, format: Format, compression: Compression) -> None:
+def check_format(
+    place: str, format: Format, compression: Compression, *, is_input: bool = True
+) -> None:
     """Raise an OptionError for an unknown format, or Parquet compressed as a whole."""
     if format not in FORMATS:
         raise OptionError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if format == "parquet" and compression != "none":
         raise OptionError(
-            f"{place}: Parquet is compressed inside, never as a whole; decompress the file, or "
-            "drop the second ending"
+            f"{place}: Parquet is compressed inside, never as a whole; decompress it: "
+            f"{compression} -dc < {shlex.quote(place)} > NEW.parquet; or, if the file itself is "
+            "not compressed, use --format parquet --compression none"
+            if is_input
+            else f"{place}: Parquet is compressed inside, never as a whole; leave out the second "
+            "ending of its name"
         )
 
 

@@ -6,8 +6,9 @@ where row groups end.
 """
 
 import io
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,8 +21,8 @@ from isobatch.errors import OptionError, TableError
 from isobatch.tables.arrow_values import plain_values, python_values
 from isobatch.tables.column_types import cast_fix, is_text
 from isobatch.tables.content import likely_table_option
-from isobatch.tables.file_names import TableFile, unreadable
-from isobatch.tables.signatures import refuse_binary
+from isobatch.tables.file_names import Compression, TableFile, unreadable
+from isobatch.tables.signatures import compression_of, refuse_binary
 from isobatch.tables.table import (
     AddedValues,
     Table,
@@ -32,7 +33,7 @@ from isobatch.tables.table import (
     one_line,
     unknown_column,
 )
-from isobatch.tables.text_files import FileHasher
+from isobatch.tables.text_files import FileHasher, damage_errors, open_stream
 from isobatch.tables.values import AddedField, AddedKind, json_of, key_prefix, text_of
 
 READ_BYTES = 1 << 20
@@ -220,12 +221,32 @@ def _other_format(path: Path) -> str | None:
         return "it is empty; fetch or make the file again"
     if start.startswith(b"PAR1"):
         return None
+    if (outer := compression_of(start)) != "none":
+        return _compressed_fix(path, outer)
     refuse_binary(str(path), start)
+    return _text_option(start)
+
+
+def _text_option(start: bytes) -> str | None:
     lines = start.decode("utf-8", "replace").splitlines()[
         : -1 if len(start) == READ_BYTES else None
     ]
     option = likely_table_option(lines) if start.isascii() or b"\0" not in start else None
     return f"use {option}" if option else None
+
+
+def _compressed_fix(path: Path, outer: Compression) -> str:
+    """Return how to read a compressed file, by what is compressed."""
+    start = b""
+    with suppress(*damage_errors(outer)), open_stream(path, outer) as source:
+        start = source.read(READ_BYTES)
+    if not start.startswith(b"PAR1") and (option := _text_option(start)):
+        return f"it is {outer} data; {option} --compression {outer}"
+    ending = ".parquet" if start.startswith(b"PAR1") else ""
+    return (
+        f"it is compressed as a whole, by {outer}; decompress it: "
+        f"{outer} -dc < {shlex.quote(str(path))} > NEW{ending}"
+    )
 
 
 def _group_batches(

@@ -18,7 +18,7 @@ TO_PARQUET = (
 )
 
 SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
-    (b"PAR1", "a Parquet file", "use --format parquet"),
+    (b"PAR1", "a Parquet file", "use --format parquet, or name it NEW.parquet"),
     (b"ARROW1", "an Arrow or Feather file", TO_PARQUET),
     (b"BZh", "a bzip2 file", "decompress it: bzip2 -dc < {name} > NEW"),
     (b"\xfd7zXZ\0", "an xz file", "decompress it: xz -dc < {name} > NEW"),

@@ -3,10 +3,12 @@
 Only "\\n" ends a line. Needs the standard library alone, except for zstd before Python 3.14.
 """
 
+import codecs
 import gzip
 import hashlib
 import importlib
 import io
+import shlex
 import sys
 import zlib
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from isobatch.errors import TableError
 from isobatch.extras import needs_extra
 from isobatch.tables.encodings import UTF8, check_mark, decode_lines
 from isobatch.tables.file_names import Compression, TableFile, unreadable
+from isobatch.tables.pipe_advice import as_filter, without_options
 from isobatch.tables.signatures import compression_of, refuse_binary
 
 if TYPE_CHECKING:
@@ -30,8 +33,6 @@ BUFFER_BYTES = 1 << 18
 
 MAX_LINE_BYTES = 1 << 28
 """256 MiB. Longer lines are rejected: the file is probably not text, and memory stays bounded."""
-
-UTF8_MARK = b"\xef\xbb\xbf"
 
 
 def zstd_module() -> ModuleType:
@@ -158,7 +159,9 @@ def _stored_lines(file: TableFile, hasher: FileHasher | None) -> Iterator[bytes]
     damage = damage_errors(file.compression)
     try:
         with open_stream(file.path, file.compression, hasher) as stream:
-            yield from stream_lines(stream, str(file.path), file.encoding, file.compression, damage)
+            yield from stream_lines(
+                stream, str(file.path), file.encoding, file.compression, damage, has_options=True
+            )
     except _StreamDamageError as found:
         raise _damaged(file, found.number, found.__cause__) from found.__cause__
     except OSError as error:
@@ -171,11 +174,14 @@ def stream_lines(
     encoding: str = UTF8,
     outer: Compression = "none",
     damage: tuple[type[Exception], ...] = (),
+    *,
+    has_options: bool = False,
 ) -> Iterator[bytes]:
     """Yield the stored bytes of each line of an open stream with its line end.
 
-    `outer` is the compression that the stream removes, `damage` what it raises then. The mark of
-    UTF-8 is removed. TableError for the mark of another encoding than `encoding`, for a known
+    `outer` is the compression that the stream removes, `damage` what it raises then. `has_options`:
+    the user can choose format and compression, so that errors name them. The mark of UTF-8 is
+    removed. TableError for the mark of another encoding than `encoding`, for a known
     format that is not text, and for a line of more than MAX_LINE_BYTES.
     """
     number = 0
@@ -189,16 +195,23 @@ def stream_lines(
                 )
             if number > 1:
                 yield line
-            elif first := _checked_start(place, line, encoding, outer):
+            elif first := _checked_start(place, line, encoding, outer, has_options=has_options):
                 yield first
     except damage as error:
         raise _StreamDamageError(number) from error
 
 
-def _checked_start(place: str, line: bytes, encoding: str, outer: Compression) -> bytes:
-    refuse_binary(place, line, outer)
+def _checked_start(
+    place: str, line: bytes, encoding: str, outer: Compression, *, has_options: bool
+) -> bytes:
+    try:
+        refuse_binary(place, line, outer)
+    except TableError as error:
+        if has_options:
+            raise
+        raise TableError(as_filter(without_options(str(error)), place)) from error
     check_mark(place, line, encoding)
-    return line.removeprefix(UTF8_MARK) if encoding == UTF8 else line
+    return line.removeprefix(codecs.BOM_UTF8) if encoding == UTF8 else line
 
 
 def _damaged(file: TableFile, number: int, error: BaseException | None) -> TableError:
@@ -217,8 +230,14 @@ def _compression_fix(path: Path) -> str:
     with path.open("rb") as stream:
         found = compression_of(stream.read(16))
     if found == "none":
-        return "if it is not compressed, use --compression none; otherwise make the file again"
-    return f"it is {found}: use --compression {found}"
+        return (
+            "if it is not compressed, use --compression none, or leave out the ending of its name; "
+            "otherwise make the file again"
+        )
+    return (
+        f"it is {found}: use --compression {found}, or decompress it: "
+        f"{found} -dc < {shlex.quote(str(path))} > NEW"
+    )
 
 
 def compress(data: bytes, compression: Compression) -> bytes:

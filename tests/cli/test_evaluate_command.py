@@ -76,8 +76,9 @@ def test_a_scored_file_is_evaluated_without_a_model(
     assert "Matthews correlation" in page.read_text(encoding="utf-8")
     both = run("evaluate", str(labelled), *arguments[1:], *mapped)
     assert json.loads(both.stdout)["num_correct"] == 2
-    refused = run(*arguments, "--threads", "2")
-    assert (refused.returncode, b"--threads" in refused.stderr) == (2, True)
+    for option, value in (("--threads", "2"), ("--on-empty", "error"), ("--revision", "v9")):
+        refused = run(*arguments, option, value)
+        assert (refused.returncode, option.encode() in refused.stderr) == (2, True)
 
 
 def test_the_label_map_of_the_message_fixes_it(tmp_path: Path) -> None:

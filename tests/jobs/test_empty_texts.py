@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 from jobs.small_jobs import command, read_rows, small_checkpoint
 
-from isobatch.errors import OptionError
+from isobatch.errors import InputError, OptionError
 from isobatch.jobs import ScoringOptions
+from isobatch.scoring import InputColumns
+from isobatch.scoring.predictions import read_inputs
+from isobatch.tables import TableChunk
+from isobatch.types import TextInput
 
 CELLS = ["nice", "", "   ", None, "\t\u3000", "nice"]
 EMPTY = [False, True, True, None, True, False]
@@ -83,6 +87,22 @@ def test_a_job_is_not_resumed_with_the_other_choice(
     assert command(*arguments, "--on-empty", "error") == 7
     said = capfd.readouterr().err
     assert '--on-empty changed (on_empty: was "score", is "error")' in said
+
+
+def test_the_texts_of_a_chunk_are_read_once_to_score_and_mark_them(
+    rows: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counting(chunk: TableChunk, columns: InputColumns) -> list[TextInput | InputError]:
+        read.append(len(chunk))
+        return read_inputs(chunk, columns)
+
+    monkeypatch.setattr("isobatch.scoring.predictions.read_inputs", counting)
+    output = rows.with_name("out.jsonl")
+    assert command("run", rows, "-o", output, "--model", checkpoint) == 0
+    assert read == [len(CELLS)]
+    assert [row["empty"] for row in read_rows(output)] == EMPTY
 
 
 def test_another_choice_is_an_error() -> None:

@@ -36,7 +36,7 @@ TEXTS = ["a fine film", "its plot; not, so good"]
 OPTION = r"--[\w-]+(?: '[^']*'| (?!--)[\w.+-]+| [,:])?"
 OPTIONS = re.compile(rf"\b[Uu]se ({OPTION}(?: {OPTION})*)")
 COMMAND = re.compile(
-    r"(?:[:;] |, or )((?:jq|sed|tr|bzip2|xz|unzip|gzip|python -c) (?:'[^']*'|"
+    r"(?:[:;] |, or )((?:jq|sed|tr|bzip2|xz|unzip|gzip|zstd|python -c) (?:'[^']*'|"
     r'"[^"]*"|'
     r"[^'\";])*?)(?=; |, which writes |\n|$)"
 )
@@ -161,6 +161,11 @@ OPTION_CASES: dict[str, tuple[str, bytes]] = {
     "json lines named txt": ("a.txt", JSON_LINES.encode()),
     "json lines named parquet": ("a.parquet", JSON_LINES.encode()),
     "csv named parquet": ("a.parquet", b"text,stars\na fine film,pos\nits plot; not so good,neg\n"),
+    "gzip of csv named parquet": (
+        "a.parquet",
+        gzip.compress(b"text,stars\na fine film,pos\nits plot; not so good,neg\n"),
+    ),
+    "zstd of json lines named parquet": ("a.parquet", zstd.compress(JSON_LINES.encode())),
     "csv named jsonl": ("a.jsonl", delimited(",").replace(", ", "; ").encode()),
     "tsv named jsonl": ("a.ndjson", delimited("\t").encode()),
     "tsv named txt": ("a.txt", delimited("\t").encode()),
@@ -241,6 +246,8 @@ COMMAND_CASES: dict[str, tuple[str, bytes, list[str]]] = {
     "gzip in gzip": ("a.csv.gz", gzip.compress(gzip.compress(delimited(",").encode())), TEXTS),
     "bzip2": ("a.csv", bz2.compress(delimited(",").encode()), TEXTS),
     "xz": ("a.csv", lzma.compress(delimited(",").encode()), TEXTS),
+    "gzip of parquet named parquet": ("a.parquet", gzip.compress(parquet()), TEXTS),
+    "zstd of parquet named parquet": ("a.parquet", zstd.compress(parquet()), TEXTS),
     "feather named csv": ("a.csv", parquet(write=feather.write_feather), TEXTS),
     "feather named parquet": ("a.parquet", parquet(write=feather.write_feather), TEXTS),
 }  # fmt: skip
@@ -257,6 +264,92 @@ def test_the_command_that_a_message_names_converts_the_file(
     message = case.refused(path)
     ending = "a.jsonl" if "jq" in message else file
     assert case.texts(case.followed(ending, message, monkeypatch)) == expected
+
+
+@pytest.mark.parametrize("name", ["a.parquet.gz", "a.parquet"])
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_compressed_parquet_is_decompressed_by_the_command(
+    case: Case, name: str, is_compressed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = case.folder / name
+    path.write_bytes(gzip.compress(parquet()) if is_compressed else parquet())
+    options = [] if name.endswith(".gz") else ["--compression", "gzip"]
+    message = case.refused(path, *options, code=2)
+    if is_compressed:
+        monkeypatch.setattr(sys, "executable", "unused")
+        found = case.texts(case.followed("a.parquet", message, monkeypatch))
+    else:
+        found = case.texts(path, *advised_options(message))
+    assert found == TEXTS
+
+
+FILTER = re.compile(r"\.\.\. \| (.+) \| isobatch (?:(?:run|evaluate) - )?\.\.\.")
+
+
+def filtered(message: str, content: bytes) -> bytes:
+    """Run the filter that a message names over stdin; its output."""
+    (advice,) = FILTER.findall(message)
+    advice = advice.replace("python -c", f"{shlex.quote(sys.executable)} -c")
+    return subprocess.run(
+        f"cat | {advice}", shell=True, check=True, input=content, capture_output=True
+    ).stdout
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in COMMAND_CASES if "feather" not in name and " of parquet" not in name],
+)
+def test_commands_for_stdin_are_filters(
+    case: Case, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, content, expected = COMMAND_CASES[name]
+    is_gzip = ["--compression", "gzip"] if file.endswith(".gz") else []
+    options = ["--format", {"csv": "csv", "jsonl": "jsonl", "txt": "lines"}[file.split(".")[1]]]
+    if "txt" in file:
+        options = []
+    type_in(monkeypatch, content)
+    message = case.refused("-", *options, *is_gzip)
+    assert message.startswith("isobatch: stdin")
+    assert "/stdin" not in message.replace("/dev/", "")
+    new = filtered(message, content)
+    options = ["--format", "jsonl"] if "jq" in message else options
+    type_in(monkeypatch, new)
+    assert case.texts("-", *options, *is_gzip) == expected
+
+
+def test_a_command_that_cannot_read_a_pipe_reads_a_file(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    type_in(monkeypatch, parquet(write=feather.write_feather))
+    message = case.refused("-", "--format", "csv")
+    assert "' FILE NEW.parquet, with stdin saved before: ... > FILE" in message
+
+
+def test_commands_without_the_options_are_advised_a_filter_only(
+    case: Case, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = "\n".join(TEXTS).encode() + b"\n"
+    for words in (["classify"], ["precisions"], ["audit", "--quick", "--texts", "-"]):
+        for compress, mixed in ((gzip.compress, False), (zstd.compress, False), (bytes, True)):
+            content = plain + ("ü\n".encode() + "ü\n".encode("latin-1") if mixed else b"")
+            capfd.readouterr()
+            type_in(monkeypatch, compress(content))
+            assert command(*words) in (2, 3, 6)
+            message = capfd.readouterr().err
+            assert "--compression" not in message, message
+            assert filtered(message, compress(content)).startswith(plain)
+    path = case.folder / "texts.txt"
+    for name in ("texts.txt", "texts.txt.gz"):
+        path = case.folder / name
+        path.write_bytes(zstd.compress(plain))
+        assert command("audit", "--quick", "--texts", path) in (2, 3, 6)
+        message = capfd.readouterr().err
+        assert "--compression" not in message, message
+        assert case.followed("a.txt", message, monkeypatch).read_bytes() == plain
 
 
 WORDS = ["good film", "nice"]
