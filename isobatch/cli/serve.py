@@ -162,8 +162,8 @@ def serve(
 ) -> None:
     """Serve a model over HTTP: /predict, /rerank, /v1/classify, / and more; see /docs.
 
-    Logs go to stderr. On SIGTERM, SIGHUP or Ctrl-C active requests are completed, new ones are refused, and
-    the exit code is 0; a second signal ends the process at once.
+    Logs go to stderr. On SIGTERM, SIGHUP or Ctrl-C active requests are completed, new ones are
+    refused, and the exit code is 0; a second signal ends the process at once.
     """
     configure_logging(as_json=json_output)
     settings = Settings(
