@@ -39,12 +39,7 @@ class TextEncoder:
         self, texts: Sequence[TextInput], truncation: Truncation = "cut", first_index: int = 0
     ) -> list[Encoding]:
         """Encode texts in order. Raises InputError with the index, counted from `first_index`."""
-        encodings = []
-        for result in self.encode_or_errors(texts, truncation, first_index):
-            if isinstance(result, InputError):
-                raise result
-            encodings.append(result)
-        return encodings
+        return raise_first_error(self.encode_or_errors(texts, truncation, first_index))
 
     def encode_or_errors(
         self, texts: Sequence[object], truncation: Truncation = "cut", first_index: int = 0
@@ -113,6 +108,16 @@ class TextEncoder:
         return Encoding(
             ids, encoded.type_ids if self._passes_token_types else [0] * len(ids), truncated
         )
+
+
+def raise_first_error(results: Iterable[Encoding | InputError]) -> list[Encoding]:
+    """Return the encodings; raises the first error in their place."""
+    encodings = []
+    for result in results:
+        if isinstance(result, InputError):
+            raise result
+        encodings.append(result)
+    return encodings
 
 
 def check_truncation(truncation: str) -> None:

@@ -21,7 +21,7 @@ from isobatch.batching.cache import Output, OutputCache
 from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
-from isobatch.checkpoint.text_encoder import TextEncoder, check_truncation
+from isobatch.checkpoint.text_encoder import TextEncoder, check_truncation, raise_first_error
 from isobatch.errors import CheckpointError, InputError, OptionError
 from isobatch.kernels import KernelChoice, this_machine
 from isobatch.model import SequenceClassifier, read_packed_model
@@ -122,8 +122,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         chosen = choose_precision(folder, precision, torch.device(device))
         model, choices = read_packed_model(folder, torch.device(device), chosen.precision)
         encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
-        TableLimits(model.config.encoder, encoder).warn(stacklevel=2)
-        return cls(
+        pipeline = cls(
             model,
             encoder,
             choices,
@@ -132,6 +131,8 @@ class Pipeline(ABC, Generic[PredictionT]):
             max_batch_tokens=max_batch_tokens,
             truncation=truncation,
         )
+        pipeline._limits.warn(stacklevel=2)
+        return pipeline
 
     @abstractmethod
     def decode(self, output: Output, encoding: Encoding) -> PredictionT:
@@ -278,12 +279,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         return predictions
 
     def _encode(self, texts: Sequence[TextInput], truncation: Truncation | None) -> list[Encoding]:
-        encodings = []
-        for result in self._tokenize(texts, truncation):
-            if isinstance(result, InputError):
-                raise result
-            encodings.append(result)
-        return encodings
+        return raise_first_error(self._tokenize(texts, truncation))
 
     def _tokenize(
         self, texts: Sequence[object], truncation: Truncation | None, first_index: int = 0
