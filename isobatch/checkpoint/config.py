@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from isobatch.checkpoint.families import FAMILIES, Family, family_of
 from isobatch.checkpoint.folder_kind import explain_missing_config, reject_adapters
@@ -16,6 +16,7 @@ from isobatch.checkpoint.json_files import read_json
 from isobatch.checkpoint.label_map import read_labels
 from isobatch.checkpoint.quantized import announces_int8
 from isobatch.checkpoint.score_functions import (
+    ProblemType,
     check_problem_type,
     score_activation,
     stated_activation,
@@ -26,7 +27,6 @@ from isobatch.errors import CheckpointError, UnsupportedModelError
 from isobatch.specification import BlockSpec, PositionRule
 from isobatch.types import ScoreActivation
 
-ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 CROSS_ENCODER_FILE = "config_sentence_transformers.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 

@@ -8,9 +8,13 @@ leaves transformers' softmax: its logits are the raw ones.
 """
 
 from collections.abc import Mapping
+from typing import Literal, get_args
 
 from isobatch.errors import CheckpointError, UnsupportedModelError
 from isobatch.types import ScoreActivation
+
+ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
+PROBLEM_TYPES: tuple[str, ...] = get_args(ProblemType)
 
 _ACTIVATIONS: Mapping[str, ScoreActivation] = {
     "Identity": "none",
@@ -31,11 +35,11 @@ def score_activation(problem_type: str | None, num_labels: int) -> ScoreActivati
 
 def check_problem_type(problem_type: object, num_labels: int) -> None:
     """Raise CheckpointError for an unknown problem type, or one that needs more labels."""
-    known = ("regression", "single_label_classification", "multi_label_classification")
-    if problem_type is not None and problem_type not in known:
+    if problem_type is not None and problem_type not in PROBLEM_TYPES:
         raise CheckpointError(
             f"config.json: problem_type {problem_type!r} is unknown; expected null or one of "
-            f'{", ".join(known)}. Write "problem_type": null to have it chosen by the labels'
+            f'{", ".join(PROBLEM_TYPES)}. Write "problem_type": null to have it chosen by the '
+            "labels"
         )
     if problem_type == "single_label_classification" and num_labels == 1:
         raise CheckpointError(

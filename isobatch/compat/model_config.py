@@ -8,7 +8,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from isobatch.checkpoint import (
     ModelConfig,
@@ -17,8 +17,8 @@ from isobatch.checkpoint import (
     read_config,
     read_raw_config,
 )
-from isobatch.checkpoint.config import ProblemType
 from isobatch.checkpoint.families import Family, family_of
+from isobatch.checkpoint.score_functions import PROBLEM_TYPES
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.errors import CheckpointError, OptionError
 
@@ -38,7 +38,6 @@ _OF_DISTILBERT = {
 }
 """The names of transformers' attribute_map."""
 
-_PROBLEM_TYPES: tuple[str, ...] = get_args(ProblemType)
 _LABEL_KEYS = ("id2label", "label2id", "num_labels")
 _NOT_SAVED = ("output_attentions", "output_hidden_states", "return_dict", "use_cache")
 """Keys that say how the model is called; saved only if config.json had them."""
@@ -246,9 +245,9 @@ class ClassifierConfig:
 
 def check_problem_type(problem_type: object, num_labels: int) -> None:
     """Raise OptionError for an unknown type, and for one label of which one is to be chosen."""
-    if problem_type not in _PROBLEM_TYPES:
+    if problem_type not in PROBLEM_TYPES:
         raise OptionError(
-            f"problem_type is {problem_type!r}, expected one of {', '.join(_PROBLEM_TYPES)}"
+            f"problem_type is {problem_type!r}, expected one of {', '.join(PROBLEM_TYPES)}"
         )
     if problem_type == "single_label_classification" and num_labels == 1:
         raise OptionError(
