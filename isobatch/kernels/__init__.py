@@ -5,6 +5,7 @@ no global switch.
 """
 
 from isobatch.kernels.activations import activation_named
+from isobatch.kernels.arithmetic import ARITHMETIC, arithmetic_name
 from isobatch.kernels.attention import PackedAttention
 from isobatch.kernels.block_formula import (
     BlockKernel,
@@ -32,6 +33,7 @@ from isobatch.kernels.selection import (
 keep_forks_safe()
 
 __all__ = [
+    "ARITHMETIC",
     "BlockKernel",
     "BlockOperations",
     "BlockWeights",
@@ -45,6 +47,7 @@ __all__ = [
     "PackedAttention",
     "PackedLinear",
     "activation_named",
+    "arithmetic_name",
     "block_weights",
     "check_precision",
     "compute_block",

@@ -23,7 +23,7 @@ from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
 from isobatch.checkpoint.text_encoder import TextEncoder, check_truncation, raise_first_error
 from isobatch.errors import CheckpointError, InputError, OptionError
-from isobatch.kernels import KernelChoice, this_machine
+from isobatch.kernels import KernelChoice, arithmetic_name, this_machine
 from isobatch.model import SequenceClassifier, read_packed_model
 from isobatch.precision import ChosenPrecision, choose_precision
 from isobatch.tasks.isolation import compute_each, encode_each
@@ -146,6 +146,14 @@ class Pipeline(ABC, Generic[PredictionT]):
     @property
     def config(self) -> ModelConfig:
         return self._model.config
+
+    @property
+    def arithmetic(self) -> str:
+        """What the bits of the outputs depend on, besides checkpoint, precision and text.
+
+        "isobatch-1" is the same on every machine; other names hold for machines with that name.
+        """
+        return arithmetic_name((choice.kernel for choice in self.choices), self.precision)
 
     @property
     def max_tokens(self) -> int:

@@ -1,0 +1,25 @@
+"""Arithmetic: the definition of every operation to the bit, by a name that can be compared.
+
+Where all operations of a model are compiled, its answers are those of ARITHMETIC on every machine;
+docs/arithmetic.md defines them. torch's own kernels and bf16 have bits that depend on more, and
+their names say on what.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+from isobatch.types import Precision
+
+ARITHMETIC = "isobatch-1"
+"""Changes whenever any bit of any answer may change."""
+
+
+def arithmetic_name(kernels: Iterable[str], precision: Precision) -> str:
+    """Name what the bits of a model depend on, besides its weights and the text.
+
+    kernels: the kernel of each operation, as in KernelChoice. Equal names mean equal bits.
+    """
+    if precision != "bf16" and all(kernel.startswith("compiled") for kernel in kernels):
+        return ARITHMETIC
+    return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
