@@ -74,15 +74,12 @@ static PyObject* forward_linear(PyObject*, PyObject* arguments) {
 }
 
 static PyObject* embed_tokens(PyObject*, PyObject* arguments) {
-  long long tables, word, position, type, y, tokens, missing;
+  long long tables, ids, y, tokens, missing;
   int threads;
-  if (!PyArg_ParseTuple(arguments, "LLLLLLi", &tables, &word, &position, &type, &y, &tokens,
-                        &threads))
-    return nullptr;
-  const isobatch::Ids ids{at<int64_t>(word), at<int64_t>(position), at<int64_t>(type)};
+  if (!PyArg_ParseTuple(arguments, "LLLLi", &tables, &ids, &y, &tokens, &threads)) return nullptr;
   Py_BEGIN_ALLOW_THREADS
-  missing = isobatch::embed_tokens(*at<isobatch::Embeddings>(tables), ids, at<float>(y), tokens,
-                                   threads);
+  missing = isobatch::embed_tokens(*at<isobatch::Embeddings>(tables), *at<isobatch::Ids>(ids),
+                                   at<float>(y), tokens, threads);
   Py_END_ALLOW_THREADS
   return PyLong_FromLongLong(missing);
 }
