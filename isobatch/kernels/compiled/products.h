@@ -248,11 +248,25 @@ INLINE void multiply_tile(const Product& product, const uint8_t* weight, int64_t
   });
 }
 
+// What the rows from `first` on prefetch of the next panel: with AVX-512 the first two groups half of
+// it each, otherwise each group its share.
+INLINE Ahead ahead_of(const uint8_t* weight, int64_t bytes, int64_t steps, int64_t first,
+                      int64_t rows) {
+  const uint8_t* next = weight + bytes;
+  if (VECTORS > 1) {
+    if (first >= 2 * ROWS) return {weight};
+    return {next + (first ? bytes / 2 : 0), 64 * AHEAD_LINES};
+  }
+  const int64_t step = bytes * ROWS / (std::max<int64_t>(rows, ROWS) * steps);
+  return {next + first * step * steps / ROWS, step};
+}
+
 // 64 columns of the product of `rows` stored rows.
 template <class Kind>
 ONCE void multiply_columns(const Product& product, const uint8_t* weight, int64_t column,
                            const uint8_t* x, const float* scale, int64_t rows, float* y) {
   const int64_t bytes = panel_bytes<Kind>(product.in);
+  const int64_t steps = filled<Kind>(product.in) / Kind::NEIGHBOURS;
   // Few rows by one vector each are too few sums to hide the latency of an addition.
   if constexpr (VECTORS == 1) {
     const Ahead none{weight};
@@ -269,9 +283,7 @@ ONCE void multiply_columns(const Product& product, const uint8_t* weight, int64_
   }
   for (int panel = 0; panel < PANELS && column < product.out; panel++) {
     in_groups(rows, [&](int64_t first, auto count) UNROLLED {
-      Ahead ahead{weight};
-      if (first < 2 * ROWS)
-        ahead = {weight + bytes + (first ? bytes / 2 : 0), 64 * AHEAD_LINES};
+      const Ahead ahead = ahead_of(weight, bytes, steps, first, rows);
       multiply_tile<Kind, count, VECTORS>(product, weight, column, x, scale, first, ahead, y);
     });
     weight += bytes;
