@@ -118,7 +118,8 @@ class Int8Embedding(nn.Module):
         self.table = table
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.table.values[ids].to(torch.float32) * self.table.scale[ids, None]
+        """Raise IndexError for an id that has no row, a negative one included."""
+        return F.embedding(ids, self.table.values).to(torch.float32) * self.table.scale[ids, None]
 
 
 def int8_product(layer: LinearWeights) -> Int8Product:
