@@ -17,7 +17,7 @@ from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import check_unchanged
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, pack_inputs
 from isobatch.errors import OptionError
-from isobatch.kernels import this_machine
+from isobatch.kernels import arithmetic_name, this_machine
 from isobatch.model import SequenceClassifier, select_kernels
 
 
@@ -27,6 +27,7 @@ class SelectedKernels:
     def __init__(self, packed: SequenceClassifier) -> None:
         self.packed = packed
         self._device: torch.device | None = None
+        self._arithmetic = ""
         self._has_attention = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -34,9 +35,12 @@ class SelectedKernels:
         return {**self.__dict__, "_machine": this_machine()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Select kernels again at the next call if this is another machine."""
-        if state.pop("_machine") != this_machine():
+        """Select kernels again at the next call where those of the pickle give other bits."""
+        made, here = state.pop("_machine"), this_machine()
+        if not here.gives_bits_of(made, state["_arithmetic"], "fp32"):
             state["_device"] = None
+        elif made != here:
+            state["_has_attention"] = False  # torch's own, on every machine
         self.__dict__.update(state)
 
     def select(self, *, attentions: bool = False) -> None:
@@ -48,7 +52,8 @@ class SelectedKernels:
                 "For bf16 and int8 use Classifier.from_pretrained(path, precision=...)"
             )
         if self._device != weight.device:
-            select_kernels(self.packed)
+            choices = select_kernels(self.packed)
+            self._arithmetic = arithmetic_name((choice.kernel for choice in choices), "fp32")
             self._device, self._has_attention = weight.device, False
         if attentions and not self._has_attention:
             select_attention_kernels(self.packed, weight.device)
