@@ -201,6 +201,8 @@ def compute_linear(
     y = x.new_empty(num_rows, num_out)
     if residual is not None:
         residual = checked(residual.detach(), num_rows, num_out)
+    if num_rows == 0:
+        return y
     module.forward_linear(
         PRECISIONS.index(precision),
         ctypes.addressof(structure),
