@@ -148,9 +148,14 @@ def test_a_pickle_of_compiled_kernels_needs_no_particular_machine(
 
 
 @needs_compiled
+@pytest.mark.parametrize("family", ["bert", "electra"])
 def test_a_pickle_of_compiled_kernels_is_refused_where_there_are_none(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    family: str, tiny_folder: TinyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """ELECTRA begins with a linear, the others with a block."""
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_folder(Tiny(family)), folder)
+    write_wordpiece_folder(folder)
     content = pickle.dumps(Classifier.from_pretrained(folder))
     monkeypatch.setenv(VARIABLE, "torch")
     with pytest.raises(CheckpointError, match=r"needs them; here: .* is torch. Load it here by"):
