@@ -16,15 +16,15 @@ needs_compiled = pytest.mark.skipif(
 
 ERRORS = {
     "linear": 0.0,
-    "gelu": 1.2e-6,
-    "gelu_new": 6e-7,
+    "gelu": 9e-7,
+    "gelu_new": 2e-7,
     "relu": 0.0,
     "relu6": 0.0,
-    "silu": 6e-7,
-    "quick_gelu": 6e-7,
-    "mish": 6e-7,
-    "tanh": 3e-7,
-    "sigmoid": 3e-7,
+    "silu": 2e-7,
+    "quick_gelu": 2e-7,
+    "mish": 2e-7,
+    "tanh": 4e-7,
+    "sigmoid": 1e-7,
 }
 """Largest error, of numbers up to 1 absolute and of larger ones relative."""
 
@@ -52,8 +52,9 @@ def test_every_activation_is_compiled() -> None:
 @needs_compiled
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_activation_is_near_torch_s_in_float64(name: str) -> None:
+    """Up to 10³⁰: below that, x e⁻⁸⁷ is no longer nothing, and no smaller power is computed."""
     x = numbers()
-    x = x[x.isfinite()]
+    x = x[x.abs() <= 1e30]
     found, expected = compiled(name, x).double(), activation_named(name).function(x.double())
     expected = expected.float().double()
     error = (found - expected).abs() / expected.abs().clamp_min(1)

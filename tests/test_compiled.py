@@ -15,6 +15,7 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_blocks import (
@@ -38,6 +39,7 @@ from isobatch.checkpoint import Dropouts
 from isobatch.kernels import (
     BlockKernel,
     BlockWeights,
+    Linear,
     PackedAttention,
     activation_named,
     quantize_weight,
@@ -52,6 +54,7 @@ from isobatch.kernels.compiled import (
     unsupported,
 )
 from isobatch.kernels.int8 import Int8Block
+from isobatch.kernels.linear_kernels import CompiledKernel
 from isobatch.model.block import Block
 from isobatch.specification import BlockSpec
 from isobatch.types import PRECISIONS, Precision, Rows
@@ -134,7 +137,7 @@ def test_a_block_computes_the_formula_with_every_activation(activation: str) -> 
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 64, 65, 130, 513, 2000])
-@pytest.mark.parametrize(("hidden", "heads"), [(64, 4), (5, 1), (78, 3), (320, 4), (128, 2)])
+@pytest.mark.parametrize(("hidden", "heads"), [(64, 4), (35, 7), (78, 3), (320, 4), (128, 2)])
 def test_attention_computes_the_formula(hidden: int, heads: int, length: int) -> None:
     """q, k and v are x with its columns shuffled, exactly; of the rest two norms remain."""
     layers = random_block(hidden, 64, heads)
@@ -264,6 +267,25 @@ def test_a_linear_applies_its_activation() -> None:
         activation = activation_named(name)
         found = compute_linear(x, layer.weight, layer.bias, activation)
         torch.testing.assert_close(found, activation.function(plain), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("activation", ["linear", "gelu", "tanh"])
+@pytest.mark.parametrize("has_bias", [True, False], ids=["bias", "no bias"])
+def test_gradients_of_a_linear_are_those_of_torch(activation: str, has_bias: bool) -> None:
+    module = Linear(30, 77, activation_named(activation), bias=has_bias).eval()
+    module.kernel = CompiledKernel()
+    with torch.enable_grad():
+        for number, parameter in enumerate(module.parameters()):
+            parameter.data = normal(*parameter.shape, seed=number)
+        x, factor = normal(9, 30).requires_grad_(), normal(9, 77, seed=7)
+        leaves = [x, *module.parameters()]
+        ours = torch.autograd.grad((module(x) * factor).sum(), leaves)
+        exact = F.linear(x.double(), *(each.double() for each in module.parameters()))
+        exact = module.activation.function(exact)
+        theirs = torch.autograd.grad((exact * factor).sum(), leaves)
+    torch.testing.assert_close(module(x).double(), exact, rtol=1e-5, atol=1e-5)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 # --------------------------------------------------------------------------- batch invariance
