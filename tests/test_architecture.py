@@ -19,7 +19,7 @@ PACKAGE = ROOT / "isobatch"
 
 LAYERS = {
     "types": ("errors", "types", "specification", "extras"),
-    "data": ("checkpoint", "batching", "tables", "drawing"),
+    "data": ("ambient", "checkpoint", "batching", "tables", "drawing"),
     "kernels": ("kernels",),
     "model": ("model", "precision"),
     "tasks": ("tasks", "quantize", "compat", "scope"),

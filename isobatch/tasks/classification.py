@@ -7,6 +7,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.ambient import eager
 from isobatch.batching.cache import Output
 from isobatch.errors import OptionError
 from isobatch.tasks.pipeline import Column, Pipeline, RowFormat, listed
@@ -117,6 +118,7 @@ class Classifier(Pipeline[Prediction]):
         outputs = self.forward(self._encode(listed(texts), truncation))
         return np.stack(outputs) if outputs else np.empty((0, len(self.labels)), np.float32)
 
+    @eager
     def predict_proba(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
     ) -> NDArray[np.float64]:
@@ -181,6 +183,7 @@ class Classifier(Pipeline[Prediction]):
     def row_format(self) -> "ClassificationRows":
         return ClassificationRows(self.labels)
 
+    @eager
     def ranked(
         self, output: Output, activation: ScoreActivation | None = None
     ) -> list[dict[str, object]]:

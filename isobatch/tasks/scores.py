@@ -4,7 +4,7 @@ A platform's `exp` differs in last digits between C libraries, versions and vect
 is a fixed sequence of double-precision + - * /, each rounded once as IEEE 754 says, and of
 multiplications by a power of two, which are exact. Invariant: the scores of a row are a function
 of its logits alone, and no step has a subnormal number, so that a processor set to flush them to
-zero computes the same. Only the rounding mode matters, which must be to the nearest.
+zero computes the same. The thread's rounding mode is set to the nearest where it is another.
 """
 
 import math
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.ambient import default_float_environment, has_default_floats
 from isobatch.batching.cache import Output
 from isobatch.types import ScoreActivation
 
@@ -41,7 +42,8 @@ def rank_logits(logits: Sequence[float] | Output) -> list[int]:
 
     By the logits, never by scores: from 37 on a sigmoid is 1.0, and different logits are equal.
     """
-    numbers = [float(value) for value in logits]
+    with default_float_environment():
+        numbers = [float(value) for value in logits]
     return sorted(range(len(numbers)), key=lambda index: -numbers[index])
 
 
@@ -52,6 +54,9 @@ def score_logits(logits: Sequence[float] | Output, activation: ScoreActivation) 
     rounded once: the order of the labels does not matter. sigmoid: 1 / (1 + e) from 0 on and
     e / (1 + e) below, where e is the exponential of -|logit|.
     """
+    if not has_default_floats():
+        with default_float_environment():
+            return score_logits(logits, activation)
     numbers = [float(value) for value in logits]
     if activation == "softmax":
         highest = max(numbers)

@@ -1,0 +1,105 @@
+"""torch's settings of a thread and of the process, kept out of a computation.
+
+Autocast, a default device and other function modes are of the thread and are suspended. A dispatch
+mode intercepts or replaces single operations, so it is rejected. Settings of the process, such as
+the default dtype, cannot be changed for one thread: the code never depends on them, or they are
+rejected where torch's own kernels compute (`reject_reduced_precision`).
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import Any, TypeVar
+
+import torch
+
+from isobatch.ambient.float_environment import default_float_environment
+from isobatch.errors import OptionError
+
+Forward = TypeVar("Forward", bound=Callable[..., Any])
+
+_FULL_PRECISION = ("none", "ieee")
+_FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
+
+
+@contextmanager
+def isolated(device_type: str = "cpu") -> Iterator[None]:
+    """Compute as in a new thread of a new process, whatever modes the caller has entered.
+
+    Raises OptionError within a TorchDispatchMode, such as FlopCounterMode or FakeTensorMode.
+    """
+    if torch._C._len_torch_dispatch_stack():
+        raise OptionError(
+            "a TorchDispatchMode is active, such as FlopCounterMode or FakeTensorMode: it could "
+            "change the operations, and would not see those of compiled kernels. Call Isobatch "
+            "outside of it"
+        )
+    with default_float_environment(), torch._C.DisableTorchFunction():
+        if torch.is_autocast_enabled(device_type):
+            with torch.autocast(device_type, enabled=False):
+                yield
+        else:
+            yield
+
+
+def uses_torch(kernels: Iterable[str]) -> bool:
+    """Return whether one of the kernels, as KernelChoice names them, is torch's own."""
+    return not all(kernel.startswith("compiled") for kernel in kernels)
+
+
+def reject_reduced_precision() -> None:
+    """Raise OptionError if torch's own products of float32 may be computed in fewer bits.
+
+    Compiled kernels do not read these settings. Whether one has an effect depends on the CPU.
+    """
+    stated = torch.get_float32_matmul_precision()
+    if stated != "highest":
+        _reject(
+            f"torch.set_float32_matmul_precision({stated!r})",
+            'torch.set_float32_matmul_precision("highest")',
+        )
+    mkldnn: Any = torch.backends.mkldnn
+    for name, setting in (("mkldnn", mkldnn), ("mkldnn.matmul", mkldnn.matmul)):
+        if (value := setting.fp32_precision) not in _FULL_PRECISION:
+            place = f"torch.backends.{name}.fp32_precision"
+            _reject(f"{place} = {value!r}", f'{place} = "ieee"')
+    if name := _reduced_by_environment():
+        _reject(name, f"unset {name.partition('=')[0]} before Python starts")
+
+
+@cache
+def _reduced_by_environment() -> str | None:
+    """Return the variable that oneDNN reads once, as NAME=VALUE, if it asks for fewer bits."""
+    for name in _FPMATH:
+        if (value := os.environ.get(name, "")).upper() not in ("STRICT", ""):
+            return f"{name}={value}"
+    return None
+
+
+def _reject(setting: str, fix: str) -> None:
+    raise OptionError(
+        f"{setting}: it lets torch's own kernels, which this model uses here, multiply in fewer "
+        f"than 32 bits, which changes results. Undo it: {fix}"
+    )
+
+
+def eager(forward: Forward) -> Forward:
+    """Run a function as it is written, also where a caller went through torch.compile.
+
+    The kernels that passed the check at load are called as they are; compiled ones would be others.
+    torch._dynamo is not imported for it, which takes over a second: a process without it has no
+    compiled caller.
+    """
+    disabled: list[Callable[..., Any]] = []
+
+    @wraps(forward)
+    def run(*args: Any, **options: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:
+            return forward(*args, **options)
+        if not disabled:
+            disabled.append(torch.compiler.disable(forward))  # type: ignore[no-untyped-call]
+        return disabled[0](*args, **options)
+
+    return run  # type: ignore[return-value]
