@@ -52,19 +52,15 @@ def uses_torch(kernels: Iterable[str]) -> bool:
 def reject_reduced_precision() -> None:
     """Raise OptionError if torch's own products of float32 may be computed in fewer bits.
 
-    Compiled kernels do not read these settings. Whether one has an effect depends on the CPU.
+    set_float32_matmul_precision and the settings of all of mkldnn or torch end in one for products.
+    Whether it has an effect depends on the CPU; compiled kernels do not read it.
     """
-    stated = torch.get_float32_matmul_precision()
-    if stated != "highest":
+    mkldnn: Any = torch.backends.mkldnn
+    if (value := mkldnn.matmul.fp32_precision) not in _FULL_PRECISION:
         _reject(
-            f"torch.set_float32_matmul_precision({stated!r})",
+            f"torch.backends.mkldnn.matmul.fp32_precision is {value!r}",
             'torch.set_float32_matmul_precision("highest")',
         )
-    mkldnn: Any = torch.backends.mkldnn
-    for name, setting in (("mkldnn", mkldnn), ("mkldnn.matmul", mkldnn.matmul)):
-        if (value := setting.fp32_precision) not in _FULL_PRECISION:
-            place = f"torch.backends.{name}.fp32_precision"
-            _reject(f"{place} = {value!r}", f'{place} = "ieee"')
     if name := _reduced_by_environment():
         _reject(name, f"unset {name.partition('=')[0]} before Python starts")
 
@@ -102,4 +98,6 @@ def eager(forward: Forward) -> Forward:
             disabled.append(torch.compiler.disable(forward))  # type: ignore[no-untyped-call]
         return disabled[0](*args, **options)
 
+    # A code object of its own: torch.compile limits how often it traces one.
+    run.__code__ = run.__code__.replace(co_name=forward.__name__)
     return run  # type: ignore[return-value]

@@ -111,6 +111,7 @@ class Classifier(Pipeline[Prediction]):
         """The function that turns logits into scores."""
         return self.config.head.score_activation
 
+    @eager
     def logits(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
     ) -> NDArray[np.float32]:

@@ -85,7 +85,7 @@ def _build_fast_math() -> Path:
     (folder / "fast.c").write_text(FAST_MATH)
     library = folder / "libfast.so"
     subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-o", library, folder / "fast.c"],  # noqa: S607
+        ["gcc", "-shared", "-fPIC", "-o", library, folder / "fast.c"],
         check=True,
     )
     return library
@@ -162,6 +162,17 @@ def matmul_precision(value: str) -> AbstractContextManager[None]:
 
 _MKLDNN: Any = torch.backends.mkldnn
 
+
+@contextmanager
+def mkldnn_precision(value: str) -> Iterator[None]:
+    """Of all of oneDNN, which holds for products that have none of their own."""
+    with (
+        attribute(_MKLDNN.matmul, "fp32_precision", "none"),
+        attribute(_MKLDNN, "fp32_precision", value),
+    ):
+        yield
+
+
 VISIBLE: Mapping[str, State] = {
     "flush to zero": flushing,
     "a library with -Ofast": fast_math_library,
@@ -197,7 +208,7 @@ QUIET: Mapping[str, State] = {
 REDUCED: Mapping[str, State] = {
     "matmul precision medium": partial(matmul_precision, "medium"),
     "matmul precision high": partial(matmul_precision, "high"),
-    "mkldnn bf16": partial(attribute, _MKLDNN, "fp32_precision", "bf16"),
+    "mkldnn bf16": lambda: mkldnn_precision("bf16"),
     "mkldnn matmul bf16": partial(attribute, _MKLDNN.matmul, "fp32_precision", "bf16"),
 }
 """They let torch's own products be computed in fewer bits: rejected where those compute."""
