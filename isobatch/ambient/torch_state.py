@@ -26,7 +26,7 @@ _FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
 @contextmanager
 def isolated(device_type: str = "cpu") -> Iterator[None]:
-    """Compute as in a new thread of a new process, whatever modes the caller has entered.
+    """Compute as in a new thread of a new process, free of the modes that the caller has entered.
 
     Raises OptionError within a TorchDispatchMode, such as FlopCounterMode or FakeTensorMode.
     """

@@ -27,6 +27,7 @@ from isobatch import Classifier
 from isobatch.ambient import float_environment
 from isobatch.errors import OptionError
 from isobatch.kernels import ARITHMETIC
+from isobatch.kernels.compiled.variants import TORCH, VARIABLE
 from isobatch.tasks import scores
 
 HARMLESS: Mapping[str, State] = {**VISIBLE, **QUIET}
@@ -56,10 +57,19 @@ OF_LOADING: Mapping[str, State] = {
 } | {"quiet": everything_quiet}
 
 SUSPENDED = [name for name in VISIBLE if not name.startswith(("default dtype", "numpy"))]
-"""Put aside for a call; no code depends on the rest."""
+"""Suspended for a call; no code depends on the others."""
 
-LOADED_DIFFERENTLY = ("Classifier fp32", "Classifier int8", "drop-in", "job")
+LOADED_DIFFERENTLY = (
+    ("Classifier fp32", "fastest"),
+    ("Classifier int8", "fastest"),
+    ("drop-in", "fastest"),
+    ("job", "fastest"),
+    ("Classifier fp32", "torch"),
+    ("Classifier int8", "torch"),
+)
 """The others load one of these."""
+
+Expected = Callable[[str], bytes]
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +77,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sensitive_checkpoint(tmp_path_factory.mktemp("ambient") / "model")
 
 
+@pytest.fixture(params=["fastest", "torch"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The kernels that compute: the fastest here, or torch's own, as where no compiler was."""
+    if request.param == "torch":
+        monkeypatch.setenv(VARIABLE, TORCH)
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def expected(folder: Path) -> dict[str, bytes]:
-    found = {}
-    for name, loading in APIS.items():
-        with loading(folder) as call:
-            found[name] = as_bytes(call())
-    return found
+def answers() -> dict[tuple[str, str], bytes]:
+    """The answers that were computed already, by API and kernels."""
+    return {}
+
+
+@pytest.fixture
+def expected(folder: Path, kernels: str, answers: dict[tuple[str, str], bytes]) -> Expected:
+    """The answer of an API with the kernels of the test, in no special state."""
+
+    def answer(api: str) -> bytes:
+        if (api, kernels) not in answers:
+            with APIS[api](folder) as call:
+                answers[api, kernels] = as_bytes(call())
+        return answers[api, kernels]
+
+    return answer
 
 
 def test_the_checkpoint_has_a_subnormal_logit(folder: Path) -> None:
@@ -91,34 +119,35 @@ def test_a_state_changes_unprotected_results(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", OF_LOADING)
-@pytest.mark.parametrize("api", LOADED_DIFFERENTLY)
+@pytest.mark.parametrize(("api", "kernels"), LOADED_DIFFERENTLY, indirect=["kernels"])
 def test_a_state_of_loading_changes_no_bit(
-    api: str, state: str, folder: Path, expected: dict[str, bytes]
+    api: str, state: str, folder: Path, expected: Expected
 ) -> None:
+    usual = expected(api)
     with OF_LOADING[state](), APIS[api](folder) as call:
         answer = call()
-    assert as_bytes(answer) == expected[api]
+    assert as_bytes(answer) == usual
 
 
 @pytest.mark.parametrize("api", [api for api in APIS if api != "job"])
-def test_a_state_of_a_call_changes_no_bit(
-    api: str, folder: Path, expected: dict[str, bytes]
-) -> None:
+def test_a_state_of_a_call_changes_no_bit(api: str, folder: Path, expected: Expected) -> None:
     changed = []
     with APIS[api](folder) as call:
         for name, state in HARMLESS.items():
             with state():
                 answer = call()
-            if as_bytes(answer) != expected[api]:
+            if as_bytes(answer) != expected(api):
                 changed.append(name)
-        assert as_bytes(call()) == expected[api]
+        assert as_bytes(call()) == expected(api)
     assert changed == []
 
 
+@pytest.mark.parametrize("kernels", ["torch"], indirect=True)
 @pytest.mark.parametrize("api", ["Classifier fp32", "drop-in", "pipeline"])
 def test_without_protection_the_same_states_change_bits(
-    api: str, folder: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    api: str, folder: Path, expected: Expected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = expected(api)
     monkeypatch.setattr(float_environment, "has_default_floats", lambda: True)
     monkeypatch.setattr(scores, "has_default_floats", lambda: True)
     monkeypatch.setattr(torch._C, "DisableTorchFunction", nullcontext)
@@ -128,26 +157,26 @@ def test_without_protection_the_same_states_change_bits(
         for name in SUSPENDED:
             state, answer = VISIBLE[name], None
             with suppress(Exception), state():
-                answer = call()
-            if answer is not None and as_bytes(answer) == expected[api]:
+                answer = as_bytes(call())
+            if answer == usual:
                 harmless.append(name)
     assert harmless == []
 
 
+@pytest.mark.parametrize("kernels", ["fastest"], indirect=True)
 @pytest.mark.parametrize("api", ["Classifier fp32", "Classifier int8", "drop-in", "pipeline"])
-def test_what_replaces_operations_is_rejected(
-    api: str, folder: Path, expected: dict[str, bytes]
-) -> None:
+def test_what_replaces_operations_is_rejected(api: str, folder: Path, expected: Expected) -> None:
     with APIS[api](folder) as call:
         for state in REJECTED.values():
             with state(), pytest.raises(OptionError, match="Call Isobatch outside of it"):
                 call()
-        assert as_bytes(call()) == expected[api]
+        assert as_bytes(call()) == expected(api)
 
 
+@pytest.mark.parametrize("kernels", ["fastest"], indirect=True)
 @pytest.mark.parametrize("api", ["Classifier fp32", "drop-in", "pipeline"])
 def test_torch_compile_around_the_caller_changes_no_bit(
-    api: str, folder: Path, expected: dict[str, bytes]
+    api: str, folder: Path, expected: Expected
 ) -> None:
     graphs = []
 
@@ -160,7 +189,7 @@ def test_torch_compile_around_the_caller_changes_no_bit(
         return x / 3
 
     with APIS[api](folder) as call, torch.no_grad():
-        assert as_bytes(torch.compile(call, backend=doubling)()) == expected[api]
+        assert as_bytes(torch.compile(call, backend=doubling)()) == expected(api)
         assert third(torch.ones(1)) == 2 / torch.tensor(3.0)
     assert len(graphs) == 1
 
@@ -168,7 +197,7 @@ def test_torch_compile_around_the_caller_changes_no_bit(
 @pytest.mark.parametrize("state", REDUCED)
 @pytest.mark.parametrize("api", ["Classifier fp32", "drop-in"])
 def test_products_of_fewer_bits_are_rejected_or_change_nothing(
-    api: str, state: str, folder: Path, expected: dict[str, bytes]
+    api: str, state: str, folder: Path, expected: Expected
 ) -> None:
     compiled = Classifier.from_pretrained(folder).arithmetic == ARITHMETIC
     with REDUCED[state](), APIS[api](folder) as call:
@@ -178,4 +207,4 @@ def test_products_of_fewer_bits_are_rejected_or_change_nothing(
             with pytest.raises(OptionError, match=r"Undo it: .*float32_matmul_precision"):
                 call()
     if compiled:
-        assert as_bytes(answer) == expected[api]
+        assert as_bytes(answer) == expected(api)
