@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from isobatch.ambient import isolated, reject_reduced_precision, uses_torch
+from isobatch.ambient import check_torch_settings, isolated, uses_torch
 from isobatch.checkpoint import Family, write_tensors
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.encoder_states import select_attention_kernels
@@ -98,7 +98,7 @@ class DropInModel(nn.Module):
             return
         with isolated(self.device.type):
             if self._kernels.uses_torch:
-                reject_reduced_precision()
+                check_torch_settings()
             yield
 
     def _pack(self, inputs: PaddedInputs, *, attentions: bool) -> PackedInputs:

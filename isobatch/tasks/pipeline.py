@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from isobatch.ambient import (
+    check_torch_settings,
     default_float_environment,
     eager,
     isolated,
-    reject_reduced_precision,
     uses_torch,
 )
 from isobatch.batching.cache import Output, OutputCache
@@ -323,7 +323,7 @@ class Pipeline(ABC, Generic[PredictionT]):
     def _outputs(self, encodings: Sequence[Encoding]) -> list[Output | InputError]:
         with isolated(self._device.type):
             if self._uses_torch:
-                reject_reduced_precision()
+                check_torch_settings()
             return compute_each(self._compute, encodings, self.max_batch_tokens)
 
     def _compute(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:

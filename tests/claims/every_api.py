@@ -59,7 +59,7 @@ def _arrays(loaded: Classifier) -> tuple[object, ...]:
 
 
 @contextmanager
-def drop_in(folder: Path) -> Iterator[Call]:
+def drop_in(folder: Path, *, attentions: bool = True) -> Iterator[Call]:
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     ids = [row.ids for row in _tokenizer(folder)(TEXTS).encodings]
     length = max(map(len, ids))
@@ -72,8 +72,8 @@ def drop_in(folder: Path) -> Iterator[Call]:
 
     def call() -> object:
         plain = model(**inputs).logits
-        states = model(**inputs, output_hidden_states=True, output_attentions=True)
-        return plain, states.logits, *states.hidden_states, *states.attentions
+        states = model(**inputs, output_hidden_states=True, output_attentions=attentions)
+        return plain, states.logits, *states.hidden_states, *(states.attentions or ())
 
     yield call
 
@@ -121,6 +121,7 @@ APIS: Mapping[str, Loading] = {
     "Classifier fp32": classifier,
     "Classifier int8": partial(classifier, precision="int8"),
     "drop-in": drop_in,
+    "drop-in without attentions": partial(drop_in, attentions=False),
     "pipeline": text_pipeline,
     "server": server,
     "job": file_job,

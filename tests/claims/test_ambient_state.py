@@ -5,6 +5,7 @@ has the bits that it has without the state, or the call is rejected with the way
 state has an effect on unprotected code is tested too.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from claims.ambient_states import (
     doubled,
     plain_result,
 )
-from claims.every_api import APIS, as_bytes, write_sensitive_checkpoint
+from claims.every_api import APIS, as_bytes, drop_in, write_sensitive_checkpoint
 
 from isobatch import Classifier
 from isobatch.ambient import float_environment
@@ -68,6 +69,8 @@ LOADED_DIFFERENTLY = (
     ("Classifier int8", "torch"),
 )
 """The others load one of these."""
+
+CALLED = ("Classifier fp32", "Classifier int8", "drop-in", "pipeline", "server")
 
 Expected = Callable[[str], bytes]
 
@@ -129,7 +132,7 @@ def test_a_state_of_loading_changes_no_bit(
     assert as_bytes(answer) == usual
 
 
-@pytest.mark.parametrize("api", [api for api in APIS if api != "job"])
+@pytest.mark.parametrize("api", CALLED)
 def test_a_state_of_a_call_changes_no_bit(api: str, folder: Path, expected: Expected) -> None:
     changed = []
     with APIS[api](folder) as call:
@@ -195,10 +198,11 @@ def test_torch_compile_around_the_caller_changes_no_bit(
 
 
 @pytest.mark.parametrize("state", REDUCED)
-@pytest.mark.parametrize("api", ["Classifier fp32", "drop-in"])
+@pytest.mark.parametrize("api", ["Classifier fp32", "drop-in without attentions"])
 def test_products_of_fewer_bits_are_rejected_or_change_nothing(
     api: str, state: str, folder: Path, expected: Expected
 ) -> None:
+    usual = expected(api)
     compiled = Classifier.from_pretrained(folder).arithmetic == ARITHMETIC
     with REDUCED[state](), APIS[api](folder) as call:
         if compiled:
@@ -207,4 +211,40 @@ def test_products_of_fewer_bits_are_rejected_or_change_nothing(
             with pytest.raises(OptionError, match=r"Undo it: .*float32_matmul_precision"):
                 call()
     if compiled:
-        assert as_bytes(answer) == expected(api)
+        assert as_bytes(answer) == usual
+
+
+def test_attention_weights_in_fewer_bits_are_rejected(folder: Path) -> None:
+    with (
+        REDUCED["matmul precision medium"](),
+        drop_in(folder) as call,
+        pytest.raises(OptionError, match=r"Undo it: .*float32_matmul_precision"),
+    ):
+        call()
+
+
+def keep_only_this_thread() -> None:
+    """End OpenMP's threads; the next operation that needs several starts new ones."""
+    openmp = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    assert openmp.omp_pause_resource_all(1) == 0
+
+
+@pytest.mark.parametrize("state", ["flush to zero", "rounding down", "rounding up"])
+def test_threads_with_other_floats_change_nothing_or_are_rejected(
+    state: str, folder: Path, expected: Expected
+) -> None:
+    """OpenMP's threads keep the environment in which they were started, here by other code."""
+    usual = expected("Classifier fp32")
+    compiled = Classifier.from_pretrained(folder).arithmetic == ARITHMETIC
+    with APIS["Classifier fp32"](folder) as call:
+        keep_only_this_thread()
+        torch.set_num_threads(2)
+        with VISIBLE[state]():
+            torch.ones(1_000_000).mul(1.0)
+        if compiled:
+            assert as_bytes(call()) == usual
+        else:
+            with pytest.raises(OptionError, match=r"torch\.set_num_threads\(1\)"):
+                call()
+        keep_only_this_thread()
+        assert as_bytes(call()) == usual
