@@ -9,12 +9,21 @@ from decimal import Decimal, localcontext
 import numpy as np
 import pytest
 import torch
+from claims.ambient_states import VISIBLE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from isobatch.tasks import score_logits, scores
 from isobatch.tasks.scores import MANY_LABELS, NEGLIGIBLE, exponentials
 from isobatch.types import ScoreActivation
+
+FLOAT_STATES = (
+    "flush to zero",
+    "a library with -Ofast",
+    "rounding up",
+    "rounding down",
+    "rounding toward zero",
+)
 
 Powers = Callable[[Sequence[float]], list[float]]
 
@@ -118,6 +127,32 @@ def test_the_stored_bits_notice_another_exponential(
 ) -> None:
     monkeypatch.setattr(scores, "exponentials", PLATFORMS[platform])
     assert len(wrong_bits()) >= 4
+
+
+@pytest.mark.parametrize("state", FLOAT_STATES)
+def test_the_float_environment_of_the_thread_changes_no_score(state: str) -> None:
+    with VISIBLE[state]():
+        found = wrong_bits()
+    assert found == []
+
+
+@pytest.mark.parametrize("state", FLOAT_STATES[-3:])
+def test_without_protection_the_rounding_mode_changes_scores(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "has_default_floats", lambda: True)
+    with VISIBLE[state]():
+        found = wrong_bits()
+    assert len(found) >= 4
+
+
+def test_without_protection_no_score_of_normal_logits_is_flushed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scores, "has_default_floats", lambda: True)
+    with VISIBLE["flush to zero"]():
+        found = wrong_bits()
+    assert found == []
 
 
 negative = st.floats(max_value=0.0, allow_nan=False) | st.floats(NEGLIGIBLE - 1, 0.0)
