@@ -6,6 +6,9 @@ state has an effect on unprotected code is tested too.
 """
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from claims import ambient_process
 from claims.ambient_states import (
     QUIET,
     REDUCED,
@@ -22,14 +26,15 @@ from claims.ambient_states import (
     doubled,
     plain_result,
 )
-from claims.every_api import APIS, as_bytes, drop_in, write_sensitive_checkpoint
+from claims.every_api import APIS, TEXTS, as_bytes, drop_in, write_sensitive_checkpoint
 
-from isobatch import Classifier
-from isobatch.ambient import float_environment
+from isobatch import Classifier, pipeline
+from isobatch.ambient import float_environment, torch_settings
 from isobatch.errors import OptionError
 from isobatch.kernels import ARITHMETIC
 from isobatch.kernels.compiled.variants import TORCH, VARIABLE
 from isobatch.tasks import scores
+from isobatch.types import Precision
 
 HARMLESS: Mapping[str, State] = {**VISIBLE, **QUIET}
 
@@ -176,11 +181,8 @@ def test_what_replaces_operations_is_rejected(api: str, folder: Path, expected: 
         assert as_bytes(call()) == expected(api)
 
 
-@pytest.mark.parametrize("kernels", ["fastest"], indirect=True)
-@pytest.mark.parametrize("api", ["Classifier fp32", "drop-in", "pipeline"])
-def test_torch_compile_around_the_caller_changes_no_bit(
-    api: str, folder: Path, expected: Expected
-) -> None:
+def test_torch_compile_around_the_caller_changes_no_bit(folder: Path) -> None:
+    """Of what may be compiled there are graphs, and this compiler doubles all of their results."""
     graphs = []
 
     def doubling(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., Any]:
@@ -191,10 +193,17 @@ def test_torch_compile_around_the_caller_changes_no_bit(
     def third(x: torch.Tensor) -> torch.Tensor:
         return x / 3
 
-    with APIS[api](folder) as call, torch.no_grad():
-        assert as_bytes(torch.compile(call, backend=doubling)()) == expected(api)
-        assert third(torch.ones(1)) == 2 / torch.tensor(3.0)
-    assert len(graphs) == 1
+    loaded = Classifier.from_pretrained(folder)
+    pipe = pipeline("text-classification", folder)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: loaded(TEXTS),
+        lambda: loaded.predict_proba(TEXTS),
+        lambda: pipe(TEXTS[0]),
+    )
+    for call in calls:
+        assert as_bytes(torch.compile(call, backend=doubling)()) == as_bytes(call())
+    assert not graphs
+    assert third(torch.ones(1)) == 2 / torch.tensor(3.0)
 
 
 @pytest.mark.parametrize("state", REDUCED)
@@ -248,3 +257,51 @@ def test_threads_with_other_floats_change_nothing_or_are_rejected(
                 call()
         keep_only_this_thread()
         assert as_bytes(call()) == usual
+
+
+PRECISIONS_TESTED: tuple[Precision, ...] = ("fp32", "int8")
+VARIABLES = {
+    "MKL_CBWR": "COMPATIBLE",
+    "OMP_NUM_THREADS": "2",
+    "OMP_DYNAMIC": "true",
+    "OMP_WAIT_POLICY": "passive",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "ANY",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    "PYTHONHASHSEED": "7",
+}
+
+
+def test_variables_and_threads_between_operations_change_no_bit(folder: Path) -> None:
+    loaded = {
+        precision: Classifier.from_pretrained(folder, precision=precision)
+        for precision in PRECISIONS_TESTED
+    }
+    variables = dict(VARIABLES)
+    if any(each.arithmetic != ARITHMETIC for each in loaded.values()):
+        for name in ("MKL_CBWR", "ONEDNN_DEFAULT_FPMATH_MODE"):  # of torch's own kernels
+            del variables[name]
+    ran = subprocess.run(
+        [sys.executable, ambient_process.__file__, str(folder), *PRECISIONS_TESTED],
+        capture_output=True,
+        check=False,
+        env=os.environ | variables,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    usual = [ambient_process.digest(each) for each in loaded.values()]
+    assert ran.stdout.split() == [*usual, *usual]
+    assert len({*usual}) == len(usual)
+
+
+def test_a_variable_for_fewer_bits_is_rejected_where_torch_computes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, TORCH)
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+    loaded = Classifier.from_pretrained(folder)
+    torch_settings._reduced_by_environment.cache_clear()
+    try:
+        with pytest.raises(OptionError, match="Undo it: unset ONEDNN_DEFAULT_FPMATH_MODE"):
+            loaded(TEXTS)
+    finally:
+        torch_settings._reduced_by_environment.cache_clear()
