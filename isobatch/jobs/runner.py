@@ -13,6 +13,7 @@ from itertools import islice
 from operator import add
 from typing import BinaryIO
 
+from isobatch.ambient import default_float_environment
 from isobatch.batching.cache import OutputCache
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.job import FileJob, ModelOptions
@@ -42,6 +43,7 @@ class JobReport:
         }
 
 
+@default_float_environment()  # also for the threads that are started here
 def run_files(
     jobs: Sequence[FileJob],
     model: ModelOptions,
@@ -71,6 +73,7 @@ def run_files(
     return JobReport(outputs, overall, provenance, classifier.max_tokens)
 
 
+@default_float_environment()
 def run_stream(
     job: FileJob,
     model: ModelOptions,
