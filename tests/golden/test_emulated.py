@@ -66,12 +66,6 @@ def test_arm_under_qemu(
         check(run_under_qemu(program, "aarch64", cpu), operations)
 
 
-def test_arm_restores_the_state_of_the_thread(tmp_path: Path) -> None:
-    program = compile_program(tmp_path, "neon", "aarch64", "elementwise")
-    assert run_under_qemu(program, "aarch64", "max") == {
-        name: GOLDEN[name] for name in PARTS["elementwise"]
-    }
-
 
 def under_translation(variant: str, cpu: str) -> list[str | Path]:
     if platform.machine() != "x86_64":
