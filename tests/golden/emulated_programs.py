@@ -1,7 +1,7 @@
-"""Programs that compute the golden hashes with one instruction set, and the emulators that run them.
+"""Programs that compute golden hashes with one instruction set, and the emulators that run them.
 
-The program is built with the flags that setup.py gives the variant's module. What a machine lacks (a
-compiler, an emulator, an emulated processor) skips the test and says so.
+The program is built with the flags that setup.py gives the variant's module. A missing compiler,
+emulator or emulated processor skips the test and is named.
 """
 
 import os
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+
 import setup
 
 HERE = Path(__file__).parent
@@ -51,15 +52,16 @@ def compile_program(
     flags: Sequence[str] = (),
     headers: Path = KERNELS,
     compiler: str | None = None,
+    source: Path = HERE / "program.cpp",
 ) -> Path:
-    """Build program.cpp, static; the compiler's last word are `flags`."""
+    """Build a static program; the compiler's last word are `flags`."""
     program = folder / variant
     built_for = [*setup.COMPILE, *setup.VARIANTS[machine][variant]]
     if variant == "reference":
         built_for.append("-DLANES_REFERENCE")
-    source = ["-w", "-static", f"-I{headers}", f"-DOPERATIONS={operations}", HERE / "program.cpp"]
+    of_program = ["-w", "-static", f"-I{headers}", f"-DOPERATIONS={operations}", source]
     compiler = required(compiler or COMPILERS[machine])
-    run([compiler, *built_for, *flags, *source, "-o", program])
+    run([compiler, *built_for, *flags, *of_program, "-o", program])
     return program
 
 
@@ -86,13 +88,15 @@ def required_model(*models: str) -> str:
 
 
 def build_machine(folder: Path) -> tuple[bytes, bytes]:
-    """Return what stands at the beginning and at the end of a memory image for Bochs."""
+    """Build the first and the last bytes of a memory image for Bochs."""
     compiler = [required("gcc"), "-nostdlib", "-static", "-w", "-Wl,--build-id=none,--no-warn-rwx"]
     script = f"-Wl,-T,{HERE / 'machine' / 'start.ld'}"
     sources = {
-        "start": ["-O1", "-ffreestanding", "-fno-pic", "-no-pie", "-mno-red-zone", script]
-        + ["-mgeneral-regs-only", "-fno-stack-protector", "-fcf-protection=none"]
-        + ["-fno-tree-loop-distribute-patterns", str(HERE / "machine" / "start.c")],
+        "start": [
+            *("-O1", "-ffreestanding", "-fno-pic", "-no-pie", "-mno-red-zone", script),
+            *("-mgeneral-regs-only", "-fno-stack-protector", "-fcf-protection=none"),
+            *("-fno-tree-loop-distribute-patterns", str(HERE / "machine" / "start.c")),
+        ],
         "rom": ["-Wl,-Ttext=0xffff0000,-e,0xffff0000", str(HERE / "machine" / "rom.S")],
     }
     pieces = []

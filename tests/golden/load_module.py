@@ -10,4 +10,4 @@ assert spec is not None
 module = module_from_spec(spec)
 spec.loader.exec_module(module)
 for operation, value in module.golden_hashes().items():
-    print(f"{operation} {value:016x}")
+    sys.stdout.write(f"{operation} {value:016x}\n")

@@ -37,8 +37,8 @@ def test_without_a_fault_nothing_differs_and_flushing_denormals_does(tmp_path: P
     program = compile_native(tmp_path)
     assert wrong(parse(run([program]))) == set()
     flushed = wrong(parse(run([program, "flushed"])))
-    assert {"gelu", "layer_norm"} <= flushed
-    assert "relu" not in flushed  # it computes nothing
+    assert {"gelu", "tanh"} <= flushed
+    assert "sigmoid" not in flushed  # of zero and of a denormal it is one half
 
 
 def test_contraction(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_another_order_of_sums(tmp_path: Path) -> None:
 
 
 def test_a_module_restores_the_state_of_the_thread() -> None:
-    """The fault of the first test, at the door of a module: no bit follows it."""
+    """Flushed denormals again, but set by the caller of a module: no bit follows them."""
     module = kernels("fp32").module
     flushing = module.DEFAULT_FLOAT_STATE | (0x8040 if platform.machine() == "x86_64" else 1 << 24)
     before = module.exchange_float_state(flushing)
