@@ -33,16 +33,16 @@ static bool same(float a, float b) { return !std::memcmp(&a, &b, 4); }
 
 int main() {
   int from_definition = 0, from_even_first = 0, tiny = 0;
-  for (int trial = 0; trial < 20000; trial++) {
+  for (int vector = 0; vector < 20000; vector++) {
     uint16_t a[32], b[32];
     float sums[16], results[16];
     for (int i = 0; i < 32; i++) a[i] = random_number(), b[i] = random_number();
     for (float& sum : sums) sum = widened(random_number()) * 1.2345f;
     __m512i left, right;
     std::memcpy(&left, a, 64), std::memcpy(&right, b, 64);
-    __m512 vector = _mm512_loadu_ps(sums);
-    asm("vdpbf16ps %2, %1, %0" : "+v"(vector) : "v"(left), "v"(right));
-    _mm512_storeu_ps(results, vector);
+    __m512 sum = _mm512_loadu_ps(sums);
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+    _mm512_storeu_ps(results, sum);
     for (int lane = 0; lane < 16; lane++) {
       const int even = 2 * lane, odd = even + 1;
       const float expected = step(step(sums[lane], a[odd], b[odd]), a[even], b[even]);
