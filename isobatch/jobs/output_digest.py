@@ -22,7 +22,7 @@ READ_BYTES = 1 << 20
 def output_digest(output: TableFile) -> str:
     """Return the SHA-256 of a finished output, decompressed: `zcat FILE | sha256sum` gives it too.
 
-    JobError if the file cannot be read.
+    JobError if the file cannot be read, TableError if it is compressed and empty.
     """
     if output.compression == "none":
         finished = JobFolder(output.path).read_finished()
