@@ -343,23 +343,24 @@ class ShardWorker:
     def __init__(self, model: ModelOptions, reference: Reference) -> None:
         self._model = model
         self._reference = reference
-        self._classifier: Classifier | None = None
+        self._loaded: tuple[Classifier, Provenance] | None = None
         self._cache = OutputCache()
 
     @returns_errors
     def run(self, job: FileJob, checked: Manifest) -> RowCounts:
         """Run a job whose check gave the manifest `checked`; return the counts of all its rows."""
         # Loaded here and not in the constructor, where Ray would wrap an error in its own.
-        self._classifier = self._classifier or self._load()
-        prepared = _prepare(job, self._reference)
+        self._loaded = self._loaded or self._load()
+        classifier, own = self._loaded
+        prepared = _prepare(job, replace(self._reference, provenance=own))
         if different := differences(checked, prepared.manifest):
             raise JobError(
                 f"{job.output.path}: inputs or settings changed after the check, or differ between "
                 "machines: " + "; ".join(different)
             )
-        return run_job(prepared, self._classifier, cache=self._cache).total
+        return run_job(prepared, classifier, cache=self._cache).total
 
-    def _load(self) -> Classifier:
+    def _load(self) -> tuple[Classifier, Provenance]:
         classifier = self._model.load()
         own = _provenance(classifier, self._model)
         if different := differences(self._reference.provenance.compared(), own.compared()):
@@ -368,7 +369,7 @@ class ShardWorker:
                 + "; ".join(different)
                 + f". {_fix(self._reference.provenance, own)}"
             )
-        return classifier
+        return classifier, own
 
 
 def _provenance(classifier: Classifier, model: ModelOptions) -> Provenance:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 import pytest
+from cli.shell import run
 from jobs.machines import TORCH_ON_AVX2, TORCH_ON_AVX512, machine
 from jobs.small_jobs import (
     TEXTS,
@@ -474,6 +475,31 @@ def test_an_output_without_rows_is_reproduced(
     assert command("run", tmp_path / "rows.csv", "-o", target, "--model", checkpoint) == 0
     code, found = verify(target)
     assert (code, found["checked"], found["rows"]) == (REPRODUCED, 0, 0)
+
+
+def test_an_output_of_stdin_is_verified_with_the_saved_text(
+    tmp_path: Path, checkpoint: Path, verify: Verify
+) -> None:
+    text = "".join(f"{text}\n" for text in TEXTS)
+    target = tmp_path / "out.jsonl"
+    ended = run("run", "-", "-o", str(target), "--model", str(checkpoint), stdin=text.encode())
+    assert ended.returncode == 0
+    code, found = verify(target)
+    assert code == NOT_VERIFIABLE
+    assert "text from stdin must be saved to a file" in found["reason"]
+    (tmp_path / "saved").write_text(text)
+    assert verify(target, "--input", tmp_path / "saved")[0] == REPRODUCED
+
+
+def test_a_symbolic_link_is_the_output_that_it_names(
+    tmp_path: Path, checkpoint: Path, verify: Verify
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place = Place(tmp_path, checkpoint, "elsewhere/out.csv")
+    assert place.run() == 0
+    link = tmp_path / "link.csv"
+    link.symlink_to(place.output)
+    assert verify(link)[0] == REPRODUCED
 
 
 def test_verification_reads_and_never_writes(place: Place) -> None:

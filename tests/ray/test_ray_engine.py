@@ -12,6 +12,7 @@ from ray_machines import num_lines_kept, run_here, write_csv, write_model
 
 from isobatch.errors import InputError, IsobatchError, JobError, OptionError, TableError
 from isobatch.jobs import FileJob, ModelOptions, RayOptions, ScoringOptions, plan_jobs, run_files
+from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.manifest import Manifest
 from isobatch.jobs.ray_engine import (
     MAX_CRASHES,
@@ -104,6 +105,9 @@ def test_workers_of_several_kinds_write_the_bytes_of_one_where_the_arithmetic_is
         counts = ShardWorker(model, elsewhere).run(job, check(job, elsewhere))
         assert isinstance(counts, RowCounts)
         written = job.output.path.read_bytes()
+        [run] = JobFolder(job.output.path).read_runs()
+        assert run["kernels"] != elsewhere.provenance.kernels, "the worker's own are recorded"
+        assert run["instruction_set"] == "AVX2"
         shutil.rmtree(tmp_path / "out")
         run_files([job], model)
     assert job.output.path.read_bytes() == written
