@@ -193,13 +193,17 @@ def audit(
     _print(report, as_json=shown_as_json, quiet=quiet)
     _write_files(report, html, junit, fail_on)
     write_answers(save, report)
+    raise typer.Exit(_exit_code(report, fail_on))
+
+
+def _exit_code(report: "AuditReport", fail_on: FailOn) -> int:
+    """Return the code of the worst result: a bug, else other answers than the saved ones."""
     severities = {finding.severity for finding in report.findings}
     if severities & {"bug", fail_on}:
-        raise typer.Exit(FAULT_FOUND)
+        return FAULT_FOUND
     if report.comparison and report.comparison.status in ("bug", fail_on):
-        raise typer.Exit(EXIT_CODES[NotReproducedError])
-    if "configuration" in severities:
-        raise typer.Exit(WRONG_CONFIGURATION)
+        return EXIT_CODES[NotReproducedError]
+    return WRONG_CONFIGURATION if "configuration" in severities else 0
 
 
 def _audit(
