@@ -1,7 +1,7 @@
-"""Machine: the facts that the selection of kernels depends on, besides the weights.
+"""Machine: what a pickled model depends on, besides its weights and the text.
 
-A pickled model that was loaded on another machine, or under another torch, would compute with
-kernels that were not checked there.
+Compiled kernels in fp32 and int8 have the same bits everywhere; a model that computes with torch's
+own, or in bf16, would compute on another machine with kernels that were not checked there.
 """
 
 from dataclasses import dataclass
@@ -30,5 +30,17 @@ def this_machine() -> Machine:
     return Machine(
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
-        tuple(each for each in PRECISIONS if compiled.unavailable(each) is None),
+        tuple(filter(is_compiled, PRECISIONS)),
     )
+
+
+def is_compiled(precision: Precision) -> bool:
+    """Return whether compiled kernels compute `precision` here."""
+    return compiled.unavailable(precision) is None
+
+
+def instruction_set(precision: Precision) -> str:
+    """Name the instruction set that computes `precision` here: a variant, or torch's."""
+    if is_compiled(precision):
+        return compiled.kernels(precision).name
+    return torch.backends.cpu.get_cpu_capability()
