@@ -170,7 +170,6 @@ def audit(
     for path in (html, junit, save):
         check_writable(path)
     check_paths(save, compare, html, junit)
-    saved = read_answers(compare)
     opening = {
         "tokenizer": tokenizer,
         "precision": precision,
@@ -180,10 +179,10 @@ def audit(
         "api_key": _key_for(target, api_key, context),
         "dialect": dialect,
     }
+    how: dict[str, Any] = {"compare_with": read_answers(compare), "quick": quick, "quiet": quiet}
     watch = AuditWatch()
     try:
-        how: dict[str, Any] = {"encoding": encoding, "quick": quick, "quiet": quiet}
-        report = _audit(target, texts, opening, watch, **how, compare_with=saved)
+        report = _audit(target, texts, opening, watch, encoding=encoding, **how)
     except BaseException as error:  # report the probes so far
         failed = watch.failed_report(target, error)
         if shown_as_json:
