@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from jobs.machines import TORCH_ON_AVX2, TORCH_ON_AVX512, machine
-from jobs.small_jobs import Place, small_checkpoint
+from jobs.small_jobs import Place, before_commit, break_off, command, small_checkpoint
 
 from isobatch.kernels import ARITHMETIC
+from isobatch.kernels.compiled.variants import TORCH, VARIABLE, variant_statuses
 from isobatch.scoring import chunks
 
 ELSEWHERE: dict[str, Any] = {
@@ -56,6 +57,43 @@ def test_a_job_resumes_on_another_kind_of_machine_to_the_same_bytes(
     assert second["processor"] == "another processor"
     assert {*second["kernels"].values()} == {"compiled avx512vnni"}
     assert second["versions"]["torch"] == "2.14.0"
+
+
+def compiled_variants() -> list[str]:
+    return [each.name for each in variant_statuses() if each.built and each.problem is None]
+
+
+@pytest.mark.skipif(len(compiled_variants()) < 2, reason="fewer than two compiled variants")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_job_of_one_instruction_set_ends_in_the_same_bytes_by_another(
+    place: Place,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Computed by the kernels themselves; torch's own are the inverse."""
+    fastest, *_, slowest = compiled_variants()
+    options = ("--precision", precision, "--logits")
+    monkeypatch.setenv(VARIABLE, fastest)
+    assert place.run(*options) == 0
+    expected = place.output.read_bytes()
+    place.forget()
+    monkeypatch.setenv(VARIABLE, slowest)
+    with before_commit(2, break_off):
+        assert place.run(*options) == 7
+    monkeypatch.setenv(VARIABLE, TORCH)
+    capfd.readouterr()
+    assert place.run(*options) == 7
+    assert ": the arithmetic" in capfd.readouterr().err
+    monkeypatch.setenv(VARIABLE, fastest)
+    assert place.run(*options) == 0
+    assert place.output.read_bytes() == expected
+    sets = [run["instruction_set"] for run in saved(place, "runs.json")]
+    assert sets == [slowest, fastest]
+    monkeypatch.setenv(VARIABLE, slowest)
+    assert command("verify", place.output, "--all") == 0
+    monkeypatch.setenv(VARIABLE, TORCH)
+    assert command("verify", place.output) == 10
 
 
 def test_another_arithmetic_is_refused(place: Place, capfd: pytest.CaptureFixture[str]) -> None:

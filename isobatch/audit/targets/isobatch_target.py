@@ -21,6 +21,7 @@ from isobatch.compat import AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
 from isobatch.kernels.invariance import threads as torch_threads
+from isobatch.scope import instruction_set
 from isobatch.tasks import Classifier
 
 
@@ -89,7 +90,7 @@ def _facts(classifier: Classifier) -> dict[str, str]:
         "device": str(classifier.device),
         "threads": str(torch.get_num_threads()) if on_cpu else "",
         "arithmetic": classifier.arithmetic,
-        "instruction set": torch.backends.cpu.get_cpu_capability() if on_cpu else "",
+        "instruction set": instruction_set(classifier.precision) if on_cpu else "",
         "checkpoint": checkpoint_digest(classifier.folder),
         "isobatch": __version__,
         "torch": torch.__version__,
