@@ -20,8 +20,8 @@ from isobatch.checkpoint import checkpoint_digest
 from isobatch.compat import AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
+from isobatch.kernels import instruction_set
 from isobatch.kernels.invariance import threads as torch_threads
-from isobatch.scope import instruction_set
 from isobatch.tasks import Classifier
 
 
