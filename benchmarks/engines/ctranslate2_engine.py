@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from benchmarks import BenchmarkError
+from benchmarks import UnsupportedError
 from benchmarks.engines import EngineSetup, Logits, peer
 from benchmarks.engines.padded_batches import Int64, PaddedBatches
 from benchmarks.schema import Precision
@@ -67,10 +67,9 @@ class CTranslate2Encoder:
             intra_threads=setup.threads,
         )
         if self._encoder.compute_type != _COMPUTE_TYPES[setup.precision]:
-            raise BenchmarkError(
+            raise UnsupportedError(
                 f"CTranslate2: unsupported precision on this machine (got "
-                f"{self._encoder.compute_type}, expected {_COMPUTE_TYPES[setup.precision]}). Leave "
-                "this engine out of --engines"
+                f"{self._encoder.compute_type}, expected {_COMPUTE_TYPES[setup.precision]})"
             )
         self._head = DistilBertHead(setup.checkpoint)
         self._batches = PaddedBatches(setup)

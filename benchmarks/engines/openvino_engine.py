@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import BenchmarkError
+from benchmarks import UnsupportedError
 from benchmarks.engines import EngineSetup, Logits, peer
 from benchmarks.engines.padded_batches import Int64, PaddedBatches
 from benchmarks.schema import Precision
@@ -48,9 +48,8 @@ class OpenVinoEngine:
         )
         chosen = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if chosen != hint:
-            raise BenchmarkError(
-                f"OpenVINO: unsupported precision on this machine (got {chosen}, expected {hint}). "
-                "Leave this engine out of --engines"
+            raise UnsupportedError(
+                f"OpenVINO: unsupported precision on this machine (got {chosen}, expected {hint})"
             )
         self._request = compiled.create_infer_request()
         self._batches = PaddedBatches(setup)
