@@ -4,6 +4,7 @@ Only this file calls the kernels below the public API. A rate is that of the bes
 windows, as that of the peak it is compared with: see `roof.cpp`.
 """
 
+import ctypes
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,24 +13,51 @@ import torch
 from torch import Tensor
 
 from benchmarks.engines.isobatch_engine import IsobatchEngine
-from benchmarks.peak_share import BLOCK
+from benchmarks.peak_share import BLOCK, PRODUCTS
 from isobatch.batching.packed import pack
-from isobatch.types import Encoding, Rows
+from isobatch.kernels.compiled import PackedWeight
+from isobatch.kernels.compiled.variants import TORCH, kernels, statuses
+from isobatch.types import PRECISIONS, Encoding, Precision, Rows
 
-_WINDOW_SECONDS = 0.01
+_WINDOW_SECONDS = 0.001
+_NO_ACTIVATION = 0
 
 
 def instruction_sets() -> list[str]:
-    """List the instruction sets that were built and run here, the fastest first."""
-    return ["torch"]
+    """List the variants that were built and run here, the fastest first, then torch's kernels."""
+    return [*(each.name for each in statuses() if each.problem is None), TORCH]
 
 
 def rates(engine: IsobatchEngine, seconds: float) -> dict[str, Any]:
-    """Measure products and a block of the engine's model; `seconds` for each."""
+    """Measure products and a block in the engine's precision; `seconds` for each."""
+    precision = engine.classifier.precision
     return {
-        "products": {},
+        "products": {
+            shape: 2e-9 * rows * size_in * size_out / best_seconds(call, seconds)
+            for shape, (rows, size_in, size_out) in PRODUCTS.items()
+            for call in [_product(precision, rows, size_in, size_out)]
+        },
         "block_seconds": _block_seconds(engine, seconds),
     }
+
+
+def _product(
+    precision: Precision, rows: int, size_in: int, size_out: int
+) -> Callable[[], object]:
+    """Return a call of the compiled product, in memory that is allocated once."""
+    weight = PackedWeight(_normal(size_out, size_in), precision)
+    bias, x, y = _normal(size_out), _normal(rows, size_in), torch.empty(rows, size_out)
+    structure = weight.structure(bias)
+    module = kernels(precision).module
+    arguments = (PRECISIONS.index(precision), ctypes.addressof(structure), _NO_ACTIVATION)
+    tensors = (x.data_ptr(), 0, y.data_ptr())
+    threads = torch.get_num_threads()
+    kept = (weight, bias, x, y, structure)  # the addresses are theirs
+
+    def call(_kept: object = kept) -> None:
+        module.forward_linear(*arguments, *tensors, rows, threads)
+
+    return call
 
 
 @torch.inference_mode()
@@ -44,7 +72,7 @@ def _block_seconds(engine: IsobatchEngine, seconds: float) -> float:
 
 
 def best_seconds(call: Callable[[], object], seconds: float) -> float:
-    """Time a call repeatedly for so many seconds; return the best window's mean."""
+    """Time a call repeatedly for the given time; return the mean of the best window."""
     call()
     began = time.perf_counter()
     call()
