@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from isobatch.checkpoint import read_config, read_json, weights_digest
 from isobatch.errors import CheckpointError, InputError, OptionError
-from isobatch.kernels import has_exact_int8, supported_precisions
+from isobatch.kernels import supported_precisions
 from isobatch.types import PRECISIONS, Precision, TextInput
 
 MIN_TEXTS = 200
@@ -89,8 +89,6 @@ def _objection(
     """Why "auto" must not take a precision, or None."""
     if precision not in supported:
         return "not supported on this machine"
-    if precision == "int8" and not has_exact_int8():
-        return "this machine needs 7-bit weights, which were not verified"
     if agreement is None:
         return "its accuracy was not verified for these weights; see `isobatch precisions`"
     if agreement.num_texts < MIN_TEXTS:

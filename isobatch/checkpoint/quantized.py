@@ -35,11 +35,10 @@ _FIX = "Start from the checkpoint before it was quantized, and run `isobatch qua
 
 
 class QuantizedTensor(NamedTuple):
-    """values int8 [out, in], of 8 or 7 bits; scale float32 [out]; the tensor is values × scale."""
+    """values int8 [out, in]; scale float32 [out]; the tensor is values × scale."""
 
     values: Tensor
     scale: Tensor
-    bits: int = 8
 
     @property
     def shape(self) -> torch.Size:
@@ -55,7 +54,7 @@ class QuantizedTensor(NamedTuple):
 
     def clone(self) -> "QuantizedTensor":
         """Copy it into memory of its own, where it was a view of a file."""
-        return QuantizedTensor(self.values.clone(), self.scale.clone(), self.bits)
+        return QuantizedTensor(self.values.clone(), self.scale.clone())
 
 
 def scale_name(name: str) -> str:

@@ -18,15 +18,16 @@ from isobatch.kernels.block_formula import (
     reference_operations,
 )
 from isobatch.kernels.compiled import compute_trainable
+from isobatch.kernels.embedding_formula import EmbeddingWeights
 from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
 from isobatch.kernels.layers import Linear, PackedLinear
-from isobatch.kernels.machine import Machine, this_machine
+from isobatch.kernels.machine import Machine, instruction_set, this_machine
 from isobatch.kernels.selection import (
+    EmbeddingKernel,
     KernelChoice,
     KernelSelector,
     check_precision,
-    has_exact_int8,
     supported_precisions,
 )
 
@@ -37,6 +38,8 @@ __all__ = [
     "BlockKernel",
     "BlockOperations",
     "BlockWeights",
+    "EmbeddingKernel",
+    "EmbeddingWeights",
     "Int8Embedding",
     "KernelChoice",
     "KernelSelector",
@@ -53,7 +56,7 @@ __all__ = [
     "compute_block",
     "compute_trainable",
     "fork_safe_lock",
-    "has_exact_int8",
+    "instruction_set",
     "int8_weight",
     "quantize_weight",
     "reference_operations",

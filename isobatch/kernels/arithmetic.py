@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
+from isobatch.kernels import compiled
 from isobatch.types import Precision
 
 ARITHMETIC = "isobatch-1"
@@ -20,6 +21,8 @@ def arithmetic_name(kernels: Iterable[str], precision: Precision) -> str:
 
     kernels: the kernel of each operation, as in KernelChoice. Equal names mean equal bits.
     """
-    if precision != "bf16" and all(kernel.startswith("compiled") for kernel in kernels):
-        return ARITHMETIC
-    return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+    if not all(kernel.startswith("compiled") for kernel in kernels):
+        return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+    if precision == "bf16":
+        return f"{ARITHMETIC} bf16 {compiled.kernels(precision).name}"
+    return ARITHMETIC

@@ -8,7 +8,7 @@ attention, `Int8Block` is bit-identical to the compiled int8 block.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,8 @@ from isobatch.kernels.block_formula import (
 )
 from isobatch.types import Rows
 
-ZERO_POINT = 128
-_LARGEST = {8: 127, 7: 63}
+_LARGEST = 127
+_EXACT_COLUMNS = 1024
 _TINY = 1e-30
 _ROWS_AT_A_TIME = 2048
 _CHUNK_ROWS = 64
@@ -56,14 +56,18 @@ _GELU_Q = (
 
 
 class StoredRows(NamedTuple):
-    """Activations: values uint8 [rows, in] around ZERO_POINT; scale float32 [rows, 1]."""
+    """Activations: values [rows, in], integers in float32; scale float32 [rows, 1]."""
 
     values: Tensor
     scale: Tensor
 
 
 class Int8Product(nn.Module):
-    """act(x Wᵀ + b) + residual by oneDNN's integer product; x as StoredRows."""
+    """act(x Wᵀ + b) + residual in float32 products whose sums are exact; x as StoredRows.
+
+    The sum of _EXACT_COLUMNS products of two bytes is an integer below 2²⁴, which float32 holds
+    exactly, whatever the order of the additions; longer sums are added as integers.
+    """
 
     def __init__(
         self, weight: QuantizedTensor, bias: Tensor, activation: Activation = IDENTITY
@@ -72,44 +76,30 @@ class Int8Product(nn.Module):
         self.scale = weight.scale
         self.bias = bias
         self.activation = activation
-        self.packed = _packed(weight.values)
-        self._zeros = torch.zeros(len(bias), dtype=torch.int32)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle the weight in rows: oneDNN's layout is of this machine, and cannot be pickled."""
-        return {**self.__dict__, "packed": self.packed.to_dense().T}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.packed = _packed(self.packed)
+        self.values = weight.values
 
     def forward(self, x: StoredRows, residual: Tensor | None = None) -> Tensor:
         """Return float(sum) × channel's scale × token's scale + bias, rounded after each step."""
-        product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            x.values, 1.0, ZERO_POINT, self.packed, self.scale, self._zeros,
-            None, 1.0, 0, torch.float32, "none", [], "",
-        )  # fmt: skip
-        product = product.mul_(x.scale).add_(self.bias)
+        sums = torch.zeros(len(x.values), len(self.values), dtype=torch.int32, device="cpu")
+        for first in range(0, self.values.shape[1], _EXACT_COLUMNS):
+            columns = slice(first, first + _EXACT_COLUMNS)
+            weight = self.values[:, columns].to(torch.float32)
+            sums += F.linear(x.values[:, columns], weight).to(torch.int32)
+        product = (sums.to(torch.float32) * self.scale).mul_(x.scale).add_(self.bias)
         if self.activation is not IDENTITY:
             by_row = gelu if self.activation.name == "gelu" else self.activation.by_row
             product = by_row(product)
         return product if residual is None else product + residual
 
 
-def _packed(values: Tensor) -> Tensor:
-    """Bring int8 [out, in] into oneDNN's layout."""
-    packed: Tensor = torch.ops.onednn.qlinear_prepack(values.contiguous(), None)
-    return packed
-
-
 class Int8Block:
     """A layer in plain torch, bit-identical to the compiled one except for its attention."""
 
-    def __init__(self, weights: BlockWeights, attention: PackedAttention, bits: int = 8) -> None:
+    def __init__(self, weights: BlockWeights, attention: PackedAttention) -> None:
         self.attention = attention
         self._operations = BlockOperations(
             weights.spec,
-            {name: int8_product(layer, bits) for name, layer in weights.linears.items()},
+            {name: int8_product(layer) for name, layer in weights.linears.items()},
             {name: partial(normalize, norm=norm) for name, norm in weights.norms.items()},
             read=quantize_rows,
             chunk_rows=_CHUNK_ROWS,  # their intermediate results stay in the cache
@@ -131,30 +121,18 @@ class Int8Embedding(nn.Module):
         return self.table.values[ids].to(torch.float32) * self.table.scale[ids, None]
 
 
-def int8_product(layer: LinearWeights, bits: int = 8) -> Int8Product:
-    """Prepare one linear layer, with weights of 8 or 7 bits."""
-    weight = int8_weight(layer.weight, bits)
+def int8_product(layer: LinearWeights) -> Int8Product:
+    """Prepare one linear layer."""
     bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
-    return Int8Product(weight, bias, layer.activation)
+    return Int8Product(int8_weight(layer.weight), bias, layer.activation)
 
 
-def multiply(layer: LinearWeights, x: Tensor, bits: int = 8) -> Tensor:
-    """Compute x Wᵀ + b in int8, float32 [rows, in] → [rows, out]: for the check of a product."""
-    product: Tensor = int8_product(layer._replace(activation=IDENTITY), bits)(quantize_rows(x))
-    return product
+def int8_weight(weight: Tensor | QuantizedTensor) -> QuantizedTensor:
+    """Bring a weight [out, in] to int8."""
+    return weight if isinstance(weight, QuantizedTensor) else quantize_weight(weight.detach())
 
 
-def int8_weight(weight: Tensor | QuantizedTensor, bits: int = 8) -> QuantizedTensor:
-    """Bring a weight [out, in] to int8 of `bits` bits; float32 is rounded to 8 bits first.
-
-    Where the machine needs 7, a checkpoint and its quantized form then have the same bits there,
-    too.
-    """
-    eight = weight if isinstance(weight, QuantizedTensor) else quantize_weight(weight.detach())
-    return eight if eight.bits <= bits else quantize_weight(eight.dequantize(), bits)
-
-
-def quantize_weight(weight: Tensor, bits: int = 8) -> QuantizedTensor:
+def quantize_weight(weight: Tensor) -> QuantizedTensor:
     """Round float32 [out, in] to int8, symmetric, each row by its own largest value.
 
     Some rows at a time: a word table would need three times its own memory at once.
@@ -162,33 +140,26 @@ def quantize_weight(weight: Tensor, bits: int = 8) -> QuantizedTensor:
     values, scales = torch.empty(weight.shape, dtype=torch.int8), weight.new_empty(len(weight))
     for first in range(0, len(weight), _ROWS_AT_A_TIME):
         rows = slice(first, first + _ROWS_AT_A_TIME)
-        scale, inverse = _scales(weight[rows], _LARGEST[bits])
+        scale, inverse = _scales(weight[rows])
         values[rows] = torch.round(weight[rows] * inverse)
         scales[rows] = scale.flatten()
-    return QuantizedTensor(values, scales, bits)
+    return QuantizedTensor(values, scales)
 
 
 def quantize_rows(x: Tensor) -> StoredRows:
-    """Round float32 [rows, in] to int8 by each row's own largest value."""
-    scale, inverse = _scales(x, _LARGEST[8])
-    return StoredRows((torch.round(x * inverse) + ZERO_POINT).to(torch.uint8), scale)
+    """Round float32 [rows, in] to integers of int8 by each row's own largest value."""
+    scale, inverse = _scales(x)
+    return StoredRows(torch.round(x * inverse), scale)
 
 
-def exact_product(weight: QuantizedTensor, bias: Tensor, x: Tensor) -> Tensor:
-    """Compute an int8 product in float64, in which all its integers are exact: the reference."""
-    stored = quantize_rows(x)
-    sums = (stored.values.double() - ZERO_POINT) @ weight.values.double().T
-    return sums.to(torch.float32) * weight.scale * stored.scale + bias
-
-
-def _scales(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
-    """Return amax / largest and largest / amax of each row, [rows, 1].
+def _scales(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return amax / 127 and 127 / amax of each row, [rows, 1].
 
     Divided by a tensor: torch divides a number by a tensor through the reciprocal, which rounds
     twice.
     """
     amax = x.abs().amax(dim=1, keepdim=True).clamp_min(_TINY)
-    limit = torch.full_like(amax, largest)
+    limit = torch.full_like(amax, _LARGEST)
     return amax / limit, limit / amax
 
 

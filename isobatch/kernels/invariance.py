@@ -16,7 +16,6 @@ from isobatch.batching.packed import PackedBatch, pack
 from isobatch.kernels.activations import IDENTITY
 from isobatch.kernels.attention import PackedAttention
 from isobatch.kernels.block_formula import BlockKernel, LinearWeights, NormWeights
-from isobatch.kernels.int8 import exact_product, int8_weight
 from isobatch.kernels.linear_kernels import LinearKernel
 from isobatch.specification import PositionRule
 from isobatch.types import Encoding, Rows
@@ -28,8 +27,6 @@ _ATTENTION_LENGTHS = (1, 2, 5, 15, 17, 33, 130)
 _NUM_SEQUENCES = 3
 _BLOCK_LENGTHS = (130, 40, 17, 5, 5, 5, 2, 1)
 """More rows than the compiled kernels take at a time, and equal lengths."""
-
-Multiply = Callable[[LinearWeights, Tensor], Tensor]
 
 
 @contextmanager
@@ -148,18 +145,3 @@ def block_difference(kernel: BlockKernel, hidden_size: int) -> str | None:
                 if not torch.equal(torch.cat(alone), together):
                     return f"the bits of a sequence differ alone, threads: {num_threads}"
     return None
-
-
-def product_difference(layer: LinearWeights, multiply: Multiply, bits: int) -> str | None:
-    """Compare an int8 product with exact integers, also on rows that give the largest sums."""
-    weight = int8_weight(layer.weight, bits)
-    largest_sums = weight.values[:8].sign().to(torch.float32)
-    x = torch.cat([random_rows(8, layer.in_features, largest_sums.device), largest_sums])
-    bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
-    exact = exact_product(weight, bias, x)
-    found = multiply(layer, x)
-    if torch.equal(found, exact):
-        return None
-    worst = (found - exact).abs().max() / exact.abs().max()
-    sizes = f"{layer.in_features}→{layer.out_features}"
-    return f"product {sizes} is not exact, off by up to {worst:.1%} of the largest: it saturates"

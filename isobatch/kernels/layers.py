@@ -92,8 +92,8 @@ class PackedLinear(nn.Module):
         self.bias = None if weights.bias is None else weights.bias.detach()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the weight in rows: oneDNN's layout is of this machine, and cannot be pickled."""
-        return {**self.__dict__, "packed": self.packed.to_dense()}
+        """Pickle the weight in rows: its layout is of this machine."""
+        return {**self.__dict__, "packed": self.kernel.unpack(self.packed)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

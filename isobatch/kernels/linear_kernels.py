@@ -5,12 +5,13 @@ machine is checked at load (`isobatch.kernels.selection`). Kernels raise on fail
 back silently.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from isobatch.kernels import compiled
 from isobatch.kernels.activations import Activation
 from isobatch.types import Precision
 
@@ -25,18 +26,47 @@ class LinearKernel(Protocol):
     @property
     def name(self) -> str: ...
 
-    def prepack(self, weight: Tensor) -> Tensor:
-        """Copy the weight into the layout that `linear` reads fastest; it takes a plain one."""
+    def prepack(self, weight: Tensor) -> Any:
+        """Copy the weight into the layout that `linear` reads fastest; it also takes plain ones."""
+
+    def unpack(self, packed: Any) -> Tensor:
+        """Return the weight [out, in] of what `prepack` returned."""
 
     def linear(
         self,
         x: Tensor,
-        weight: Tensor,
+        weight: Any,
         bias: Tensor | None,
         activation: Activation,
         residual: Tensor | None,
     ) -> Tensor:
         """Return the product, [rows, out]."""
+
+
+class CompiledKernel:
+    """The C++ kernel, in fp32."""
+
+    name = "compiled"
+
+    @staticmethod
+    def is_available(device: torch.device) -> bool:
+        return device.type == "cpu" and compiled.unavailable("fp32") is None
+
+    def prepack(self, weight: Tensor) -> compiled.PackedWeight:
+        return compiled.PackedWeight(weight, "fp32")
+
+    def unpack(self, packed: compiled.PackedWeight) -> Tensor:
+        return packed.plain()
+
+    def linear(
+        self,
+        x: Tensor,
+        weight: Tensor | compiled.PackedWeight,
+        bias: Tensor | None,
+        activation: Activation,
+        residual: Tensor | None,
+    ) -> Tensor:
+        return compiled.compute_linear(x, weight, bias, activation, residual)
 
 
 class OneDnnKernel:
@@ -60,6 +90,9 @@ class OneDnnKernel:
     def prepack(self, weight: Tensor) -> Tensor:
         packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _PACKING_HINT)
         return packed
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        return packed.to_dense()
 
     def linear(
         self,
@@ -147,6 +180,9 @@ class TileKernel:
     def prepack(self, weight: Tensor) -> Tensor:
         return weight.detach().clone()
 
+    def unpack(self, packed: Tensor) -> Tensor:
+        return packed
+
     def linear(
         self,
         x: Tensor,
@@ -176,6 +212,9 @@ class RowKernel:
     def prepack(self, weight: Tensor) -> Tensor:
         return weight.detach().clone()
 
+    def unpack(self, packed: Tensor) -> Tensor:
+        return packed
+
     def linear(
         self,
         x: Tensor,
@@ -196,5 +235,9 @@ def candidate_kernels(device: torch.device, precision: Precision) -> tuple[Linea
         return (Bf16Kernel(),) if Bf16Kernel.is_available(device) else ()
     if precision == "int8":
         return ()
-    portable: tuple[LinearKernel, ...] = (TileKernel(), RowKernel())
-    return (OneDnnKernel(), *portable) if OneDnnKernel.is_available(device) else portable
+    kernels: list[LinearKernel] = [TileKernel(), RowKernel()]
+    if OneDnnKernel.is_available(device):
+        kernels.insert(0, OneDnnKernel())
+    if CompiledKernel.is_available(device):
+        kernels.insert(0, CompiledKernel())
+    return tuple(kernels)

@@ -1,7 +1,7 @@
-"""Machine: the facts that the selection of kernels depends on, besides the weights.
+"""Machine: what a pickled model depends on, besides its weights and the text.
 
-A pickled model that was loaded on another machine, or under another torch, would compute with
-kernels that were not checked there.
+Compiled kernels in fp32 and int8 have the same bits everywhere; a model that computes with torch's
+own, or in bf16, would compute on another machine with kernels that were not checked there.
 """
 
 from dataclasses import dataclass
@@ -32,3 +32,10 @@ def this_machine() -> Machine:
         torch.backends.cpu.get_cpu_capability(),
         tuple(each for each in PRECISIONS if compiled.unavailable(each) is None),
     )
+
+
+def instruction_set(precision: Precision) -> str:
+    """Name the instruction set that computes `precision` here: a variant, or torch's."""
+    if compiled.unavailable(precision) is None:
+        return compiled.kernels(precision).name
+    return torch.backends.cpu.get_cpu_capability()

@@ -10,33 +10,32 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from isobatch.batching.packed import PackedBatch
 from isobatch.errors import NotInvariantError, PrecisionError
 from isobatch.kernels import compiled
 from isobatch.kernels.attention import PackedAttention
 from isobatch.kernels.block_formula import BlockKernel, BlockWeights, LinearWeights, NormWeights
-from isobatch.kernels.int8 import Int8Block, multiply
+from isobatch.kernels.embedding_formula import EmbeddingWeights
+from isobatch.kernels.int8 import Int8Block
 from isobatch.kernels.invariance import (
     NUM_ROWS,
-    Multiply,
     attention_difference,
     block_difference,
     linear_difference,
     norm_difference,
-    product_difference,
     thread_counts,
 )
 from isobatch.kernels.layers import LayerwiseBlock, PackedLinear
 from isobatch.kernels.linear_kernels import (
     Bf16Kernel,
+    CompiledKernel,
     LinearKernel,
-    OneDnnKernel,
     candidate_kernels,
 )
 from isobatch.specification import BlockSpec
 from isobatch.types import PRECISIONS, Precision
-
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +47,24 @@ class KernelChoice:
     reason: str
 
 
+EmbeddingKernel = Callable[[EmbeddingWeights, PackedBatch, Tensor | None], Tensor]
+"""(weights, batch, words or None) → float32 [tokens, size]."""
+
+
 class BlockCandidate(NamedTuple):
-    """A way to compute a layer. `multiply` is one of its int8 products, to be checked."""
+    """A way to compute a layer."""
 
     name: str
     unavailable: str | None
     make: Callable[[BlockWeights], BlockKernel]
-    multiply: Multiply | None = None
-    bits: int = 8
 
 
 def supported_precisions(device: torch.device) -> tuple[Precision, ...]:
     """List what this machine can compute; whether it is batch-invariant is checked at load."""
-    supported: list[Precision] = ["fp32"]
-    if device.type == "cpu":
-        if compiled.unavailable("bf16") is None or Bf16Kernel.is_available(device):
-            supported.append("bf16")
-        if compiled.unavailable("int8") is None or OneDnnKernel.is_available(device):
-            supported.append("int8")
-    return tuple(supported)
+    if device.type != "cpu":
+        return ("fp32",)
+    has_bf16 = compiled.unavailable("bf16") is None or Bf16Kernel.is_available(device)
+    return ("fp32", "bf16", "int8") if has_bf16 else ("fp32", "int8")
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
@@ -74,27 +72,16 @@ def check_precision(precision: Precision, device: torch.device) -> None:
     supported = supported_precisions(device)
     if precision in supported:
         return
-    needs = {"bf16": "a CPU with AVX512_BF16 or AMX", "int8": "a torch build with oneDNN"}
     if precision not in PRECISIONS:
         reason = "unknown name"
     elif device.type != "cpu":
         reason = "implemented for CPUs only"
     else:
-        reason = f"it needs {needs[precision]}"
+        reason = "it needs a CPU with AVX512_BF16 or AMX"
     raise PrecisionError(
         f"precision {precision!r} is not supported on {device}: {reason}. "
         f"Use {' or '.join(supported)}"
     )
-
-
-def has_exact_int8() -> bool:
-    """Return whether 8-bit int8 products are exact here; otherwise 7-bit weights are used."""
-    if compiled.unavailable("int8") is None:
-        return True
-    if not OneDnnKernel.is_available(_CPU):
-        return False
-    layer = LinearWeights(torch.ones(8, 256), torch.zeros(8))
-    return product_difference(layer, partial(multiply, bits=8), 8) is None
 
 
 class KernelSelector:
@@ -150,17 +137,10 @@ class KernelSelector:
         precision = self._precision
         unavailable = compiled.unavailable(precision) or compiled.unsupported(weights)
         pack = partial(compiled.PackedBlock, precision=precision)
-        if precision != "int8":
-            yield BlockCandidate(f"compiled {precision}", unavailable, pack)
-            return
-        yield BlockCandidate("compiled int8", unavailable, pack, compiled.multiply_int8)
-        available = OneDnnKernel.is_available(_CPU)
-        unavailable = None if available else "this torch build has no oneDNN"
-        attention = self.select_attention(weights.spec)
-        for bits in (8, 7):
-            make = partial(Int8Block, attention=attention, bits=bits)
-            name = f"torch int8, weights of {bits} bits"
-            yield BlockCandidate(name, unavailable, make, partial(multiply, bits=bits), bits)
+        yield BlockCandidate(f"compiled {precision}", unavailable, pack)
+        if precision == "int8":
+            attention = self.select_attention(weights.spec)
+            yield BlockCandidate("torch int8", None, partial(Int8Block, attention=attention))
 
     def _by_layers(self, weights: BlockWeights) -> LayerwiseBlock:
         linears = {
@@ -193,6 +173,23 @@ class KernelSelector:
         return self._attention[operation]
 
     @torch.no_grad()
+    def select_embeddings(self, weights: EmbeddingWeights) -> EmbeddingKernel:
+        """Select how the rows of tokens are added and normalized; NotInvariantError if neither is.
+
+        The compiled kernel is not checked with these weights: it sees one token at a time.
+        """
+        operation = f"embeddings {len(weights.norm.weight)}"
+        if CompiledKernel.is_available(self._device):
+            reason = "computes each token by itself"
+            self._others[operation] = KernelChoice(operation, CompiledKernel.name, reason)
+            return compiled.embed
+        if difference := norm_difference(weights.norm):
+            raise _not_invariant(operation, [f"torch rejected ({difference})"])
+        passed = f"same bits in {_listed(NUM_ROWS)} rows"
+        self._others[operation] = KernelChoice(operation, "torch", passed)
+        return EmbeddingWeights.__call__
+
+    @torch.no_grad()
     def select_norm(self, norm: NormWeights) -> None:
         """Check torch's layer norm. Raises NotInvariantError if it does not pass."""
         operation = f"layer norm {norm.weight.shape[0]}"
@@ -220,8 +217,7 @@ def _first_invariant(
         if difference is None:
             difference, kernel = _check_block(weights, candidate)
         if difference is None:
-            exact = "int8 products exact; " if candidate.multiply is not None else ""
-            passed = f"{exact}same bits alone and in a batch, {_tried(weights.query.device)}"
+            passed = f"same bits alone and in a batch, {_tried(weights.query.device)}"
             choice = KernelChoice(operation, candidate.name, "; ".join([*rejected, passed]))
             return candidate, kernel, choice
         rejected.append(f"{candidate.name} rejected ({difference})")
@@ -233,10 +229,6 @@ def _first_invariant(
 def _check_block(
     weights: BlockWeights, candidate: BlockCandidate
 ) -> tuple[str | None, BlockKernel | None]:
-    if candidate.multiply is not None:
-        for layer in weights.linears.values():
-            if difference := product_difference(layer, candidate.multiply, candidate.bits):
-                return difference, None
     kernel = candidate.make(weights)
     return block_difference(kernel, weights.spec.hidden_size), kernel
 

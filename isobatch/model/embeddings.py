@@ -1,4 +1,7 @@
-"""Embeddings: the normalized sum of word, position and token-type rows; ELECTRA projects it."""
+"""Embeddings: the normalized sum of word, position and token-type rows; ELECTRA projects it.
+
+In eval mode the kernel that `select_kernel` chose computes the sum and its norm.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +9,15 @@ from torch import Tensor, nn
 
 from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint import EncoderConfig
-from isobatch.kernels import Int8Embedding, Linear, PackedLinear
+from isobatch.kernels import (
+    EmbeddingKernel,
+    EmbeddingWeights,
+    Int8Embedding,
+    KernelSelector,
+    Linear,
+    NormWeights,
+    PackedLinear,
+)
 
 
 class Embeddings(nn.Module):
@@ -24,9 +35,28 @@ class Embeddings(nn.Module):
             Linear(size, config.hidden_size) if projects else None
         )
         self.dropout = dropout
+        self.kernel: EmbeddingKernel | None = None
+
+    @property
+    def weights(self) -> EmbeddingWeights:
+        """The present tables; the tensors are the parameters themselves."""
+        word, types = self.word, self.token_type
+        return EmbeddingWeights(
+            word.table if isinstance(word, Int8Embedding) else word.weight,
+            self.position.weight,
+            None if types is None else types.weight,
+            NormWeights(self.norm.weight, self.norm.bias, self.norm.eps),
+        )
+
+    def select_kernel(self, selector: KernelSelector) -> None:
+        """Select the kernel that reads the tables at each call."""
+        self.kernel = selector.select_embeddings(self.weights)
 
     def forward(self, batch: PackedBatch, words: Tensor | None = None) -> Tensor:
         """Look up every token; `words` [tokens, embedding size] replaces the rows of words."""
+        if self.kernel is not None and not self.training:
+            embedded = self.kernel(self.weights, batch, words)
+            return embedded if self.project is None else self.project(embedded)
         embedded = self.word(batch.input_ids) if words is None else words
         if self.token_type is not None:
             embedded = embedded + self._types(self.token_type, batch.token_type_ids)

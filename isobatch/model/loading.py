@@ -23,7 +23,6 @@ from isobatch.kernels import (
     KernelSelector,
     Linear,
     LinearWeights,
-    NormWeights,
     PackedLinear,
     block_weights,
     check_precision,
@@ -72,8 +71,7 @@ def select_kernels(model: SequenceClassifier) -> tuple[KernelChoice, ...]:
             unit.select_kernels(selector)
         elif isinstance(unit, Linear):
             unit.kernel = selector.select_linear(unit.weights)
-        elif isinstance(unit, nn.LayerNorm):
-            selector.select_norm(NormWeights(unit.weight, unit.bias, unit.eps))
+    model.embeddings.select_kernel(selector)
     return selector.choices
 
 
@@ -102,6 +100,7 @@ def read_packed_model(
         missing[unit] -= 1
         if not missing[unit]:
             _pack_unit(model, unit, read.pop(unit), selector)
+    model.embeddings.select_kernel(selector)
     return model, selector.choices
 
 
@@ -164,8 +163,6 @@ def _pack_unit(
     else:
         for each, tensor in tensors.items():
             setattr(unit, each, nn.Parameter(_plain(tensor), requires_grad=False))
-        if isinstance(unit, nn.LayerNorm):
-            selector.select_norm(NormWeights(unit.weight, unit.bias, unit.eps))
 
 
 def _plain(tensor: Tensor | QuantizedTensor) -> Tensor:

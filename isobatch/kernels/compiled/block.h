@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "attention.h"
+#include "environment.h"
 
 namespace isobatch {
 
@@ -17,8 +18,6 @@ constexpr int64_t FEW_ROWS = 4 * ROWS;  // for each thread
 // An unpacked weight is transposed once for this many rows.
 constexpr int64_t UNPACKED_CHUNK = 512;
 
-enum Activation : int64_t { GELU = 0, RELU = 1 };
-
 // Which rows of each sequence are computed; the values of isobatch.types.Rows.
 enum class Rows : int { FIRST = 0, LAST = 1, ALL = 2 };
 
@@ -26,7 +25,7 @@ struct Block {
   Product query, key, value, output, up, down;
   Norm attention_norm, norm;
   int64_t heads;
-  int64_t activation;
+  Activation activation;
 };
 
 // Memory that a thread keeps between calls; it grows to the largest size requested.
@@ -90,44 +89,56 @@ struct Stored {
 template <class Kind, class Team>
 void store_rows(Team team, const float* x, Stored stored, int64_t rows, int64_t size) {
   team.each(rows, [=](int64_t r) {
-    Kind::store(x + r * size, stored.rows + r * size * Kind::BYTES, stored.scale + r, size);
+    Kind::store_row(x + r * size, stored.rows + r * row_bytes<Kind>(size), stored.scale + r, size);
   });
   team.wait();
 }
 
-template <class Kind, class Team, class Emit>
-void multiply(Team team, const Product& product, Stored x, int64_t rows, Emit emit) {
-  const int64_t panel_bytes = product.in * COLUMNS * Kind::BYTES;
-  team.each(product.out / COLUMNS, [&, x, rows](int64_t i) {
-    const uint8_t* panel = product.weight + i * panel_bytes;
+// emit(row, column, sixteen numbers, how many of them are columns), then end(first column, columns).
+template <class Kind, class Team, class Emit, class End>
+void multiply(Team team, const Product& product, Stored x, int64_t rows, Emit emit, End end) {
+  const int64_t in = product.in, out = product.out;
+  team.each((out + COLUMNS - 1) / COLUMNS, [=, &product](int64_t i) {
+    const uint8_t* weight = product.weight + i * PANELS * panel_bytes<Kind>(in);
     if (!product.packed) {
-      float* transposed = thread_scratch.reserve<float>(product.in * COLUMNS);
-      transpose_panel(reinterpret_cast<const float*>(panel), product.in, COLUMNS, product.in,
-                      transposed);
-      panel = reinterpret_cast<const uint8_t*>(transposed);
+      const float* plain = reinterpret_cast<const float*>(product.weight) + i * COLUMNS * in;
+      float* panels = thread_scratch.reserve<float>(COLUMNS * in);
+      weight = reinterpret_cast<const uint8_t*>(panels);
+      for (int64_t column = i * COLUMNS; column < out && column < (i + 1) * COLUMNS;
+           column += PANEL, plain += PANEL * in, panels += PANEL * in)
+        transpose_panel(plain, in, out - column, in, panels);
     }
-    multiply_panel<Kind>(product, panel, i * COLUMNS, x.rows, x.scale, rows, emit);
+    multiply_columns<Kind>(product, weight, i * COLUMNS, x.rows, x.scale, rows,
+                           [=](int64_t r, int64_t column, Floats v) UNROLLED {
+                             if (column < out) emit(r, column, v, out - column);
+                           });
+    end(i * COLUMNS, std::min(COLUMNS, out - i * COLUMNS));
   });
-}
-
-INLINE __m512 activate(int64_t activation, __m512 x) {
-  return activation == GELU ? gelu(x) : _mm512_max_ps(x, _mm512_setzero_ps());
 }
 
 template <class Kind, class Team>
-void project(Team team, const Product& product, Stored x, float* y, int64_t rows) {
-  multiply<Kind>(team, product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
-    _mm512_storeu_ps(y + r * product.out + column, v);
-  });
+void project(Team team, const Product& product, Stored x, float* y, int64_t rows,
+             Activation activation = Activation::IDENTITY) {
+  const int64_t out = product.out;
+  multiply<Kind>(
+      team, product, x, rows,
+      [=](int64_t r, int64_t column, Floats v, int64_t count) UNROLLED {
+        store(y + r * out + column, v, count);
+      },
+      [=](int64_t first, int64_t columns) { activate(activation, y + first, out, rows, columns); });
 }
 
 template <class Kind, class Team>
 void project_onto(Team team, const Product& product, Stored x, const float* residual, float* y,
                   int64_t rows) {
-  multiply<Kind>(team, product, x, rows, [=, &product](int64_t r, int64_t column, __m512 v) UNROLLED {
-    const int64_t at = r * product.out + column;
-    _mm512_storeu_ps(y + at, _mm512_add_ps(v, _mm512_loadu_ps(residual + at)));
-  });
+  const int64_t out = product.out;
+  multiply<Kind>(
+      team, product, x, rows,
+      [=](int64_t r, int64_t column, Floats v, int64_t count) UNROLLED {
+        const int64_t at = r * out + column;
+        store(y + at, v + load(residual + at, count), count);
+      },
+      [](int64_t, int64_t) {});
 }
 
 INLINE void attend_all(const Block& block, const float* query, const float* key,
@@ -154,12 +165,12 @@ struct Workspace {
 
   static int64_t bytes(const Block& block, int64_t rows) {
     const int64_t wide = std::max(block.up.in, block.up.out);
-    return rows * (wide * Kind::BYTES + 4 * (block.up.in + wide + 1)) + 4 * 64;
+    return rows * (row_bytes<Kind>(wide) + 4 * (block.up.in + wide + 1)) + 4 * 64;
   }
   Workspace(uint8_t* memory, const Block& block, int64_t rows) {
     const int64_t wide = std::max(block.up.in, block.up.out);
     Pieces pieces{memory};
-    stored.rows = pieces.take<uint8_t>(rows * wide * Kind::BYTES);
+    stored.rows = pieces.take<uint8_t>(rows * row_bytes<Kind>(wide));
     stored.scale = pieces.take<float>(rows);
     attended = pieces.take<float>(rows * block.up.in);
     between = pieces.take<float>(rows * wide);
@@ -178,13 +189,11 @@ void finish(Team team, const Block& block, const Workspace<Kind>& workspace, con
   team.wait();
   team.each(rows, [=, &block](int64_t r) {
     normalize(block.attention_norm, between + r * size, attended + r * size);
-    Kind::store(attended + r * size, stored.rows + r * size * Kind::BYTES, stored.scale + r, size);
+    Kind::store_row(attended + r * size, stored.rows + r * row_bytes<Kind>(size), stored.scale + r,
+                    size);
   });
   team.wait();
-  multiply<Kind>(team, block.up, stored, rows,
-                 [=, &block](int64_t r, int64_t column, __m512 v) UNROLLED {
-                   _mm512_storeu_ps(between + r * wide + column, activate(block.activation, v));
-                 });
+  project<Kind>(team, block.up, stored, between, rows, block.activation);
   team.wait();
   store_rows<Kind>(team, between, stored, rows, wide);
   project_onto<Kind>(team, block.down, stored, attended, between, rows);
@@ -224,9 +233,10 @@ void forward(const Block& block, const float* x, float* y, const int64_t* cu_seq
   const bool all = wanted == Rows::ALL;
   const int64_t rows = all ? tokens : sequences;
   const int64_t shared_bytes = Workspace<Kind>::bytes(block, std::min(tokens, UNPACKED_CHUNK));
-  Pieces pieces{
-      call_scratch.reserve<uint8_t>(4 * size * (2 * tokens + 3 * rows) + 5 * 64 + shared_bytes)};
-  float *key = pieces.take<float>(tokens * size), *value = pieces.take<float>(tokens * size);
+  Pieces pieces{call_scratch.reserve<uint8_t>(4 * size * (2 * tokens + 3 * rows) + 4 * LANES +
+                                              5 * 64 + shared_bytes)};
+  float* key = pieces.take<float>(tokens * size);
+  float* value = pieces.take<float>(tokens * size + LANES);  // attention reads sixteen at a time
   float *query = pieces.take<float>(rows * size), *mixed = pieces.take<float>(rows * size);
   float* selected = pieces.take<float>(rows * size);
   uint8_t* shared = pieces.next;
@@ -237,6 +247,7 @@ void forward(const Block& block, const float* x, float* y, const int64_t* cu_seq
   const float* residual = all ? x : selected;
 #pragma omp parallel num_threads(threads)
   {
+    const DefaultArithmetic arithmetic;
     over_rows<Kind>(block, tokens, shared, [&](auto team, auto workspace, int64_t row, int64_t count) {
       const int64_t at = row * size;
       store_rows<Kind>(team, x + at, workspace.stored, count, size);
@@ -260,16 +271,19 @@ void forward(const Block& block, const float* x, float* y, const int64_t* cu_seq
   }
 }
 
-// One product, x [rows, in] to y [rows, out].
+// act(x W^T + b) + residual, x [rows, in]; residual, if there is one, and y [rows, out].
 template <class Kind>
-void forward_product(const Product& product, const float* x, float* y, int64_t rows, int threads) {
-  Pieces pieces{call_scratch.reserve<uint8_t>(rows * (product.in * Kind::BYTES + 4) + 2 * 64)};
-  uint8_t* stored_rows = pieces.take<uint8_t>(rows * product.in * Kind::BYTES);
+void forward_linear(const Product& product, Activation activation, const float* x,
+                    const float* residual, float* y, int64_t rows, int threads) {
+  Pieces pieces{call_scratch.reserve<uint8_t>(rows * (row_bytes<Kind>(product.in) + 4) + 2 * 64)};
+  uint8_t* stored_rows = pieces.take<uint8_t>(rows * row_bytes<Kind>(product.in));
   const Stored stored{stored_rows, pieces.take<float>(rows)};
 #pragma omp parallel num_threads(threads)
   {
+    const DefaultArithmetic arithmetic;
     store_rows<Kind>(Shared{}, x, stored, rows, product.in);
-    project<Kind>(Shared{}, product, stored, y, rows);
+    if (residual) project_onto<Kind>(Shared{}, product, stored, residual, y, rows);
+    else project<Kind>(Shared{}, product, stored, y, rows, activation);
   }
 }
 

@@ -1,64 +1,40 @@
-// The Python module: addresses in, nothing out. isobatch/kernels/compiled/__init__.py owns the
-// memory and checks shapes; here only the processor is asked what it can do.
+// The Python module of one variant: addresses in, nothing out. isobatch/kernels/compiled owns the
+// memory, checks shapes, and imports a variant only where the processor has its instructions.
 #include <Python.h>
 
-#if !defined(__x86_64__) || !defined(__GNUC__)
-#error "written for x86-64 with GCC's or clang's intrinsics; elsewhere the torch path is used"
-#endif
-
-// For the kernels only: nothing above may use what an older processor lacks.
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,fma")
 #include "block.h"
-#pragma GCC pop_options
+#include "embeddings.h"
+#include "golden.h"
 
-#include <strings.h>
-
-#include <initializer_list>
+#define JOINED_(a, b) a##b
+#define JOINED(a, b) JOINED_(a, b)
+#define TEXT_(a) #a
+#define TEXT(a) TEXT_(a)
 
 enum Precision : long { FP32 = 0, BF16 = 1, INT8 = 2 };
-
-// oneDNN's own limit applies here too, so that one environment variable emulates an older CPU
-// everywhere.
-static bool forbidden(long precision) {
-  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
-  if (!most) return false;
-  std::initializer_list<const char*> too_little = {"SSE41", "AVX", "AVX2", "AVX2_VNNI",
-                                                   "AVX2_VNNI_2"};
-  for (const char* name : too_little)
-    if (!strcasecmp(most, name)) return true;
-  if (!strcasecmp(most, "AVX512_CORE")) return precision != FP32;
-  return precision == BF16 && !strcasecmp(most, "AVX512_CORE_VNNI");
-}
-
-static bool supports(long precision) {
-  __builtin_cpu_init();
-  if (forbidden(precision) || !__builtin_cpu_supports("avx512f") ||
-      !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("fma"))
-    return false;
-  if (precision == BF16) return __builtin_cpu_supports("avx512bf16");
-  if (precision == INT8) return __builtin_cpu_supports("avx512vnni");
-  return precision == FP32;
-}
-
-static PyObject* is_supported(PyObject*, PyObject* argument) {
-  return PyBool_FromLong(supports(PyLong_AsLong(argument)));
-}
 
 template <class T>
 static T* at(long long address) {
   return reinterpret_cast<T*>(address);
 }
 
-// Calls f with a value of the kind of arithmetic that `precision` names.
+// Calls f with a value of the kind of arithmetic that `precision` names; false if there is none.
 template <class F>
-static void with_kind(long precision, F&& f) {
+static bool with_kind(long precision, F&& f) {
   switch (precision) {
-    case FP32: return f(isobatch::Fp32{});
-    case BF16: return f(isobatch::Bf16{});
-    case INT8: return f(isobatch::Int8{});
+    case FP32: f(isobatch::Fp32{}); return true;
+    case INT8: f(isobatch::Int8{}); return true;
+#if defined(__AVX512BF16__) && !defined(LANES_REFERENCE)
+    case BF16: f(isobatch::Bf16{}); return true;
+#endif
   }
+  return false;
+}
+
+static PyObject* none_if(bool computed) {
+  if (computed) Py_RETURN_NONE;
+  PyErr_SetString(PyExc_ValueError, "this variant has no such precision");
+  return nullptr;
 }
 
 static PyObject* forward_block(PyObject*, PyObject* arguments) {
@@ -68,38 +44,84 @@ static PyObject* forward_block(PyObject*, PyObject* arguments) {
   if (!PyArg_ParseTuple(arguments, "lLLLLLii", &precision, &block, &x, &y, &cu_seqlens, &sequences,
                         &rows, &threads))
     return nullptr;
+  bool computed;
   Py_BEGIN_ALLOW_THREADS
-  with_kind(precision, [=](auto kind) {
+  computed = with_kind(precision, [=](auto kind) {
     isobatch::forward<decltype(kind)>(*at<isobatch::Block>(block), at<float>(x), at<float>(y),
                                       at<int64_t>(cu_seqlens), sequences,
                                       static_cast<isobatch::Rows>(rows), threads);
   });
   Py_END_ALLOW_THREADS
-  Py_RETURN_NONE;
+  return none_if(computed);
 }
 
-static PyObject* forward_product(PyObject*, PyObject* arguments) {
+static PyObject* forward_linear(PyObject*, PyObject* arguments) {
   long precision;
-  long long product, x, y, rows;
+  long long product, activation, x, residual, y, rows;
   int threads;
-  if (!PyArg_ParseTuple(arguments, "lLLLLi", &precision, &product, &x, &y, &rows, &threads))
+  if (!PyArg_ParseTuple(arguments, "lLLLLLLi", &precision, &product, &activation, &x, &residual, &y,
+                        &rows, &threads))
     return nullptr;
+  bool computed;
   Py_BEGIN_ALLOW_THREADS
-  with_kind(precision, [=](auto kind) {
-    isobatch::forward_product<decltype(kind)>(*at<isobatch::Product>(product), at<float>(x),
-                                              at<float>(y), rows, threads);
+  computed = with_kind(precision, [=](auto kind) {
+    isobatch::forward_linear<decltype(kind)>(
+        *at<isobatch::Product>(product), static_cast<isobatch::Activation>(activation),
+        at<float>(x), at<float>(residual), at<float>(y), rows, threads);
   });
   Py_END_ALLOW_THREADS
-  Py_RETURN_NONE;
+  return none_if(computed);
+}
+
+static PyObject* embed_tokens(PyObject*, PyObject* arguments) {
+  long long tables, ids, y, tokens, missing;
+  int threads;
+  if (!PyArg_ParseTuple(arguments, "LLLLi", &tables, &ids, &y, &tokens, &threads)) return nullptr;
+  Py_BEGIN_ALLOW_THREADS
+  missing = isobatch::embed_tokens(*at<isobatch::Embeddings>(tables), *at<isobatch::Ids>(ids),
+                                   at<float>(y), tokens, threads);
+  Py_END_ALLOW_THREADS
+  return PyLong_FromLongLong(missing);
+}
+
+static PyObject* golden_hashes(PyObject*, PyObject*) {
+  PyObject* hashes = PyDict_New();
+  isobatch::golden([=](const char* name, uint64_t hash) {
+    PyObject* number = hashes ? PyLong_FromUnsignedLongLong(hash) : nullptr;
+    if (number) PyDict_SetItemString(hashes, name, number);
+    Py_XDECREF(number);
+  });
+  if (PyErr_Occurred()) Py_CLEAR(hashes);
+  return hashes;
+}
+
+static PyObject* exchange_float_state(PyObject*, PyObject* argument) {
+  const unsigned long long state = PyLong_AsUnsignedLongLong(argument);
+  if (PyErr_Occurred()) return nullptr;
+  const uint64_t before = isobatch::DefaultArithmetic::read();
+  if (before != state) isobatch::DefaultArithmetic::write(state);
+  return PyLong_FromUnsignedLongLong(before);
 }
 
 static PyMethodDef METHODS[] = {
-    {"is_supported", is_supported, METH_O, "Whether this processor has a precision's instructions."},
     {"forward_block", forward_block, METH_VARARGS, "Compute one block; takes addresses."},
-    {"forward_product", forward_product, METH_VARARGS, "Compute one product; takes addresses."},
+    {"forward_linear", forward_linear, METH_VARARGS, "Compute one linear; takes addresses."},
+    {"embed_tokens", embed_tokens, METH_VARARGS, "Embed tokens; takes addresses."},
+    {"golden_hashes", golden_hashes, METH_NOARGS, "Hash the bits of every operation, by name."},
+    {"exchange_float_state", exchange_float_state, METH_O,
+     "Set the floating-point state of this thread; returns the one before."},
     {nullptr, nullptr, 0, nullptr}};
 
-static PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS,
-                             nullptr, nullptr, nullptr, nullptr};
+static PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_" TEXT(ISOBATCH_VARIANT), nullptr, -1,
+                             METHODS, nullptr, nullptr, nullptr, nullptr};
 
-PyMODINIT_FUNC PyInit__kernels() { return PyModule_Create(&MODULE); }
+PyMODINIT_FUNC JOINED(PyInit__, ISOBATCH_VARIANT)() {
+  PyObject* module = PyModule_Create(&MODULE);
+  if (!module) return nullptr;
+  PyModule_AddIntConstant(module, "PANEL", isobatch::PANEL);
+  PyModule_AddIntConstant(module, "INT8_NEIGHBOURS", isobatch::Int8::NEIGHBOURS);
+  PyModule_AddIntConstant(module, "INT8_ZERO", isobatch::Int8::ZERO);
+  PyModule_AddIntConstant(module, "DEFAULT_FLOAT_STATE", isobatch::DefaultArithmetic::DEFAULT);
+  PyModule_AddIntConstant(module, "HAS_BF16", with_kind(BF16, [](auto) {}));
+  return module;
+}

@@ -1,21 +1,19 @@
-// Operations on one row of float32: activation, layer norm, and its form as a factor of a product.
+// Operations on one row of float32: layer norm, and its form as a factor of a product.
 //
 // A row is all that a function here sees, so its result cannot depend on neighbours. Multiplications
 // and additions are kept apart (the build forbids contraction) and sums have a fixed order, so that
-// isobatch/kernels/int8.py gives the same bits in plain torch. Sizes are multiples of COLUMNS.
+// isobatch/kernels/int8.py gives the same bits in plain torch.
 #pragma once
-#include <immintrin.h>
-
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 
-#define INLINE static inline __attribute__((always_inline))
+#include "lanes.h"
 
 namespace isobatch {
 
-constexpr int64_t LANES = 16;
-constexpr int64_t COLUMNS = 64;
+// Sums of a row, side by side: part of the meaning, the same on every processor. Column i goes to
+// lane i % 16 of sum i / 16 % 4.
+constexpr int SUMS = 4;
+constexpr int64_t SUM_COLUMNS = SUMS * LANES;
 
 struct Norm {
   const float* weight;
@@ -24,81 +22,78 @@ struct Norm {
   double eps;
 };
 
-// x Phi(x), Phi - 1/2 = c P(c^2) / Q(c^2) with c = x within +-5.5: the largest error over all x is
-// 1.1e-6, which is that of torch's own gelu. The coefficients are a minimax fit (see int8.py).
-INLINE __m512 gelu(__m512 x) {
-  constexpr float P[] = {0.398942232131958f,      0.033852770924568176f,  0.004677268676459789f,
-                         0.00016882698400877416f, 6.352131549647311e-06f, 2.2749340189420764e-08f};
-  constexpr float Q[] = {1.0f,                   0.2515222132205963f,    0.028645943850278854f,
-                         0.0018844521837309003f, 7.36479414626956e-05f, 1.197504161609686e-06f};
-  const __m512 c =
-      _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-5.5f)), _mm512_set1_ps(5.5f));
-  const __m512 square = _mm512_mul_ps(c, c);
-  __m512 p = _mm512_set1_ps(P[5]), q = _mm512_set1_ps(Q[5]);
-  for (int i = 4; i >= 0; i--) {
-    p = _mm512_add_ps(_mm512_mul_ps(p, square), _mm512_set1_ps(P[i]));
-    q = _mm512_add_ps(_mm512_mul_ps(q, square), _mm512_set1_ps(Q[i]));
-  }
-  const __m512 rest = _mm512_div_ps(_mm512_mul_ps(c, p), q);
-  return _mm512_mul_ps(x, _mm512_add_ps(_mm512_set1_ps(0.5f), rest));
+// Calls f(first column, constant number of the sum, numbers) for every sixteen columns of a row.
+template <class F>
+INLINE void over_columns(int64_t size, F&& f) {
+  int64_t i = 0;
+  for (; i + SUM_COLUMNS <= size; i += SUM_COLUMNS)
+    repeat<SUMS>([&](auto j) UNROLLED { f(i + LANES * j, j, LANES); });
+  if (i == size) return;
+  repeat<SUMS>([&](auto j) UNROLLED {
+    const int64_t left = size - i - LANES * j;
+    if (left > 0) f(i + LANES * j, j, std::min(left, LANES));
+  });
 }
 
-// Sum of 64 columns, kept as four vectors: vectors 0+2 and 1+3, their sum, then halves of lanes.
-INLINE float sum_columns(const __m512 part[4]) {
-  const __m512 all =
-      _mm512_add_ps(_mm512_add_ps(part[0], part[2]), _mm512_add_ps(part[1], part[3]));
-  const __m256 eight =
-      _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
+// Sums 0 and 2, 1 and 3, the two, then halves of the lanes.
+INLINE float sum_columns(const Floats (&sums)[SUMS]) {
+  return sum((sums[0] + sums[2]) + (sums[1] + sums[3]));
 }
 
 INLINE void normalize(const Norm& norm, const float* x, float* y) {
-  const int64_t size = norm.size;
-  __m512 sums[4] = {}, squares[4] = {};
-  for (int64_t i = 0; i < size; i += COLUMNS)
-    for (int j = 0; j < 4; j++)
-      sums[j] = _mm512_add_ps(sums[j], _mm512_loadu_ps(x + i + LANES * j));
-  const __m512 mean = _mm512_set1_ps(sum_columns(sums) / static_cast<float>(size));
-  for (int64_t i = 0; i < size; i += COLUMNS)
-    for (int j = 0; j < 4; j++) {
-      const __m512 d = _mm512_sub_ps(_mm512_loadu_ps(x + i + LANES * j), mean);
-      squares[j] = _mm512_add_ps(squares[j], _mm512_mul_ps(d, d));
-    }
-  const float variance = sum_columns(squares) / static_cast<float>(size);
-  const __m128 deviation = _mm_sqrt_ss(_mm_set_ss(variance + static_cast<float>(norm.eps)));
-  const __m512 inverse = _mm512_set1_ps(1.0f / _mm_cvtss_f32(deviation));
-  for (int64_t i = 0; i < size; i += LANES) {
-    const __m512 d = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), mean), inverse);
-    const __m512 scaled = _mm512_mul_ps(d, _mm512_loadu_ps(norm.weight + i));
-    _mm512_storeu_ps(y + i, _mm512_add_ps(scaled, _mm512_loadu_ps(norm.bias + i)));
-  }
+  Floats sums[SUMS] = {}, squares[SUMS] = {};
+  over_columns(norm.size, [&](int64_t i, auto j, int64_t count) UNROLLED {
+    sums[j] = sums[j] + load(x + i, count);
+  });
+  const Floats mean = all(sum_columns(sums) / static_cast<float>(norm.size));
+  over_columns(norm.size, [&](int64_t i, auto j, int64_t count) UNROLLED {
+    const Floats d = load(x + i, count) - mean;
+    squares[j] = squares[j] + first_lanes(count, d * d, Floats{});
+  });
+  const float variance = sum_columns(squares) / static_cast<float>(norm.size);
+  const Floats inverse =
+      all(1.0f / __builtin_sqrtf(variance + static_cast<float>(norm.eps)));
+  over_columns(norm.size, [&](int64_t i, auto, int64_t count) UNROLLED {
+    const Floats d = (load(x + i, count) - mean) * inverse;
+    store(y + i, d * load(norm.weight + i, count) + load(norm.bias + i, count), count);
+  });
 }
 
-// One row as int8 with a scale of its own, stored as uint8 around 128, as vpdpbusd wants it.
-INLINE void quantize(const float* x, uint8_t* quantized, float* scale, int64_t size) {
-  __m512 largest[4] = {};
-  for (int64_t i = 0; i < size; i += COLUMNS)
-    for (int j = 0; j < 4; j++)
-      largest[j] = _mm512_max_ps(largest[j], _mm512_abs_ps(_mm512_loadu_ps(x + i + LANES * j)));
-  const __m512 all = _mm512_max_ps(_mm512_max_ps(largest[0], largest[1]),
-                                   _mm512_max_ps(largest[2], largest[3]));
-  const float amax = std::max(_mm512_reduce_max_ps(all), 1e-30f);
+// The first `count` of sixteen integers, each as a T.
+template <class T>
+INLINE void store_narrow(T* to, Ints from, int64_t count) {
+  typedef T Part __attribute__((vector_size(EACH * sizeof(T))));
+  T narrow[LANES];
+  repeat<PARTS>([&](auto i) UNROLLED {
+    const Part part = __builtin_convertvector(from.part[i], Part);
+    std::memcpy(narrow + i * EACH, &part, sizeof(part));
+  });
+  if (count >= LANES) std::memcpy(to, narrow, sizeof(narrow));
+  else std::memcpy(to, narrow, count * sizeof(T));
+}
+
+// One row as integers of -127 to 127 with a scale of its own, each stored as a T after `zero` is
+// added; NaN makes the scale NaN, as the bits of NaN are the largest integer.
+template <class T>
+INLINE void quantize(const float* x, T* quantized, float* scale, int64_t size, int32_t zero) {
+  Ints largest[SUMS] = {};
+  over_columns(size, [&](int64_t i, auto j, int64_t count) UNROLLED {
+    largest[j] = larger(largest[j], bits(absolute(load(x + i, count))));
+  });
+  const Ints most =
+      larger(larger(largest[0], largest[1]), larger(largest[2], largest[3]));
+  int32_t pattern = 0;
+  repeat<PARTS>([&](auto i) UNROLLED {
+    for (int j = 0; j < EACH; j++) pattern = std::max(pattern, most.part[i][j]);
+  });
+  float amax;
+  std::memcpy(&amax, &pattern, 4);
+  amax = amax < 1e-30f ? 1e-30f : amax;
   *scale = amax / 127.0f;
-  const __m512 inverse = _mm512_set1_ps(127.0f / amax);
-  for (int64_t i = 0; i < size; i += LANES) {
-    const __m512i rounded =
-        _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
-    const __m512i shifted = _mm512_add_epi32(rounded, _mm512_set1_epi32(128));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(quantized + i), _mm512_cvtepi32_epi8(shifted));
-  }
-}
-
-INLINE void to_bf16(const float* x, uint8_t* narrow, int64_t size) {
-  for (int64_t i = 0; i < size; i += LANES)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(narrow + 2 * i),
-                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i))));
+  const Floats inverse = all(127.0f / amax);
+  over_columns(size, [&](int64_t i, auto, int64_t count) UNROLLED {
+    store_narrow(quantized + i, nearest(load(x + i, count) * inverse) + all(zero), count);
+  });
 }
 
 }  // namespace isobatch

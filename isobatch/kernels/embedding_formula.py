@@ -1,0 +1,37 @@
+"""Embeddings of tokens: their tables, and the formula in plain torch, the reference."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from isobatch.batching.packed import PackedBatch
+from isobatch.kernels.block_formula import NormWeights, Weight
+
+
+class EmbeddingWeights(NamedTuple):
+    """Tables [rows, size] and the layer norm of their sum; a table of words may be int8."""
+
+    word: Weight
+    position: Tensor
+    token_type: Tensor | None
+    norm: NormWeights
+
+    def __call__(self, batch: PackedBatch, words: Tensor | None = None) -> Tensor:
+        """Return float32 [tokens, size]; `words`, of that shape, replaces the rows of words.
+
+        A model with one token type has it for every token.
+        """
+        embedded = self._words(batch.input_ids) if words is None else words
+        if self.token_type is not None:
+            only = len(self.token_type) == 1
+            ids = batch.token_type_ids
+            embedded = embedded + (
+                self.token_type[0] if only else F.embedding(ids, self.token_type)
+            )
+        return self.norm(embedded + F.embedding(batch.position_ids, self.position))
+
+    def _words(self, ids: Tensor) -> Tensor:
+        if isinstance(self.word, Tensor):
+            return F.embedding(ids, self.word)
+        return self.word.values[ids].float() * self.word.scale[ids, None]
