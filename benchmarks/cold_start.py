@@ -1,6 +1,6 @@
 """Cold start: `isobatch classify` with one text in a new process, over `import torch` in another.
 
-The two take turns. Invariant: what is compared is whole processes, from start to exit.
+The two take turns. Invariant: whole processes are compared, from start to exit.
 """
 
 import os

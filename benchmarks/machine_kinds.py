@@ -4,10 +4,8 @@ Results are kept and acceptance criteria set for each kind. Invariant: a kind is
 processor's own flags, never from what a process was configured to use.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-from benchmarks import BenchmarkError
 
 
 class MachineKind(NamedTuple):
@@ -45,14 +43,5 @@ MACHINE_KINDS = (
 
 def kind_of(machine: Mapping[str, Any]) -> MachineKind:
     """Return the kind of a machine as `describe_machine` describes it."""
-    flags: Collection[str] = set(machine["instruction_sets"])
-    return next(kind for kind in MACHINE_KINDS if kind.flags <= set(flags))
-
-
-def find_kind(name: str) -> MachineKind:
-    """Return the kind of that name."""
-    for kind in MACHINE_KINDS:
-        if kind.name == name:
-            return kind
-    known = ", ".join(kind.name for kind in MACHINE_KINDS)
-    raise BenchmarkError(f"unknown kind of machine {name!r}. Available: {known}")
+    flags = set(machine["instruction_sets"])
+    return next(kind for kind in MACHINE_KINDS if kind.flags <= flags)

@@ -2,8 +2,8 @@
 // this file is compiled for. `roof THREADS SECONDS` prints a line for each precision: its name, the
 // instructions, and 10^9 operations a second (a multiplication and an addition are two).
 //
-// Each sum is a chain of its own in a register and nothing is loaded, so only the arithmetic units
-// and the front end limit it. Each thread takes the best of its windows: a peak is what the machine
+// Each sum is a chain of its own in a register without loads, so only the arithmetic units and the
+// front end limit it. Each thread takes the best of its windows: a peak is what the machine
 // can do, not what it does while something else runs.
 #include <chrono>
 #include <cstdint>

@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 Precision = Literal["fp32", "bf16", "int8"]
 Turn = Literal["bulk", "one"]
-"""What is timed: the whole workload in one call, or one text a call."""
+"""A timed task: the whole workload in one call, or one text a call."""
 
 
 class Bulk(TypedDict):
@@ -124,7 +124,7 @@ class ScalingResult(TypedDict):
 
 
 class Rates(TypedDict):
-    """What one precision reaches with one number of threads."""
+    """The rates of one precision with one number of threads."""
 
     peak: float  # 10^9 operations a second of the instructions alone
     fp32_peak: float  # the same of fp32's instructions, in which attention is computed

@@ -32,7 +32,7 @@ OURS: dict[Precision, str] = {
 PEERS: dict[Precision, tuple[str, ...]] = {
     "fp32": ("onnxruntime", "openvino", "ctranslate2"),
     "bf16": ("openvino-bf16",),
-    "int8": ("onnxruntime-int8", "openvino-int8", "ctranslate2-int8"),
+    "int8": ("onnxruntime-int8", "ctranslate2-int8"),
 }
 """The engines of which the best counts; the others have no bf16 on a CPU."""
 

@@ -41,9 +41,7 @@ def rates(engine: IsobatchEngine, seconds: float) -> dict[str, Any]:
     }
 
 
-def _product(
-    precision: Precision, rows: int, size_in: int, size_out: int
-) -> Callable[[], object]:
+def _product(precision: Precision, rows: int, size_in: int, size_out: int) -> Callable[[], object]:
     """Return a call of the compiled product, in memory that is allocated once."""
     weight = PackedWeight(_normal(size_out, size_in), precision)
     bias, x, y = _normal(size_out), _normal(rows, size_in), torch.empty(rows, size_out)
