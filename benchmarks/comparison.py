@@ -13,6 +13,7 @@ from benchmarks.machine_kinds import MachineKind
 from benchmarks.schema import EngineResult, Precision, Turn
 
 TURNS: tuple[Turn, ...] = ("bulk", "one")
+TURN_TITLES: dict[Turn, str] = {"bulk": "bulk", "one": "one text"}
 
 
 class Comparison(NamedTuple):
@@ -55,7 +56,7 @@ def _with_peers(
         return None
     best = (max if turn == "bulk" else min)(measured, key=lambda name: measured[name])
     target = speed_target(kind, precision, turn)
-    name = f"{precision}, {_TITLES[turn]}"
+    name = f"{precision}, {TURN_TITLES[turn]}"
     return Comparison(name, turn, ours, title(engines[best]), measured[best], target)
 
 
@@ -64,11 +65,8 @@ def _int8_with_fp32(engines: Mapping[str, EngineResult], turn: Turn) -> Comparis
     fp32 = _figure(engines.get(OURS["fp32"]), turn)
     if int8 is None or fp32 is None:
         return None
-    name = f"int8 compared with fp32, {_TITLES[turn]}"
+    name = f"int8 compared with fp32, {TURN_TITLES[turn]}"
     return Comparison(name, turn, int8, "Isobatch in fp32", fp32, INT8_OVER_FP32)
-
-
-_TITLES: dict[Turn, str] = {"bulk": "bulk", "one": "one text"}
 
 
 def title(engine: EngineResult) -> str:

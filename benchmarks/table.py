@@ -9,11 +9,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.acceptance import bulk_speed, judge, judge_accuracy, judge_scaling
-from benchmarks.comparison import Comparison, compare_engines, title
+from benchmarks.acceptance import (
+    INT8_OVER_FP32,
+    SPEED_TARGETS,
+    bulk_speed,
+    judge,
+    judge_accuracy,
+    judge_scaling,
+    speed_target,
+)
+from benchmarks.comparison import TURN_TITLES, TURNS, Comparison, compare_engines, title
 from benchmarks.engines import OURS, PRECISIONS
 from benchmarks.kernel_tables import bits_table, cold_start_table, roof_table
-from benchmarks.machine_kinds import MachineKind, kind_of
+from benchmarks.machine_kinds import MACHINE_KINDS, MachineKind, kind_of
 from benchmarks.schema import (
     AccuracyResult,
     Bits,
@@ -24,7 +32,7 @@ from benchmarks.schema import (
     ScalingResult,
 )
 from benchmarks.system_info import NOT_INSTALLED
-from benchmarks.table_rows import row, verdict, with_criteria
+from benchmarks.table_rows import row, target, verdict, with_criteria
 
 _ENGINES_HEAD = (
     "| engine | precision | bulk, texts/s | Isobatch ÷ this | one text p50 / p95, ms "
@@ -51,6 +59,19 @@ def render_kinds(results: Iterable[tuple[MachineKind, Result]]) -> str:
 def render_kinds_engines(results: Iterable[tuple[MachineKind, Result]]) -> str:
     """Render the engines on the first checkpoint of each kind of machine."""
     return "\n\n".join(f"On {kind.title}:\n\n{render_engines(each)}" for kind, each in results)
+
+
+def render_targets() -> str:
+    """Render the targets of the comparison with the best other engine."""
+    columns = [(precision, turn) for precision in PRECISIONS for turn in TURNS]
+    names = [f"{precision}, {TURN_TITLES[turn]}" for precision, turn in columns]
+    rows = [
+        row(kind.title, *(target(speed_target(kind, *column)) for column in columns))
+        for kind in MACHINE_KINDS
+        if kind.name in SPEED_TARGETS
+    ]
+    rows.append(row("each: int8 over fp32", *["–"] * 4, *[target(INT8_OVER_FP32)] * 2))
+    return "\n".join([row("", *names), "|---|" + "---:|" * len(names), *rows])
 
 
 def render(result: Result) -> str:
@@ -99,7 +120,7 @@ def _comparison(each: Comparison) -> str:
         f"{each.ours:.1f} {unit}",
         f"{each.best}: {each.theirs:.1f} {unit}",
         f"{each.ratio:.2f}×",
-        "–" if each.target is None else f"{each.target:.2f}×",
+        target(each.target),
         verdict(each.is_met),
     )
 

@@ -28,5 +28,10 @@ def verdict(is_met: bool | None) -> str:
     return "–" if is_met is None else "met" if is_met else "**missed**"
 
 
+def target(ratio: float | None) -> str:
+    """Render the target of a ratio; a dash where none is set."""
+    return "–" if ratio is None else f"{ratio:.2f}×"
+
+
 def _figure(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2f}"

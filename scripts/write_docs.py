@@ -160,6 +160,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "audit_probes": _audit_probes,
     "benchmark": lambda: table.render_kinds_engines(newest_by_kind()),
     "benchmark_results": lambda: table.render_kinds(newest_by_kind()),
+    "benchmark_targets": table.render_targets,
     "files_benchmark": lambda: files.render(read_newest("files")),
     "files_criteria": lambda: files.render_criteria(read_newest("files")),
     "help": _help,
