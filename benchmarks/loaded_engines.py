@@ -141,8 +141,9 @@ def _try_batch_sizes(
         return seconds
     log_progress(checkpoint, f"choosing a batch size for {spec.name}")
     with _worker(run, checkpoint, spec, "batch-size") as worker:
+        request_load(run, checkpoint, spec, spec.batch_sizes[0], worker)
         for size in spec.batch_sizes:
-            request_load(run, checkpoint, spec, size, worker)
+            worker.request("set_batch_size", batch_size=size)
             worker.request("bulk", texts=run.workload.bulk[: max(spec.batch_sizes)])
             seconds[size] = worker.request("bulk", texts=run.workload.bulk)["seconds"]
     return seconds

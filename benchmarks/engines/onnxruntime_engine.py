@@ -17,13 +17,12 @@ answer, with QUInt8, which does not saturate, 0.72 s; statically quantized (QDQ)
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import BenchmarkError
 from benchmarks.engines import EngineSetup, Logits, peer
-from benchmarks.engines.padded_batches import Int64, PaddedBatches, read_config
+from benchmarks.engines.padded_batches import Int64, PaddedEngine, read_config
 from benchmarks.schema import Precision
 from benchmarks.system_info import cpu_flags
 
@@ -107,10 +106,11 @@ def _export(checkpoint: Path, path: Path) -> None:
     )
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(PaddedEngine):
     """An InferenceSession over the prepared graph with all optimizations of the session."""
 
     def __init__(self, setup: EngineSetup) -> None:
+        super().__init__(setup)
         onnxruntime = peer("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = setup.threads
@@ -118,7 +118,6 @@ class OnnxRuntimeEngine:
         self._session = onnxruntime.InferenceSession(
             str(setup.prepared / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
-        self._batches = PaddedBatches(setup)
         self.settings = (
             f"{_GRAPHS[setup.precision]}, ORT_ENABLE_ALL, "
             f"intra_op_num_threads {setup.threads}, batch {setup.batch_size}, sorted by length"
@@ -126,11 +125,8 @@ class OnnxRuntimeEngine:
         operators = (setup.prepared / "operators.json").read_text(encoding="utf-8")
         self.details: dict[str, Any] = {"operators": json.loads(operators)}
 
-    def logits(self, texts: Sequence[str]) -> Logits:
-        """Classify in padded batches."""
-        return self._batches.run(texts, self._forward)
-
-    def _forward(self, ids: Int64, mask: Int64) -> Logits:
+    def forward(self, ids: Int64, mask: Int64) -> Logits:
+        """Classify one padded batch."""
         logits: Logits = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
         return logits
 
