@@ -3,7 +3,7 @@
 # For CUDA: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128, and ISOBATCH_DEVICE=cuda.
 FROM python:3.11 AS wheel
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE MANIFEST.in ./
+COPY setup.py pyproject.toml README.md LICENSE MANIFEST.in ./
 COPY isobatch isobatch
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

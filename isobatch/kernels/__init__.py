@@ -17,7 +17,7 @@ from isobatch.kernels.block_formula import (
     compute_block,
     reference_operations,
 )
-from isobatch.kernels.compiled import compute_trainable
+from isobatch.kernels.compiled import VariantStatus, compute_trainable, variant_statuses
 from isobatch.kernels.embedding_formula import EmbeddingWeights
 from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
@@ -49,6 +49,7 @@ __all__ = [
     "NormWeights",
     "PackedAttention",
     "PackedLinear",
+    "VariantStatus",
     "activation_named",
     "arithmetic_name",
     "block_weights",
@@ -62,4 +63,5 @@ __all__ = [
     "reference_operations",
     "supported_precisions",
     "this_machine",
+    "variant_statuses",
 ]

@@ -24,14 +24,14 @@ class EmbeddingWeights(NamedTuple):
         """
         embedded = self._words(batch.input_ids) if words is None else words
         if self.token_type is not None:
-            only = len(self.token_type) == 1
-            ids = batch.token_type_ids
-            embedded = embedded + (
-                self.token_type[0] if only else F.embedding(ids, self.token_type)
-            )
+            embedded = embedded + self._types(self.token_type, batch.token_type_ids)
         return self.norm(embedded + F.embedding(batch.position_ids, self.position))
 
     def _words(self, ids: Tensor) -> Tensor:
         if isinstance(self.word, Tensor):
             return F.embedding(ids, self.word)
         return self.word.values[ids].float() * self.word.scale[ids, None]
+
+    @staticmethod
+    def _types(table: Tensor, ids: Tensor) -> Tensor:
+        return table[0] if len(table) == 1 else F.embedding(ids, table)

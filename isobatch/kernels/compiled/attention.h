@@ -10,7 +10,7 @@ namespace isobatch {
 
 // scores[0..keys) become e^(scale (score - max)), what follows them up to a vector zero; returns the
 // inverse of their sum.
-INLINE float exponentiate(float* scores, int64_t keys, float scale) {
+ONCE float exponentiate(float* scores, int64_t keys, float scale) {
   Floats most = all(-INFINITY);
   for (int64_t j = 0; j < keys; j += LANES)
     most = first_lanes(keys - j, larger(most, load(scores + j)), most);
@@ -85,7 +85,7 @@ INLINE void with_vectors(int64_t keys, F&& f) {
 }
 
 // `scratch` holds attention_floats(keys, size) numbers.
-INLINE void attend(const Head& head, float* scratch) {
+ONCE void attend(const Head& head, float* scratch) {
   const int64_t padded = padded_keys(head.keys), size = head.size;
   float *panels = scratch, *scores = scratch + padded * size;
   for (int64_t j = 0; j < head.keys; j += PANEL)

@@ -94,9 +94,9 @@ void store_rows(Team team, const float* x, Stored stored, int64_t rows, int64_t 
   team.wait();
 }
 
-// emit(row, column, sixteen numbers, how many of them are columns), then end(first column, columns).
-template <class Kind, class Team, class Emit, class End>
-void multiply(Team team, const Product& product, Stored x, int64_t rows, Emit emit, End end) {
+// x W^T + b to y [rows, out], a task for each 64 columns; end(first column, columns) follows each.
+template <class Kind, class Team, class End>
+void multiply(Team team, const Product& product, Stored x, float* y, int64_t rows, End end) {
   const int64_t in = product.in, out = product.out;
   team.each((out + COLUMNS - 1) / COLUMNS, [=, &product](int64_t i) {
     const uint8_t* weight = product.weight + i * PANELS * panel_bytes<Kind>(in);
@@ -108,10 +108,7 @@ void multiply(Team team, const Product& product, Stored x, int64_t rows, Emit em
            column += PANEL, plain += PANEL * in, panels += PANEL * in)
         transpose_panel(plain, in, out - column, in, panels);
     }
-    multiply_columns<Kind>(product, weight, i * COLUMNS, x.rows, x.scale, rows,
-                           [=](int64_t r, int64_t column, Floats v) UNROLLED {
-                             if (column < out) emit(r, column, v, out - column);
-                           });
+    multiply_columns<Kind>(product, weight, i * COLUMNS, x.rows, x.scale, rows, y);
     end(i * COLUMNS, std::min(COLUMNS, out - i * COLUMNS));
   });
 }
@@ -119,26 +116,17 @@ void multiply(Team team, const Product& product, Stored x, int64_t rows, Emit em
 template <class Kind, class Team>
 void project(Team team, const Product& product, Stored x, float* y, int64_t rows,
              Activation activation = Activation::IDENTITY) {
-  const int64_t out = product.out;
-  multiply<Kind>(
-      team, product, x, rows,
-      [=](int64_t r, int64_t column, Floats v, int64_t count) UNROLLED {
-        store(y + r * out + column, v, count);
-      },
-      [=](int64_t first, int64_t columns) { activate(activation, y + first, out, rows, columns); });
+  multiply<Kind>(team, product, x, y, rows, [=, &product](int64_t first, int64_t columns) {
+    activate(activation, y + first, product.out, rows, columns);
+  });
 }
 
 template <class Kind, class Team>
 void project_onto(Team team, const Product& product, Stored x, const float* residual, float* y,
                   int64_t rows) {
-  const int64_t out = product.out;
-  multiply<Kind>(
-      team, product, x, rows,
-      [=](int64_t r, int64_t column, Floats v, int64_t count) UNROLLED {
-        const int64_t at = r * out + column;
-        store(y + at, v + load(residual + at, count), count);
-      },
-      [](int64_t, int64_t) {});
+  multiply<Kind>(team, product, x, y, rows, [=, &product](int64_t first, int64_t columns) {
+    add(y + first, residual + first, product.out, rows, columns);
+  });
 }
 
 INLINE void attend_all(const Block& block, const float* query, const float* key,

@@ -79,8 +79,14 @@ INLINE void map_columns(float* y, int64_t stride, int64_t rows, int64_t columns,
       store(y + i, f(load(y + i, columns - i)), columns - i);
 }
 
-__attribute__((noinline)) static void activate(Activation activation, float* y, int64_t stride,
-                                               int64_t rows, int64_t columns) {
+// y += x, both [rows, columns] with rows `stride` apart.
+ONCE void add(float* y, const float* x, int64_t stride, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; r++, x += stride, y += stride)
+    for (int64_t i = 0; i < columns; i += LANES)
+      store(y + i, load(y + i, columns - i) + load(x + i, columns - i), columns - i);
+}
+
+ONCE void activate(Activation activation, float* y, int64_t stride, int64_t rows, int64_t columns) {
   const auto map = [=](auto f) UNROLLED { map_columns(y, stride, rows, columns, f); };
   switch (activation) {
     case Activation::IDENTITY: return;

@@ -224,11 +224,11 @@ INLINE void in_groups(int64_t rows, F&& f) {
   }
 }
 
-// V vectors of the product of R rows; emit(row, column, vector) takes the results.
-template <class Kind, int R, int V, class Emit>
+// V vectors of the product of R rows, from `column` and `row` on, to y [rows, out].
+template <class Kind, int R, int V>
 INLINE void multiply_tile(const Product& product, const uint8_t* weight, int64_t column,
                           const uint8_t* x, const float* scale, int64_t row, Ahead ahead,
-                          Emit emit) {
+                          float* y) {
   constexpr int64_t STEP_BYTES = PANEL * Kind::WEIGHT_BYTES * Kind::NEIGHBOURS;
   const int64_t x_bytes = row_bytes<Kind>(product.in);
   const int64_t vector_bytes = VECTORS > 1 ? STEP_BYTES / VECTORS : panel_bytes<Kind>(product.in);
@@ -242,37 +242,49 @@ INLINE void multiply_tile(const Product& product, const uint8_t* weight, int64_t
   repeat<R>([&](auto r) UNROLLED {
     repeat<V>([&](auto v) UNROLLED {
       const int64_t at = column + LANES * v;
-      emit(row + r, at, Kind::finish(sums[r][v], product, at, scale[row + r]));
+      const Floats result = Kind::finish(sums[r][v], product, at, scale[row + r]);
+      store(y + (row + r) * product.out + at, result, product.out - at);
     });
   });
 }
 
+// What the rows from `first` on prefetch of the next panel: with AVX-512 the first two groups half of
+// it each, otherwise each group its share.
+INLINE Ahead ahead_of(const uint8_t* weight, int64_t bytes, int64_t steps, int64_t first,
+                      int64_t rows) {
+  const uint8_t* next = weight + bytes;
+  if (VECTORS > 1) {
+    if (first >= 2 * ROWS) return {weight};
+    return {next + (first ? bytes / 2 : 0), 64 * AHEAD_LINES};
+  }
+  const int64_t step = bytes * ROWS / (std::max<int64_t>(rows, ROWS) * steps);
+  return {next + first * step * steps / ROWS, step};
+}
+
 // 64 columns of the product of `rows` stored rows.
-template <class Kind, class Emit>
-__attribute__((noinline)) void multiply_columns(const Product& product, const uint8_t* weight,
-                                                int64_t column, const uint8_t* x,
-                                                const float* scale, int64_t rows, Emit emit) {
+template <class Kind>
+ONCE void multiply_columns(const Product& product, const uint8_t* weight, int64_t column,
+                           const uint8_t* x, const float* scale, int64_t rows, float* y) {
   const int64_t bytes = panel_bytes<Kind>(product.in);
+  const int64_t steps = filled<Kind>(product.in) / Kind::NEIGHBOURS;
   // Few rows by one vector each are too few sums to hide the latency of an addition.
   if constexpr (VECTORS == 1) {
     const Ahead none{weight};
-    if (rows == 1) return multiply_tile<Kind, 1, 4>(product, weight, column, x, scale, 0, none, emit);
+    if (rows == 1) return multiply_tile<Kind, 1, 4>(product, weight, column, x, scale, 0, none, y);
     if (rows <= 3) {
       for (int half = 0; half < 2; half++) {
         const uint8_t* panels = weight + 2 * half * bytes;
         const int64_t at = column + 2 * half * LANES;
-        if (rows == 2) multiply_tile<Kind, 2, 2>(product, panels, at, x, scale, 0, none, emit);
-        else multiply_tile<Kind, 3, 2>(product, panels, at, x, scale, 0, none, emit);
+        if (rows == 2) multiply_tile<Kind, 2, 2>(product, panels, at, x, scale, 0, none, y);
+        else multiply_tile<Kind, 3, 2>(product, panels, at, x, scale, 0, none, y);
       }
       return;
     }
   }
   for (int panel = 0; panel < PANELS && column < product.out; panel++) {
     in_groups(rows, [&](int64_t first, auto count) UNROLLED {
-      Ahead ahead{weight};
-      if (first < 2 * ROWS)
-        ahead = {weight + bytes + (first ? bytes / 2 : 0), 64 * AHEAD_LINES};
-      multiply_tile<Kind, count, VECTORS>(product, weight, column, x, scale, first, ahead, emit);
+      const Ahead ahead = ahead_of(weight, bytes, steps, first, rows);
+      multiply_tile<Kind, count, VECTORS>(product, weight, column, x, scale, first, ahead, y);
     });
     weight += bytes;
     column += PANEL;
@@ -329,7 +341,7 @@ INLINE void transpose_square(const float* x, int64_t stride, int64_t rows, int64
 
 // Up to PANEL rows of `x`, each of `size` numbers, as a panel [size][PANEL]; missing rows become
 // zeros.
-INLINE void transpose_panel(const float* x, int64_t stride, int64_t rows, int64_t size,
+ONCE void transpose_panel(const float* x, int64_t stride, int64_t rows, int64_t size,
                             float* panel) {
   for (int64_t row = 0; row < PANEL; row += LANES)
     for (int64_t i = 0; i < size; i += LANES)

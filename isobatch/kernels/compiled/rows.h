@@ -40,7 +40,7 @@ INLINE float sum_columns(const Floats (&sums)[SUMS]) {
   return sum((sums[0] + sums[2]) + (sums[1] + sums[3]));
 }
 
-INLINE void normalize(const Norm& norm, const float* x, float* y) {
+ONCE void normalize(const Norm& norm, const float* x, float* y) {
   Floats sums[SUMS] = {}, squares[SUMS] = {};
   over_columns(norm.size, [&](int64_t i, auto j, int64_t count) UNROLLED {
     sums[j] = sums[j] + load(x + i, count);
@@ -75,7 +75,7 @@ INLINE void store_narrow(T* to, Ints from, int64_t count) {
 // One row as integers of -127 to 127 with a scale of its own, each stored as a T after `zero` is
 // added; NaN makes the scale NaN, as the bits of NaN are the largest integer.
 template <class T>
-INLINE void quantize(const float* x, T* quantized, float* scale, int64_t size, int32_t zero) {
+ONCE void quantize(const float* x, T* quantized, float* scale, int64_t size, int32_t zero) {
   Ints largest[SUMS] = {};
   over_columns(size, [&](int64_t i, auto j, int64_t count) UNROLLED {
     largest[j] = larger(largest[j], bits(absolute(load(x + i, count))));
