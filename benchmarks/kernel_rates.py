@@ -11,7 +11,7 @@ from benchmarks import UnsupportedError
 from benchmarks.checkpoints import Checkpoint
 from benchmarks.engines import OURS, find_engine
 from benchmarks.instruction_sets import FLAGS, environment_of
-from benchmarks.loaded_engines import BenchmarkRun, load_isobatch, log_progress, request_load
+from benchmarks.loaded_engines import BenchmarkRun, load_isobatch, log_progress
 from benchmarks.peak_share import BLOCK
 from benchmarks.roof import compile_roof, measure_peaks
 from benchmarks.schema import InstructionSetRates, KernelRates, Precision, Rates
@@ -51,9 +51,9 @@ def _measure(
     log_progress(checkpoint, f"peak, products and block with {name} in {precision}")
     best: dict[str, Rates] = {}
     instructions = ""
-    with load_isobatch(run, checkpoint, spec, f"rates-{name}", environment_of(name)) as worker:
+    with load_isobatch(run, checkpoint, spec, f"rates-{name}", environment_of(name)) as (worker, _):
         for threads in sorted({1, run.threads}):
-            request_load(run, checkpoint, spec, 0, worker, threads)
+            worker.request("set_threads", threads=threads)
             for _ in range(run.plan.roof_rounds):
                 peaks = measure_peaks(program, threads, run.plan.roof_seconds)
                 if precision not in peaks:

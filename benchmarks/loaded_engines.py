@@ -90,14 +90,13 @@ def load_isobatch(
     spec: EngineSpec,
     task: str,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[WorkerProcess]:
-    """Load an engine that needs no conversion and no batch size; yield its process.
+) -> Iterator[tuple[WorkerProcess, dict[str, Any]]]:
+    """Load an engine that needs no conversion and no batch size; yield its process and description.
 
     Raises UnsupportedError if this machine does not support the precision.
     """
     with _worker(run, checkpoint, spec, task, environment) as worker:
-        request_load(run, checkpoint, spec, 0, worker)
-        yield worker
+        yield worker, _request_load(run, checkpoint, spec, 0, worker)
 
 
 def log_progress(checkpoint: Checkpoint, step: str) -> None:
@@ -141,7 +140,7 @@ def _try_batch_sizes(
         return seconds
     log_progress(checkpoint, f"choosing a batch size for {spec.name}")
     with _worker(run, checkpoint, spec, "batch-size") as worker:
-        request_load(run, checkpoint, spec, spec.batch_sizes[0], worker)
+        _request_load(run, checkpoint, spec, spec.batch_sizes[0], worker)
         for size in spec.batch_sizes:
             worker.request("set_batch_size", batch_size=size)
             worker.request("bulk", texts=run.workload.bulk[: max(spec.batch_sizes)])
@@ -159,7 +158,7 @@ def _load(
     log_progress(checkpoint, f"loading {spec.name}")
     sizes = sorted(spec.batch_sizes, key=lambda size: seconds.get(size, 0.0)) or [0]
     worker = stack.enter_context(_worker(run, checkpoint, spec, "run"))
-    reply = request_load(run, checkpoint, spec, sizes[0], worker)
+    reply = _request_load(run, checkpoint, spec, sizes[0], worker)
     return LoadedEngine(
         spec=spec,
         worker=worker,
@@ -171,21 +170,19 @@ def _load(
     )
 
 
-def request_load(
+def _request_load(
     run: BenchmarkRun,
     checkpoint: Checkpoint,
     spec: EngineSpec,
     batch_size: int,
     worker: WorkerProcess,
-    threads: int | None = None,
 ) -> dict[str, Any]:
-    """Load an engine in a process, which frees the one before; return its description."""
     return worker.request(
         "load",
         engine=spec.name,
         checkpoint=str(checkpoint.folder),
         prepared=str(prepared_folder(run.build, checkpoint, spec)),
-        threads=threads or run.threads,
+        threads=run.threads,
         batch_size=batch_size,
     )
 

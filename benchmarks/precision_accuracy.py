@@ -55,5 +55,5 @@ def _logits(
     run: BenchmarkRun, checkpoint: Checkpoint, precision: Precision, texts: list[str]
 ) -> Logits:
     log_progress(checkpoint, f"accuracy in {precision}")
-    with load_isobatch(run, checkpoint, find_engine(OURS[precision]), "accuracy") as worker:
+    with load_isobatch(run, checkpoint, find_engine(OURS[precision]), "accuracy") as (worker, _):
         return np.asarray(worker.request("bulk", texts=texts)["logits"], dtype=np.float32)

@@ -35,7 +35,7 @@ def _stream(
     run: BenchmarkRun, checkpoint: Checkpoint, texts: list[str], precision: Precision, size: int
 ) -> dict[str, Any]:
     log_progress(checkpoint, f"streaming {size:,} texts in {precision}")
-    with load_isobatch(run, checkpoint, find_engine(OURS[precision]), "scaling") as worker:
+    with load_isobatch(run, checkpoint, find_engine(OURS[precision]), "scaling") as (worker, _):
         return worker.request("stream", texts=texts, count=size)
 
 

@@ -205,14 +205,16 @@ def _scaling(scaling: ScalingResult) -> str:
 
 def _footnote(result: Result) -> str:
     machine, protocol = result["machine"], result["protocol"]
+    threads = protocol["threads"]
     versions = ", ".join(
         f"{name} {version}"
         for name, version in result["versions"].items()
         if version != NOT_INSTALLED
     )
     return (
-        f"{result['date']}, {machine['cpu']} ({kind_of(machine).title}), {protocol['threads']} "
-        f"threads, medians of {protocol['rounds']} rounds.{_kernels(result)} {versions}."
+        f"{result['date']}, {machine['cpu']} ({kind_of(machine).title}), {threads} "
+        f"thread{'s' if threads > 1 else ''}, medians of {protocol['rounds']} rounds."
+        f"{_kernels(result)} {versions}."
     )
 
 
@@ -221,9 +223,10 @@ def _kernels(result: Result) -> str:
     used: dict[str, str] = {}
     for checkpoint in result["checkpoints"].values():
         for engine in checkpoint["engines"].values():
-            if kernels := engine["details"].get("kernels"):
-                used.setdefault(engine["precision"], next(iter(kernels.values())))
-    named = "; ".join(f"{precision}: {kernel}" for precision, kernel in used.items())
+            details = engine["details"]
+            if name := details.get("instruction_set"):
+                used.setdefault(engine["precision"], f"{name}, arithmetic {details['arithmetic']}")
+    named = "; ".join(f"{precision} {kernels}" for precision, kernels in used.items())
     return f" Isobatch's kernels: {named}." if used else ""
 
 

@@ -1,8 +1,8 @@
 """The process of one engine: a JSON request a line on stdin, a JSON reply a line on stdout.
 
-`do` is `instruction_sets`, `prepare`, `load`, `set_batch_size`, `bulk`, `each`, `stream` or
-`rates`; end of input ends the process. Invariant: between a reply and the next request it only
-blocks on a read, so it takes no processor time from the engine whose turn it is.
+`do` is `instruction_sets`, `prepare`, `load`, `set_batch_size`, `set_threads`, `bulk`, `each`,
+`stream` or `rates`; end of input ends the process. Invariant: between a reply and the next request
+it only blocks on a read, so it takes no processor time from the engine whose turn it is.
 """
 
 import importlib
@@ -86,6 +86,9 @@ def _reply(request: dict[str, Any], engine: BenchmarkEngine | None) -> dict[str,
         return each(engine, request["texts"], request["warm_up"])
     if request["do"] == "set_batch_size":
         cast(Any, engine).batch_size = request["batch_size"]  # a PaddedEngine
+        return {}
+    if request["do"] == "set_threads":
+        isobatch_kernels().set_threads(request["threads"])
         return {}
     if request["do"] == "rates":
         rates: dict[str, Any] = isobatch_kernels().rates(engine, request["seconds"])

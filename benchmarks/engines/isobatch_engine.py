@@ -1,12 +1,14 @@
-"""Isobatch through its public API; it plans its own batches."""
+"""Isobatch through its public API; it plans its own batches, and says which kernels it uses."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import UnsupportedError
 from benchmarks.engines import EngineSetup, Logits
+from benchmarks.schema import Precision
 from isobatch import Classifier
 from isobatch.errors import PrecisionError
+from isobatch.kernels.compiled.variants import TORCH, kernels, unavailable
 
 
 class IsobatchEngine:
@@ -25,6 +27,7 @@ class IsobatchEngine:
         )
         choices = self.classifier.choices
         self.details: dict[str, Any] = {
+            "instruction_set": _instruction_set(setup.precision),
             "arithmetic": self.classifier.arithmetic,
             "kernels": {choice.operation: choice.kernel for choice in choices},
         }
@@ -36,6 +39,11 @@ class IsobatchEngine:
     def stream(self, texts: Iterable[str]) -> Iterator[int]:
         """Classify texts as they arrive; yield the number of tokens of each."""
         return (prediction.num_tokens for prediction in self.classifier.predict_stream(texts))
+
+
+def _instruction_set(precision: Precision) -> str:
+    """Name the variant of the compiled kernels that this process uses, or torch."""
+    return TORCH if unavailable(precision) else kernels(precision).name
 
 
 def load(setup: EngineSetup) -> IsobatchEngine:

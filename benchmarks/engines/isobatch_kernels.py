@@ -28,6 +28,11 @@ def instruction_sets() -> list[str]:
     return [*(each.name for each in statuses() if each.problem is None), TORCH]
 
 
+def set_threads(threads: int) -> None:
+    """Set the number of threads of the kernels, which read it at each call."""
+    torch.set_num_threads(threads)
+
+
 def rates(engine: IsobatchEngine, seconds: float) -> dict[str, Any]:
     """Measure products and a block in the engine's precision; `seconds` for each."""
     precision = engine.classifier.precision

@@ -12,7 +12,7 @@ def engine(
     bulk: float | None = 100.0,
     p50: float | None = 10.0,
     changed: int = 0,
-    kernel: str = "compiled avx2",
+    kernel: str = "avx2",
 ) -> dict[str, Any]:
     """One engine: texts a second in bulk, milliseconds of one text."""
     speed = bulk and {"seconds": [1.0], "median_seconds": 1.0, "texts_per_second": bulk}
@@ -20,7 +20,9 @@ def engine(
         "label": label,
         "precision": precision,
         "batch_size": 0 if label == "Isobatch" else 4,
-        "details": {"kernels": {"block": kernel}} if label == "Isobatch" else {},
+        "details": {"instruction_set": kernel, "arithmetic": "isobatch-1"}
+        if label == "Isobatch"
+        else {},
         "bulk": speed,
         "one_text": p50 and {"milliseconds": [[p50]], "p50": p50, "p95": 2 * p50},
         "memory": {"after_load_mb": 1.0, "after_bulk_mb": 1.0},

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import UnsupportedError, instruction_set_bits
 from benchmarks.instruction_set_bits import compare_instruction_sets, count_changed
+from benchmarks.instruction_sets import VARIABLE
 from benchmarks.loaded_engines import BenchmarkRun
 from benchmarks.schema import InstructionSetBits
 from benchmarks.workload import BenchmarkPlan, Workload
@@ -61,25 +62,21 @@ def compared(
     def load(
         _run: Any, _checkpoint: Any, _spec: Any, _task: str, environment: dict[str, str]
     ) -> Iterator[Any]:
-        (name,) = environment.values()
-        arithmetic, logit = sets[name]
+        arithmetic, logit = sets[environment[VARIABLE]]
         if logit is None:
             raise UnsupportedError("no such precision")
-        worker = SimpleNamespace(threads=2, arithmetic=arithmetic)
-        worker.request = lambda _do, texts: {
-            "logits": [[logit(text, texts, worker.threads)] for text in texts]
-        }
-        yield worker
+        worker = SimpleNamespace(threads=2)
 
-    def request_load(
-        _run: Any, _checkpoint: Any, _spec: Any, _size: int, worker: Any, threads: int | None = None
-    ) -> Any:
-        worker.threads = threads or 2
-        return {"details": {"arithmetic": worker.arithmetic}}
+        def request(do: str, texts: list[str] | None = None, threads: int = 0) -> Any:
+            if do == "set_threads":
+                worker.threads = threads
+            return {"logits": [[logit(text, texts, worker.threads)] for text in texts or []]}
+
+        worker.request = request
+        yield worker, {"details": {"arithmetic": arithmetic}}
 
     monkeypatch.setattr(instruction_set_bits, "runnable_sets", lambda _run: list(sets))
     monkeypatch.setattr(instruction_set_bits, "load_isobatch", load)
-    monkeypatch.setattr(instruction_set_bits, "request_load", request_load)
     workload = Workload(TEXTS, [], [], TEXTS, [])
     run = BenchmarkRun(BenchmarkPlan(slow_texts=2), workload, 2, Path())
     checkpoint: Any = SimpleNamespace(name="bundled")

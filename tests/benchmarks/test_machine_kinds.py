@@ -31,7 +31,7 @@ def test_the_kind_follows_from_the_processor_s_flags(flags: list[str], name: str
 
 def test_a_new_run_replaces_only_the_section_of_its_own_kind(tmp_path: Path) -> None:
     def run(flags: list[str], speed: float, date: str) -> str:
-        fast = engine(bulk=speed, kernel="compiled avx2" if flags is AVX2 else "compiled avx512")
+        fast = engine(bulk=speed, kernel="avx2" if flags is AVX2 else "avx512")
         write_engines_result(result(flags, {"isobatch": fast}, date), tmp_path)
         return render_kinds(newest_by_kind(tmp_path))
 
@@ -54,7 +54,8 @@ def test_a_table_says_on_which_instruction_set_it_was_measured() -> None:
         render_kinds_engines([(kind_of(measured["machine"]), measured)]),  # type: ignore[list-item]
     ):
         assert "A processor (AVX2 without VNNI), 2 threads" in text
-        assert "Isobatch's kernels: fp32: compiled avx2; int8: compiled avx2." in text
+        kernels = "fp32 avx2, arithmetic isobatch-1; int8 avx2, arithmetic isobatch-1"
+        assert f"Isobatch's kernels: {kernels}." in text
 
 
 def test_every_kept_result_is_shown_under_its_own_kind() -> None:
