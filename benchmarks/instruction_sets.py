@@ -10,10 +10,11 @@ from benchmarks import BenchmarkError
 
 VARIABLE = "ISOBATCH_INSTRUCTION_SET"
 
-_AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma")
+_AVX2 = ("-mavx2", "-mfma")
+_AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")
 FLAGS: dict[str, tuple[str, ...]] = {
-    "avx2": ("-mavx2", "-mfma"),
-    "avxvnni": ("-mavx2", "-mfma", "-mavxvnni"),
+    "avx2": _AVX2,
+    "avxvnni": (*_AVX2, "-mavxvnni"),
     "avx512": _AVX512,
     "avx512vnni": (*_AVX512, "-mavx512vnni"),
     "avx512bf16": (*_AVX512, "-mavx512vnni", "-mavx512bf16"),

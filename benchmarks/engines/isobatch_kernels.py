@@ -16,7 +16,7 @@ from benchmarks.engines.isobatch_engine import IsobatchEngine
 from benchmarks.peak_share import BLOCK, PRODUCTS
 from isobatch.batching.packed import pack
 from isobatch.kernels.compiled import PackedWeight
-from isobatch.kernels.compiled.variants import TORCH, kernels, statuses
+from isobatch.kernels.compiled.variants import TORCH, kernels, variant_statuses
 from isobatch.types import PRECISIONS, Encoding, Precision, Rows
 
 _WINDOW_SECONDS = 0.001
@@ -25,7 +25,7 @@ _NO_ACTIVATION = 0
 
 def instruction_sets() -> list[str]:
     """List the variants that were built and run here, the fastest first, then torch's kernels."""
-    return [*(each.name for each in statuses() if each.problem is None), TORCH]
+    return [*(each.name for each in variant_statuses() if each.problem is None), TORCH]
 
 
 def set_threads(threads: int) -> None:

@@ -1,7 +1,10 @@
 """The roof: peaks of the instructions, and the shares of products and blocks."""
 
+import ast
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from benchmarks.roof import compile_roof, measure_peaks
 from benchmarks.schema import KernelRates, Rates
 from isobatch.kernels.compiled.variants import VARIANTS, variants_of_machine
 
+ROOT = Path(__file__).parent.parent.parent
 needs_compiler = pytest.mark.skipif(
     subprocess.run(["which", "c++"], capture_output=True, check=False).returncode != 0,
     reason="no C++ compiler",
@@ -39,6 +43,25 @@ def runnable() -> list[str]:
 
 def test_every_variant_of_the_kernels_has_a_roof_but_the_reference() -> None:
     assert {each.name for each in VARIANTS} - {"reference"} == FLAGS.keys()
+
+
+def flags_of_setup() -> dict[str, tuple[str, ...]]:
+    """The flags of each variant in setup.py, which is not imported: it would build."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    names = ("X86", "AVX2", "AVX512", "ARM", "VARIANTS")
+    assigned = [
+        node for node in tree.body if ast.unparse(node).partition(" ")[0].partition(":")[0] in names
+    ]
+    found: dict[str, Any] = {"Sequence": Sequence}
+    exec(compile(ast.Module(assigned, []), "setup.py", "exec"), found)
+    return {name: flags for of in found["VARIANTS"].values() for name, flags in of.items()}
+
+
+def test_the_roof_is_compiled_for_the_instructions_of_the_kernels() -> None:
+    tuning = ("-mtune", "-march=x86-64", "-mno-sse3", "-fno-schedule-insns")
+    for name, flags in flags_of_setup().items():
+        instructions = {flag for flag in flags if not flag.startswith(tuning)}
+        assert instructions == {*FLAGS.get(name, ())} or name == "reference", name
 
 
 @needs_compiler
