@@ -48,7 +48,7 @@ def no_gradients() -> Iterator[None]:
 
 @pytest.fixture
 def no_cache() -> Iterator[None]:
-    """What is found out about planted variants is forgotten before and after."""
+    """Cached states of variants are forgotten before and after."""
     caches = (variants._select, variants.status_of)
     for each in caches:
         each.cache_clear()
@@ -66,7 +66,7 @@ def test_a_variant_gives_the_golden_bits_of_every_operation(name: str) -> None:
 
 
 def results(compute_one: object) -> dict[str, Tensor]:
-    """What each variant computes."""
+    """The result of each variant, by its name."""
     assert callable(compute_one)
     found = {}
     with pytest.MonkeyPatch.context() as patch:

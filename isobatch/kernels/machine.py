@@ -1,4 +1,4 @@
-"""Machine: what a pickled model depends on, besides its weights and the text.
+"""Machine: the properties that a pickled model depends on, besides its weights and the text.
 
 Compiled kernels in fp32 and int8 have the same bits everywhere; a model that computes with torch's
 own, or in bf16, would compute on another machine with kernels that were not checked there.
@@ -22,7 +22,7 @@ class Machine:
     compiled: tuple[Precision, ...]
 
     def gives_bits_of(self, made: "Machine", arithmetic: str, precision: Precision) -> bool:
-        """Whether a model that computed by `arithmetic` on the machine `made` has its bits here."""
+        """Return whether a model has here the bits that `arithmetic` gave on the machine `made`."""
         if arithmetic == ARITHMETIC:
             return {"fp32", precision} <= {*self.compiled}
         return self == made

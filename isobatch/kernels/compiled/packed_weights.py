@@ -66,7 +66,7 @@ class PackedWeight:
         return self.precision, self.plain(), scale
 
     def __setstate__(self, state: tuple[Precision, Tensor, Tensor | None]) -> None:
-        """Lay the weight out for this machine; CheckpointError if nothing is compiled here."""
+        """Lay the weight out for this machine; CheckpointError without compiled kernels."""
         precision, _, _ = state
         if reason := unavailable(precision):
             raise CheckpointError(
