@@ -88,7 +88,7 @@ def largest_gaps(before: Outputs, after: Outputs) -> NDArray[np.float64]:
 def scores_of(logits: Outputs) -> Outputs:
     """Apply softmax over the labels, in float64; sigmoid where there is one label.
 
-    Vectorized, unlike `core.activate`: these scores only measure a movement and need no fixed bits.
+    By numpy's exp, unlike `score_logits`: they only measure a movement and need no fixed bits.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if logits.shape[1] == 1:

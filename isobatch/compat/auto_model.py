@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from isobatch.ambient import isolated
 from isobatch.checkpoint import locate_checkpoint, read_raw_config
 from isobatch.checkpoint.unreadable import is_there
 from isobatch.compat.arguments import reject_positional, reject_unsupported
@@ -97,12 +98,13 @@ class AutoModelForSequenceClassification:
         folder = locate_checkpoint(pretrained_model_name_or_path, revision)
         chosen = _configured(place, pretrained_model_name_or_path, folder, config, changes)
         _check_dtype(place, dtype if torch_dtype is None else torch_dtype, chosen)
-        packed = read_classifier(
-            folder,
-            chosen.to_model_config(),
-            chosen.initializer_range,
-            ignore_mismatched_sizes=ignore_mismatched_sizes,
-        )
+        with isolated():
+            packed = read_classifier(
+                folder,
+                chosen.to_model_config(),
+                chosen.initializer_range,
+                ignore_mismatched_sizes=ignore_mismatched_sizes,
+            )
         return _placed(PaddedClassifier(packed, chosen), place, device_map)
 
     @staticmethod
@@ -112,9 +114,10 @@ class AutoModelForSequenceClassification:
         """Create a model with random weights, in train mode."""
         reject_positional("from_config", positional, ("config", "and the keys of config.json"))
         config = _checked(config).changed("from_config", changes)
-        packed = empty_model(config.to_model_config())
-        names = [name for name, _ in packed.named_parameters()]
-        draw_weights(packed, names, config.initializer_range)
+        with isolated():
+            packed = empty_model(config.to_model_config())
+            names = [name for name, _ in packed.named_parameters()]
+            draw_weights(packed, names, config.initializer_range)
         model = PaddedClassifier(packed, config)
         model.train()
         return model
@@ -142,9 +145,10 @@ class AutoModel:
         chosen = _configured(place, pretrained_model_name_or_path, folder, config, changes)
         _check_dtype(place, dtype if torch_dtype is None else torch_dtype, chosen)
         has_pooler = add_pooling_layer and chosen.model_type not in WITHOUT_POOLER
-        packed = read_encoder(
-            folder, chosen.to_model_config(), chosen.initializer_range, has_pooler=has_pooler
-        )
+        with isolated():
+            packed = read_encoder(
+                folder, chosen.to_model_config(), chosen.initializer_range, has_pooler=has_pooler
+            )
         encoder = PaddedEncoder(SelectedKernels(packed), chosen, has_pooler=has_pooler)
         return _placed(encoder, place, device_map)
 
@@ -153,9 +157,10 @@ class AutoModel:
         """Create an encoder with random weights, in train mode."""
         reject_positional("from_config", positional, ("config", "and the keys of config.json"))
         config = _checked(config).changed("from_config", changes)
-        packed = empty_model(config.to_model_config())
-        names = [name for name, _ in packed.named_parameters()]
-        draw_weights(packed, names, config.initializer_range)
+        with isolated():
+            packed = empty_model(config.to_model_config())
+            names = [name for name, _ in packed.named_parameters()]
+            draw_weights(packed, names, config.initializer_range)
         has_pooler = config.model_type not in WITHOUT_POOLER
         model = PaddedEncoder(SelectedKernels(packed), config, has_pooler=has_pooler)
         model.train()

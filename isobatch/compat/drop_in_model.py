@@ -4,12 +4,15 @@ Invariant: its modules have Hugging Face's names, and are those that compute.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from isobatch.ambient import check_torch_settings, isolated, uses_torch
 from isobatch.checkpoint import Family, write_tensors
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.encoder_states import select_attention_kernels
@@ -28,6 +31,7 @@ class SelectedKernels:
         self.packed = packed
         self._device: torch.device | None = None
         self._has_attention = False
+        self.uses_torch = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle with the machine, for which the kernels were selected."""
@@ -48,10 +52,13 @@ class SelectedKernels:
                 "For bf16 and int8 use Classifier.from_pretrained(path, precision=...)"
             )
         if self._device != weight.device:
-            select_kernels(self.packed)
+            with isolated(weight.device.type):
+                kernels = [choice.kernel for choice in select_kernels(self.packed)]
+            self.uses_torch = weight.device.type == "cpu" and uses_torch(kernels)
             self._device, self._has_attention = weight.device, False
         if attentions and not self._has_attention:
-            select_attention_kernels(self.packed, weight.device)
+            with isolated(weight.device.type):
+                select_attention_kernels(self.packed, weight.device)
             self._has_attention = True
 
 
@@ -78,6 +85,21 @@ class DropInModel(nn.Module):
         self._modes = modes
         self._expected = [*self.modules()][1:]  # a shallow copy has another root
         self.eval()
+
+    @contextmanager
+    def _isolated(self) -> Iterator[None]:
+        """Compute without the caller's settings of torch; a model in training keeps most of them.
+
+        Training is torch's: a dispatch mode there may be that of activation checkpointing.
+        """
+        if self.training:
+            with torch.autocast(self.device.type, enabled=False):
+                yield
+            return
+        with isolated(self.device.type):
+            if self._kernels.uses_torch:
+                check_torch_settings()
+            yield
 
     def _pack(self, inputs: PaddedInputs, *, attentions: bool) -> PackedInputs:
         """Bring kernels and modes up to date, and pack the inputs."""

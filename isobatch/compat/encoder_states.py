@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from isobatch.ambient import check_torch_settings
 from isobatch.batching.packed import PackedBatch
 from isobatch.compat.padded_inputs import PackedInputs
 from isobatch.kernels import KernelSelector
@@ -40,6 +41,8 @@ def compute_states(
     that are returned, so that they have gradients.
     """
     batch = inputs.batch
+    if attentions and batch.cu_seqlens.device.type == "cpu":
+        check_torch_settings()  # their kernels are torch's
     hidden = model.embeddings(batch, inputs.words)
     states: list[Tensor] = []
     weights: list[Tensor] = []

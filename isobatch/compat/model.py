@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from isobatch.ambient import eager, isolated
 from isobatch.checkpoint import Family, hub_name, read_raw_config
 from isobatch.compat.arguments import parameter_names, reject_unsupported
+from isobatch.compat.caller_line import caller_stacklevel
 from isobatch.compat.classification_loss import classification_loss
 from isobatch.compat.classifier_output import EncoderOutput, ModelOutput, SequenceClassifierOutput
 from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
-from isobatch.compat.eager_forward import caller_stacklevel, eager
 from isobatch.compat.encoder_states import compute_states
 from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import add_modules, reject_hooks
@@ -72,7 +72,9 @@ class PaddedClassifier(DropInModel):
     @classmethod
     def from_folder(cls, folder: Path) -> "PaddedClassifier":
         """Load a whole checkpoint; raises as `read_model` does, also where the head is missing."""
-        return cls(read_model(folder), ClassifierConfig(read_raw_config(folder)))
+        with isolated():
+            packed = read_model(folder)
+        return cls(packed, ClassifierConfig(read_raw_config(folder)))
 
     @eager
     def forward(
@@ -100,7 +102,7 @@ class PaddedClassifier(DropInModel):
         )
         attentions = _choose(output_attentions, self.config.output_attentions)
         hidden_states = _choose(output_hidden_states, self.config.output_hidden_states)
-        with torch.autocast(self.device.type, enabled=False):
+        with self._isolated():
             packed = self._pack(inputs, attentions=attentions)
             _warn_unmasked(inputs, self.packed)
             if not attentions and not hidden_states:
@@ -188,7 +190,7 @@ class PaddedEncoder(DropInModel):
         )
         attentions = _choose(output_attentions, self.config.output_attentions)
         hidden_states = _choose(output_hidden_states, self.config.output_hidden_states)
-        with torch.autocast(self.device.type, enabled=False):
+        with self._isolated():
             packed = self._pack(inputs, attentions=attentions)
             _warn_unmasked(inputs, self.packed)
             states = compute_states(

@@ -22,7 +22,7 @@ from isobatch.checkpoint import (
     stored_shapes,
 )
 from isobatch.checkpoint.quantized import announces_int8
-from isobatch.compat.eager_forward import caller_stacklevel
+from isobatch.compat.caller_line import caller_stacklevel
 from isobatch.errors import NewWeightsWarning, TensorMismatchError
 from isobatch.model import SequenceClassifier, empty_model, parameter_shapes, read_model
 

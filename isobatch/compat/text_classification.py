@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, IterableDataset
 
+from isobatch.ambient import eager, isolated
 from isobatch.checkpoint.score_functions import score_activation
 from isobatch.compat.arguments import parameter_names, reject_positional, reject_unsupported
 from isobatch.compat.auto_model import AutoModelForSequenceClassification
@@ -205,23 +206,26 @@ class TextClassificationPipeline:
             for logits in self._logits(rows):
                 yield self._answer(logits, options)
 
+    @eager
     @torch.inference_mode()
     def _logits(self, rows: Sequence[Mapping[str, Tensor]]) -> list[list[float]]:
         """Compute rows of tensors; they are padded here, so that no pad token is needed."""
-        padded = {
-            name: pad_sequence([row[name] for row in rows], batch_first=True).to(self.device)
-            for name in rows[0]
-        }
-        output = self.model(
-            **padded, output_attentions=False, output_hidden_states=False, return_dict=True
-        )
-        logits: list[list[float]] = output.logits.tolist()
+        with isolated(self.device.type):
+            padded = {
+                name: pad_sequence([row[name] for row in rows], batch_first=True).to(self.device)
+                for name in rows[0]
+            }
+            output = self.model(
+                **padded, output_attentions=False, output_hidden_states=False, return_dict=True
+            )
+            logits: list[list[float]] = output.logits.tolist()
         return logits
 
     def _encode(self, item: object, index: int, calls: Mapping[str, Any]) -> dict[str, Tensor]:
         """Tokenize one item; InputError with its index."""
         try:
-            row = self.tokenizer(**_text_of(item), **calls, return_attention_mask=True)
+            with isolated():
+                row = self.tokenizer(**_text_of(item), **calls, return_attention_mask=True)
         except OptionError:
             raise
         except InputError as error:
@@ -234,8 +238,10 @@ class TextClassificationPipeline:
                 index,
             )
         names = [name for name in self.tokenizer.model_input_names if name in row]
-        return {name: torch.tensor(row[name]) for name in {*names, "attention_mask"}}
+        with isolated():
+            return {name: torch.tensor(row[name]) for name in {*names, "attention_mask"}}
 
+    @eager
     def _answer(self, logits: Sequence[float], options: Mapping[str, Any]) -> Answer:
         """Rank the labels by logit: no activation changes the order."""
         labels = self.model.config.id2label

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from isobatch.ambient import default_float_environment
 from isobatch.serve.body_errors import StrictModel, body_reasons
 from isobatch.serve.engine import InferenceResult, ServingEngine
 from isobatch.serve.http_errors import ErrorCode, RequestError
@@ -145,7 +146,8 @@ def json_response(request: Request, content: object, result: InferenceResult) ->
     Floats are written with the fewest digits that read back as the same number, so that no bit is
     lost. The number of truncated texts is our own header.
     """
-    body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    with default_float_environment():  # Python's digits depend on the rounding mode
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     headers = {
         "x-compute-type": engine_of(request).classifier.device.type,
         "x-compute-time": _milliseconds(result.total_seconds),
@@ -157,7 +159,7 @@ def json_response(request: Request, content: object, result: InferenceResult) ->
         "x-inference-time": _milliseconds(result.inference_seconds),
         "x-truncated-inputs": str(result.num_truncated),
     }
-    return Response(body, media_type="application/json", headers=headers)
+    return Response(text.encode(), media_type="application/json", headers=headers)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """Tasks: texts in, predictions out. Each is a pipeline; classification is the first."""
 
-from isobatch.tasks.classification import Classifier, Prediction, rank_logits, score_logits
+from isobatch.tasks.classification import Classifier, Prediction
 from isobatch.tasks.pipeline import DEVICES, Column, Pipeline, RowFormat
+from isobatch.tasks.scores import rank_logits, score_logits
 
 __all__ = [
     "DEVICES",

@@ -1,16 +1,17 @@
 """Classification: a label and scores for each text, from the logits of the checkpoint's head."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.ambient import eager
 from isobatch.batching.cache import Output
 from isobatch.errors import OptionError
 from isobatch.tasks.pipeline import Column, Pipeline, RowFormat, listed
+from isobatch.tasks.scores import rank_logits, score_logits
 from isobatch.types import Encoding, ScoreActivation, TextInput, Truncation
 
 _NOT_GIVEN = object()
@@ -110,6 +111,7 @@ class Classifier(Pipeline[Prediction]):
         """The function that turns logits into scores."""
         return self.config.head.score_activation
 
+    @eager
     def logits(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
     ) -> NDArray[np.float32]:
@@ -117,6 +119,7 @@ class Classifier(Pipeline[Prediction]):
         outputs = self.forward(self._encode(listed(texts), truncation))
         return np.stack(outputs) if outputs else np.empty((0, len(self.labels)), np.float32)
 
+    @eager
     def predict_proba(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
     ) -> NDArray[np.float64]:
@@ -181,6 +184,7 @@ class Classifier(Pipeline[Prediction]):
     def row_format(self) -> "ClassificationRows":
         return ClassificationRows(self.labels)
 
+    @eager
     def ranked(
         self, output: Output, activation: ScoreActivation | None = None
     ) -> list[dict[str, object]]:
@@ -192,37 +196,3 @@ class Classifier(Pipeline[Prediction]):
         return [
             {"label": self.labels[index], "score": scores[index]} for index in rank_logits(output)
         ]
-
-
-def rank_logits(logits: Sequence[float] | Output) -> list[int]:
-    """Return the indices of the logits, the highest first and equal ones in their order.
-
-    By the logits, never by scores: from 37 on a sigmoid is 1.0, and different logits are equal.
-    """
-    numbers = [float(value) for value in logits]
-    return sorted(range(len(numbers)), key=lambda index: -numbers[index])
-
-
-def score_logits(logits: Sequence[float] | Output, activation: ScoreActivation) -> list[float]:
-    """Compute the scores of one row of logits, in double precision.
-
-    One row at a time and in plain Python: a vectorized exp may treat the tail of an array
-    differently from its body, and then a score would depend on its neighbours.
-    """
-    logits = [float(value) for value in logits]
-    if activation == "softmax":
-        highest = max(logits)
-        powers = [math.exp(value - highest) for value in logits]
-        total = math.fsum(powers)
-        return [power / total for power in powers]
-    if activation == "sigmoid":
-        return [_sigmoid(value) for value in logits]
-    return logits
-
-
-def _sigmoid(value: float) -> float:
-    """Compute the logistic function without an overflow of exp."""
-    if value >= 0:
-        return 1.0 / (1.0 + math.exp(-value))
-    power = math.exp(value)
-    return power / (1.0 + power)

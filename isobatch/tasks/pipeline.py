@@ -17,6 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from isobatch.ambient import (
+    check_torch_settings,
+    default_float_environment,
+    eager,
+    isolated,
+    uses_torch,
+)
 from isobatch.batching.cache import Output, OutputCache
 from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS
@@ -89,6 +96,9 @@ class Pipeline(ABC, Generic[PredictionT]):
         self._encoder = encoder
         self._limits = TableLimits(model.config.encoder, encoder)
         self._device = next(model.parameters()).device
+        self._uses_torch = self._device.type == "cpu" and uses_torch(
+            choice.kernel for choice in choices
+        )
 
     @classmethod
     def from_pretrained(
@@ -119,8 +129,9 @@ class Pipeline(ABC, Generic[PredictionT]):
         if threads is not None:
             torch.set_num_threads(threads)
         folder = locate_checkpoint(path, revision)
-        chosen = choose_precision(folder, precision, torch.device(device))
-        model, choices = read_packed_model(folder, torch.device(device), chosen.precision)
+        with isolated():
+            chosen = choose_precision(folder, precision, torch.device(device))
+            model, choices = read_packed_model(folder, torch.device(device), chosen.precision)
         encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
         pipeline = cls(
             model,
@@ -261,10 +272,13 @@ class Pipeline(ABC, Generic[PredictionT]):
             return self._outputs(encodings)
         return cache.get_or_compute(encodings, self._outputs)
 
+    @eager
     def _predict(self, encodings: Sequence[Encoding]) -> list[PredictionT]:
         outputs = self.forward(encodings)
-        return [self.decode(*pair) for pair in zip(outputs, encodings, strict=True)]
+        with default_float_environment():
+            return [self.decode(*pair) for pair in zip(outputs, encodings, strict=True)]
 
+    @eager
     def _predictions(
         self,
         results: Sequence[Encoding | InputError],
@@ -275,38 +289,42 @@ class Pipeline(ABC, Generic[PredictionT]):
         encodings = [result for result in results if isinstance(result, Encoding)]
         outputs = iter(self.forward_or_errors(encodings, cache))
         predictions: list[PredictionT | InputError] = []
-        for index, result in enumerate(results, first_index):
-            if isinstance(result, InputError):
-                predictions.append(result)
-                continue
-            output = next(outputs)
-            if isinstance(output, InputError):
-                predictions.append(output.at(index))
-            else:
-                predictions.append(self.decode(output, result))
+        with default_float_environment():
+            for index, result in enumerate(results, first_index):
+                if isinstance(result, InputError):
+                    predictions.append(result)
+                    continue
+                output = next(outputs)
+                if isinstance(output, InputError):
+                    predictions.append(output.at(index))
+                else:
+                    predictions.append(self.decode(output, result))
         return predictions
 
     def _encode(self, texts: Sequence[TextInput], truncation: Truncation | None) -> list[Encoding]:
         return raise_first_error(self._tokenize(texts, truncation))
 
+    @eager
     def _tokenize(
         self, texts: Sequence[object], truncation: Truncation | None, first_index: int = 0
     ) -> list[Encoding | InputError]:
-        results = encode_each(
-            lambda part, first: self._encoder.encode_or_errors(
-                part, truncation or self.truncation, first
-            ),
-            texts,
-            first_index,
-        )
+        def encode(part: Sequence[object], first: int) -> list[Encoding | InputError]:
+            return self._encoder.encode_or_errors(part, truncation or self.truncation, first)
+
+        with default_float_environment():  # Unigram adds log-probabilities
+            results = encode_each(encode, texts, first_index)
         return [
             self._limits.checked(result, index) if isinstance(result, Encoding) else result
             for index, result in enumerate(results, first_index)
         ]
 
+    @eager
     @torch.inference_mode()
     def _outputs(self, encodings: Sequence[Encoding]) -> list[Output | InputError]:
-        return compute_each(self._compute, encodings, self.max_batch_tokens)
+        with isolated(self._device.type):
+            if self._uses_torch:
+                check_torch_settings()
+            return compute_each(self._compute, encodings, self.max_batch_tokens)
 
     def _compute(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
         """Compute one batch, float32 [encodings, outputs]."""

@@ -1,0 +1,74 @@
+"""Settings of the process that change the bits of torch's own kernels, and of no compiled one.
+
+They cannot be changed for one thread, so that a model with such kernels is not computed under them.
+"""
+
+import os
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from isobatch.errors import OptionError
+
+_FULL_PRECISION = ("none", "ieee")
+_FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
+
+_UP, _DOWN, _SUBNORMAL = (1.0, 2.0**-26), (1.0, -(2.0**-26)), (2.0**-127, 2.0**-127)
+_MEANS = (0.5, 0.5, 2.0**-127)
+"""Of the pairs, in float32, by default; each is another one in some other environment."""
+
+
+def uses_torch(kernels: Iterable[str]) -> bool:
+    """Return whether one of the kernels, as KernelChoice names them, is torch's own."""
+    return not all(kernel.startswith("compiled") for kernel in kernels)
+
+
+def check_torch_settings() -> None:
+    """Raise OptionError where torch's own kernels for CPUs may have other bits than usual.
+
+    set_float32_matmul_precision and the settings of all of mkldnn or torch end in one for products;
+    whether it has an effect depends on the CPU. OpenMP's threads keep the floating-point
+    environment of the thread that started them.
+    """
+    mkldnn: Any = torch.backends.mkldnn
+    if (value := mkldnn.matmul.fp32_precision) not in _FULL_PRECISION:
+        _reject(
+            f"torch.backends.mkldnn.matmul.fp32_precision is {value!r}",
+            'torch.set_float32_matmul_precision("highest")',
+        )
+    if name := _reduced_by_environment():
+        _reject(name, f"unset {name.partition('=')[0]} before Python starts")
+    if torch.get_num_threads() > 1 and not _all_threads_have_default_floats():
+        raise OptionError(
+            "some of torch's threads flush subnormal numbers to zero or round in another direction "
+            "than to the nearest, as they were started under torch.set_flush_denormal(True) or "
+            "fesetround, which changes results. Load Isobatch before that, or use "
+            "torch.set_num_threads(1)"
+        )
+
+
+@cache
+def _reduced_by_environment() -> str | None:
+    """Return the variable that oneDNN reads once, as NAME=VALUE, if it asks for fewer bits."""
+    for name in _FPMATH:
+        if (value := os.environ.get(name, "")).upper() not in ("STRICT", ""):
+            return f"{name}={value}"
+    return None
+
+
+def _reject(setting: str, fix: str) -> None:
+    raise OptionError(
+        f"{setting}: it lets torch's own kernels, which this model uses here, multiply in fewer "
+        f"than 32 bits, which changes results. Undo it: {fix}"
+    )
+
+
+def _all_threads_have_default_floats() -> bool:
+    """Let every thread of torch compute means of pairs; avg_pool2d divides any number of them."""
+    repeats = 4 * torch.get_num_threads()
+    pairs = torch.tensor((_UP, _DOWN, _SUBNORMAL) * repeats, dtype=torch.float32, device="cpu")
+    means = F.avg_pool2d(pairs.view(1, -1, 1, 2), (1, 2))
+    return means.flatten().tolist() == [*_MEANS] * repeats
