@@ -66,7 +66,7 @@ class Int8Product(nn.Module):
     """act(x Wᵀ + b) + residual in float32 products whose sums are exact; x as StoredRows.
 
     The sum of _EXACT_COLUMNS products of two bytes is an integer below 2²⁴, which float32 holds
-    exactly, whatever the order of the additions; longer sums are added as integers.
+    exactly in any order of the additions; longer sums are added as integers.
     """
 
     def __init__(

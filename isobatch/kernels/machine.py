@@ -1,4 +1,4 @@
-"""Machine: what a pickled model depends on, besides its weights and the text.
+"""Machine: the properties that a pickled model depends on, besides its weights and the text.
 
 Compiled kernels in fp32 and int8 have the same bits everywhere; a model that computes with torch's
 own, or in bf16, would compute on another machine with kernels that were not checked there.

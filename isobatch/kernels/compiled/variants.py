@@ -63,7 +63,7 @@ class Kernels(NamedTuple):
 
 
 class VariantStatus(NamedTuple):
-    """What became of a variant: `problem` is None where it can compute."""
+    """The state of a variant: `problem` is None where it can compute."""
 
     name: str
     built: bool
@@ -142,7 +142,7 @@ def _check_forced(forced: str, candidates: tuple[Variant, ...]) -> None:
 
 
 def variant_statuses() -> tuple[VariantStatus, ...]:
-    """Return what became of each variant of this machine, in the order of preference."""
+    """Return the state of each variant of this machine, in the order of preference."""
     return tuple(map(status_of, variants_of_machine()))
 
 
