@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from isobatch.cli import options
 from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
+    from isobatch.kernels.compiled.variants import VariantStatus
     from isobatch.scope import Scope
 
 
@@ -29,6 +31,8 @@ def info(
     as_json: options.JsonOption = False,
 ) -> None:
     """Show a model's kernels with the reason for each, and the scope of the guarantee."""
+    from isobatch.kernels import instruction_set
+    from isobatch.kernels.compiled import statuses
     from isobatch.scope import describe_scope
     from isobatch.tasks import Classifier
 
@@ -36,14 +40,17 @@ def info(
         model, precision=precision, device=device, threads=threads, revision=revision
     )
     scope = describe_scope(classifier, model or "the bundled model")
+    used = instruction_set(classifier.precision)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(scope), ensure_ascii=False, indent=2) + "\n")
+        variants = [each._asdict() | {"used": each.name == used} for each in statuses()]
+        report = asdict(scope) | {"variants": variants}
+        sys.stdout.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
     else:
-        print_scope(scope)
+        print_scope(scope, statuses(), used)
 
 
-def print_scope(scope: "Scope") -> None:
-    """Print the model and machine, the kernel selection, and the guarantee."""
+def print_scope(scope: "Scope", variants: "Sequence[VariantStatus]", used: str) -> None:
+    """Print the model and machine, the kernel selection, the variants, and the guarantee."""
     from rich.console import Console
     from rich.table import Table
 
@@ -63,7 +70,10 @@ def print_scope(scope: "Scope") -> None:
     choices = Table("operation", "kernel", "reason")
     for choice in scope.choices:
         choices.add_row(choice.operation, choice.kernel, choice.reason)
+    built = Table("instruction set", "compiled kernels")
+    for variant in variants:
+        built.add_row(variant.name, "used" if variant.name == used else variant.problem or "usable")
     console = Console(markup=False, highlight=False)
-    for part in (facts, choices, scope.promise):
+    for part in (facts, choices, built, scope.promise):
         console.print(part)
         console.print()
