@@ -1,6 +1,7 @@
-"""The scope of batch invariance on this machine: versions, instruction set, selected kernels.
+"""The scope of the promise: the arithmetic, and what computes it on this machine.
 
-Two equal reports guarantee bit-identical logits for equal texts.
+Two reports with the same arithmetic, checkpoint, precision and version of the tokenizers guarantee
+bit-identical logits and scores for equal texts.
 """
 
 import platform
@@ -11,14 +12,27 @@ from pathlib import Path
 import torch
 
 from isobatch import __version__
-from isobatch.kernels import KernelChoice
+from isobatch.kernels import (
+    ARITHMETIC,
+    KernelChoice,
+    VariantStatus,
+    instruction_set,
+    variant_statuses,
+)
 from isobatch.tasks import Classifier
 
-PROMISE = (
-    "A text's logits are bit-identical alone and in every batch: with any neighbours, order, batch "
-    "size, padding and number of threads. This holds for one checkpoint, precision, set of library "
-    "versions, instruction set and kernel selection; on a machine with another instruction set, or "
-    "without the compiled kernels, the last digits may differ."
+_IN_ANY_BATCH = (
+    "A text's logits and scores are bit-identical alone and in every batch: with any neighbours, "
+    "order, batch size, padding and number of threads. "
+)
+_ANY_MACHINE = (
+    "They are also the same on every machine whose arithmetic is {arithmetic}: every x86-64 "
+    "processor with AVX2 and every ARM64 processor, under Linux with the compiled kernels. They "
+    "depend on the checkpoint, the precision and the tokenizer alone."
+)
+_THIS_ARITHMETIC = (
+    "This holds for one checkpoint, precision and arithmetic, which is {arithmetic} here: on other "
+    "machines and with other versions of torch the last digits may differ."
 )
 
 _LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy")
@@ -39,9 +53,11 @@ class Scope:
     threads: int
     processor: str
     instruction_set: str
+    arithmetic: str
+    variants: tuple[VariantStatus, ...]
     versions: dict[str, str]
     choices: tuple[KernelChoice, ...]
-    promise: str = PROMISE
+    promise: str
 
 
 def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
@@ -58,10 +74,19 @@ def describe_scope(classifier: Classifier, checkpoint: str) -> Scope:
         device=_device_name(classifier.device),
         threads=torch.get_num_threads(),
         processor=processor_name(),
-        instruction_set=torch.backends.cpu.get_cpu_capability(),
+        instruction_set=instruction_set(classifier.precision),
+        arithmetic=classifier.arithmetic,
+        variants=variant_statuses(),
         versions=own | {name: version(name) for name in _LIBRARIES},
         choices=classifier.choices,
+        promise=promise(classifier.arithmetic),
     )
+
+
+def promise(arithmetic: str) -> str:
+    """State what is guaranteed where answers have this arithmetic."""
+    where = _ANY_MACHINE if arithmetic == ARITHMETIC else _THIS_ARITHMETIC
+    return _IN_ANY_BATCH + where.format(arithmetic=arithmetic)
 
 
 def _device_name(device: torch.device) -> str:

@@ -22,8 +22,9 @@ from isobatch.audit import PROBES
 from isobatch.audit.faults import FAULTS
 from isobatch.cli import app
 from isobatch.cli.lesson import lesson_table
+from isobatch.kernels import ARITHMETIC
 from isobatch.lesson import SENTENCES, replay_lesson
-from isobatch.scope import PROMISE
+from isobatch.scope import promise
 from isobatch.serve.openapi import openapi_document
 from isobatch.serve.routes import API_ROUTES
 
@@ -96,7 +97,7 @@ def _lesson() -> str:
 
 
 def _promise() -> str:
-    return f"> {PROMISE}"
+    return f"> {promise(ARITHMETIC)}"
 
 
 def _audit_probes() -> str:

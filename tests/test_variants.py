@@ -131,10 +131,12 @@ def test_a_failed_build_is_in_info_with_the_compiler_s_message(
     failed = {"built": False, "command": "g++ -mavxvnni", "error": message}
     report = {each.name: failed for each in variants.variants_of_machine()}
     variants.BUILD_REPORT.write_text(json.dumps(report), encoding="utf-8")
-    shown = json.loads(CliRunner().invoke(app, ["info", "--json"]).stdout)["variants"]
+    scope = json.loads(CliRunner().invoke(app, ["info", "--json"]).stdout)
+    shown = scope["variants"]
     assert [each["name"] for each in shown] == list(report)
     assert all(each["problem"] == f"not built ({message})" for each in shown)
-    assert not any(each["built"] or each["used"] for each in shown)
+    assert not any(each["built"] for each in shown)
+    assert scope["instruction_set"] not in report
     assert "unrecognized option" in CliRunner().invoke(app, ["info"]).stdout
 
 

@@ -260,5 +260,6 @@ def _facts(classifier: "Classifier", model: str | None, names: Sequence[str]) ->
         "checkpoint": scope.checkpoint,
         "precision": f"{scope.precision} ({scope.precision_reason})",
         "processor": f"{scope.processor}, {scope.instruction_set}",
+        "arithmetic": scope.arithmetic,
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
     }

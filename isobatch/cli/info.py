@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from isobatch.cli import options
 from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
-    from isobatch.kernels.compiled.variants import VariantStatus
     from isobatch.scope import Scope
 
 
@@ -31,8 +29,6 @@ def info(
     as_json: options.JsonOption = False,
 ) -> None:
     """Show a model's kernels with the reason for each, and the scope of the guarantee."""
-    from isobatch.kernels import instruction_set
-    from isobatch.kernels.compiled import statuses
     from isobatch.scope import describe_scope
     from isobatch.tasks import Classifier
 
@@ -40,17 +36,14 @@ def info(
         model, precision=precision, device=device, threads=threads, revision=revision
     )
     scope = describe_scope(classifier, model or "the bundled model")
-    used = instruction_set(classifier.precision)
     if as_json:
-        variants = [each._asdict() | {"used": each.name == used} for each in statuses()]
-        report = asdict(scope) | {"variants": variants}
-        sys.stdout.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(json.dumps(asdict(scope), ensure_ascii=False, indent=2) + "\n")
     else:
-        print_scope(scope, statuses(), used)
+        print_scope(scope)
 
 
-def print_scope(scope: "Scope", variants: "Sequence[VariantStatus]", used: str) -> None:
-    """Print the model and machine, the kernel selection, the variants, and the guarantee."""
+def print_scope(scope: "Scope") -> None:
+    """Print the model and machine, the kernel selection, and the guarantee."""
     from rich.console import Console
     from rich.table import Table
 
@@ -63,17 +56,20 @@ def print_scope(scope: "Scope", variants: "Sequence[VariantStatus]", used: str) 
         "maximum length": f"{scope.max_tokens} tokens",
         "precision": f"{scope.precision} ({scope.precision_reason})",
         "device": f"{scope.device}, {counted(scope.threads, 'thread')}",
-        "processor": f"{scope.processor}, {scope.instruction_set}",
+        "processor": scope.processor,
+        "arithmetic": scope.arithmetic,
+        "instruction set": scope.instruction_set,
         "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
     }.items():
         facts.add_row(name, value)
     choices = Table("operation", "kernel", "reason")
     for choice in scope.choices:
         choices.add_row(choice.operation, choice.kernel, choice.reason)
-    built = Table("instruction set", "compiled kernels")
-    for variant in variants:
-        built.add_row(variant.name, "used" if variant.name == used else variant.problem or "usable")
+    variants = Table("instruction set", "built", "runs here")
+    for variant in scope.variants:
+        used = "used" if variant.name == scope.instruction_set else "yes"
+        variants.add_row(variant.name, "yes" if variant.built else "no", variant.problem or used)
     console = Console(markup=False, highlight=False)
-    for part in (facts, choices, built, scope.promise):
+    for part in (facts, variants, choices, scope.promise):
         console.print(part)
         console.print()

@@ -17,12 +17,12 @@ from isobatch.kernels.block_formula import (
     compute_block,
     reference_operations,
 )
-from isobatch.kernels.compiled import compute_trainable
+from isobatch.kernels.compiled import VariantStatus, compute_trainable, variant_statuses
 from isobatch.kernels.embedding_formula import EmbeddingWeights
 from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
 from isobatch.kernels.layers import Linear, PackedLinear
-from isobatch.kernels.machine import Machine, instruction_set, this_machine
+from isobatch.kernels.machine import Machine, instruction_set, is_compiled, this_machine
 from isobatch.kernels.selection import (
     EmbeddingKernel,
     KernelChoice,
@@ -49,6 +49,7 @@ __all__ = [
     "NormWeights",
     "PackedAttention",
     "PackedLinear",
+    "VariantStatus",
     "activation_named",
     "arithmetic_name",
     "block_weights",
@@ -58,8 +59,10 @@ __all__ = [
     "fork_safe_lock",
     "instruction_set",
     "int8_weight",
+    "is_compiled",
     "quantize_weight",
     "reference_operations",
     "supported_precisions",
     "this_machine",
+    "variant_statuses",
 ]

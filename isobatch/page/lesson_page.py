@@ -18,6 +18,7 @@ from torch import Tensor
 from isobatch import __version__
 from isobatch.checkpoint.text_encoder import check_texts
 from isobatch.errors import InputError, OptionError
+from isobatch.kernels import instruction_set
 from isobatch.page.lesson_data import (
     AttentionWeights,
     LessonData,
@@ -213,5 +214,5 @@ def _model_info(model: LessonModel) -> ModelInfo:
         num_heads=config.encoder.num_heads,
         pad_token=model.pad_token,
         versions=f"isobatch {__version__}, torch {torch.__version__}",
-        instruction_set=torch.backends.cpu.get_cpu_capability(),
+        instruction_set=instruction_set("fp32"),
     )

@@ -37,7 +37,13 @@ from isobatch.kernels.compiled.structures import (
     checked,
 )
 from isobatch.kernels.compiled.token_embeddings import embed
-from isobatch.kernels.compiled.variants import Kernels, kernels, statuses, unavailable
+from isobatch.kernels.compiled.variants import (
+    Kernels,
+    VariantStatus,
+    kernels,
+    unavailable,
+    variant_statuses,
+)
 from isobatch.kernels.gradients import with_reference_gradient
 from isobatch.specification import BlockSpec
 from isobatch.types import PRECISIONS, Precision, Rows
@@ -46,13 +52,14 @@ __all__ = [
     "Kernels",
     "PackedBlock",
     "PackedWeight",
+    "VariantStatus",
     "compute_linear",
     "compute_trainable",
     "embed",
     "kernels",
-    "statuses",
     "unavailable",
     "unsupported",
+    "variant_statuses",
 ]
 
 ACTIVATIONS: Mapping[str, int] = {

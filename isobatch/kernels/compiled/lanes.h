@@ -132,18 +132,22 @@ INLINE void store(float* x, Floats from) {
   });
 }
 
+ONCE void copy_numbers(const float* from, float* to, int64_t count) {
+  for (int64_t i = 0; i < count; i++) to[i] = from[i];
+}
+
 // The first `count` of sixteen numbers, or all; the lanes that follow are zeros, or stay unwritten.
 INLINE Floats load(const float* x, int64_t count) {
   if (count >= LANES) return load(x);
   float filled[LANES] = {};
-  for (int64_t i = 0; i < count; i++) filled[i] = x[i];
+  copy_numbers(x, filled, count);
   return load(filled);
 }
 INLINE void store(float* x, Floats from, int64_t count) {
   if (count >= LANES) return store(x, from);
   float filled[LANES];
   store(filled, from);
-  for (int64_t i = 0; i < count; i++) x[i] = filled[i];
+  copy_numbers(filled, x, count);
 }
 
 INLINE Ints bits(Floats a) {

@@ -134,14 +134,14 @@ def _described(candidates: tuple[Variant, ...]) -> str:
 def _check_forced(forced: str, candidates: tuple[Variant, ...]) -> None:
     problem = "unknown instruction set" if not candidates else status_of(candidates[0]).problem
     if problem is not None:
-        usable = [each.name for each in statuses() if each.problem is None]
+        usable = [each.name for each in variant_statuses() if each.problem is None]
         raise OptionError(
             f"{VARIABLE}: {forced!r} cannot be used: {problem}. Use one of "
             f"{', '.join([*usable, TORCH])}, or remove the variable"
         )
 
 
-def statuses() -> tuple[VariantStatus, ...]:
+def variant_statuses() -> tuple[VariantStatus, ...]:
     """Return what became of each variant of this machine, in the order of preference."""
     return tuple(map(status_of, variants_of_machine()))
 

@@ -24,7 +24,7 @@ const modelInfoView = (() => {
       [
         "Versions",
         `${model.versions}, ${model.instruction_set}. ` +
-          "On another machine the last digits may differ.",
+          "Padded batches are computed by torch: on another machine their last digits may differ.",
       ],
     ];
     const items = rows.flatMap(([name, text]) => [

@@ -55,6 +55,7 @@ class Info(BaseModel):
     problem_type: str | None
     precision: Precision
     precision_reason: str
+    arithmetic: str
     device: str
     max_concurrent_requests: int
     max_input_length: int
@@ -108,6 +109,7 @@ async def info(request: Request) -> Response:
         problem_type=head.problem_type,
         precision=classifier.precision,
         precision_reason=classifier.precision_reason,
+        arithmetic=classifier.arithmetic,
         device=str(classifier.device),
         max_concurrent_requests=settings.max_concurrent_requests,
         max_input_length=classifier.max_tokens,
