@@ -85,7 +85,7 @@ def test_a_module_of_missing_instructions_is_never_imported(
     for missing in NEWEST.capabilities:
         planted.capabilities.update(EVERYTHING | {missing: False})
         status = planted.status(NEWEST)
-        assert status == (NEWEST.name, True, f"this processor has no {missing}")
+        assert status == VariantStatus(NEWEST.name, True, f"this processor has no {missing}")
     assert variants.unavailable("bf16") is not None
     assert imports == []
     planted.capabilities.update(EVERYTHING)
@@ -98,7 +98,8 @@ def test_a_variant_that_was_not_built_is_never_imported(
     planted: Planted, imports: list[str]
 ) -> None:
     planted.capabilities.update(EVERYTHING)
-    assert planted.status(NEWEST) == (NEWEST.name, False, "not built (there is no build report)")
+    reason = "not built (there is no build report)"
+    assert planted.status(NEWEST) == VariantStatus(NEWEST.name, False, reason)
     assert imports == []
 
 
@@ -145,7 +146,7 @@ def test_an_unknown_instruction_set_lists_the_supported_ones(
 ) -> None:
     usable = VariantStatus(BASELINE.name, True, None)
     failed = VariantStatus(NEWEST.name, False, "not built")
-    monkeypatch.setattr(variants, "statuses", lambda: (failed, usable))
+    monkeypatch.setattr(variants, "variant_statuses", lambda: (failed, usable))
     for name in ("avx3", "AVX2", ""):
         monkeypatch.setenv(variants.VARIABLE, name)
         with pytest.raises(OptionError) as error:
