@@ -7,3 +7,7 @@ imports this folder, and only `engines/isobatch_engine.py` uses the package's AP
 
 class BenchmarkError(Exception):
     """A file, engine or result that makes the run impossible to continue; says how to fix it."""
+
+
+class UnsupportedError(BenchmarkError):
+    """An engine that this machine does not support in its precision: it is left out."""

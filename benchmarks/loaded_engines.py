@@ -1,30 +1,43 @@
 """Loading engines: convert the checkpoint once, choose a batch size, start the measured process.
 
 Invariant: conversion and batch size selection run in processes that end before the measured one
-starts, so they affect no figure.
+starts, so they affect no figure. An engine that this machine does not support is left out, with the
+reason.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import UnsupportedError
 from benchmarks.checkpoints import Checkpoint, atomic_folder, prepared_folder
-from benchmarks.engines import EngineSpec
+from benchmarks.engines import PRECISIONS, EngineSpec
 from benchmarks.result_files import log
+from benchmarks.schema import Precision, Turn
 from benchmarks.worker_process import WorkerProcess
 from benchmarks.workload import BenchmarkPlan, Workload
 
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """Settings of a run; `build` is the folder of converted checkpoints."""
+    """Settings of a run; `build` is the folder of converted checkpoints.
+
+    `turns` are what is timed in each precision. `reuses_batch_sizes`: those of an earlier run with
+    the same engine and workload are used, if there was one.
+    """
 
     plan: BenchmarkPlan
     workload: Workload
     threads: int
     build: Path
+    turns: Mapping[Precision, Sequence[Turn]] = field(
+        default_factory=lambda: dict.fromkeys(PRECISIONS, ("bulk", "one"))
+    )
+    compares_bits: bool = True
+    reuses_batch_sizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,25 +58,45 @@ class LoadedEngine:
 
 def load_engines(
     run: BenchmarkRun, checkpoint: Checkpoint, specs: Sequence[EngineSpec], stack: ExitStack
-) -> list[LoadedEngine]:
-    """Load every engine in its own process; `stack` ends the processes."""
+) -> tuple[list[LoadedEngine], dict[str, str]]:
+    """Load every engine in its own process; `stack` ends the processes.
+
+    Also returns the names of the engines that this machine does not support, with the reasons.
+    """
+    left_out: dict[str, str] = {}
+    seconds_by_size = {}
     for spec in specs:
         _prepare(run, checkpoint, spec)
-    seconds_by_size = [_try_batch_sizes(run, checkpoint, spec) for spec in specs]
-    return [
-        _load(run, checkpoint, spec, seconds, stack)
-        for spec, seconds in zip(specs, seconds_by_size, strict=True)
-    ]
+    for spec in specs:
+        try:
+            seconds_by_size[spec] = _batch_sizes(run, checkpoint, spec)
+        except UnsupportedError as error:
+            left_out[spec.name] = str(error)
+    engines = []
+    for spec, seconds in seconds_by_size.items():
+        try:
+            engines.append(_load(run, checkpoint, spec, seconds, stack))
+        except UnsupportedError as error:
+            left_out[spec.name] = str(error)
+    for name, reason in left_out.items():
+        log_progress(checkpoint, f"{name} is left out: {reason}")
+    return engines, left_out
 
 
 @contextmanager
 def load_isobatch(
-    run: BenchmarkRun, checkpoint: Checkpoint, spec: EngineSpec, task: str
-) -> Iterator[WorkerProcess]:
-    """Load an engine that needs no conversion and no batch size; yield its process."""
-    with _worker(run, checkpoint, spec, task) as worker:
-        _request_load(run, checkpoint, spec, 0, worker)
-        yield worker
+    run: BenchmarkRun,
+    checkpoint: Checkpoint,
+    spec: EngineSpec,
+    task: str,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[WorkerProcess, dict[str, Any]]]:
+    """Load an engine that needs no conversion and no batch size; yield its process and description.
+
+    Raises UnsupportedError if this machine does not support the precision.
+    """
+    with _worker(run, checkpoint, spec, task, environment) as worker:
+        yield worker, _request_load(run, checkpoint, spec, 0, worker)
 
 
 def log_progress(checkpoint: Checkpoint, step: str) -> None:
@@ -85,6 +118,19 @@ def _prepare(run: BenchmarkRun, checkpoint: Checkpoint, spec: EngineSpec) -> Non
         )
 
 
+def _batch_sizes(run: BenchmarkRun, checkpoint: Checkpoint, spec: EngineSpec) -> dict[int, float]:
+    """Return the seconds of each batch size: of an earlier run, where the plan allows it."""
+    path = prepared_folder(run.build, checkpoint, spec).parent / "batch-sizes.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    key = f"{spec.name} {len(run.workload.bulk)} texts, {run.threads} threads"
+    if run.reuses_batch_sizes and key in known:
+        return {int(size): float(seconds) for size, seconds in known[key].items()}
+    seconds = _try_batch_sizes(run, checkpoint, spec)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known | {key: seconds}, indent=1) + "\n", encoding="utf-8")
+    return seconds
+
+
 def _try_batch_sizes(
     run: BenchmarkRun, checkpoint: Checkpoint, spec: EngineSpec
 ) -> dict[int, float]:
@@ -94,8 +140,9 @@ def _try_batch_sizes(
         return seconds
     log_progress(checkpoint, f"choosing a batch size for {spec.name}")
     with _worker(run, checkpoint, spec, "batch-size") as worker:
+        _request_load(run, checkpoint, spec, spec.batch_sizes[0], worker)
         for size in spec.batch_sizes:
-            _request_load(run, checkpoint, spec, size, worker)
+            worker.request("set_batch_size", batch_size=size)
             worker.request("bulk", texts=run.workload.bulk[: max(spec.batch_sizes)])
             seconds[size] = worker.request("bulk", texts=run.workload.bulk)["seconds"]
     return seconds
@@ -141,7 +188,11 @@ def _request_load(
 
 
 def _worker(
-    run: BenchmarkRun, checkpoint: Checkpoint, spec: EngineSpec, task: str
+    run: BenchmarkRun,
+    checkpoint: Checkpoint,
+    spec: EngineSpec,
+    task: str,
+    environment: Mapping[str, str] | None = None,
 ) -> WorkerProcess:
     log_file = run.build / "logs" / f"{checkpoint.name}-{spec.name}-{task}.log"
-    return WorkerProcess(spec.name, log_file)
+    return WorkerProcess(spec.name, log_file, environment)

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.acceptance import judge
 from benchmarks.checkpoints import Checkpoint
 from benchmarks.engines import EngineSpec, Logits
 from benchmarks.equivalence import LogitError, compare_with_reference, reject_another_model
 from benchmarks.loaded_engines import BenchmarkRun, LoadedEngine, load_engines, log_progress
 from benchmarks.result_files import log
-from benchmarks.schema import Bits, CheckpointResult, EngineResult, OneText
+from benchmarks.schema import Bits, Bulk, CheckpointResult, EngineResult, OneText
 from benchmarks.worker_process import WorkerProcess
 from benchmarks.workload import Workload
 
@@ -34,14 +33,14 @@ def measure(
 ) -> CheckpointResult:
     """Run the whole protocol on one checkpoint."""
     with ExitStack() as stack:
-        engines = load_engines(run, checkpoint, specs, stack)
+        engines, left_out = load_engines(run, checkpoint, specs, stack)
         log_progress(checkpoint, "warming up, equivalence check")
         errors = _warm_up(run.workload, engines)
         for number in range(run.plan.rounds):
             log_progress(checkpoint, f"round {number + 1} of {run.plan.rounds}")
             # Each round starts with another engine, so that none always follows the same one.
-            start = number % len(engines)
-            _run_round(run.workload, engines[start:] + engines[:start])
+            start = number % max(1, len(engines))
+            _run_round(run, engines[start:] + engines[:start])
         results: dict[str, EngineResult] = {}
         for one in engines:
             log_progress(checkpoint, f"comparing bits of {one.spec.name}")
@@ -51,7 +50,7 @@ def measure(
         "sha256": checkpoint.sha256,
         "mix": {"SST-2": run.plan.sst2_texts, "AG News": run.plan.agnews_texts},
         "engines": results,
-        "bars": judge(checkpoint.name, results),
+        "left_out": left_out,
     }
 
 
@@ -71,22 +70,26 @@ def _warm_up(workload: Workload, engines: Sequence[LoadedEngine]) -> dict[str, L
     return errors
 
 
-def _run_round(workload: Workload, engines: Sequence[LoadedEngine]) -> None:
+def _run_round(run: BenchmarkRun, engines: Sequence[LoadedEngine]) -> None:
+    workload = run.workload
     for one in engines:
+        if "bulk" not in run.turns[one.spec.precision]:
+            continue
         time.sleep(_PAUSE_SECONDS)
         reply = one.worker.request("bulk", texts=workload.bulk)
         one.bulk_seconds.append(reply["seconds"])
         one.peak_mb.append(reply["peak_memory_mb"])
     for one in engines:
+        if "one" not in run.turns[one.spec.precision]:
+            continue
         time.sleep(_PAUSE_SECONDS)
         reply = one.worker.request("each", texts=workload.one_text, warm_up=workload.warm_up)
         one.one_text_milliseconds.append([seconds * 1e3 for seconds in reply["seconds"]])
 
 
 def _result(run: BenchmarkRun, one: LoadedEngine, error: LogitError | None) -> EngineResult:
-    seconds = statistics.median(one.bulk_seconds)
     # Read before the bits are compared, which is not part of the workload.
-    memory_mb, idle = one.peak_mb[-1], one.worker.idle()
+    memory_mb, idle = one.peak_mb[-1] if one.peak_mb else None, one.worker.idle()
     _warn_if_busy(one, idle["cpu_seconds"], idle["seconds"])
     return {
         "label": one.spec.label,
@@ -97,19 +100,28 @@ def _result(run: BenchmarkRun, one: LoadedEngine, error: LogitError | None) -> E
         "details": one.details,
         "difference_from_reference": error.largest_difference if error else None,
         "error_over_spread": error.error_over_spread if error else None,
-        "bulk": {
-            "seconds": one.bulk_seconds,
-            "median_seconds": seconds,
-            "texts_per_second": len(run.workload.bulk) / seconds,
-        },
+        "bulk": _bulk(one.bulk_seconds, len(run.workload.bulk)),
         "one_text": _one_text(one.one_text_milliseconds),
         "memory": {"after_load_mb": one.after_load_mb, "after_bulk_mb": memory_mb},
-        "bits": compare_bits(one.worker, run.workload),
+        "bits": compare_bits(one.worker, run.workload) if run.compares_bits else None,
         "idle": idle,
     }
 
 
-def _one_text(milliseconds: list[list[float]]) -> OneText:
+def _bulk(seconds: list[float], num_texts: int) -> Bulk | None:
+    if not seconds:
+        return None
+    median = statistics.median(seconds)
+    return {
+        "seconds": seconds,
+        "median_seconds": median,
+        "texts_per_second": num_texts / median,
+    }
+
+
+def _one_text(milliseconds: list[list[float]]) -> OneText | None:
+    if not milliseconds:
+        return None
     p50, p95 = np.percentile(np.asarray(milliseconds), [50, 95])
     return {"milliseconds": milliseconds, "p50": float(p50), "p95": float(p95)}
 

@@ -1,4 +1,8 @@
-"""Result files: one JSON file a run, named by its date, under results/."""
+"""Result files: one JSON file a run, named by its date, under results/.
+
+Those of the engines have a folder for each kind of machine: a run replaces what is shown of its own
+kind, and of no other.
+"""
 
 import json
 import sys
@@ -7,7 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine_kinds import MACHINE_KINDS, MachineKind, kind_of
+
 RESULTS = Path(__file__).parent / "results"
+ENGINES_RESULTS = RESULTS / "engines"
 
 
 def write_result(result: Mapping[str, Any], folder: Path) -> Path:
@@ -17,6 +24,21 @@ def write_result(result: Mapping[str, Any], folder: Path) -> Path:
     path = folder / f"{stamp}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def write_engines_result(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write a result of `python -m benchmarks` to the folder of its kind of machine."""
+    return write_result(result, folder / kind_of(result["machine"]).name)
+
+
+def newest_by_kind(folder: Path = ENGINES_RESULTS) -> list[tuple[MachineKind, Any]]:
+    """Read the newest result of each kind of machine that has one, in the order of the kinds."""
+    files = {kind: sorted((folder / kind.name).glob("*.json")) for kind in MACHINE_KINDS}
+    return [
+        (kind, json.loads(found[-1].read_text(encoding="utf-8")))
+        for kind, found in files.items()
+        if found
+    ]
 
 
 def read_newest(folder: str = "", key: str = "date") -> Any:

@@ -7,7 +7,6 @@ generated one by one, so they do not count in it.
 import statistics
 from typing import Any
 
-from benchmarks.acceptance import judge_scaling
 from benchmarks.checkpoints import Checkpoint
 from benchmarks.engines import OURS, find_engine
 from benchmarks.loaded_engines import BenchmarkRun, load_isobatch, log_progress
@@ -29,14 +28,14 @@ def measure_scaling(
             if turn < times:
                 replies[size].append(_stream(run, checkpoint, texts, precision, size))
     sizes = [_summarize(size, each) for size, each in replies.items()]
-    return {"precision": precision, "sizes": sizes, "bars": judge_scaling(sizes)}
+    return {"precision": precision, "sizes": sizes}
 
 
 def _stream(
     run: BenchmarkRun, checkpoint: Checkpoint, texts: list[str], precision: Precision, size: int
 ) -> dict[str, Any]:
     log_progress(checkpoint, f"streaming {size:,} texts in {precision}")
-    with load_isobatch(run, checkpoint, find_engine(OURS[precision]), "scaling") as worker:
+    with load_isobatch(run, checkpoint, find_engine(OURS[precision]), "scaling") as (worker, _):
         return worker.request("stream", texts=texts, count=size)
 
 

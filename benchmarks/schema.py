@@ -5,9 +5,11 @@ one printed by the run that wrote it.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 Precision = Literal["fp32", "bf16", "int8"]
+Turn = Literal["bulk", "one"]
+"""A timed task: the whole workload in one call, or one text a call."""
 
 
 class Bulk(TypedDict):
@@ -30,7 +32,7 @@ class Memory(TypedDict):
     """Peak resident memory of the process: after loading, and after all bulk rounds."""
 
     after_load_mb: float
-    after_bulk_mb: float
+    after_bulk_mb: float | None
 
 
 class Bits(TypedDict):
@@ -50,7 +52,7 @@ class Idle(TypedDict):
 
 
 class EngineResult(TypedDict):
-    """All figures of one engine on one checkpoint."""
+    """All figures of one engine on one checkpoint; None: not selected by --only."""
 
     label: str
     precision: Precision
@@ -60,15 +62,15 @@ class EngineResult(TypedDict):
     details: dict[str, Any]
     difference_from_reference: float | None  # maximum over all logits
     error_over_spread: float | None  # as `equivalence` defines it
-    bulk: Bulk
-    one_text: OneText
+    bulk: Bulk | None
+    one_text: OneText | None
     memory: Memory
-    bits: Bits
+    bits: Bits | None
     idle: Idle
 
 
 class CriterionResult(TypedDict):
-    """An acceptance criterion: `got` is None where an engine that it needs was left out."""
+    """An acceptance criterion; `got` is None where something that it needs was not measured."""
 
     name: str
     direction: str
@@ -84,7 +86,7 @@ class CheckpointResult(TypedDict):
     sha256: str
     mix: dict[str, int]
     engines: dict[str, EngineResult]
-    bars: list[CriterionResult]
+    left_out: NotRequired[dict[str, str]]  # engine: why this machine does not support it
 
 
 class PrecisionAccuracy(TypedDict):
@@ -101,7 +103,6 @@ class AccuracyResult(TypedDict):
 
     texts: int
     precisions: dict[str, PrecisionAccuracy]
-    bars: list[CriterionResult]
 
 
 class ScalingSize(TypedDict):
@@ -120,11 +121,58 @@ class ScalingResult(TypedDict):
 
     precision: Precision
     sizes: list[ScalingSize]
-    bars: list[CriterionResult]
+
+
+class Rates(TypedDict):
+    """The rates of one precision with one number of threads."""
+
+    peak: float  # 10^9 operations a second of the instructions alone
+    fp32_peak: float  # the same of fp32's instructions, in which attention is computed
+    products: dict[str, float]  # shape: 10^9 operations a second
+    block_seconds: float
+
+
+class InstructionSetRates(TypedDict):
+    """One precision with one instruction set: the instructions, and rates by number of threads."""
+
+    instructions: str
+    threads: dict[str, Rates]
+
+
+class KernelRates(TypedDict):
+    """Products and blocks of each instruction set that the machine has: set, precision, rates."""
+
+    block: str
+    sets: dict[str, dict[str, InstructionSetRates]]
+    left_out: dict[str, str]  # set, or set and precision: why
+
+
+class EqualBits(TypedDict):
+    """Texts whose bits differ from those of the first instruction set with this arithmetic."""
+
+    arithmetic: str
+    rows: int
+    changed: int
+
+
+class InstructionSetBits(TypedDict):
+    """Each instruction set and precision in several batches, orders and numbers of threads."""
+
+    passes: str
+    sets: dict[str, dict[str, EqualBits]]
+    left_out: dict[str, str]
+
+
+class ColdStart(TypedDict):
+    """Seconds of new processes: the command with one text, and `import torch` alone."""
+
+    command: str
+    classify: list[float]
+    import_torch: list[float]
 
 
 class Result(TypedDict):
-    """A result file; None and an empty `checkpoints` mean parts left out."""
+    """A result file; None, an empty `checkpoints` or no key mean parts left out."""
 
     date: str
     machine: dict[str, Any]
@@ -133,6 +181,9 @@ class Result(TypedDict):
     checkpoints: dict[str, CheckpointResult]
     accuracy: AccuracyResult | None
     scaling: ScalingResult | None
+    kernels: NotRequired[KernelRates | None]
+    bits: NotRequired[InstructionSetBits | None]
+    cold_start: NotRequired[ColdStart | None]
 
 
 EngineResults = Mapping[str, EngineResult]

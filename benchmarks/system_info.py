@@ -20,15 +20,21 @@ def describe_machine() -> dict[str, Any]:
     """Describe the processor, its instruction sets, memory, system and load."""
     cpuinfo = _fields(Path("/proc/cpuinfo"))
     memory = _fields(Path("/proc/meminfo")).get("MemTotal", "0").split()[0]
-    flags = cpuinfo.get("flags", cpuinfo.get("Features", "")).split()
     return {
         "cpu": cpuinfo.get("model name", platform.processor()),
-        "instruction_sets": sorted(flag for flag in flags if _INSTRUCTION_SETS.fullmatch(flag)),
+        "instruction_sets": cpu_flags(),
         "cores": usable_cores(),
         "memory_gb": round(int(memory) * 1024 / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "load_average_before": round(os.getloadavg()[0], 2),
     }
+
+
+def cpu_flags() -> list[str]:
+    """List the processor's instruction sets, by their names in /proc/cpuinfo."""
+    cpuinfo = _fields(Path("/proc/cpuinfo"))
+    flags = cpuinfo.get("flags", cpuinfo.get("Features", "")).split()
+    return sorted(flag for flag in flags if _INSTRUCTION_SETS.fullmatch(flag))
 
 
 def usable_cores() -> int:

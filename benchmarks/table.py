@@ -1,28 +1,46 @@
-"""A result file as Markdown: a table for each checkpoint, accuracy, scaling, machine and versions.
+"""A result file as Markdown: a table for each checkpoint and part, machine and versions.
 
-`python -m benchmarks.table FILE` prints it; README.md and RESULTS.md show the newest.
+`python -m benchmarks.table FILE` prints it; README.md and RESULTS.md show the newest of each kind
+of machine.
 """
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from benchmarks.acceptance import (
+    INT8_OVER_FP32,
+    SPEED_TARGETS,
+    bulk_speed,
+    judge,
+    judge_accuracy,
+    judge_scaling,
+    speed_target,
+)
+from benchmarks.comparison import TURN_TITLES, TURNS, Comparison, compare_engines, title
 from benchmarks.engines import OURS, PRECISIONS
+from benchmarks.kernel_tables import bits_table, cold_start_table, roof_table
+from benchmarks.machine_kinds import MACHINE_KINDS, MachineKind, kind_of
 from benchmarks.schema import (
     AccuracyResult,
     Bits,
     CheckpointResult,
-    CriterionResult,
     EngineResult,
     Precision,
     Result,
     ScalingResult,
 )
 from benchmarks.system_info import NOT_INSTALLED
+from benchmarks.table_rows import row, target, verdict, with_criteria
 
 _ENGINES_HEAD = (
     "| engine | precision | bulk, texts/s | Isobatch ÷ this | one text p50 / p95, ms "
     "| peak memory, MB | rows whose bits changed |\n|---|---|---:|---:|---:|---:|---:|"
+)
+_COMPARISON_HEAD = (
+    "| compared with the best other engine | Isobatch | best other | Isobatch ÷ best other "
+    "| target | |\n|---|---:|---:|---:|---:|---|"
 )
 _ACCURACY_HEAD = (
     "| precision | accuracy, % | points from fp32 | same label as fp32, % "
@@ -33,14 +51,48 @@ _SCALING_HEAD = (
 )
 
 
+def render_kinds(results: Iterable[tuple[MachineKind, Result]]) -> str:
+    """Render the whole result of each kind of machine, under a heading of its own."""
+    return "\n\n".join(f"### {kind.title}\n\n{render(result)}" for kind, result in results)
+
+
+def render_kinds_engines(results: Iterable[tuple[MachineKind, Result]]) -> str:
+    """Render the engines on the first checkpoint of each kind of machine."""
+    return "\n\n".join(f"On {kind.title}:\n\n{render_engines(each)}" for kind, each in results)
+
+
+def render_targets() -> str:
+    """Render the targets of the comparison with the best other engine."""
+    columns = [(precision, turn) for precision in PRECISIONS for turn in TURNS]
+    names = [f"{precision}, {TURN_TITLES[turn]}" for precision, turn in columns]
+    rows = [
+        row(kind.title, *(target(speed_target(kind, *column)) for column in columns))
+        for kind in MACHINE_KINDS
+        if kind.name in SPEED_TARGETS
+    ]
+    rows.append(row("each: int8 over fp32", *["–"] * 4, *[target(INT8_OVER_FP32)] * 2))
+    return "\n".join([row("", *names), "|---|" + "---:|" * len(names), *rows])
+
+
 def render(result: Result) -> str:
     """Render every table with its acceptance criteria, without a final newline."""
-    parts = [_checkpoint(checkpoint) for checkpoint in result["checkpoints"].values()]
-    if result["accuracy"]:
-        parts.append(_accuracy(result["accuracy"]))
-    if result["scaling"]:
-        parts.append(_scaling(result["scaling"]))
-    return "\n\n".join([*parts, _footnote(result)])
+    return "\n\n".join([*_parts(result), _footnote(result)])
+
+
+def _parts(result: Result) -> Iterator[str]:
+    kind = kind_of(result["machine"])
+    for name, checkpoint in result["checkpoints"].items():
+        yield _checkpoint(kind, name, checkpoint)
+    if kernels := result.get("kernels"):
+        yield roof_table(kernels)
+    if bits := result.get("bits"):
+        yield bits_table(bits)
+    if cold_start := result.get("cold_start"):
+        yield cold_start_table(cold_start)
+    if accuracy := result["accuracy"]:
+        yield _accuracy(accuracy)
+    if scaling := result["scaling"]:
+        yield _scaling(scaling)
 
 
 def render_engines(result: Result) -> str:
@@ -49,8 +101,28 @@ def render_engines(result: Result) -> str:
     return f"{_engines(checkpoint)}\n\n{_footnote(result)}"
 
 
-def _checkpoint(checkpoint: CheckpointResult) -> str:
-    return _with_criteria(_engines(checkpoint), checkpoint["bars"])
+def _checkpoint(kind: MachineKind, name: str, checkpoint: CheckpointResult) -> str:
+    engines, left_out = checkpoint["engines"], checkpoint.get("left_out", {})
+    parts = [_engines(checkpoint)]
+    if left_out:
+        reasons = "; ".join(f"{each}: {reason}" for each, reason in left_out.items())
+        parts.append(f"Left out: {reasons}.")
+    # Targets are set for this shape only: the other checkpoints have no column of them.
+    if name == "base" and (compared := compare_engines(kind, engines)):
+        parts.append("\n".join([_COMPARISON_HEAD, *map(_comparison, compared)]))
+    return with_criteria("\n\n".join(parts), judge(name, engines))
+
+
+def _comparison(each: Comparison) -> str:
+    unit = "texts/s" if each.turn == "bulk" else "ms"
+    return row(
+        each.name,
+        f"{each.ours:.1f} {unit}",
+        f"{each.best}: {each.theirs:.1f} {unit}",
+        f"{each.ratio:.2f}×",
+        target(each.target),
+        verdict(each.is_met),
+    )
 
 
 def _engines(checkpoint: CheckpointResult) -> str:
@@ -70,17 +142,17 @@ def _group(engines: dict[str, EngineResult], precision: Precision) -> list[Engin
 
 
 def _engine(engine: EngineResult, ours: EngineResult | None) -> str:
-    batch = f", batch {engine['batch_size']}" if engine["batch_size"] else ""
-    speed = engine["bulk"]["texts_per_second"]
-    one_text = engine["one_text"]
-    return _row(
-        engine["label"] + batch,
+    speed, one_text = bulk_speed(engine), engine["one_text"]
+    our_speed = None if ours is None else bulk_speed(ours)
+    memory = engine["memory"]["after_bulk_mb"]
+    return row(
+        title(engine),
         engine["precision"],
-        f"{speed:.1f}",
-        "–" if ours is None else f"{ours['bulk']['texts_per_second'] / speed:.2f}×",
-        f"{one_text['p50']:.1f} / {one_text['p95']:.1f}",
-        f"{engine['memory']['after_bulk_mb']:.0f}",
-        _changed(engine["bits"]),
+        "–" if speed is None else f"{speed:.1f}",
+        "–" if our_speed is None or speed is None else f"{our_speed / speed:.2f}×",
+        "–" if one_text is None else f"{one_text['p50']:.1f} / {one_text['p95']:.1f}",
+        "–" if memory is None else f"{memory:.0f}",
+        "–" if engine["bits"] is None else _changed(engine["bits"]),
     )
 
 
@@ -96,10 +168,10 @@ def _accuracy(accuracy: AccuracyResult) -> str:
     rows = []
     for name, one in accuracy["precisions"].items():
         if name == "fp32":
-            rows.append(_row(name, f"{one['accuracy_percent']:.2f}", "–", "–", "–"))
+            rows.append(row(name, f"{one['accuracy_percent']:.2f}", "–", "–", "–"))
             continue
         rows.append(
-            _row(
+            row(
                 name,
                 f"{one['accuracy_percent']:.2f}",
                 f"{one['points_from_fp32']:+.2f}",
@@ -109,12 +181,12 @@ def _accuracy(accuracy: AccuracyResult) -> str:
         )
     title = f"**Accuracy of the bundled model**, {accuracy['texts']:,} labelled SST-2 texts"
     table = "\n".join([title, "", _ACCURACY_HEAD, *rows])
-    return _with_criteria(table, accuracy["bars"])
+    return with_criteria(table, judge_accuracy(accuracy["precisions"]))
 
 
 def _scaling(scaling: ScalingResult) -> str:
     rows = [
-        _row(
+        row(
             f"{size['texts']:,}",
             f"{size['tokens']:,}",
             f"{size['median_seconds']:.2f}",
@@ -128,40 +200,34 @@ def _scaling(scaling: ScalingResult) -> str:
         f"the bundled model in {scaling['precision']}"
     )
     table = "\n".join([title, "", _SCALING_HEAD, *rows])
-    return _with_criteria(table, scaling["bars"])
-
-
-def _with_criteria(table: str, criteria: list[CriterionResult]) -> str:
-    return "\n".join([table, "", *map(_criterion, criteria)])
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _criterion(result: CriterionResult) -> str:
-    target = f"target: {result['direction']} {result['wanted']:g}"
-    if result["got"] is None:
-        return f"- not measured: {result['name']} ({target})"
-    verdict = "met" if result["met"] else "**missed**"
-    return f"- {verdict}: {result['name']}: {_figure(result['got'])} ({target})"
-
-
-def _figure(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.2f}"
+    return with_criteria(table, judge_scaling(scaling["sizes"]))
 
 
 def _footnote(result: Result) -> str:
     machine, protocol = result["machine"], result["protocol"]
+    threads = protocol["threads"]
     versions = ", ".join(
         f"{name} {version}"
         for name, version in result["versions"].items()
         if version != NOT_INSTALLED
     )
     return (
-        f"{result['date']}, {machine['cpu']}, {protocol['threads']} threads, medians of "
-        f"{protocol['rounds']} rounds. {versions}."
+        f"{result['date']}, {machine['cpu']} ({kind_of(machine).title}), {threads} "
+        f"thread{'s' if threads > 1 else ''}, medians of {protocol['rounds']} rounds."
+        f"{_kernels(result)} {versions}."
     )
+
+
+def _kernels(result: Result) -> str:
+    """Name the kernels of Isobatch's blocks in each precision, if they were recorded."""
+    used: dict[str, str] = {}
+    for checkpoint in result["checkpoints"].values():
+        for engine in checkpoint["engines"].values():
+            details = engine["details"]
+            if name := details.get("instruction_set"):
+                used.setdefault(engine["precision"], f"{name}, arithmetic {details['arithmetic']}")
+    named = "; ".join(f"{precision} {kernels}" for precision, kernels in used.items())
+    return f" Isobatch's kernels: {named}." if used else ""
 
 
 def main() -> None:

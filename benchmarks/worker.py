@@ -1,19 +1,21 @@
 """The process of one engine: a JSON request a line on stdin, a JSON reply a line on stdout.
 
-`do` is `prepare`, `load`, `bulk`, `each` or `stream`; end of input ends the process. Invariant:
-between a reply and the next request it only blocks on a read, so it takes no processor time from
-the engine whose turn it is.
+`do` is `instruction_sets`, `prepare`, `load`, `set_batch_size`, `set_threads`, `bulk`, `each`,
+`stream` or `rates`; end of input ends the process. Invariant: between a reply and the next request
+it only blocks on a read, so it takes no processor time from the engine whose turn it is.
 """
 
+import importlib
 import json
 import os
 import sys
 import time
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO, cast
 
-from benchmarks import BenchmarkError
+from benchmarks import BenchmarkError, UnsupportedError
 from benchmarks.engines import (
     BenchmarkEngine,
     EngineSetup,
@@ -51,6 +53,9 @@ def serve(requests: TextIO, replies: TextIO) -> None:
                 engine = None  # free the old engine before the new one is loaded
                 engine = load(request)
             reply = _reply(request, engine)
+        except UnsupportedError as error:
+            _write(replies, {"unsupported": str(error)})
+            return
         except Exception as error:
             known = isinstance(error, BenchmarkError)
             _write(replies, {"error": str(error) if known else traceback.format_exc()})
@@ -69,6 +74,8 @@ def _reply(request: dict[str, Any], engine: BenchmarkEngine | None) -> dict[str,
         checkpoint, out = Path(request["checkpoint"]), Path(request["out"])
         engine_module(spec).prepare(checkpoint, out, spec.precision)
         return {}
+    if request["do"] == "instruction_sets":
+        return {"names": isobatch_kernels().instruction_sets()}
     if engine is None:
         raise ValueError(f"{request['do']!r}: no engine is loaded. Request 'load' first")
     if request["do"] == "load":
@@ -77,6 +84,15 @@ def _reply(request: dict[str, Any], engine: BenchmarkEngine | None) -> dict[str,
         return bulk(engine, request["texts"])
     if request["do"] == "each":
         return each(engine, request["texts"], request["warm_up"])
+    if request["do"] == "set_batch_size":
+        cast(Any, engine).batch_size = request["batch_size"]  # a PaddedEngine
+        return {}
+    if request["do"] == "set_threads":
+        isobatch_kernels().set_threads(request["threads"])
+        return {}
+    if request["do"] == "rates":
+        rates: dict[str, Any] = isobatch_kernels().rates(engine, request["seconds"])
+        return rates
     return stream(cast(StreamingEngine, engine), request["texts"], request["count"])
 
 
@@ -94,6 +110,11 @@ def load(request: dict[str, Any]) -> BenchmarkEngine:
         )
     )
     return engine
+
+
+def isobatch_kernels() -> ModuleType:
+    """Import the part that measures Isobatch's kernels; it imports the package."""
+    return importlib.import_module("benchmarks.engines.isobatch_kernels")
 
 
 def bulk(engine: BenchmarkEngine, texts: list[str]) -> dict[str, Any]:

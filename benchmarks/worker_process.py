@@ -7,11 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks import BenchmarkError
+from benchmarks import BenchmarkError, UnsupportedError
 from benchmarks.schema import Idle
 
 _LOG_LINES = 15
@@ -20,7 +21,7 @@ _LOG_LINES = 15
 class WorkerProcess:
     """The process of one engine; its libraries' output goes to the log file."""
 
-    def __init__(self, name: str, log: Path) -> None:
+    def __init__(self, name: str, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.idle_seconds = 0.0
         self.idle_cpu_seconds = 0.0
@@ -36,11 +37,14 @@ class WorkerProcess:
                 encoding="utf-8",
                 cwd=Path(__file__).parent.parent,
                 # All checkpoints are local folders.
-                env=os.environ | {"HF_HUB_OFFLINE": "1"},
+                env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment or {}),
             )
 
     def request(self, do: str, **fields: Any) -> dict[str, Any]:
-        """Send a request and wait for the reply; BenchmarkError has the worker's own message."""
+        """Send a request and wait for the reply; BenchmarkError has the worker's own message.
+
+        Raises UnsupportedError where the engine does not support its precision on this machine.
+        """
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -53,6 +57,8 @@ class WorkerProcess:
         if not line:
             raise BenchmarkError(f"{self.name}: the process died during {do!r}\n{self._log_tail()}")
         reply: dict[str, Any] = json.loads(line)
+        if "unsupported" in reply:
+            raise UnsupportedError(reply["unsupported"])
         if "error" in reply:
             raise BenchmarkError(f"{self.name}: {do!r} failed\n{reply['error']}")
         self.idle_seconds += reply["idle"]["seconds"]

@@ -26,6 +26,7 @@ class BenchmarkPlan:
     """Sizes of a benchmark run: texts of each corpus, rounds, the sample for comparing bits.
 
     `scaling_runs` is the number of runs of each of `scaling_sizes`: short runs are noisier.
+    `roof_seconds` is spent on each peak, product and block in each of `roof_rounds`.
     """
 
     sst2_texts: int = 220
@@ -39,6 +40,10 @@ class BenchmarkPlan:
     accuracy_texts: int | None = None  # None: the whole file
     scaling_sizes: list[int] = field(default_factory=lambda: [1_000, 10_000, 100_000])
     scaling_runs: list[int] = field(default_factory=lambda: [7, 3, 1])
+    roof_rounds: int = 5
+    roof_seconds: float = 0.2
+    slow_texts: int = 8  # for the reference kernels: plain C++
+    cold_starts: int = 7
     seed: int = 0
 
 

@@ -11,6 +11,8 @@
     ├── JobError                   a file job that cannot start, resume or finish
     ├── OptionError                an invalid argument or option
     │   └── PrecisionError         a precision that this machine does not support
+    ├── NotReproducedError         an output that has other content than expected
+    ├── NotVerifiableError         an output that cannot be computed again here
     ├── AuditError                 a system under audit that cannot be queried
     └── NotInvariantError          no kernel of this machine is batch-invariant
 
@@ -83,6 +85,14 @@ class PrecisionError(OptionError):
     """This machine does not support the precision; the message lists the supported ones."""
 
 
+class NotReproducedError(IsobatchError):
+    """A finished output has other content than the expected one."""
+
+
+class NotVerifiableError(IsobatchError):
+    """A finished output cannot be computed again here; the message says what differs or lacks."""
+
+
 class AuditError(IsobatchError):
     """A system under audit cannot be loaded or queried, or its responses cannot be parsed."""
 
@@ -115,6 +125,8 @@ EXIT_CODES: dict[type[IsobatchError], int] = {
     TableError: 6,
     JobError: 7,
     AuditError: 8,
+    NotReproducedError: 9,
+    NotVerifiableError: 10,
 }
 """Exit code of the command line for each branch of the tree; 1 is for unexpected errors."""
 

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from isobatch.checkpoint import read_config, read_json, weights_digest
 from isobatch.errors import CheckpointError, InputError, OptionError
-from isobatch.kernels import supported_precisions
+from isobatch.kernels import is_compiled, supported_precisions
 from isobatch.types import PRECISIONS, Precision, TextInput
 
 MIN_TEXTS = 200
 MIN_LABEL_AGREEMENT = 0.99
 AUTO = "auto"
 FASTEST_FIRST: tuple[Precision, ...] = ("int8", "bf16")
-"""In this order on every machine that was measured, compiled or not (docs/log.md)."""
+"""In this order on every machine that was measured with the compiled kernels (docs/log.md)."""
 
 RECORD = "precisions.json"
 
@@ -89,6 +89,8 @@ def _objection(
     """Why "auto" must not take a precision, or None."""
     if precision not in supported:
         return "not supported on this machine"
+    if precision == "int8" and not is_compiled(precision):
+        return "slower than fp32 without the compiled kernels; see `isobatch info`"
     if agreement is None:
         return "its accuracy was not verified for these weights; see `isobatch precisions`"
     if agreement.num_texts < MIN_TEXTS:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from benchmarks import files, table
 from benchmarks.audit.architecture_tables import render_audits, render_claims
-from benchmarks.result_files import read_newest
+from benchmarks.result_files import newest_by_kind, read_newest
 from benchmarks.serving import serving_table
 from isobatch.audit import PROBES
 from isobatch.audit.faults import FAULTS
@@ -159,8 +159,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "audit_claims": lambda: render_claims(read_newest("audit", "claims")),
     "audit_faults": _audit_faults,
     "audit_probes": _audit_probes,
-    "benchmark": lambda: table.render_engines(read_newest(key="checkpoints")),
-    "benchmark_results": lambda: table.render(read_newest()),
+    "benchmark": lambda: table.render_kinds_engines(newest_by_kind()),
+    "benchmark_results": lambda: table.render_kinds(newest_by_kind()),
+    "benchmark_targets": table.render_targets,
     "files_benchmark": lambda: files.render(read_newest("files")),
     "files_criteria": lambda: files.render_criteria(read_newest("files")),
     "help": _help,

@@ -46,10 +46,11 @@ def test_a_prediction_prints_as_documented(classifier: Classifier) -> None:
 
 
 def test_scores_agree_with_transformers(classifier: Classifier) -> None:
+    """With its float64, to which its own float32 comes within 6e-6 and ours within 4e-6."""
     folder = bundled_folder()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32
+        folder, dtype=torch.float64
     )
     texts = [
         NICE,
@@ -63,10 +64,8 @@ def test_scores_agree_with_transformers(classifier: Classifier) -> None:
         with torch.no_grad():
             expected = model(**tokenizer(text, truncation=True, return_tensors="pt")).logits[0]
         prediction = classifier(text)
-        assert prediction.logits == pytest.approx(expected.tolist(), abs=1e-5)
-        assert prediction.score == pytest.approx(
-            expected.double().softmax(0).max().item(), abs=1e-6
-        )
+        assert prediction.logits == pytest.approx(expected.tolist(), abs=6e-6)
+        assert prediction.score == pytest.approx(expected.softmax(0).max().item(), abs=2e-6)
 
 
 def test_lists_and_other_iterables_give_predictions_in_order(classifier: Classifier) -> None:

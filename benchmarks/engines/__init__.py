@@ -29,6 +29,13 @@ OURS: dict[Precision, str] = {
 }
 """Isobatch's engine in each precision: the baseline of the others in that precision."""
 
+PEERS: dict[Precision, tuple[str, ...]] = {
+    "fp32": ("onnxruntime", "openvino", "ctranslate2"),
+    "bf16": ("openvino-bf16",),
+    "int8": ("onnxruntime-int8", "ctranslate2-int8"),
+}
+"""The engines of which the best counts; the others have no bf16 on a CPU."""
+
 
 @dataclass(frozen=True)
 class EngineSpec:
@@ -86,7 +93,7 @@ class StreamingEngine(BenchmarkEngine, Protocol):
 # Sorted and padded engines gain from small batches on a short job of mixed lengths: 126 texts took
 # ONNX Runtime 1.7 s in eights and 3.7 s in batches of 32, most of the difference being pads.
 # CTranslate2 drops the pads inside its linears and is fastest at 16 to 32.
-_PADDED_SIZES = (4, 8, 16, 32)
+_PADDED_SIZES = (1, 2, 4, 8, 16, 32)
 _PACKED_SIZES = (8, 16, 32, 64)
 
 

@@ -6,16 +6,15 @@ linears are quantized and the rest stays fp32 (`int8_float32`). Its default back
 one on an AMD processor: with CT2_USE_MKL=1 the int8 workload took 8.0 s, without 1.7 s.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 
-from benchmarks import BenchmarkError
+from benchmarks import UnsupportedError
 from benchmarks.engines import EngineSetup, Logits, peer
-from benchmarks.engines.padded_batches import Int64, PaddedBatches
+from benchmarks.engines.padded_batches import Int64, PaddedEngine
 from benchmarks.schema import Precision
 
 _COMPUTE_TYPES: dict[Precision, str] = {"fp32": "float32", "int8": "int8_float32"}
@@ -54,10 +53,11 @@ class DistilBertHead:
         return logits
 
 
-class CTranslate2Encoder:
+class CTranslate2Encoder(PaddedEngine):
     """`ctranslate2.Encoder` and the head."""
 
     def __init__(self, setup: EngineSetup) -> None:
+        super().__init__(setup)
         self._ctranslate2 = peer("ctranslate2")
         self._encoder = self._ctranslate2.Encoder(
             str(setup.prepared),
@@ -67,24 +67,19 @@ class CTranslate2Encoder:
             intra_threads=setup.threads,
         )
         if self._encoder.compute_type != _COMPUTE_TYPES[setup.precision]:
-            raise BenchmarkError(
+            raise UnsupportedError(
                 f"CTranslate2: unsupported precision on this machine (got "
-                f"{self._encoder.compute_type}, expected {_COMPUTE_TYPES[setup.precision]}). Leave "
-                "this engine out of --engines"
+                f"{self._encoder.compute_type}, expected {_COMPUTE_TYPES[setup.precision]})"
             )
         self._head = DistilBertHead(setup.checkpoint)
-        self._batches = PaddedBatches(setup)
         self.settings = (
             f"Encoder, compute_type {self._encoder.compute_type}, head in NumPy, intra_threads "
             f"{setup.threads}, batch {setup.batch_size}, sorted by length"
         )
         self.details: dict[str, Any] = {}
 
-    def logits(self, texts: Sequence[str]) -> Logits:
-        """Classify in padded batches; the encoder drops the pads for its linears."""
-        return self._batches.run(texts, self._forward)
-
-    def _forward(self, ids: Int64, mask: Int64) -> Logits:
+    def forward(self, ids: Int64, mask: Int64) -> Logits:
+        """Classify one padded batch; the encoder drops the pads for its linears."""
         view = self._ctranslate2.StorageView.from_array
         lengths = mask.sum(axis=1).astype(np.int32)
         output = self._encoder.forward_batch(view(ids.astype(np.int32)), view(lengths))

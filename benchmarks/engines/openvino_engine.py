@@ -6,13 +6,12 @@ text. In bf16 it was 1.4 against 2.8 s, 7.1 against 14 ms.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import BenchmarkError
+from benchmarks import UnsupportedError
 from benchmarks.engines import EngineSetup, Logits, peer
-from benchmarks.engines.padded_batches import Int64, PaddedBatches
+from benchmarks.engines.padded_batches import Int64, PaddedEngine
 from benchmarks.schema import Precision
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
@@ -32,10 +31,11 @@ def prepare(checkpoint: Path, out: Path, _precision: Precision) -> None:
     openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(PaddedEngine):
     """A compiled model and one synchronous inference request."""
 
     def __init__(self, setup: EngineSetup) -> None:
+        super().__init__(setup)
         core, hint = peer("openvino").Core(), _HINTS[setup.precision]
         compiled = core.compile_model(
             core.read_model(setup.prepared / "model.xml"),
@@ -48,23 +48,18 @@ class OpenVinoEngine:
         )
         chosen = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if chosen != hint:
-            raise BenchmarkError(
-                f"OpenVINO: unsupported precision on this machine (got {chosen}, expected {hint}). "
-                "Leave this engine out of --engines"
+            raise UnsupportedError(
+                f"OpenVINO: unsupported precision on this machine (got {chosen}, expected {hint})"
             )
         self._request = compiled.create_infer_request()
-        self._batches = PaddedBatches(setup)
         self.settings = (
             f"{hint}, PERFORMANCE_HINT LATENCY, dynamic shapes, "
             f"INFERENCE_NUM_THREADS {setup.threads}, batch {setup.batch_size}, sorted by length"
         )
         self.details: dict[str, Any] = {"runtime_operators": _operators(compiled)}
 
-    def logits(self, texts: Sequence[str]) -> Logits:
-        """Classify in padded batches."""
-        return self._batches.run(texts, self._forward)
-
-    def _forward(self, ids: Int64, mask: Int64) -> Logits:
+    def forward(self, ids: Int64, mask: Int64) -> Logits:
+        """Classify one padded batch."""
         logits: Logits = self._request.infer({"input_ids": ids, "attention_mask": mask})[0]
         return logits
 

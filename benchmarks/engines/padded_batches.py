@@ -4,7 +4,8 @@ Invariant: in any order of the batches, rows are returned in the caller's order.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from tokenizers import Tokenizer
 from benchmarks.engines import EngineSetup, Logits
 
 Int64 = npt.NDArray[np.int64]
-Forward = Callable[[Int64, Int64], Logits]  # ids and mask, both [rows, longest], to logits
 
 
 def read_config(checkpoint: Path) -> dict[str, int]:
@@ -31,21 +31,26 @@ def batch_rows(lengths: Sequence[int], batch_size: int, by_length: bool) -> list
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-class PaddedBatches:
+class PaddedEngine(ABC):
     """Runs a padded forward pass over texts, tokenizing with `tokenizers` directly."""
 
     def __init__(self, setup: EngineSetup) -> None:
         self._tokenizer = Tokenizer.from_file(str(setup.checkpoint / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(read_config(setup.checkpoint)["max_position_embeddings"])
-        self._setup = setup
+        self.batch_size = setup.batch_size
+        self._by_length = setup.by_length
 
-    def run(self, texts: Sequence[str], forward: Forward) -> Logits:
-        """Return `forward`'s rows in the order of the texts."""
+    @abstractmethod
+    def forward(self, ids: Int64, mask: Int64) -> Logits:
+        """Classify one batch: ids and mask, both [rows, longest], to logits."""
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Classify in padded batches of `batch_size`; rows are in the order of the texts."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         lengths = [len(row) for row in ids]
-        batches = batch_rows(lengths, self._setup.batch_size, self._setup.by_length)
-        outputs = [forward(*pad([ids[row] for row in rows])) for rows in batches]
+        batches = batch_rows(lengths, self.batch_size, self._by_length)
+        outputs = [self.forward(*pad([ids[row] for row in rows])) for rows in batches]
         return restore_order(batches, outputs)
 
 

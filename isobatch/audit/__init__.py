@@ -6,6 +6,7 @@
 
 from isobatch.audit.assertion import assert_batch_invariant
 from isobatch.audit.auditor import audit
+from isobatch.audit.machine_comparison import MachineComparison, SavedAnswers
 from isobatch.audit.probes import PROBES
 from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult, Reproduction
 from isobatch.audit.subject import PaddedModel, Rectangle, Subject
@@ -15,11 +16,13 @@ __all__ = [
     "PROBES",
     "AuditReport",
     "Finding",
+    "MachineComparison",
     "Movement",
     "PaddedModel",
     "ProbeResult",
     "Rectangle",
     "Reproduction",
+    "SavedAnswers",
     "Subject",
     "assert_batch_invariant",
     "audit",

@@ -6,7 +6,7 @@ at all ends the audit with an error.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +19,7 @@ from isobatch.audit.configuration import (
     explain_texts,
 )
 from isobatch.audit.diagnosis import find
+from isobatch.audit.machine_comparison import SavedAnswers, check_comparable, compare_machines
 from isobatch.audit.probes import PROBES
 from isobatch.audit.report_data import AuditReport, ProbeResult
 from isobatch.audit.session import (
@@ -93,20 +94,25 @@ def audit(
     texts: Sequence[str] | None = None,
     *,
     quick: bool = False,
+    compare_with: SavedAnswers | None = None,
     on_progress: Callable[[AuditProgress], None] = lambda progress: None,
 ) -> AuditReport:
     """Send the same texts to `target` in many ways, and report what moved its results.
 
     target: a function from a list of texts to one row of logits or scores for each, or what
     open_subject returns. texts: at least two; default: built-in ones. quick: a faster, less
-    thorough audit. Raises InputError for unsuitable texts, and AuditError if the target cannot be
-    used.
+    thorough audit. compare_with: answers of another audit, as of another machine, whose texts are
+    the default then. Raises InputError for unsuitable texts, and AuditError if the target cannot
+    be used or compared.
     """
     subject = target if isinstance(target, Subject) else subject_of(target)
-    chosen = _choose(DEFAULT_TEXTS if texts is None else texts, NUM_QUICK if quick else MOST_TEXTS)
+    default = DEFAULT_TEXTS if compare_with is None else compare_with.texts
+    chosen = _choose(default if texts is None else texts, NUM_QUICK if quick else MOST_TEXTS)
     session = AuditSession(subject, chosen, quick)
     started = time.perf_counter()
     failing = session.leave_out_failing()
+    if compare_with:
+        check_comparable(compare_with, session)
     outcomes: list[tuple[Probe, ProbeOutcome]] = []
     results: list[ProbeResult] = []
     if failing:
@@ -125,7 +131,7 @@ def audit(
     from isobatch.scope import processor_name  # imports torch, for which a server need not wait
 
     now = datetime.now(UTC).isoformat(timespec="minutes")
-    return AuditReport(
+    report = AuditReport(
         target=subject.name,
         kind=subject.kind,
         facts={**subject.facts, "processor": processor_name(), "date": now},
@@ -135,7 +141,14 @@ def audit(
         findings=findings,
         seconds=time.perf_counter() - started,
         versions={"isobatch": __version__, "numpy": version("numpy")},
+        texts=session.texts,
+        texts_sent=chosen,
+        answers=tuple(map(tuple, session.alone.tolist())),
+        gives_scores=subject.gives_scores,
     )
+    if compare_with is None:
+        return report
+    return replace(report, comparison=compare_machines(compare_with, session, report))
 
 
 def _choose(texts: Iterable[str], most: int) -> tuple[str, ...]:

@@ -6,7 +6,10 @@ Invariant: a report has a result for every probe, and one that could not run nev
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from isobatch.audit.machine_comparison import MachineComparison
 
 Severity = Literal["bug", "configuration", "drift"]
 AuditVerdict = Literal["error", "bug", "configuration", "drift", "exact"]
@@ -113,7 +116,9 @@ class AuditReport:
     """Everything that an audit found; `findings` are sorted, the worst first.
 
     labels: names of the numbers of an output row, where the system has names for them. error: why
-    the audit ended before its last probe; "" if it did not.
+    the audit ended before its last probe; "" if it did not. texts, answers: the texts that have an
+    answer alone, and the exact numbers of each; texts_sent: with those that have none. comparison:
+    with the answers of another audit, if there was one; the verdict does not depend on it.
     """
 
     target: str
@@ -126,6 +131,11 @@ class AuditReport:
     versions: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     error: str = ""
+    texts: tuple[str, ...] = ()
+    texts_sent: tuple[str, ...] = ()
+    answers: tuple[tuple[float, ...], ...] = ()
+    gives_scores: bool = False
+    comparison: "MachineComparison | None" = None
 
     @property
     def verdict(self) -> AuditVerdict:
@@ -142,7 +152,8 @@ class AuditReport:
     def as_dict(self) -> dict[str, object]:
         """Return plain values for JSON."""
         names = "target kind verdict error facts num_texts findings probes seconds versions labels"
-        return {name: _plain(getattr(self, name)) for name in names.split()}
+        plain = {name: _plain(getattr(self, name)) for name in names.split()}
+        return plain | ({"comparison": self.comparison.as_dict()} if self.comparison else {})
 
 
 def _plain(value: object) -> object:

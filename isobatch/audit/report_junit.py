@@ -1,12 +1,13 @@
 """A report as JUnit XML, which CI systems show next to their own tests.
 
-Invariant: one test case for each probe, and a probe that could not run is skipped, never passed;
-a fault without any batch is an error, not a failure.
+Invariant: one test case for each probe, and one for a comparison; a probe that could not run is
+skipped, never passed; a fault without any batch is an error, not a failure.
 """
 
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
+from isobatch.audit.machine_comparison import MachineComparison
 from isobatch.audit.report_data import AuditReport, Finding, ProbeResult, Severity
 from isobatch.audit.report_view import evidence, headline, texts
 from isobatch.drawing.display_text import printable
@@ -17,9 +18,11 @@ def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
 
     fail_on: the least severe status that counts as a failure.
     """
+    compared = report.comparison
     num_failed = sum(_fails(each, fail_on) for each in report.probes)
+    num_failed += compared is not None and compared.status in ("bug", fail_on)
     counts = {
-        "tests": str(len(report.probes) + bool(report.error)),
+        "tests": str(len(report.probes) + bool(report.error) + bool(compared)),
         "failures": str(num_failed),
         "errors": str(len(report.with_status("configuration")) + bool(report.error)),
         "skipped": str(len(report.with_status("not tested"))),
@@ -35,6 +38,8 @@ def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
     for result in report.probes:
         found = [each for each in report.findings if result.probe in each.probes]
         suite.append(_case(result, found, fail_on))
+    if compared:
+        suite.append(_comparison_case(compared, fail_on))
     if report.error:
         case = ElementTree.SubElement(
             suite, "testcase", {"classname": "isobatch.audit", "name": "audit", "time": "0.000"}
@@ -43,6 +48,19 @@ def junit_xml(report: AuditReport, fail_on: Severity = "bug") -> str:
         ElementTree.SubElement(case, "error", given).text = printable(report.error)
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, "unicode")}\n'
+
+
+def _comparison_case(compared: MachineComparison, fail_on: Severity) -> ElementTree.Element:
+    given = {"classname": "isobatch.audit", "name": "compared-with-saved-answers", "time": "0.000"}
+    case = ElementTree.Element("testcase", given)
+    lines = [compared.summary, compared.explanation, *(each.text for each in compared.texts)]
+    content = printable("\n".join(filter(None, lines)))
+    if compared.status in ("bug", fail_on):
+        message = {"message": printable(compared.summary), "type": compared.status}
+        ElementTree.SubElement(case, "failure", message).text = content
+    else:
+        ElementTree.SubElement(case, "system-out").text = f"{compared.status}: {content}"
+    return case
 
 
 def _fails(result: ProbeResult, fail_on: Severity) -> bool:

@@ -14,16 +14,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from isobatch.cli import input_files, options
+from isobatch.cli.audit_comparison import (
+    check_paths,
+    conclusion,
+    print_comparison,
+    read_answers,
+    write_answers,
+)
 from isobatch.cli.audit_watch import AuditWatch
 from isobatch.cli.display import open_display
 from isobatch.cli.writing import check_writable, write_file
 from isobatch.drawing.display_text import counted
-from isobatch.errors import OptionError
+from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from isobatch.audit import SavedAnswers
     from isobatch.audit.report_data import AuditReport, Finding, Status
 
 FAULT_FOUND = 1
@@ -108,6 +116,18 @@ Junit = Annotated[
     Path | None,
     typer.Option(help="Path of a JUnit XML file to write, with a test case for each probe."),
 ]
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Path to write the answers to, for --compare on another machine."),
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of --save: compare the answers with those, bit for bit, and explain what "
+        "differs. Its texts are the default. Exit code 9 for an unexplained difference, or one "
+        "beyond rounding."
+    ),
+]
 ListProbes = Annotated[
     bool, typer.Option("--list", help="List all probes, what each changes and proves, and exit.")
 ]
@@ -129,6 +149,8 @@ def audit(
     fail_on: FailOn = "bug",
     html: Html = None,
     junit: Junit = None,
+    save: Save = None,
+    compare: Compare = None,
     list_probes: ListProbes = False,
     quiet: input_files.Quiet = False,
     as_json: options.JsonOption = False,
@@ -145,8 +167,9 @@ def audit(
         return
     if encoding is not None and texts is None:
         raise OptionError("--encoding is for the file of --texts. Leave it out")
-    for path in (html, junit):
+    for path in (html, junit, save):
         check_writable(path)
+    check_paths(save, compare, html, junit)
     opening = {
         "tokenizer": tokenizer,
         "precision": precision,
@@ -156,9 +179,10 @@ def audit(
         "api_key": _key_for(target, api_key, context),
         "dialect": dialect,
     }
+    how: dict[str, Any] = {"compare_with": read_answers(compare), "quick": quick, "quiet": quiet}
     watch = AuditWatch()
     try:
-        report = _audit(target, texts, opening, watch, encoding=encoding, quick=quick, quiet=quiet)
+        report = _audit(target, texts, opening, watch, encoding=encoding, **how)
     except BaseException as error:  # report the probes so far
         failed = watch.failed_report(target, error)
         if shown_as_json:
@@ -167,11 +191,18 @@ def audit(
         raise
     _print(report, as_json=shown_as_json, quiet=quiet)
     _write_files(report, html, junit, fail_on)
+    write_answers(save, report)
+    raise typer.Exit(_exit_code(report, fail_on))
+
+
+def _exit_code(report: "AuditReport", fail_on: FailOn) -> int:
+    """Return the code of the worst result: a bug, else other answers than the saved ones."""
     severities = {finding.severity for finding in report.findings}
     if severities & {"bug", fail_on}:
-        raise typer.Exit(FAULT_FOUND)
-    if "configuration" in severities:
-        raise typer.Exit(WRONG_CONFIGURATION)
+        return FAULT_FOUND
+    if report.comparison and report.comparison.status in ("bug", fail_on):
+        return EXIT_CODES[NotReproducedError]
+    return WRONG_CONFIGURATION if "configuration" in severities else 0
 
 
 def _audit(
@@ -183,6 +214,7 @@ def _audit(
     encoding: str | None,
     quick: bool,
     quiet: bool,
+    compare_with: "SavedAnswers | None",
 ) -> "AuditReport":
     import isobatch.audit as room
 
@@ -193,7 +225,8 @@ def _audit(
     ):
         chosen = None if texts is None else _read_texts(texts, encoding)
         subject = room.open_subject(target, **opening)
-        return room.audit(subject, chosen, quick=quick, on_progress=watch.show)
+        more: dict[str, Any] = {"compare_with": compare_with} if compare_with else {}
+        return room.audit(subject, chosen, quick=quick, on_progress=watch.show, **more)
 
 
 def _key_for(target: str | None, api_key: str | None, context: typer.Context) -> str | None:
@@ -229,6 +262,8 @@ def _print(report: "AuditReport", *, as_json: bool, quiet: bool) -> None:
         for finding in report.findings:
             line = f"isobatch: {finding.severity}: {finding.title} ({finding.name})"
             typer.echo(line, err=True)
+        if report.comparison:
+            typer.echo(f"isobatch: {conclusion(report.comparison)}", err=True)
 
 
 def _write_files(
@@ -285,6 +320,9 @@ def print_report(report: "AuditReport") -> None:
     console.print()
     console.print(_probe_table(report))
     console.print(counts(report))
+    if report.comparison:
+        console.print()
+        print_comparison(console, report.comparison)
 
 
 def _finding_table(finding: "Finding", labels: Sequence[str] | None) -> "Table":

@@ -2,7 +2,18 @@
 
 import typer
 
-from isobatch.cli import audit, classify, evaluate, info, lesson, precisions, quantize, run, serve
+from isobatch.cli import (
+    audit,
+    classify,
+    evaluate,
+    info,
+    lesson,
+    precisions,
+    quantize,
+    run,
+    serve,
+    verify,
+)
 from isobatch.cli.environment import CheckedCommand
 from isobatch.cli.options import show_version
 from isobatch.cli.server_command import ServerCommand
@@ -17,6 +28,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 success · 1 unexpected error, or audit found a fault · 2 invalid usage · "
     "3 invalid text · 4 unusable checkpoint · 5 no batch-invariant kernel · 6 unreadable file · "
     "7 job cannot start or resume · 8 system cannot be audited, or fails on a text alone · "
+    "9 output not reproduced · 10 output cannot be verified · "
     "129 hangup · 130 interrupted · 143 terminated. A reader that ends early (isobatch … | head) "
     "is a success: 0",
 )
@@ -29,4 +41,5 @@ app.command("precisions", cls=CheckedCommand)(precisions.precisions)
 app.command("quantize", cls=CheckedCommand)(quantize.quantize)
 app.command("run", cls=CheckedCommand)(run.run)
 app.command("serve", cls=ServerCommand)(serve.serve)
+app.command("verify", cls=CheckedCommand)(verify.verify)
 app.callback()(show_version)

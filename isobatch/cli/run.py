@@ -53,6 +53,14 @@ Restart = Annotated[
 Report = Annotated[
     Path | None, typer.Option(help="Path to write counts, speed and provenance to, as JSON.")
 ]
+Expect = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIGEST",
+        help="Digest that the output must have, as a run prints it at its end: SHA-256 of the "
+        "decompressed content; of several outputs, of their list. Exit code 9 for another one.",
+    ),
+]
 Engine = Annotated[
     Literal["local", "ray"],
     typer.Option(help="Where to compute: in this process, or on Ray with one file per worker."),
@@ -95,6 +103,7 @@ def run(
     on_error: OnError = "row",
     restart: Restart = False,
     report: Report = None,
+    expect: Expect = None,
     quiet: input_files.Quiet = False,
     engine: Engine = "local",
     workers: Workers = 2,
@@ -112,8 +121,9 @@ def run(
     CSV, TSV, JSONL, Parquet and lines, also .gz and .zst. Progress is saved in .isobatch/ next to
     the output: run an interrupted command again to resume it, with the same bytes as the result.
     """
-    from isobatch.jobs import ModelOptions, RayOptions, ScoringOptions
+    from isobatch.jobs import ModelOptions, RayOptions, ScoringOptions, check_digest
 
+    expected = None if expect is None else check_digest(expect)
     kept = _column_names(columns)
     names_read = text_column, pair_column, id_column
     added = logits, scores, prefix
@@ -130,7 +140,7 @@ def run(
         _interruptible(display, resumable=output != STDOUT, quiet=quiet),
     ):
         done = _run_jobs(tables, output, output_format, scoring, loading, ray, restart, display)
-    _conclude(done, report, quiet=quiet)
+    _conclude(done, report, expected, quiet=quiet)
 
 
 def _run_jobs(
@@ -188,9 +198,14 @@ def _interruptible(display: ProgressDisplay, *, resumable: bool, quiet: bool) ->
         raise
 
 
-def _conclude(done: "JobReport", report: Path | None, *, quiet: bool) -> None:
+def _conclude(done: "JobReport", report: Path | None, expected: str | None, *, quiet: bool) -> None:
+    """Write the report and the summary, also where the digest is not the expected one."""
+    from isobatch.jobs import refuse_other_digest
+
     if report:
         content = json.dumps(done.as_dict(), ensure_ascii=False, indent=2) + "\n"
         write_file(report, content, "report", JobError)
     if not quiet:
-        typer.echo(summarize(done.progress, done.max_tokens), err=True)
+        typer.echo(summarize(done.progress, done.max_tokens, done.digest), err=True)
+    if expected is not None:
+        refuse_other_digest(done.outputs, done.digest, expected)

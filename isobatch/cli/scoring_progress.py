@@ -60,8 +60,8 @@ def describe(progress: "ScoringProgress") -> str:
     return " · ".join(parts)
 
 
-def summarize(progress: "ScoringProgress", max_tokens: int) -> str:
-    """Write the closing lines: rows, speed, errors and labels."""
+def summarize(progress: "ScoringProgress", max_tokens: int, digest: str) -> str:
+    """Write the closing lines: rows, speed, errors, labels, and the digest of the outputs."""
     total = progress.total
     labels = sorted(total.labels.items(), key=lambda item: (-item[1], item[0]))
     saved = f", {progress.saved.rows:,} of them from earlier runs" if progress.saved.rows else ""
@@ -74,6 +74,7 @@ def summarize(progress: "ScoringProgress", max_tokens: int) -> str:
         f"{total.truncated:,} truncated to {max_tokens} tokens, "
         f"{counted(total.duplicates, 'duplicate')} not computed again",
         "labels: " + (", ".join(f"{label} {count:,}" for label, count in labels) or "none"),
+        f"digest: {digest}",
     ]
     return "\n".join(lines)
 

@@ -1,8 +1,9 @@
 """Saved work of a job, in .isobatch/OUTPUT next to the output.
 
 `manifest.json` identifies the job, `chunks/` holds finished chunks, `chunks.jsonl` is the ledger
-that commits each of them, `finished.json` the digest of the finished output; `replaceable` marks an
-output that may be overwritten. Invariant: a chunk counts only if the ledger has its line and the
+that commits each of them, `finished.json` the digest of the finished output, `runs.json` the
+machines that computed it and where its inputs were; `replaceable` marks an output that may be
+overwritten. Invariant: a chunk counts only if the ledger has its line and the
 chunk has the digest of that line, so that a process may die between any two instructions.
 """
 
@@ -26,7 +27,7 @@ from isobatch.jobs.durable import (
     write_error,
     write_errors,
 )
-from isobatch.jobs.manifest import Manifest, describe_changes
+from isobatch.jobs.manifest import MANIFEST_FORMAT, Manifest, describe_changes
 from isobatch.scoring import RowCounts
 from isobatch.tables import FileDigest
 
@@ -51,6 +52,7 @@ class JobFolder:
         self._num_saved = 0
         self._chunks = self.path / "chunks"
         self._manifest = self.path / "manifest.json"
+        self._runs = self.path / "runs.json"
         self._replaceable = self.path / "replaceable"
 
     @contextmanager
@@ -75,11 +77,13 @@ class JobFolder:
 
         JobError if the saved work belongs to another job, or if no job wrote the output.
         """
-        before = self._read_manifest()
+        before = self.read_manifest()
         if before is None:
             self._refuse_foreign_output()
             self._start(manifest)
             return []
+        if before.get("manifest") != MANIFEST_FORMAT:
+            raise JobError(f"{self.output}: {other_format(before)}")
         if changed := describe_changes(before, manifest):
             raise JobError(
                 f"{self.output}: {changed}, so that the saved progress is of a different job. "
@@ -103,7 +107,26 @@ class JobFolder:
             self._replaceable.touch()
             sync_folder(self.path)
 
-    def _read_manifest(self) -> Manifest | None:
+    def record_run(self, run: Manifest) -> None:
+        """Append the description of a run that computes rows, unless it equals the last one."""
+        runs = self.read_runs()
+        if runs[-1:] != [run]:
+            write_atomically(self._runs, json.dumps([*runs, run], indent=2).encode() + b"\n")
+
+    def read_runs(self) -> list[Manifest]:
+        """Return the descriptions of the runs, the last one at the end; [] without any."""
+        if not self._runs.exists():
+            return []
+        try:
+            runs: list[Manifest] = json.loads(self._runs.read_bytes())
+        except (OSError, ValueError) as error:
+            raise _unreadable(self._runs, error) from error
+        if not isinstance(runs, list) or not all(isinstance(each, dict) for each in runs):
+            raise _unreadable(self._runs, "it is not a list of runs")
+        return runs
+
+    def read_manifest(self) -> Manifest | None:
+        """Return the manifest of the saved work; None without any."""
         if not self._manifest.exists():
             return None
         try:
@@ -133,7 +156,7 @@ class JobFolder:
     def _clear(self) -> None:
         """Delete the manifest first: without it, nothing else counts."""
         with write_errors(self.path):
-            for path in (self._manifest, self.finished, self.ledger):
+            for path in (self._manifest, self.finished, self.ledger, self._runs):
                 path.unlink(missing_ok=True)
             shutil.rmtree(self._chunks, ignore_errors=True)
             sync_folder(self.path)  # an old ledger must never be found next to a new manifest
@@ -184,18 +207,24 @@ class JobFolder:
 
     def is_finished(self) -> bool:
         """Return whether the output is complete; JobError if it was changed since."""
-        if not self.finished.exists():
+        digest = self.read_finished()
+        if digest is None:
             return False
-        try:
-            digest = FileDigest(**json.loads(self.finished.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
-            raise _unreadable(self.finished, error) from error
         if digest_file(self.output) != digest:
             raise JobError(
                 f"{self.output}: was finished and has changed since. Choose another output, or "
                 "replace it with --restart"
             )
         return True
+
+    def read_finished(self) -> FileDigest | None:
+        """Return the digest of the finished output; None before it is finished."""
+        if not self.finished.exists():
+            return None
+        try:
+            return FileDigest(**json.loads(self.finished.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise _unreadable(self.finished, error) from error
 
     def finish(self, fill: Callable[[BinaryIO], object]) -> None:
         """Let `fill` write the output, rename it to its final name, and delete the chunks.
@@ -208,6 +237,23 @@ class JobFolder:
         record = json.dumps(asdict(digest_file(self.output))).encode() + b"\n"
         write_atomically(self.finished, record)
         self._delete_leftovers()
+
+
+def other_format(manifest: Manifest) -> str:
+    """Say that a manifest has another format, and what to do."""
+    found = manifest.get("manifest")
+    if isinstance(found, int) and found > MANIFEST_FORMAT:
+        return (
+            f"its work was saved by a newer version of Isobatch (manifest format {found}; this "
+            f"version writes {MANIFEST_FORMAT}). Install that version, choose another output, or "
+            "start over with --restart"
+        )
+    return (
+        f"its work was saved by an older version of Isobatch (manifest format {found}; this "
+        f"version writes {MANIFEST_FORMAT}), which recorded the processor and not the arithmetic, "
+        "so that the same bits cannot be guaranteed. Finish it with that version, choose another "
+        "output, or start over with --restart"
+    )
 
 
 def _parse_line(line: bytes) -> SavedChunk:

@@ -1,17 +1,22 @@
 """Job manifests: everything that the bytes of an output depend on, and how two of them differ.
 
-Input digests, checkpoint, precision, instruction set, kernels, versions, options. Invariant: two
-jobs with equal manifests write equal bytes, so that one may resume the other.
+Input digests, checkpoint, precision, arithmetic, options, and the versions of the libraries that
+make token ids or format the output. Invariant: two jobs with equal manifests write equal bytes, on
+machines of any kind, so that one may resume the other. A machine's processor, instruction set and
+versions are recorded next to the manifest (`run_record`), as information that is not compared.
 """
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from isobatch.checkpoint import checkpoint_digest
+from isobatch.kernels import ARITHMETIC
 from isobatch.scope import describe_scope
 from isobatch.scoring import OutputColumns, ScoringOptions
 from isobatch.scoring.chunks import (
@@ -23,33 +28,73 @@ from isobatch.scoring.chunks import (
 from isobatch.tables import FileDigest, TableFile
 from isobatch.tasks import Classifier
 
-MANIFEST_FORMAT = 2
+MANIFEST_FORMAT = 3
+"""Format 2 had the instruction set and the kernels of the machine in the place of an arithmetic."""
 
 Manifest = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Everything but the text that the bits of a prediction depend on; part of every manifest."""
+    """Checkpoint, arithmetic and machine of a run.
+
+    arithmetic: as Classifier.arithmetic; equal ones mean equal bits. versions: of isobatch, Python
+    and libraries. model, revision: where the checkpoint was found; None for the bundled model.
+    """
 
     checkpoint_sha256: str
     precision: str
+    arithmetic: str
     device: str
+    processor: str
     instruction_set: str
     kernels: Mapping[str, str]
     versions: Mapping[str, str]
+    model: str | None = None
+    revision: str | None = None
+
+    def compared(self) -> dict[str, object]:
+        """Return the part that the bits of a prediction depend on, as it is in a manifest.
+
+        tokenizers makes the token ids, and a version may fix a rule of it. Isobatch writes the
+        reasons of errors and cuts texts, Python's minor versions change its csv, its codecs and its
+        table of white space. torch, numpy and safetensors pass numbers on: where their arithmetic
+        counts, `arithmetic` names torch's version. An arithmetic that is not ARITHMETIC also
+        depends on the device and on the kernels that were selected.
+        """
+        python = ".".join(self.versions["python"].split(".")[:2])
+        versions = {name: self.versions[name] for name in ("isobatch", "tokenizers")}
+        same: dict[str, object] = {
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "precision": self.precision,
+            "arithmetic": self.arithmetic,
+            "versions": versions | {"python": python},
+        }
+        if self.arithmetic == ARITHMETIC:
+            return same
+        return same | {"device": self.device, "kernels": dict(self.kernels)}
 
 
-def describe_provenance(classifier: Classifier) -> Provenance:
-    """Describe `classifier` on this machine; reads the checkpoint's files for their digest."""
+def describe_provenance(
+    classifier: Classifier, model: str | None = None, revision: str | None = None
+) -> Provenance:
+    """Describe `classifier` on this machine; reads the checkpoint's files for their digest.
+
+    model, revision: as they were given to `Classifier.from_pretrained`.
+    """
     scope = describe_scope(classifier, str(classifier.folder))
+    is_folder = model is not None and Path(model).expanduser().is_dir()
     return Provenance(
         checkpoint_sha256=checkpoint_digest(classifier.folder),
         precision=scope.precision,
+        arithmetic=classifier.arithmetic,
         device=scope.device,
+        processor=scope.processor,
         instruction_set=scope.instruction_set,
         kernels={choice.operation: choice.kernel for choice in scope.choices},
         versions=scope.versions,
+        model=str(classifier.folder.resolve()) if is_folder else model,
+        revision=revision,
     )
 
 
@@ -61,6 +106,9 @@ def make_manifest(
     provenance: Provenance,
 ) -> Manifest:
     """Describe one job in plain values, without the paths of its inputs."""
+    compared = provenance.compared()
+    versions = compared.pop("versions")
+    assert isinstance(versions, dict)
     manifest = {
         "manifest": MANIFEST_FORMAT,
         "inputs": [_table(table) | asdict(digest) for table, digest in inputs],
@@ -74,12 +122,24 @@ def make_manifest(
             "characters": MAX_CHUNK_CHARACTERS,
             "read_characters": MAX_READ_CHARACTERS,
         },
-        **asdict(provenance),
-        "versions": {**provenance.versions, **_writer_versions(output)},
+        **compared,
+        "versions": {**versions, **_writer_versions(output)},
     }
     # Through JSON and back: a manifest that was read from its file has lists where this has tuples.
     plain: Manifest = json.loads(json.dumps(manifest))
     return plain
+
+
+def run_record(inputs: Sequence[TableFile], output: TableFile, provenance: Provenance) -> Manifest:
+    """Describe one run of a job: its inputs by paths from the output's folder, and its machine.
+
+    The paths stay valid where inputs, output and .isobatch are moved together.
+    """
+    folder = output.path.resolve().parent
+    return {
+        "inputs": [os.path.relpath(table.path.resolve(), folder) for table in inputs],
+        **asdict(provenance),
+    }
 
 
 def _writer_versions(output: TableFile) -> dict[str, str]:
@@ -118,8 +178,8 @@ WORDS = (
     (r"chunks.*", "the sizes of chunks (the version of Isobatch)"),
     (r"checkpoint_sha256", "the checkpoint"),
     (r"precision", "the precision"),
+    (r"arithmetic", "the arithmetic"),
     (r"device", "the device"),
-    (r"instruction_set", "the processor's instruction set"),
     (r"kernels.*", "the kernels"),
     (r"versions.*", "the version of a library"),
 )
@@ -128,7 +188,7 @@ WORDS = (
 
 def describe_changes(before: Mapping[str, object], now: Mapping[str, object]) -> str:
     """Say in words what changed, then list the entries; "" if both are equal."""
-    names = list(_changed(before, now))
+    names = _changed(before, now)
     if not names:
         return ""
     first = []
@@ -149,9 +209,10 @@ def _num_inputs(manifest: Mapping[str, object]) -> int:
     return len(inputs) if isinstance(inputs, list) else 0
 
 
-def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
+def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """List the dotted names of the entries that differ."""
     old, new = dict(_entries(before)), dict(_entries(now))
-    return (name for name in {**old, **new} if old.get(name) != new.get(name))
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

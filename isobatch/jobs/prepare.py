@@ -12,7 +12,7 @@ from itertools import product
 from isobatch.batching.cache import OutputCache
 from isobatch.errors import InputError, JobError, OptionError, TableError
 from isobatch.jobs.job import FileJob
-from isobatch.jobs.manifest import Manifest, Provenance, make_manifest
+from isobatch.jobs.manifest import Manifest, Provenance, make_manifest, run_record
 from isobatch.scoring import (
     OutputColumns,
     RowCounts,
@@ -40,7 +40,8 @@ from isobatch.tasks import Classifier, Prediction, RowFormat
 class PreparedJob:
     """A job that is ready to run, made by `prepare_job`.
 
-    `stamps` are the inputs' sizes and modification times, to notice changes during the run.
+    `record` describes this run and its machine; `stamps` are the inputs' sizes and modification
+    times, to notice changes during the run.
     """
 
     job: FileJob
@@ -50,6 +51,7 @@ class PreparedJob:
     row_format: RowFormat[Prediction]
     writer: TableWriter
     manifest: Manifest
+    record: Manifest
     stamps: tuple[tuple[int, int], ...]
 
     def chunks(self) -> Iterator[TableChunk]:
@@ -71,10 +73,14 @@ class PreparedJob:
 
     def encode(self, chunk: TableChunk, scored: ScoredRows) -> bytes:
         """Encode the chunk in the format of the output."""
+        return self.writer.encode(chunk, self.added_values(scored))
+
+    def added_values(self, scored: ScoredRows) -> list[list[object]]:
+        """Return the values of each added column, as they are written."""
         values = column_values(scored, self.columns, self.row_format)
         if delimiter := _unquoted_delimiter(self.job.output):
             values[-1] = [_unquoted_reason(each, delimiter) for each in values[-1]]
-        return self.writer.encode(chunk, values)
+        return values
 
     def refuse_changed_input(self) -> None:
         """Raise a JobError if an input was modified since it was scanned."""
@@ -121,6 +127,7 @@ def prepare_job(
         row_format=row_format,
         writer=writer,
         manifest=make_manifest(inputs, output, columns, job.options, provenance),
+        record=run_record(job.inputs, output, provenance),
         stamps=stamps,
     )
 

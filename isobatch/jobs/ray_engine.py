@@ -1,8 +1,9 @@
 """Runs jobs on Ray, one shard per job: plain actors that each load one classifier.
 
 Workers read and write the files themselves, on storage that all of them share. Invariant: a shard's
-output has the bytes that `run_job` writes on one machine, because a worker whose predictions could
-differ from those of the reference worker refuses to run.
+output has the bytes that `run_job` writes on one machine, because a worker whose arithmetic, or
+anything else that the bits of a prediction depend on, differs from that of the reference worker
+refuses to run. Workers of several kinds of processors compute the same arithmetic.
 """
 
 import json
@@ -13,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import reduce, wraps
 from operator import add
 from pathlib import Path
@@ -25,9 +26,11 @@ from isobatch.errors import IsobatchError, JobError, OptionError
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Manifest, Provenance, describe_provenance, differences
+from isobatch.jobs.output_digest import output_digest
 from isobatch.jobs.prepare import PreparedJob, prepare_job
 from isobatch.jobs.ray_connection import SECONDS_TO_CONNECT, connected, root_cause
 from isobatch.jobs.runner import JobReport, run_job
+from isobatch.kernels import ARITHMETIC
 from isobatch.scoring import ProgressCallback, RowCounts, ScoringProgress
 from isobatch.tasks import Classifier, Prediction, RowFormat
 
@@ -134,7 +137,9 @@ class RayDriver:
         manifests = [manifest for _, manifest in checked]
         total = self._run_shards(manifests, reference, lambda: report(self._saved()))
         outputs = tuple(str(job.output.path) for job in self._jobs)
-        return JobReport(outputs, report(total), reference.provenance, reference.max_tokens)
+        digests = tuple(output_digest(job.output) for job in self._jobs)
+        described = reference.provenance, reference.max_tokens
+        return JobReport(outputs, report(total), *described, digests)
 
     def _run_shards(
         self, manifests: Sequence[Manifest], reference: "Reference", on_poll: Callable[[], object]
@@ -321,7 +326,8 @@ def returns_errors(function: Callable[P, T]) -> Callable[P, T | IsobatchError]:
 def describe_worker(model: ModelOptions) -> Reference:
     """Describe the worker that this runs on."""
     classifier = model.load()
-    return Reference(describe_provenance(classifier), classifier.row_format, classifier.max_tokens)
+    provenance = _provenance(classifier, model)
+    return Reference(provenance, classifier.row_format, classifier.max_tokens)
 
 
 @returns_errors
@@ -337,32 +343,48 @@ class ShardWorker:
     def __init__(self, model: ModelOptions, reference: Reference) -> None:
         self._model = model
         self._reference = reference
-        self._classifier: Classifier | None = None
+        self._loaded: tuple[Classifier, Provenance] | None = None
         self._cache = OutputCache()
 
     @returns_errors
     def run(self, job: FileJob, checked: Manifest) -> RowCounts:
         """Run a job whose check gave the manifest `checked`; return the counts of all its rows."""
         # Loaded here and not in the constructor, where Ray would wrap an error in its own.
-        self._classifier = self._classifier or self._load()
-        prepared = _prepare(job, self._reference)
+        self._loaded = self._loaded or self._load()
+        classifier, own = self._loaded
+        prepared = _prepare(job, replace(self._reference, provenance=own))
         if different := differences(checked, prepared.manifest):
             raise JobError(
                 f"{job.output.path}: inputs or settings changed after the check, or differ between "
                 "machines: " + "; ".join(different)
             )
-        return run_job(prepared, self._classifier, cache=self._cache).total
+        return run_job(prepared, classifier, cache=self._cache).total
 
-    def _load(self) -> Classifier:
+    def _load(self) -> tuple[Classifier, Provenance]:
         classifier = self._model.load()
-        own = describe_provenance(classifier)
-        if different := differences(asdict(self._reference.provenance), asdict(own)):
+        own = _provenance(classifier, self._model)
+        if different := differences(self._reference.provenance.compared(), own.compared()):
             raise JobError(
-                "predictions of the workers could differ in their last digits: "
+                f"predictions of the workers could differ: on {platform.node()} "
                 + "; ".join(different)
-                + ". Use machines of the same kind, with the same versions"
+                + f". {_fix(self._reference.provenance, own)}"
             )
-        return classifier
+        return classifier, own
+
+
+def _provenance(classifier: Classifier, model: ModelOptions) -> Provenance:
+    return describe_provenance(classifier, model.model, model.revision)
+
+
+def _fix(reference: Provenance, own: Provenance) -> str:
+    """Return how to give workers the same bits, by the kind of their difference."""
+    if reference.arithmetic == own.arithmetic:
+        return "Give all machines the same checkpoint, and the same versions"
+    return (
+        f"The arithmetic {ARITHMETIC} has the same bits on every processor: `isobatch info` says "
+        "on each machine why a kernel is not compiled. Compile them on all machines, or use "
+        "machines of one kind"
+    )
 
 
 def _prepare(job: FileJob, reference: Reference) -> PreparedJob:

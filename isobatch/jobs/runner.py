@@ -4,6 +4,7 @@ Invariant: row n of the output is row n of the inputs, and the output's bytes de
 number of interruptions nor on threads nor on batches.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from isobatch.batching.cache import OutputCache
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Provenance, describe_provenance
+from isobatch.jobs.output_digest import combine_digests, output_digest
 from isobatch.jobs.prepare import PreparedJob, prepare_job
 from isobatch.scoring import ProgressCallback, RowCounts, ScoredRows, ScoringProgress
 from isobatch.tables import TableChunk
@@ -26,17 +28,28 @@ from isobatch.tasks import Classifier
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """Outputs and final progress of some jobs, and everything that the outputs depend on."""
+    """Outputs and final progress of some jobs, and everything that the outputs depend on.
+
+    digests: SHA-256 of the content of each output.
+    """
 
     outputs: tuple[str, ...]
     progress: ScoringProgress
     provenance: Provenance
     max_tokens: int
+    digests: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of all outputs, as `--expect` takes it; see `output_digest`."""
+        return combine_digests(self.outputs, self.digests)
 
     def as_dict(self) -> dict[str, object]:
         """Return counts, speed and provenance as plain values, for JSON."""
         return {
             "outputs": list(self.outputs),
+            "digest": self.digest,
+            "digests": list(self.digests),
             **self.progress.as_dict(),
             "max_tokens": self.max_tokens,
             **asdict(self.provenance),
@@ -57,7 +70,7 @@ def run_files(
     `run_job`.
     """
     classifier = model.load()
-    provenance = describe_provenance(classifier)
+    provenance = describe_provenance(classifier, model.model, model.revision)
     prepared = [prepare_job(job, classifier.row_format, provenance) for job in jobs]
     cache = OutputCache()
     num_rows = sum(each.num_rows for each in prepared)
@@ -70,7 +83,8 @@ def run_files(
         progress = run_job(each, classifier, restart=restart, cache=cache, on_progress=report)
         overall = overall.followed_by(progress)
     outputs = tuple(str(job.output.path) for job in jobs)
-    return JobReport(outputs, overall, provenance, classifier.max_tokens)
+    digests = tuple(output_digest(job.output) for job in jobs)
+    return JobReport(outputs, overall, provenance, classifier.max_tokens, digests)
 
 
 @default_float_environment()
@@ -83,20 +97,27 @@ def run_stream(
 ) -> JobReport:
     """Write the job's output into a stream, without saved progress to resume from."""
     classifier = model.load()
-    provenance = describe_provenance(classifier)
+    provenance = describe_provenance(classifier, model.model, model.revision)
     prepared = prepare_job(job, classifier.row_format, provenance)
-    stream.write(prepared.writer.head())
+    digest = hashlib.sha256()
+
+    def write(content: bytes) -> None:
+        digest.update(content)
+        stream.write(content)
+
+    write(prepared.writer.head())
     chunks = _score_chunks(
         prepared,
         classifier,
         OutputCache(),
         prepared.chunks(),
-        save=lambda content, counts: stream.write(content),
+        save=lambda content, counts: write(content),
     )
     progress = _track_progress(prepared, RowCounts(), chunks, on_progress)
     stream.flush()
     prepared.refuse_changed_input()
-    return JobReport(("-",), progress, provenance, classifier.max_tokens)
+    digests = (digest.hexdigest(),)
+    return JobReport(("-",), progress, provenance, classifier.max_tokens, digests)
 
 
 def run_job(
@@ -122,6 +143,7 @@ def run_job(
         prepared.refuse_saved_errors(saved)
         if folder.is_finished():
             return _track_progress(prepared, saved, (), on_progress)
+        folder.record_run(prepared.record)
         done = _score_chunks(
             prepared,
             classifier,

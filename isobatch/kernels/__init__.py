@@ -22,7 +22,7 @@ from isobatch.kernels.embedding_formula import EmbeddingWeights
 from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
 from isobatch.kernels.layers import Linear, PackedLinear
-from isobatch.kernels.machine import Machine, instruction_set, this_machine
+from isobatch.kernels.machine import Machine, instruction_set, is_compiled, this_machine
 from isobatch.kernels.selection import (
     EmbeddingKernel,
     KernelChoice,
@@ -59,6 +59,7 @@ __all__ = [
     "fork_safe_lock",
     "instruction_set",
     "int8_weight",
+    "is_compiled",
     "quantize_weight",
     "reference_operations",
     "supported_precisions",

@@ -30,12 +30,17 @@ def this_machine() -> Machine:
     return Machine(
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
-        tuple(each for each in PRECISIONS if compiled.unavailable(each) is None),
+        tuple(filter(is_compiled, PRECISIONS)),
     )
+
+
+def is_compiled(precision: Precision) -> bool:
+    """Return whether compiled kernels compute `precision` here."""
+    return compiled.unavailable(precision) is None
 
 
 def instruction_set(precision: Precision) -> str:
     """Name the instruction set that computes `precision` here: a variant, or torch's."""
-    if compiled.unavailable(precision) is None:
+    if is_compiled(precision):
         return compiled.kernels(precision).name
     return torch.backends.cpu.get_cpu_capability()

@@ -104,7 +104,7 @@ class Driver:
         return [each.name for each in work.iterdir() if each.name not in KEPT_WHEN_FINISHED]
 
 
-KEPT_WHEN_FINISHED = ("manifest.json", "chunks.jsonl", "finished.json", "lock")
+KEPT_WHEN_FINISHED = ("manifest.json", "runs.json", "chunks.jsonl", "finished.json", "lock")
 
 
 def count_operations(place: Path, kill_at: int) -> Callable[[], int]:

@@ -36,7 +36,7 @@ def expected(place: Place) -> bytes:
     [
         (
             ["--precision", "int8"],
-            [": the precision and the kernels changed (", 'precision: was "fp32", is "int8"'],
+            [": the precision", " changed (", 'precision: was "fp32", is "int8"'],
         ),
         (
             ["--columns", "text"],

@@ -99,7 +99,7 @@ def test_what_a_crash_can_leave_does_not_change_the_bytes(
     assert place.run() == 0
     assert place.output.read_bytes() == expected
     left = {path.name for path in place.work.path.iterdir()}
-    assert left == {"manifest.json", "chunks.jsonl", "finished.json", "lock"}
+    assert left == {"manifest.json", "runs.json", "chunks.jsonl", "finished.json", "lock"}
 
 
 def truncated_chunk(place: Place) -> Path:

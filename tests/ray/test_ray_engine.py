@@ -1,15 +1,18 @@
 """Parts of the Ray engine that need no Ray: shard workers, crash limits, ledger reading."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jobs.machines import TORCH_ON_AVX2, TORCH_ON_AVX512, machine
 from ray_machines import num_lines_kept, run_here, write_csv, write_model
 
 from isobatch.errors import InputError, IsobatchError, JobError, OptionError, TableError
 from isobatch.jobs import FileJob, ModelOptions, RayOptions, ScoringOptions, plan_jobs, run_files
+from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.manifest import Manifest
 from isobatch.jobs.ray_engine import (
     MAX_CRASHES,
@@ -21,6 +24,7 @@ from isobatch.jobs.ray_engine import (
     describe_worker,
     returns_errors,
 )
+from isobatch.kernels import ARITHMETIC
 from isobatch.scoring import RowCounts
 from isobatch.tables import TableFile
 from isobatch.tasks import Classifier
@@ -77,17 +81,78 @@ def test_two_shards_are_one_load_and_the_bytes_of_one_machine(
     assert [job.output.path.read_bytes() for job in jobs] == written
 
 
-def test_a_worker_of_another_kind_refuses(
+def reference_on(
+    reference: Reference, arithmetic: str, kernel: str, versions: dict[str, str] | None = None
+) -> Reference:
+    """The reference as a worker of another kind of machine describes it."""
+    provenance = replace(
+        reference.provenance,
+        arithmetic=arithmetic,
+        instruction_set="AVX512",
+        processor="another processor",
+        kernels=dict.fromkeys(reference.provenance.kernels, kernel),
+        versions={**reference.provenance.versions, **(versions or {})},
+    )
+    return replace(reference, provenance=provenance)
+
+
+def test_workers_of_several_kinds_write_the_bytes_of_one_where_the_arithmetic_is_equal(
     model: ModelOptions, reference: Reference, tmp_path: Path
 ) -> None:
     [job] = jobs_for(tmp_path)
-    other = replace(reference.provenance, instruction_set="another")
-    elsewhere = replace(reference, provenance=other)
-    error = ShardWorker(model, elsewhere).run(job, check(job, elsewhere))
+    elsewhere = reference_on(reference, ARITHMETIC, "compiled avx512vnni", {"torch": "2.14.0"})
+    with machine(instruction_set="AVX2", kernel="compiled avx2"):
+        counts = ShardWorker(model, elsewhere).run(job, check(job, elsewhere))
+        assert isinstance(counts, RowCounts)
+        written = job.output.path.read_bytes()
+        [run] = JobFolder(job.output.path).read_runs()
+        assert run["kernels"] != elsewhere.provenance.kernels, "the worker's own are recorded"
+        assert run["instruction_set"] == "AVX2"
+        shutil.rmtree(tmp_path / "out")
+        run_files([job], model)
+    assert job.output.path.read_bytes() == written
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "kernel", "versions", "words"),
+    [
+        (
+            TORCH_ON_AVX512,
+            "onednn",
+            {},
+            f'arithmetic: was "{TORCH_ON_AVX512}", is "{ARITHMETIC}".* `isobatch info` says',
+        ),
+        (ARITHMETIC, "compiled avx2", {"tokenizers": "9.9"}, 'tokenizers: was "9.9".*same version'),
+    ],
+)
+def test_a_worker_with_another_arithmetic_or_tokenizer_refuses(
+    model: ModelOptions,
+    reference: Reference,
+    tmp_path: Path,
+    arithmetic: str,
+    kernel: str,
+    versions: dict[str, str],
+    words: str,
+) -> None:
+    [job] = jobs_for(tmp_path)
+    elsewhere = reference_on(reference, arithmetic, kernel, versions)
+    with machine():
+        error = ShardWorker(model, elsewhere).run(job, check(job, elsewhere))
     assert isinstance(error, JobError)
-    assert "could differ" in str(error)
-    assert 'instruction_set: was "another"' in str(error)
+    assert "predictions of the workers could differ: on " in str(error)
+    assert re.search(words, str(error)), str(error)
     assert not job.output.path.exists()
+
+
+def test_torch_s_arithmetic_of_another_kind_of_kernels_is_refused(
+    model: ModelOptions, reference: Reference, tmp_path: Path
+) -> None:
+    [job] = jobs_for(tmp_path)
+    elsewhere = reference_on(reference, TORCH_ON_AVX2, "onednn")
+    with machine(TORCH_ON_AVX2, kernel="mkl"):
+        error = ShardWorker(model, elsewhere).run(job, check(job, elsewhere))
+    assert isinstance(error, JobError)
+    assert 'was "onednn", is "mkl"' in str(error)
 
 
 def test_an_input_that_changes_after_the_check_is_refused(

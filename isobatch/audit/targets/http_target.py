@@ -145,5 +145,5 @@ def _first_outputs(
 def _facts(info: dict[str, Any]) -> dict[str, str]:
     """Return what /info, as of TEI and Isobatch, states about the model."""
     names = {"model_id": "model", "model_dtype": "dtype", "precision": "precision"}
-    names |= {"device": "device", "version": "server version"}
+    names |= {"device": "device", "version": "server version", "arithmetic": "arithmetic"}
     return {title: str(info[name]) for name, title in names.items() if info.get(name) is not None}

@@ -7,6 +7,7 @@ precision, so that only a checkpoint in fp32 takes padded batches.
 import warnings
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from typing import Any, cast
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from isobatch import __version__
 from isobatch.audit.subject import Outputs, PaddedModel, Rectangle, Subject
 from isobatch.audit.targets.tokenizer_traits import padded_model, shown_name
+from isobatch.checkpoint import checkpoint_digest
 from isobatch.compat import AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import MissingAttentionMaskWarning
+from isobatch.kernels import instruction_set
 from isobatch.kernels.invariance import threads as torch_threads
 from isobatch.tasks import Classifier
 
@@ -86,7 +89,11 @@ def _facts(classifier: Classifier) -> dict[str, str]:
         "precision": f"{classifier.precision} ({classifier.precision_reason})",
         "device": str(classifier.device),
         "threads": str(torch.get_num_threads()) if on_cpu else "",
+        "arithmetic": classifier.arithmetic,
+        "instruction set": instruction_set(classifier.precision) if on_cpu else "",
+        "checkpoint": checkpoint_digest(classifier.folder),
         "isobatch": __version__,
         "torch": torch.__version__,
+        "tokenizers": version("tokenizers"),
     }
     return {name: fact for name, fact in facts.items() if fact}

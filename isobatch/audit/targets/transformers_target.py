@@ -199,6 +199,9 @@ def _facts(called: TorchModel, tokenizer: Any, dtype: str | None) -> dict[str, s
         "mode": "training" if called.model.training else "eval",
         "device": str(called.device),
         "threads": str(torch.get_num_threads()) if called.device.type == "cpu" else None,
+        "instruction set": torch.backends.cpu.get_cpu_capability()
+        if called.device.type == "cpu"
+        else None,
         "attention_mask": None if called.takes("attention_mask") else "forward does not take it",
         "tokenizer": type(tokenizer).__name__,
         "padding side": padding_side(tokenizer),

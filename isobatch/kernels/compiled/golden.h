@@ -16,7 +16,7 @@ class Numbers {
     for (float& number : x) {
       int32_t sum = 0;
       for (int i = 0; i < 4; i++) sum += static_cast<int32_t>(next() & 0xffff) - 32768;
-      number = static_cast<float>(sum) * (factor / 32768.0f);
+      number = static_cast<float>(sum) / 32768.0f * factor;  // a quotient by itself may vanish
     }
     return x;
   }

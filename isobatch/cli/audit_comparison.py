@@ -1,0 +1,81 @@
+"""`isobatch audit --save` and `--compare`: the answers of two machines, as files and in words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isobatch.cli.writing import write_file
+from isobatch.drawing.display_text import counted, printable, shortened
+from isobatch.errors import OptionError, TableError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from isobatch.audit import AuditReport, MachineComparison, SavedAnswers
+
+MAX_TEXTS = 10
+"""Different texts that are shown on a terminal; JSON has all of them."""
+
+
+def check_paths(save: Path | None, *others: Path | None) -> None:
+    """Raise an OptionError before long work if --save would replace another file of the command."""
+    if save and any(other and other.resolve() == save.resolve() for other in others):
+        raise OptionError(f"--save {save}: is also the path of another option. Name another file")
+
+
+def read_answers(path: Path | None) -> "SavedAnswers | None":
+    """Read the file of --compare; TableError if it is unreadable, AuditError for other content."""
+    if path is None:
+        return None
+    from isobatch.audit import SavedAnswers
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TableError(
+            f"{path}: cannot be read: {error.strerror}. Name a file of isobatch audit --save"
+        ) from error
+    return SavedAnswers.from_json(content, str(path))
+
+
+def write_answers(path: Path | None, report: "AuditReport") -> None:
+    """Write the file of --save, if it was requested."""
+    if path is not None:
+        from isobatch.audit import SavedAnswers
+
+        write_file(path, SavedAnswers.of(report).to_json(), "file of answers")
+
+
+def conclusion(found: "MachineComparison") -> str:
+    """Say in a line what the comparison found."""
+    explanation = f"; {found.explanation}" if found.explanation else ""
+    return printable(f"compared with {found.target}: {found.summary}{explanation}")
+
+
+def print_comparison(console: "Console", found: "MachineComparison") -> None:
+    """Print what differs: texts with both answers, probes, and facts."""
+    from rich.table import Table
+
+    console.print(conclusion(found))
+    if found.texts:
+        table = Table("text", "saved", "here", "largest change")
+        for each in found.texts[:MAX_TEXTS]:
+            there, here = _numbers(each.there), _numbers(each.here) or "no answer"
+            table.add_row(shortened(printable(each.text)), there, here, f"{each.largest:.2g}")
+        console.print(table)
+        if len(found.texts) > MAX_TEXTS:
+            more = len(found.texts) - MAX_TEXTS
+            console.print(f"and {counted(more, 'text')} more (--json lists all)")
+    for title, rows in (
+        ("probe", [(each.probe, *each.summary) for each in found.probes]),
+        ("fact", [(each.name, each.there, each.here) for each in found.facts]),
+    ):
+        if rows:
+            table = Table(title, "saved", "here")
+            for row in rows:
+                table.add_row(*map(printable, row))
+            console.print(table)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.9g}" for value in values)

@@ -1,0 +1,109 @@
+"""A finished output, its manifest and its runs, read back as the job that wrote it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isobatch.errors import JobError, NotVerifiableError
+from isobatch.jobs.folder import JobFolder, other_format
+from isobatch.jobs.job import FileJob
+from isobatch.jobs.manifest import MANIFEST_FORMAT
+from isobatch.scoring import ScoringOptions
+from isobatch.tables import CsvDialect, TableFile
+
+
+@dataclass(frozen=True, slots=True)
+class SavedJob:
+    """A finished output as its job folder describes it."""
+
+    output: TableFile
+    sha256: str
+    manifest: dict[str, Any]
+    run: Mapping[str, Any]
+
+    def input_paths(self) -> list[Path]:
+        """Return where the inputs were, seen from the output."""
+        folder = self.output.path.resolve().parent
+        names = self.run.get("inputs") or [f"input {i + 1}" for i in range(len(self.inputs))]
+        return [Path(folder / name).resolve() for name in names]
+
+    @property
+    def inputs(self) -> Sequence[Mapping[str, Any]]:
+        """The inputs' formats and digests."""
+        inputs: list[dict[str, Any]] = self.manifest["inputs"]
+        return inputs
+
+    def job(self, paths: Sequence[Path]) -> FileJob:
+        """Return the job that wrote the output, with its inputs at `paths`."""
+        columns = self.manifest["columns"]
+        read = columns["read"]
+        scoring = ScoringOptions(
+            text_column=read["text"],
+            pair_column=read["pair"],
+            id_column=read["id"],
+            columns=tuple(columns["kept"]),
+            logits=columns["has_logits"],
+            scores=columns["has_scores"],
+            prefix=columns["added"][0]["name"].removesuffix("label"),
+            truncation=self.manifest["truncation"],
+            on_empty=self.manifest["on_empty"],
+        )
+        pairs = zip(paths, self.inputs, strict=True)
+        return FileJob(tuple(_table(*pair) for pair in pairs), self.output, scoring)
+
+
+def read_saved_job(path: Path) -> SavedJob:
+    """Read the job folder of a finished output; NotVerifiableError if there is not one."""
+    target = path.resolve() if path.is_symlink() else path
+    if not target.is_file():
+        raise NotVerifiableError(f"{path}: no such file. Name an output of `isobatch run`")
+    folder = JobFolder(target)
+    try:
+        manifest, finished, runs = (
+            folder.read_manifest(),
+            folder.read_finished(),
+            folder.read_runs(),
+        )
+    except JobError as error:
+        raise NotVerifiableError(f"{path}: its job cannot be read: {error}") from error
+    if manifest is None:
+        raise NotVerifiableError(
+            f"{path}: there is no {folder.path / 'manifest.json'}, which says how it was made. "
+            "Name an output of `isobatch run`, with the folder .isobatch next to it"
+        )
+    if manifest.get("manifest") != MANIFEST_FORMAT:
+        raise NotVerifiableError(f"{path}: {other_format(manifest)}")
+    if finished is None:
+        raise NotVerifiableError(
+            f"{path}: its job is not finished. Run the same command again to finish it"
+        )
+    try:
+        output = _table(target, manifest["output"])
+        saved = SavedJob(output, finished.sha256, manifest, runs[-1] if runs else {})
+        saved.job(saved.input_paths())
+    except (KeyError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise NotVerifiableError(
+            f"{folder.path}: the manifest is incomplete or was edited: {error!r}. Score the input "
+            "again with --restart"
+        ) from error
+    return saved
+
+
+def finished_outputs(path: Path) -> list[Path]:
+    """Return `path`, or the finished outputs of a folder; NotVerifiableError if it has none."""
+    if not path.is_dir():
+        return [path]
+    folders = sorted(each for each in (path / ".isobatch").glob("*") if each.is_dir())
+    outputs = [path / each.name for each in folders if (each / "finished.json").exists()]
+    if not outputs:
+        raise NotVerifiableError(
+            f"{path}: has no finished output of `isobatch run`. Name an output, or its folder"
+        )
+    return outputs
+
+
+def _table(path: Path, described: Any) -> TableFile:
+    dialect = CsvDialect(**described["dialect"])
+    read = described["format"], described["compression"], dialect, described["encoding"]
+    return TableFile(path, *read, format_given=True)
