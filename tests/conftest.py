@@ -41,6 +41,14 @@ def two_threads(_same_number_of_threads: None) -> None:
     torch.set_num_threads(2)
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def each_way_to_compute(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Models are loaded with compiled kernels, where there are any, and with torch's own."""
+    if request.param == "torch":
+        monkeypatch.setenv("ISOBATCH_INSTRUCTION_SET", "torch")
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
     """The folder of a tiny checkpoint: never write into it, copy it first."""

@@ -5,7 +5,9 @@ and float32's own error is a few 1e-6 there.
 """
 
 import copy
+import os
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 import torch
@@ -28,22 +30,18 @@ from isobatch.checkpoint import hub_name
 from isobatch.kernels import activation_named
 from isobatch.kernels.activations import _BY_NAME
 from isobatch.kernels.compiled import unavailable
+from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.model import SequenceClassifier, read_model, read_packed_model, select_kernels
 from isobatch.types import Encoding
 
 LENGTHS = (2, 3, 5, 5, 8, 17, 17, 64, 129, 300, 511, 512)
-COMPILED = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
-"""A shape that the compiled blocks take; the others are computed layer by layer."""
-
 SHAPES = (
-    COMPILED,
+    {"num_heads": 4, "head_dim": 16, "intermediate_size": 128},
     {"num_heads": 4, "head_dim": 8},
     {"num_heads": 2, "head_dim": 32, "num_labels": 3, "num_layers": 3},
     {"num_heads": 3, "head_dim": 7, "num_labels": 1, "num_layers": 1, "intermediate_size": 33},
 )
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
-
-each_way = pytest.mark.parametrize("shape", [{}, COMPILED], ids=("layers", "compiled"))
 
 Models = tuple[SequenceClassifier, PreTrainedModel]
 ModelsOf = Callable[[Tiny], Models]
@@ -52,14 +50,15 @@ ModelsOf = Callable[[Tiny], Models]
 @pytest.fixture(scope="session")
 def models_of(tiny_folder: TinyFolder) -> ModelsOf:
     """Our model, kernels chosen but not prepacked, and transformers', of one checkpoint."""
-    made: dict[Tiny, Models] = {}
+
+    @cache
+    def made(tiny: Tiny, forced: str | None) -> Models:
+        ours = read_model(tiny_folder(tiny))
+        select_kernels(ours)
+        return ours, reference_model(tiny_folder(tiny))
 
     def both(tiny: Tiny) -> Models:
-        if tiny not in made:
-            ours = read_model(tiny_folder(tiny))
-            select_kernels(ours)
-            made[tiny] = ours, reference_model(tiny_folder(tiny))
-        return made[tiny]
+        return made(tiny, os.environ.get(VARIABLE))
 
     return both
 
@@ -92,6 +91,7 @@ def reference_logits(
         return model(input_ids=padded[0], attention_mask=padded[1], **kwargs).logits
 
 
+@pytest.mark.usefixtures("each_way_to_compute")
 @pytest.mark.parametrize("shape", SHAPES, ids=("4x16", "4x8", "2x32", "3x7"))
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_packed_texts_have_the_logits_of_transformers(
@@ -106,18 +106,20 @@ def test_packed_texts_have_the_logits_of_transformers(
 
 
 @pytest.mark.skipif(unavailable("fp32") is not None, reason=f"compiled: {unavailable('fp32')}")
-def test_one_of_the_shapes_is_computed_by_compiled_blocks(models_of: ModelsOf) -> None:
-    """The control: without it the tests here might compare no compiled block."""
+def test_every_shape_is_computed_by_compiled_blocks_and_by_layers(
+    models_of: ModelsOf, each_way_to_compute: str
+) -> None:
+    """The control: without it the tests here might compare one of the two alone."""
     compiled = [models_of(Tiny("bert", **shape))[0].blocks[0].is_compiled for shape in SHAPES]
-    assert compiled == [True, False, False, False]
+    assert compiled == [each_way_to_compute == "compiled"] * len(SHAPES)
 
 
-@each_way
+@pytest.mark.usefixtures("each_way_to_compute")
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_packed_weights_give_the_bits_of_plain_ones(
-    model_type: str, shape: dict[str, int], models_of: ModelsOf, tiny_folder: TinyFolder
+    model_type: str, models_of: ModelsOf, tiny_folder: TinyFolder
 ) -> None:
-    tiny = Tiny(model_type, **shape)
+    tiny = Tiny(model_type)
     plain, _ = models_of(tiny)
     packed, _ = read_packed_model(tiny_folder(tiny), torch.device("cpu"))
     rows = random_ids(LENGTHS, tiny)
@@ -226,13 +228,13 @@ def test_a_model_with_any_listed_activation_has_the_logits_of_transformers(
     torch.testing.assert_close(packed_logits(ours, rows, tiny), expected, **CLOSE)
 
 
-@each_way
+@pytest.mark.usefixtures("each_way_to_compute")
 @pytest.mark.parametrize("training", [False, True], ids=("eval", "train"))
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_gradient_is_that_of_transformers(
-    model_type: str, training: bool, shape: dict[str, int], models_of: ModelsOf
+    model_type: str, training: bool, models_of: ModelsOf
 ) -> None:
-    tiny = Tiny(model_type, dropout=0.0, num_labels=3, **shape)
+    tiny = Tiny(model_type, dropout=0.0, num_labels=3)
     ours, theirs = copy.deepcopy(models_of(tiny))
     ours.train(training)
     theirs.train(training)
@@ -254,12 +256,10 @@ def test_every_gradient_is_that_of_transformers(
     assert not wanted
 
 
-@each_way
+@pytest.mark.usefixtures("each_way_to_compute")
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_gradients_change_no_bit(
-    model_type: str, shape: dict[str, int], models_of: ModelsOf
-) -> None:
-    tiny = Tiny(model_type, **shape)
+def test_gradients_change_no_bit(model_type: str, models_of: ModelsOf) -> None:
+    tiny = Tiny(model_type)
     ours, _ = models_of(tiny)
     rows = random_ids(LENGTHS, tiny)
     with_gradients = ours(pack(encodings_of(rows), tiny.positions))
@@ -267,12 +267,10 @@ def test_gradients_change_no_bit(
     assert torch.equal(with_gradients, packed_logits(ours, rows, tiny))
 
 
-@each_way
+@pytest.mark.usefixtures("each_way_to_compute")
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_dropout_is_active_in_training_only(
-    model_type: str, shape: dict[str, int], models_of: ModelsOf
-) -> None:
-    tiny = Tiny(model_type, **shape)
+def test_dropout_is_active_in_training_only(model_type: str, models_of: ModelsOf) -> None:
+    tiny = Tiny(model_type)
     model = copy.deepcopy(models_of(tiny)[0])
     batch = pack(encodings_of(random_ids((4, 9), tiny)), tiny.positions)
     assert torch.equal(model(batch), model(batch))

@@ -8,20 +8,25 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from random_blocks import random_block
 from tiny_checkpoints import Tiny, TinyFolder
 from tokenizer_folders import write_wordpiece_folder
 
 from isobatch import AutoModelForSequenceClassification, AutoTokenizer, Classifier
 from isobatch.checkpoint.text_encoder import TextEncoder
 from isobatch.errors import CheckpointError, InputError
-from isobatch.kernels import block_weights, compiled, this_machine
-from isobatch.model import read_model
+from isobatch.kernels import compiled, this_machine
+from isobatch.kernels.compiled.structures import LINEARS, NORMS
+from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.tasks import pipeline
+from isobatch.types import PRECISIONS, Precision
 
 TEXTS = ["a b c", "c " * 30, "", ("a", "b"), "a"]
 
@@ -66,6 +71,7 @@ def test_each_kernel_of_a_linear_keeps_its_bits(
     from isobatch.kernels import selection
     from isobatch.kernels.linear_kernels import RowKernel, TileKernel
 
+    monkeypatch.setenv(VARIABLE, "torch")
     for kernel in (TileKernel(), RowKernel()):
         monkeypatch.setattr(selection, "candidate_kernels", lambda *_, kernel=kernel: (kernel,))
         classifier = Classifier.from_pretrained(folder)
@@ -75,27 +81,92 @@ def test_each_kernel_of_a_linear_keeps_its_bits(
         assert np.array_equal(found.logits(TEXTS), classifier.logits(TEXTS))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+COMPILED = [each for each in PRECISIONS if compiled.unavailable(each) is None]
+each_compiled = pytest.mark.parametrize("precision", COMPILED)
+needs_compiled = pytest.mark.skipif("int8" not in COMPILED, reason="nothing is compiled here")
+
+
+def shared_with_a_process(thing: object) -> object:
+    """As multiprocessing pickles: torch moves the tensors that it meets to shared memory."""
+    return pickle.loads(bytes(ForkingPickler.dumps(thing)))
+
+
+@each_compiled
+@pytest.mark.parametrize("trip", [pickled, shared_with_a_process])
 def test_a_compiled_block_gets_addresses_of_its_own(
-    tiny_folder: TinyFolder, precision: str
+    trip: Callable[[object], object], precision: Precision
 ) -> None:
-    tiny = Tiny("bert", num_heads=4, head_dim=16, intermediate_size=128)
-    block = read_model(tiny_folder(tiny)).blocks[0]
-    before = compiled.PackedBlock(block_weights(block.spec, block.weights.tensors), precision)
-    after = pickled(before)
+    before = compiled.PackedBlock(random_block(64, 128, 4), precision)
+    after = trip(before)
     assert isinstance(after, compiled.PackedBlock)
-    for one, other in zip(before._products, after._products, strict=True):
-        assert torch.equal(one.weight, other.weight)
-        assert torch.equal(one.bias, other.bias)
-    assert after._structure.query.weight == after._products[0].weight.data_ptr()
+    for block in (before, after):
+        products = [getattr(block._structure, name) for name in LINEARS]
+        norms = [getattr(block._structure, name) for name in NORMS]
+        for each, weight, bias in zip(products, block._weights, block._biases, strict=True):
+            assert (each.weight, each.bias) == (weight.panels.data_ptr(), bias.data_ptr())
+        for each, norm in zip(norms, block._norms, strict=True):
+            assert (each.weight, each.bias) == (norm.weight.data_ptr(), norm.bias.data_ptr())
     assert after._structure.query.weight != before._structure.query.weight
-    assert after._structure.norm.bias == after._norms[1].bias.data_ptr()
-    assert (after._structure.heads, after._structure.activation) == (4, 0)
+    for one, other in zip(before._weights, after._weights, strict=True):
+        assert torch.equal(one.panels, other.panels)
+
+
+NAMES = [each.name for each in compiled.variant_statuses() if each.problem is None]
+
+
+@needs_compiled
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_pickle_has_the_same_bits_under_every_instruction_set(
+    folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout of int8 weights differs between them."""
+    expected = None
+    for made, here in product(NAMES, repeat=2):
+        monkeypatch.setenv(VARIABLE, made)
+        classifier = Classifier.from_pretrained(folder, precision=precision)
+        content = pickle.dumps(classifier)
+        monkeypatch.setenv(VARIABLE, here)
+        found = pickle.loads(content)
+        expected = found.logits(TEXTS) if expected is None else expected
+        assert np.array_equal(found.logits(TEXTS), expected), (made, here)
+        assert np.array_equal(classifier.logits(TEXTS), expected), "it keeps the one it was made by"
+
+
+@needs_compiled
+def test_a_pickle_of_compiled_kernels_needs_no_particular_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = Classifier.from_pretrained(folder)
+    assert classifier.arithmetic == "isobatch-1"
+    content = pickle.dumps(classifier)
+    elsewhere = replace(this_machine(), torch="2.99", instruction_set="VAX")
+    monkeypatch.setattr(pipeline, "this_machine", lambda: elsewhere)
+    assert np.array_equal(pickle.loads(content).logits(TEXTS), classifier.logits(TEXTS))
+    monkeypatch.setattr(pipeline, "this_machine", lambda: replace(elsewhere, compiled=()))
+    with pytest.raises(CheckpointError, match=r"here: .*compiled kernels: none.* Load it here: "):
+        pickle.loads(content)
+
+
+@needs_compiled
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_a_pickle_of_compiled_kernels_is_refused_where_there_are_none(
+    family: str, tiny_folder: TinyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ELECTRA begins with a linear, the others with a block."""
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_folder(Tiny(family)), folder)
+    write_wordpiece_folder(folder)
+    content = pickle.dumps(Classifier.from_pretrained(folder))
+    monkeypatch.setenv(VARIABLE, "torch")
+    with pytest.raises(CheckpointError, match=r"needs them; here: .* is torch. Load it here by"):
+        pickle.loads(content)
 
 
 def test_another_machine_is_refused_with_the_call_that_loads(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where torch's own kernels compute."""
+    monkeypatch.setenv(VARIABLE, "torch")
     content = pickle.dumps(Classifier.from_pretrained(folder))
     elsewhere = replace(this_machine(), instruction_set="VAX")
     monkeypatch.setattr(pipeline, "this_machine", lambda: elsewhere)
@@ -128,26 +199,60 @@ def test_the_drop_in_model_keeps_its_bits_and_names(
         assert torch.equal(model(**inputs).logits, expected)
 
 
-def test_the_drop_in_model_selects_kernels_again_on_another_machine(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("compiles", [True, False], ids=["compiled", "torch"])
+def test_the_drop_in_model_selects_kernels_again_where_its_bits_may_differ(
+    folder: Path, compiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from isobatch.compat import drop_in_model as compat_model
 
+    if not compiles:
+        monkeypatch.setenv(VARIABLE, "torch")
     model = AutoModelForSequenceClassification.from_pretrained(folder)
+    ids = torch.tensor([[2, 9, 3]])
+    mask = torch.ones_like(ids)
+    expected = model(ids, mask).logits
     content = pickle.dumps(model)
     selected: list[object] = []
     select = compat_model.select_kernels
     monkeypatch.setattr(
         compat_model, "select_kernels", lambda each: (selected.append(each), select(each))[1]
     )
-    ids = torch.tensor([[2, 9, 3]])
-    mask = torch.ones_like(ids)
-    assert torch.equal(pickle.loads(content)(ids, mask).logits, model(ids, mask).logits)
+    assert torch.equal(pickle.loads(content)(ids, mask).logits, expected)
     assert selected == []
     elsewhere = replace(this_machine(), instruction_set="VAX")
     monkeypatch.setattr(compat_model, "this_machine", lambda: elsewhere)
-    assert torch.equal(pickle.loads(content)(ids, mask).logits, model(ids, mask).logits)
-    assert len(selected) == 1
+    assert torch.equal(pickle.loads(content)(ids, mask).logits, expected)
+    assert len(selected) == (0 if elsewhere.compiled else 1)
+    monkeypatch.setattr(compat_model, "this_machine", lambda: replace(elsewhere, compiled=()))
+    pickle.loads(content)(ids, mask)
+    assert len(selected) == (1 if elsewhere.compiled else 2)
+
+
+@needs_compiled
+def test_a_drop_in_model_that_was_compiled_computes_where_nothing_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    ids = torch.tensor([[2, 9, 3]])
+    mask = torch.ones_like(ids)
+    expected, content = model(ids, mask).logits, pickle.dumps(model)
+    monkeypatch.setenv(VARIABLE, "torch")
+    found = pickle.loads(content)(ids, mask).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(found, expected), "torch's own bits"
+
+
+@needs_compiled
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_multiprocessing_leaves_the_sender_as_it_was(folder: Path, precision: str) -> None:
+    """It moves tensors to shared memory while it pickles them: their addresses change."""
+    classifier = Classifier.from_pretrained(folder, precision=precision)
+    expected = classifier.logits(TEXTS)
+    content = bytes(ForkingPickler.dumps(classifier))
+    kept = [torch.full((size,), torch.nan) for size in (32, 48, 64, 128) for _ in range(50)]
+    assert np.array_equal(classifier.logits(TEXTS), expected)
+    assert np.array_equal(pickle.loads(content).logits(TEXTS), expected)
+    del kept
 
 
 def test_a_setting_that_the_tokenizers_library_forgets_is_kept(folder: Path) -> None:

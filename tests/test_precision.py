@@ -14,7 +14,7 @@ from tokenizer_folders import write_wordpiece_folder
 from isobatch import Classifier, precision
 from isobatch.checkpoint import bundled_folder
 from isobatch.errors import CheckpointError, InputError, OptionError
-from isobatch.kernels import compiled, selection
+from isobatch.kernels import selection
 from isobatch.precision import (
     MIN_TEXTS,
     RECORD,
@@ -48,7 +48,6 @@ def folder(tiny_folder: TinyFolder, tmp_path: Path) -> Path:
 def all_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this a machine that computes every precision, for the choice."""
     monkeypatch.setattr(precision, "supported_precisions", lambda _device: ("fp32", "bf16", "int8"))
-    monkeypatch.setattr(precision, "has_exact_int8", lambda: True)
 
 
 def chosen(folder: Path, asked: str | None = "auto") -> tuple[Precision, str]:
@@ -116,28 +115,6 @@ def test_auto_leaves_out_a_precision_that_the_machine_cannot_compute(
     name, reason = chosen(folder)
     assert name == offered[-1]
     assert "int8 skipped (not supported on this machine)" in reason
-
-
-def test_auto_leaves_out_int8_where_it_needs_weights_of_7_bits(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(precision, "has_exact_int8", lambda: False)
-    write_agreements(folder, {"int8": GOOD})
-    name, reason = chosen(folder)
-    assert name == "fp32"
-    assert "7-bit" in reason
-
-
-def test_exactness_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "unavailable", lambda _precision: "planted")
-    honest = selection.multiply
-
-    def saturating(*arguments: object, **options: int) -> torch.Tensor:
-        product = honest(*arguments, **options)  # type: ignore[arg-type]
-        return product.clamp(max=float(product.max()) * 0.9)
-
-    monkeypatch.setattr(selection, "multiply", saturating)
-    assert not selection.has_exact_int8()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from isobatch.errors import (
     UnsupportedModelError,
 )
 from isobatch.kernels import compiled, quantize_weight, supported_precisions
+from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.model import SequenceClassifier, read_model, read_packed_model
 from isobatch.quantize import quantize_checkpoint
 from isobatch.specification import PositionRule
@@ -31,10 +32,6 @@ from isobatch.types import Encoding, Precision
 
 CPU = torch.device("cpu")
 LENGTHS = (2, 3, 5, 5, 17, 64, 129, 300)
-SMALL: dict[str, int] = {}
-WHOLE_PANELS = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
-"""Sizes that the compiled kernels support; those of SMALL are computed in torch."""
-
 SINGLE = "model.safetensors"
 WORDS = "bert.embeddings.word_embeddings.weight"
 OUTPUT = "bert.encoder.layer.0.output.dense.weight"
@@ -80,12 +77,12 @@ def alone_and_together(model: SequenceClassifier, tiny: Tiny) -> tuple[bytes, by
 # ----------------------------------------------------------------------------------- the same bits
 
 
-@pytest.mark.parametrize("shape", [SMALL, WHOLE_PANELS], ids=("in torch", "compiled"))
+@pytest.mark.usefixtures("each_way_to_compute")
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_logits_have_the_bits_of_int8_at_load(
-    model_type: str, shape: dict[str, int], tiny_folder: TinyFolder, tmp_path: Path
+    model_type: str, tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
-    tiny = Tiny(model_type, **shape)
+    tiny = Tiny(model_type)
     folder, out = tiny_folder(tiny), tmp_path / "int8"
     quantize_checkpoint(folder, out)
     expected = alone_and_together(model_of(folder), tiny)
@@ -95,16 +92,14 @@ def test_logits_have_the_bits_of_int8_at_load(
     assert in_fp32[0] != expected[0], "the control: int8 does change the bits"
 
 
-def test_the_two_shapes_use_the_two_kernels_of_int8(
-    tiny_folder: TinyFolder, tmp_path: Path
+def test_the_two_ways_are_the_two_kernels_of_int8(
+    tiny_folder: TinyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernels = []
-    for number, shape in enumerate((SMALL, WHOLE_PANELS)):
-        out = tmp_path / str(number)
-        quantize_checkpoint(tiny_folder(Tiny("bert", **shape)), out)
-        kernels.append(read_packed_model(out, CPU, "int8")[1][0].kernel)
-    assert kernels[0].startswith("torch int8")
-    assert (kernels[1] == "compiled int8") == (compiled.unavailable("int8") is None)
+    quantize_checkpoint(tiny_folder(Tiny("bert")), tmp_path / "int8")
+    here = read_packed_model(tmp_path / "int8", CPU, "int8")[1][0].kernel
+    assert (here == "compiled int8") == (compiled.unavailable("int8") is None)
+    monkeypatch.setenv(VARIABLE, "torch")
+    assert read_packed_model(tmp_path / "int8", CPU, "int8")[1][0].kernel == "torch int8"
 
 
 def test_the_bundled_model_gives_texts_the_same_bits(tmp_path: Path) -> None:
@@ -294,7 +289,7 @@ def test_a_widened_model_is_saved_as_a_plain_checkpoint(quantized: Path, tmp_pat
 def test_a_saved_model_can_be_quantized_and_read_again(
     tiny_folder: TinyFolder, tmp_path: Path
 ) -> None:
-    tiny = Tiny("distilbert", **WHOLE_PANELS)
+    tiny = Tiny("distilbert")
     AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny)).save_pretrained(
         tmp_path / "saved"
     )

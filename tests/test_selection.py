@@ -24,21 +24,24 @@ from torch import Tensor
 from isobatch.batching.packed import PackedBatch
 from isobatch.errors import NotInvariantError, PrecisionError
 from isobatch.kernels import (
+    ARITHMETIC,
     BlockKernel,
     BlockWeights,
+    EmbeddingWeights,
     KernelChoice,
     KernelSelector,
-    LinearWeights,
+    NormWeights,
     PackedAttention,
+    arithmetic_name,
     check_precision,
-    has_exact_int8,
-    quantize_weight,
     supported_precisions,
 )
-from isobatch.kernels.compiled import unavailable
-from isobatch.kernels.int8 import Int8Block, exact_product
+from isobatch.kernels.compiled import ACTIVATIONS, unavailable
+from isobatch.kernels.compiled import unsupported as compiled_unsupported
+from isobatch.kernels.compiled.variants import VARIABLE
+from isobatch.kernels.int8 import Int8Block
 from isobatch.kernels.layers import LayerwiseBlock
-from isobatch.kernels.linear_kernels import Bf16Kernel, OneDnnKernel
+from isobatch.kernels.linear_kernels import Bf16Kernel
 from isobatch.kernels.selection import BlockCandidate
 from isobatch.specification import BlockSpec
 from isobatch.types import PRECISIONS, Precision, Rows
@@ -47,6 +50,17 @@ CPU = torch.device("cpu")
 LENGTHS = (40, 17, 5, 5, 1)
 SUPPORTED = supported_precisions(CPU)
 each_supported = pytest.mark.parametrize("precision", SUPPORTED)
+needs_compiled = pytest.mark.skipif(
+    unavailable("fp32") is not None, reason="nothing is compiled here"
+)
+
+
+@pytest.fixture(params=["here", "torch"])
+def with_and_without_compiled_kernels(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request.param == "torch":
+        monkeypatch.setenv(VARIABLE, "torch")
 
 
 @pytest.fixture(autouse=True)
@@ -189,32 +203,6 @@ def test_without_an_invariant_block_int8_is_rejected_and_every_reason_named(
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize("wrong", [1, -1])
-@pytest.mark.parametrize("name", ["query", "key", "value", "output", "up", "down"])
-def test_a_product_that_is_off_by_one_is_rejected_in_any_layer(
-    name: str, wrong: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = random_block(64, 128, 4)
-    bad = weights.linears[name]
-
-    def off_by_one(layer: LinearWeights, x: Tensor) -> Tensor:
-        assert isinstance(layer.weight, Tensor)
-        assert layer.bias is not None
-        weight = quantize_weight(layer.weight)
-        product = exact_product(weight, layer.bias, x)
-        if layer.weight is bad.weight:
-            unit = x[2].abs().max() / 127 * weight.scale[9]
-            product[2, 9] += wrong * unit
-        return product
-
-    off = planted("off by one", sound)._replace(multiply=off_by_one)
-    plant(monkeypatch, off, planted("sound", sound))
-    _, choice = select(weights, "int8")
-    assert choice.kernel == "sound"
-    sizes = f"{bad.in_features}→{bad.out_features}"
-    assert choice.reason.startswith(f"off by one rejected (product {sizes} is not exact")
-
-
 def test_a_block_is_checked_once_a_shape_and_made_for_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -248,10 +236,10 @@ class BatchDependent(PackedAttention):
         return one_ulp_up(mixed) if segment.num_sequences > 1 else mixed  # type: ignore[attr-defined]
 
 
-@pytest.mark.skipif("int8" not in SUPPORTED, reason="no int8 on this machine")
 def test_int8_in_torch_computes_batch_dependent_attention_by_sequence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv(VARIABLE, "torch")
     monkeypatch.setattr("isobatch.kernels.selection.PackedAttention", BatchDependent)
     x, selector = normal(sum(LENGTHS), 40), KernelSelector(CPU, "int8")
     kernel = selector.select_packed_block(random_block(40, 33, 5))
@@ -271,10 +259,12 @@ SPECS = [
     BlockSpec(32, 4, 48, "gelu", 1e-12, window=3),
     BlockSpec(64, 4, 64, "relu", 1e-5, norm="pre", gated=True, biases=False, window=20),
 ]
+each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
 
 @pytest.mark.parametrize("rows", Rows, ids=lambda rows: rows.name)
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@each_spec
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
 def test_a_specification_is_computed_as_the_formula_says(spec: BlockSpec, rows: Rows) -> None:
     weights, x = random_weights(spec), normal(sum(LENGTHS), spec.hidden_size)
     kernel, _ = select(weights)
@@ -284,7 +274,7 @@ def test_a_specification_is_computed_as_the_formula_says(spec: BlockSpec, rows: 
     assert same_bits(alone(kernel, x, LENGTHS, rows), found)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@each_spec
 def test_each_part_of_a_specification_changes_the_result(spec: BlockSpec) -> None:
     """The inverse: a field that was ignored would go unnoticed above only if it did nothing."""
     plain = BlockSpec(spec.hidden_size, spec.num_heads, spec.intermediate_size, "gelu", 1e-12)
@@ -293,7 +283,8 @@ def test_each_part_of_a_specification_changes_the_result(spec: BlockSpec) -> Non
     assert not torch.allclose(*outputs, atol=1e-3)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@each_spec
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
 def test_int8_computes_every_specification_it_is_selected_for(spec: BlockSpec) -> None:
     weights, x = random_weights(spec), normal(sum(LENGTHS), spec.hidden_size)
     kernel, _ = select(weights, "int8")
@@ -306,6 +297,7 @@ def test_int8_computes_every_specification_it_is_selected_for(spec: BlockSpec) -
 
 
 @each_supported
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
 @pytest.mark.parametrize("shape", [(64, 128, 4), (72, 40, 3), (21, 33, 3)])
 def test_the_selected_kernel_keeps_the_bits_of_every_sequence(
     shape: tuple[int, int, int], precision: Precision
@@ -319,42 +311,79 @@ def test_the_selected_kernel_keeps_the_bits_of_every_sequence(
                 assert same_bits(alone(kernel, x, LENGTHS, rows), together)
 
 
-@pytest.mark.skipif(unavailable("fp32") is not None, reason="nothing is compiled here")
-def test_the_compiled_block_is_chosen_where_it_can_be() -> None:
-    weights = random_block(64, 128, 4)
+@needs_compiled
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(64, 128, 4), (5, 7, 1), (312, 600, 12)])
+def test_the_compiled_block_is_chosen_for_every_size_and_activation(
+    shape: tuple[int, int, int], activation: str
+) -> None:
+    weights = random_block(*shape, activation)
+    for precision in SUPPORTED:
+        if unavailable(precision) is None:
+            first, *_ = KernelSelector(CPU, precision).packed_candidates(weights)
+            assert (first.name, first.unavailable) == (f"compiled {precision}", None)
+
+
+@needs_compiled
+def test_the_compiled_kernels_are_chosen_for_everything() -> None:
+    weights = random_block(21, 33, 3)
     for precision in SUPPORTED:
         if unavailable(precision) is None:
             _, choice = select(weights, precision)
             assert choice.kernel == f"compiled {precision}"
     selector = KernelSelector(CPU)
     assert selector.select_trainable_block(weights)
-    assert selector.choices[0].kernel == "compiled"
+    selector.select_linear(weights.up)
+    norm = NormWeights(torch.ones(9), torch.zeros(9), 1e-5)
+    selector.select_embeddings(EmbeddingWeights(normal(3, 9), normal(3, 9), None, norm))
+    assert [choice.kernel for choice in selector.choices] == ["compiled"] * 3
+    assert arithmetic_name((choice.kernel for choice in selector.choices), "fp32") == ARITHMETIC
 
 
 @each_supported
-def test_without_the_extension_the_reason_says_so(
+def test_without_compiled_kernels_the_reason_says_so(
     precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isobatch.kernels.compiled._kernels", None)
+    monkeypatch.setenv(VARIABLE, "torch")
     _, choice = select(random_block(64, 128, 4), precision)
-    assert f"compiled {precision} rejected (not built: " in choice.reason
-    if precision == "int8":
-        bits = 8 if has_exact_int8() else 7
-        assert choice.kernel == f"torch int8, weights of {bits} bits"
-    else:
-        assert choice.kernel == "layer by layer"
+    assert f"compiled {precision} rejected ({VARIABLE} is torch)" in choice.reason
+    assert choice.kernel == ("torch int8" if precision == "int8" else "layer by layer")
+    assert arithmetic_name([choice.kernel], precision).startswith("torch ")
 
 
-def test_candidates_say_why_they_cannot_be_used() -> None:
+def test_without_compiled_kernels_everything_else_is_torch_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, "torch")
+    selector, weights = KernelSelector(CPU), random_block(21, 33, 3)
+    assert not selector.select_trainable_block(weights)
+    selector.select_linear(weights.up)
+    norm = NormWeights(torch.ones(9), torch.zeros(9), 1e-5)
+    selector.select_embeddings(EmbeddingWeights(normal(3, 9), normal(3, 9), None, norm))
+    assert not [choice for choice in selector.choices if choice.kernel.startswith("compiled")]
+    operations = {choice.operation: choice.kernel for choice in selector.choices}
+    assert operations["embeddings 9"] == "torch"
+
+
+def test_one_operation_of_torch_s_makes_the_arithmetic_torch_s() -> None:
+    assert arithmetic_name(["compiled fp32", "compiled"], "fp32") == ARITHMETIC
+    for kernels in (["compiled fp32", "tiles"], ["layer by layer", "compiled"]):
+        name = arithmetic_name(kernels, "fp32")
+        assert name.split()[:2] == ["torch", torch.__version__]
+
+
+@each_spec
+def test_candidates_say_why_they_cannot_be_used(spec: BlockSpec) -> None:
+    weights = random_weights(spec)
+    expected = compiled_unsupported(weights)
     for precision in PRECISIONS:
-        selector = KernelSelector(CPU, precision)
-        first, *others = selector.packed_candidates(random_block(72, 40, 3))
-        assert first.name == f"compiled {precision}"
-        assert first.unavailable
-        assert len(others) == (2 if precision == "int8" else 0)
-    selector = KernelSelector(CPU)
-    assert not selector.select_trainable_block(random_block(64, 64, 4, "gelu_new"))
-    assert "compiled rejected (" in selector.choices[0].reason
+        first, *others = KernelSelector(CPU, precision).packed_candidates(weights)
+        assert first.unavailable == (unavailable(precision) or expected)
+        assert len(others) == (1 if precision == "int8" else 0)
+    if unavailable("fp32") is None and expected is not None:
+        selector = KernelSelector(CPU)
+        assert not selector.select_trainable_block(weights)
+        assert f"compiled rejected ({expected})" in selector.choices[0].reason
 
 
 # ----------------------------------------------------------------------- supported precisions
@@ -388,11 +417,6 @@ def test_bf16_is_rejected_where_the_processor_has_no_instructions_for_it(
     assert "bf16" not in supported_precisions(CPU)
 
 
-def test_int8_is_rejected_where_neither_the_extension_nor_onednn_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("isobatch.kernels.compiled._kernels", None)
-    monkeypatch.setattr(OneDnnKernel, "is_available", staticmethod(lambda _device: False))
-    with pytest.raises(PrecisionError, match=r"'int8' .*oneDNN. Use fp32$"):
-        check_precision("int8", CPU)
-    assert not has_exact_int8()
+def test_int8_is_supported_without_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "torch")
+    check_precision("int8", CPU)

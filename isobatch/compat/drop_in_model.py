@@ -20,7 +20,7 @@ from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import check_unchanged
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, pack_inputs
 from isobatch.errors import OptionError
-from isobatch.kernels import this_machine
+from isobatch.kernels import arithmetic_name, this_machine
 from isobatch.model import SequenceClassifier, select_kernels
 
 
@@ -30,6 +30,7 @@ class SelectedKernels:
     def __init__(self, packed: SequenceClassifier) -> None:
         self.packed = packed
         self._device: torch.device | None = None
+        self._arithmetic = ""
         self._has_attention = False
         self.uses_torch = False
 
@@ -38,9 +39,12 @@ class SelectedKernels:
         return {**self.__dict__, "_machine": this_machine()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Select kernels again at the next call if this is another machine."""
-        if state.pop("_machine") != this_machine():
+        """Select kernels again at the next call where those of the pickle give other bits."""
+        made, here = state.pop("_machine"), this_machine()
+        if not here.gives_bits_of(made, state["_arithmetic"], "fp32"):
             state["_device"] = None
+        elif made != here:
+            state["_has_attention"] = False  # torch's own, on every machine
         self.__dict__.update(state)
 
     def select(self, *, attentions: bool = False) -> None:
@@ -54,6 +58,7 @@ class SelectedKernels:
         if self._device != weight.device:
             with isolated(weight.device.type):
                 kernels = [choice.kernel for choice in select_kernels(self.packed)]
+            self._arithmetic = arithmetic_name(kernels, "fp32")
             self.uses_torch = weight.device.type == "cpu" and uses_torch(kernels)
             self._device, self._has_attention = weight.device, False
         if attentions and not self._has_attention:

@@ -30,7 +30,7 @@ class EmbeddingWeights(NamedTuple):
     def _words(self, ids: Tensor) -> Tensor:
         if isinstance(self.word, Tensor):
             return F.embedding(ids, self.word)
-        return self.word.values[ids].float() * self.word.scale[ids, None]
+        return F.embedding(ids, self.word.values).float() * self.word.scale[ids, None]
 
     @staticmethod
     def _types(table: Tensor, ids: Tensor) -> Tensor:

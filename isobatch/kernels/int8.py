@@ -66,7 +66,7 @@ class Int8Product(nn.Module):
     """act(x Wᵀ + b) + residual in float32 products whose sums are exact; x as StoredRows.
 
     The sum of _EXACT_COLUMNS products of two bytes is an integer below 2²⁴, which float32 holds
-    exactly in any order of the additions; longer sums are added as integers.
+    exactly in every order of the additions; longer sums are added as integers.
     """
 
     def __init__(
@@ -118,7 +118,8 @@ class Int8Embedding(nn.Module):
         self.table = table
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.table.values[ids].to(torch.float32) * self.table.scale[ids, None]
+        """Raise IndexError for an id that has no row, a negative one included."""
+        return F.embedding(ids, self.table.values).to(torch.float32) * self.table.scale[ids, None]
 
 
 def int8_product(layer: LinearWeights) -> Int8Product:

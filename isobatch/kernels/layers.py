@@ -21,6 +21,7 @@ from isobatch.kernels.block_formula import (
     NormWeights,
     compute_block,
 )
+from isobatch.kernels.compiled import PackedWeight
 from isobatch.kernels.gradients import with_reference_gradient
 from isobatch.kernels.linear_kernels import LinearKernel
 from isobatch.specification import BlockSpec
@@ -92,12 +93,15 @@ class PackedLinear(nn.Module):
         self.bias = None if weights.bias is None else weights.bias.detach()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the weight in rows: its layout is of this machine."""
+        """Pickle the weight in rows, as PackedWeight does itself: its layout is of this machine."""
+        if isinstance(self.packed, PackedWeight):
+            return self.__dict__
         return {**self.__dict__, "packed": self.kernel.unpack(self.packed)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.packed = self.kernel.prepack(self.packed)
+        if not isinstance(self.packed, PackedWeight):
+            self.packed = self.kernel.prepack(self.packed)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         return self.kernel.linear(x, self.packed, self.bias, self.activation, residual)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from isobatch.kernels import compiled
+from isobatch.kernels.arithmetic import ARITHMETIC
 from isobatch.types import PRECISIONS, Precision
 
 
@@ -19,6 +20,12 @@ class Machine:
     torch: str
     instruction_set: str
     compiled: tuple[Precision, ...]
+
+    def gives_bits_of(self, made: "Machine", arithmetic: str, precision: Precision) -> bool:
+        """Return whether a model has here the bits that `arithmetic` gave on the machine `made`."""
+        if arithmetic == ARITHMETIC:
+            return {"fp32", precision} <= {*self.compiled}
+        return self == made
 
     def __str__(self) -> str:
         kernels = ", ".join(self.compiled) or "none"

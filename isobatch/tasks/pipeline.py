@@ -337,9 +337,10 @@ class Pipeline(ABC, Generic[PredictionT]):
         return {**self.__dict__, "machine": this_machine()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Raise CheckpointError on another machine."""
-        made, here = state.pop("machine"), this_machine()
-        if made != here:
+        """Raise CheckpointError on a machine that would compute other bits."""
+        made, here, precision = state.pop("machine"), this_machine(), state["precision"]
+        arithmetic = arithmetic_name((choice.kernel for choice in state["choices"]), precision)
+        if not here.gives_bits_of(made, arithmetic, precision):
             name = type(self).__name__
             raise CheckpointError(
                 f"this {name} was pickled on another machine ({made}; here: {here}), whose kernels "

@@ -14,7 +14,7 @@ from isobatch import AutoModel, AutoModelForSequenceClassification, pipeline
 
 LENGTHS = [1, 2, 5, 5, 13, 16, 17, 33, 64, 130]
 SHAPES = [(4, 8, 48), (1, 16, 48), (4, 16, 128)]
-"""Heads, their size, and the intermediate size; the last is compiled where that is possible."""
+"""Heads, their size, and the intermediate size."""
 
 Rows = list[list[int]]
 States = list[list[torch.Tensor]]

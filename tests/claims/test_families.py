@@ -1,8 +1,8 @@
 """Batch invariance of every family, precision and several shapes, on tiny random checkpoints.
 
 Head sizes of 8 and single heads are where torch's own attention kernel was seen to change bits with
-the second thread, so they are not left out. The last two shapes are such as the compiled kernels
-take; the others are computed layer by layer, or in int8 by the reference implementation.
+the second thread, so they are not left out. The compiled kernels take every shape; torch's own,
+layer by layer, are tested with one family.
 """
 
 from pathlib import Path
@@ -12,18 +12,27 @@ import numpy as np
 import pytest
 import torch
 from claims.promise import threads
+from random_blocks import same_bits
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, random_ids, reference_model
 from torch import Tensor
 
 from isobatch.batching.packed import pack
 from isobatch.batching.plan import plan_batches
-from isobatch.kernels import KernelChoice, supported_precisions
+from isobatch.kernels import (
+    ARITHMETIC,
+    KernelChoice,
+    arithmetic_name,
+    compiled,
+    supported_precisions,
+)
+from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.model import SequenceClassifier, read_model, read_packed_model, select_kernels
 from isobatch.types import Encoding, Precision
 
 LENGTHS = [1, 2, 3, 5, 5, 5, 8, 13, 15, 15, 16, 17, 17, 31, 33, 33, 64, 100, 191, 257, 512]
 CPU = torch.device("cpu")
-SHAPES = [(4, 8, 48), (2, 32, 48), (1, 16, 48), (1, 64, 48), (4, 16, 128), (2, 32, 64)]
+NAMES = [each.name for each in compiled.variant_statuses() if each.problem is None]
+SHAPES = [(4, 8, 48), (2, 32, 48), (1, 16, 48), (1, 64, 48), (4, 16, 128), (3, 7, 33)]
 """Heads, their size, and the intermediate size."""
 
 WAYS = ["plain", *supported_precisions(CPU)]
@@ -83,16 +92,50 @@ def test_alone_and_in_any_batch_with_any_threads(model: SequenceClassifier, tiny
     check_batch_invariance(model, random_ids(LENGTHS, tiny))
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_without_the_compiled_kernels(
-    way: str, tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
+    case: tuple[tuple[int, int, int], str],
+    tiny_folder: TinyFolder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without compiled kernels every precision is still available and batch-invariant."""
-    monkeypatch.setattr("isobatch.kernels.compiled._kernels", None)
-    tiny = tiny_of("bert", SHAPES[4])
+    monkeypatch.setenv(VARIABLE, "torch")
+    shape, way = case
+    tiny = tiny_of("bert", shape)
     model, choices = model_of(tiny_folder(tiny), way)
-    assert "not built" in choices[0].reason
+    assert f"{VARIABLE} is torch" in choices[0].reason
     check_batch_invariance(model, random_ids(LENGTHS, tiny))
+
+
+@pytest.mark.skipif(not NAMES, reason="nothing is compiled here")
+@pytest.mark.parametrize("way", ["plain", "fp32", "int8"])
+def test_every_instruction_set_gives_the_same_bits(
+    family: str, way: str, tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For whole models, trainable ones too, whose fp32 has the bits of packed weights."""
+    tiny = tiny_of(family, SHAPES[5])
+    rows, found = random_ids(LENGTHS[:17], tiny), {}
+    for name in NAMES:
+        monkeypatch.setenv(VARIABLE, name)
+        model, choices = model_of(tiny_folder(tiny), way)
+        kernels = [choice.kernel for choice in choices]
+        assert arithmetic_name(kernels, "int8" if way == "int8" else "fp32") == ARITHMETIC
+        found[name] = logits_of(model, rows)
+    expected = found[NAMES[0]]
+    assert [same_bits(each, expected) for each in found.values()] == [True] * len(NAMES)
+    if way == "plain":
+        packed, _ = model_of(tiny_folder(tiny), "fp32")
+        assert same_bits(logits_of(packed, rows), expected)
+
+
+@pytest.mark.parametrize("way", ["fp32", "int8"])
+def test_one_label_and_many(way: str, tiny_folder: TinyFolder) -> None:
+    for num_labels in (1, 77, 1000):
+        tiny = Tiny("roberta", num_heads=3, head_dim=7, num_labels=num_labels)
+        model, _ = model_of(tiny_folder(tiny), way)
+        rows = random_ids(LENGTHS[:9], tiny)
+        together = logits_of(model, rows)
+        assert together.shape == (9, num_labels)
+        assert same_bits(torch.cat([logits_of(model, [row]) for row in rows]), together)
 
 
 def check_batch_invariance(model: SequenceClassifier, rows: list[list[int]]) -> None:

@@ -1,4 +1,7 @@
-"""Batch invariance where the fast kernels fail, and on smaller instruction sets than this one's."""
+"""Batch invariance where the fast kernels fail, and on smaller instruction sets than this one's.
+
+Compiled kernels have the same bits on all of them; torch's own only keep the promise on each.
+"""
 
 import json
 import os
@@ -6,15 +9,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
-from claims.promise import changed_by_threads, changed_in_random_batches, random_texts
+from claims.promise import (
+    changed_by_threads,
+    changed_in_random_batches,
+    random_texts,
+    same_bits,
+)
 from torch import Tensor
 
 from isobatch import Classifier
 from isobatch.kernels import compiled, selection
 from isobatch.kernels.activations import Activation
+from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.kernels.linear_kernels import LinearKernel, OneDnnKernel, TileKernel
 
 WORDS = ("good", "bad", "a", "the", "film", "plot", "of", "and", "dull", "bright", "never", "very")
@@ -39,7 +49,7 @@ class ShapeDependent(OneDnnKernel):
 
 def with_candidates(monkeypatch: pytest.MonkeyPatch, *kernels: LinearKernel) -> None:
     """Compute blocks layer by layer, and each linear by one of these kernels."""
-    monkeypatch.setattr(compiled, "_kernels", None)
+    monkeypatch.setenv(VARIABLE, "torch")
     monkeypatch.setattr(selection, "candidate_kernels", lambda _device, _precision: kernels)
 
 
@@ -70,17 +80,10 @@ def test_the_kernel_that_the_check_rejects_breaks_batch_invariance(
 
 PROBE = """
 import json, sys
-from functools import partial
 import torch
 from claims.promise import changed_by_threads, changed_in_random_batches, random_texts
 from isobatch import Classifier
-from isobatch.kernels import LinearWeights, has_exact_int8, supported_precisions
-from isobatch.kernels.int8 import exact_product, int8_weight, multiply
-
-def is_exact(bits):
-    layer, x = LinearWeights(torch.ones(64, 768), torch.zeros(64)), torch.ones(3, 768)
-    exact = exact_product(int8_weight(layer.weight, bits), layer.bias, x)
-    return torch.equal(multiply(layer, x, bits), exact)
+from isobatch.kernels import supported_precisions
 
 texts, report, logits = random_texts(sys.argv[1].split(), 20, 5), {}, {}
 for precision in supported_precisions(torch.device("cpu")):
@@ -90,16 +93,33 @@ for precision in supported_precisions(torch.device("cpu")):
     logits[precision] = classifier.logits(texts)
     report[precision] = {
         "changed": changed,
+        "arithmetic": classifier.arithmetic,
         "kernel": classifier.choices[0].kernel,
-        "reason": classifier.choices[0].reason,
         "error": float(abs(logits[precision] - logits["fp32"]).mean()),
+        "bits": logits[precision].tobytes().hex(),
     }
-exact = {bits: is_exact(bits) for bits in (8, 7)}
-print(json.dumps([report, exact, has_exact_int8()]))
+print(json.dumps(report))
 """
 
 ERRORS = {"fp32": 0, "bf16": 0.02, "int8": 0.15}
 """How far a precision may be from fp32 in the mean, of logits of size 3."""
+
+Report = dict[str, dict[str, object]]
+
+
+def probe(instructions: dict[str, str]) -> Report:
+    """Check the promise in a process with these variables, in every precision."""
+    tests = Path(__file__).parent.parent
+    environment = os.environ | instructions | {"PYTHONPATH": str(tests), "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", PROBE, " ".join(WORDS)]
+    ran = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()
+    report: Report = json.loads(ran.stdout)
+    assert {"fp32", "int8"} <= report.keys()
+    for precision, found in report.items():
+        assert found["changed"] == [], precision
+        assert cast("float", found["error"]) <= ERRORS[precision], precision
+    return report
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "NO AVX", reason="no AVX to forgo")
@@ -116,20 +136,53 @@ ERRORS = {"fp32": 0, "bf16": 0.02, "int8": 0.15}
     ],
     ids=lambda instructions: instructions["ONEDNN_MAX_CPU_ISA"],
 )
-def test_batch_invariance_holds_with_fewer_instructions(instructions: dict[str, str]) -> None:
-    """In every precision; int8 has weights of 7 bits, because 8 are not exact there."""
-    tests = Path(__file__).parent.parent
-    environment = os.environ | instructions | {"PYTHONPATH": str(tests), "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, "-c", PROBE, " ".join(WORDS)]
-    ran = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert ran.returncode == 0, ran.stderr.decode()
-    report, exact, has_exact_int8 = json.loads(ran.stdout)
-    assert {"fp32", "int8"} <= report.keys()
-    for precision, found in report.items():
-        assert found["changed"] == [], precision
-        assert found["error"] <= ERRORS[precision], precision
-    assert report["int8"]["kernel"] == "torch int8, weights of 7 bits"
-    assert "weights of 8 bits rejected (product 384→384 is not exact" in report["int8"]["reason"]
-    assert "it saturates" in report["int8"]["reason"]
-    assert exact == {"8": False, "7": True}, "the inverse: without the check, 8 bits would be wrong"
-    assert not has_exact_int8
+def test_batch_invariance_holds_in_torch_with_fewer_instructions(
+    instructions: dict[str, str],
+) -> None:
+    report = probe(instructions | {VARIABLE: "torch"})
+    assert report["int8"]["kernel"] == "torch int8"
+    assert report["fp32"]["kernel"] == "layer by layer"
+    assert all(str(found["arithmetic"]).startswith("torch ") for found in report.values())
+
+
+NAMES = [each.name for each in compiled.variant_statuses() if each.problem is None]
+TEXTS = random_texts(WORDS, 20, 5)
+
+
+@pytest.mark.skipif(not NAMES, reason="nothing is compiled here")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_every_instruction_set_gives_the_same_bits(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for name in NAMES:
+        monkeypatch.setenv(VARIABLE, name)
+        classifier = Classifier.from_pretrained(precision=precision)
+        assert classifier.arithmetic == "isobatch-1"
+        found[name] = classifier.logits(TEXTS)
+    first, *others = found.values()
+    assert [same_bits(first, other) for other in others] == [True] * len(others)
+
+
+@pytest.mark.skipif(not NAMES, reason="nothing is compiled here")
+def test_the_oldest_instruction_set_keeps_the_promise_and_the_bits(
+    bundled_classifier: Callable[[str], Classifier],
+) -> None:
+    """As plain C++, and where torch itself has no AVX; only compiled kernels are used."""
+    fewer = {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}
+    report = probe(fewer | {VARIABLE: NAMES[-1]})
+    for precision in ("fp32", "int8"):
+        here = bundled_classifier(precision).logits(TEXTS)
+        assert report[precision]["bits"] == here.tobytes().hex()
+
+
+@pytest.mark.skipif(not NAMES, reason="nothing is compiled here")
+def test_torch_s_own_bits_are_others(
+    bundled_classifier: Callable[[str], Classifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inverse: why its name is not that of the compiled arithmetic."""
+    here = bundled_classifier("fp32").logits(TEXTS)
+    monkeypatch.setenv(VARIABLE, "torch")
+    own = Classifier.from_pretrained()
+    assert own.arithmetic != "isobatch-1"
+    assert not same_bits(own.logits(TEXTS), here)

@@ -22,16 +22,16 @@ from isobatch.compat.model import PaddedClassifier
 from isobatch.errors import CheckpointError, InputError, OptionError
 
 LENGTHS = [9, 3, 14, 14, 2]
-COMPILED = {"num_heads": 4, "head_dim": 16, "intermediate_size": 128}
-"""A shape that the compiled blocks support; the others are computed layer by layer."""
-
-CASES = [(family, {}) for family in FAMILIES] + [("bert", COMPILED), ("distilbert", COMPILED)]
+CASES = [(family, "") for family in FAMILIES] + [("bert", "torch"), ("distilbert", "torch")]
+"""Families with compiled kernels where there are any, and two with torch's own."""
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case[0] + ("-compiled" if case[1] else ""))
-def tiny(request: pytest.FixtureRequest) -> Tiny:
-    family, shape = request.param
-    return Tiny(family, num_labels=3, dropout=0.0, **shape)
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(filter(None, case)))
+def tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    family, forced = request.param
+    if forced:
+        monkeypatch.setenv("ISOBATCH_INSTRUCTION_SET", forced)
+    return Tiny(family, num_labels=3, dropout=0.0)
 
 
 @pytest.fixture
@@ -102,11 +102,9 @@ def test_gradients_agree_with_transformers(
         torch.testing.assert_close(gradient, expected[name], atol=2e-5 * scale, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("shape", [{}, COMPILED], ids=("layers", "compiled"))
-def test_frozen_blocks_let_gradients_through(
-    shape: dict[str, int], tiny_folder: TinyFolder
-) -> None:
-    tiny = Tiny("bert", dropout=0.0, **shape)
+@pytest.mark.usefixtures("each_way_to_compute")
+def test_frozen_blocks_let_gradients_through(tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("bert", dropout=0.0)
     models = [
         AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny)),
         reference_model(tiny_folder(tiny)),
@@ -150,11 +148,9 @@ def test_a_training_step_takes_effect_at_once(model: PaddedClassifier, tiny: Tin
     assert model(ids, attention_mask=mask).logits.abs().max() == 0
 
 
-@pytest.mark.parametrize("shape", [{}, COMPILED], ids=("layers", "compiled"))
-def test_train_mode_drops_out_and_eval_mode_does_not(
-    shape: dict[str, int], tiny_folder: TinyFolder
-) -> None:
-    tiny = Tiny("bert", dropout=0.5, **shape)
+@pytest.mark.usefixtures("each_way_to_compute")
+def test_train_mode_drops_out_and_eval_mode_does_not(tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("bert", dropout=0.5)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_folder(tiny))
     ids = torch.tensor(random_ids([8, 8], tiny))
     assert not model.training

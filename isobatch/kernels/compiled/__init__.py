@@ -38,6 +38,7 @@ from isobatch.kernels.compiled.structures import (
 )
 from isobatch.kernels.compiled.token_embeddings import embed
 from isobatch.kernels.compiled.variants import (
+    KernelModule,
     Kernels,
     VariantStatus,
     kernels,
@@ -107,15 +108,21 @@ class PackedBlock:
         return _block(products, self._norms, self.spec, self._activation)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle everything but the addresses, which are of this process."""
-        return {name: each for name, each in self.__dict__.items() if name != "_structure"}
+        """Pickle everything but the addresses, which are of this process.
+
+        Copies of the biases: multiprocessing moves a tensor that it pickles to other memory.
+        """
+        state = {name: each for name, each in self.__dict__.items() if name != "_structure"}
+        return state | {"_biases": [bias.clone() for bias in self._biases]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._structure = self._addresses()
 
     def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
-        return _forward(self.precision, self._structure, hidden, batch, self.spec.hidden_size, rows)
+        module = self._weights[0].module
+        size = self.spec.hidden_size
+        return _forward(module, self.precision, self._structure, hidden, batch, size, rows)
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> "PackedBlock":
         """Return itself: nothing in it ever changes, and its addresses are of its own tensors."""
@@ -151,7 +158,8 @@ def _compute_plain(weights: BlockWeights, hidden: Tensor, batch: PackedBatch, ro
     norms = [NormArguments(weights.norms[name]) for name in NORMS]
     products = [linear.structure for linear in held]
     structure = _block(products, norms, weights.spec, weights.up.activation)
-    return _forward("fp32", structure, hidden.detach(), batch, weights.spec.hidden_size, rows)
+    module, size = kernels("fp32").module, weights.spec.hidden_size
+    return _forward(module, "fp32", structure, hidden.detach(), batch, size, rows)
 
 
 class _PlainLinear:
@@ -184,16 +192,18 @@ def compute_linear(
     if isinstance(weight, PackedWeight):
         shape = torch.empty(weight.out_features, 0, dtype=torch.float32, device="cpu")
         filled = filled_bias(LinearWeights(shape, bias))
-        structure, precision = weight.structure(filled), weight.precision
+        structure, precision, module = weight.structure(filled), weight.precision, weight.module
     else:
         plain = _PlainLinear(LinearWeights(weight, bias))
-        structure, precision = plain.structure, "fp32"
+        structure, precision, module = plain.structure, "fp32", kernels("fp32").module
     num_rows, num_out = len(x), structure.columns_out
     x = checked(x.detach(), num_rows, structure.columns_in)
     y = x.new_empty(num_rows, num_out)
     if residual is not None:
         residual = checked(residual.detach(), num_rows, num_out)
-    kernels(precision).module.forward_linear(
+    if num_rows == 0:
+        return y
+    module.forward_linear(
         PRECISIONS.index(precision),
         ctypes.addressof(structure),
         ACTIVATIONS[activation.name],
@@ -217,6 +227,7 @@ def _block(
 
 
 def _forward(
+    module: KernelModule,
     precision: Precision,
     structure: BlockStructure,
     hidden: Tensor,
@@ -229,7 +240,7 @@ def _forward(
     check_borders(cu_seqlens, len(hidden))
     num_sequences = len(cu_seqlens) - 1
     y = hidden.new_empty(len(hidden) if rows is Rows.ALL else num_sequences, size)
-    kernels(precision).module.forward_block(
+    module.forward_block(
         PRECISIONS.index(precision),
         ctypes.addressof(structure),
         hidden.data_ptr(),

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from isobatch.errors import CheckpointError
 from isobatch.kernels.block_formula import LinearWeights, NormWeights, Weight
 from isobatch.kernels.compiled.structures import NormStructure, ProductStructure, checked
-from isobatch.kernels.compiled.variants import kernels
+from isobatch.kernels.compiled.variants import kernels, unavailable
 from isobatch.kernels.int8 import int8_weight
 from isobatch.types import Precision
 
@@ -23,7 +24,10 @@ _FILL: dict[Precision, int] = {"fp32": 1, "bf16": 2, "int8": 4}
 
 
 class PackedWeight:
-    """One weight [out, in] as panels [out/P, in/n, P, n]; `offset` and `scale` are int8's."""
+    """One weight [out, in] as panels [out/P, in/n, P, n]; `offset` and `scale` are int8's.
+
+    `module` is the variant that it is laid out for: no other may read it.
+    """
 
     def __init__(self, weight: Weight, precision: Precision) -> None:
         scale = None
@@ -38,13 +42,14 @@ class PackedWeight:
     def _pack(self, precision: Precision, plain: Tensor, scale: Tensor | None) -> None:
         self.precision: Precision = precision
         self.out_features, self.in_features = plain.shape
-        module = kernels(precision).module
+        self.module = module = kernels(precision).module
         neighbours = module.INT8_NEIGHBOURS if precision == "int8" else _FILL[precision]
         fill = (0, -self.in_features % _FILL[precision], 0, -self.out_features % COLUMNS)
         filled = F.pad(plain, fill) if any(fill) else plain
         num_out, num_in = filled.shape
         shape = (num_out // module.PANEL, module.PANEL, num_in // neighbours, neighbours)
-        self.panels = filled.reshape(shape).permute(0, 2, 1, 3).contiguous()
+        panels = filled.reshape(shape).permute(0, 2, 1, 3)
+        self.panels = panels.clone(memory_format=torch.contiguous_format)
         self.scale = self.offset = None
         if scale is not None:
             self.scale = filled_row(scale)
@@ -61,6 +66,13 @@ class PackedWeight:
         return self.precision, self.plain(), scale
 
     def __setstate__(self, state: tuple[Precision, Tensor, Tensor | None]) -> None:
+        """Lay the weight out for this machine; CheckpointError without compiled kernels."""
+        precision, _, _ = state
+        if reason := unavailable(precision):
+            raise CheckpointError(
+                f"this model was pickled where {precision} kernels are compiled, and needs them; "
+                f"here: {reason}. Load it here by from_pretrained instead"
+            )
         self._pack(*state)
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> "PackedWeight":
@@ -81,6 +93,10 @@ class NormArguments:
         self.size, self.eps = len(norm.weight), norm.eps
         self.weight = checked(norm.weight.detach(), self.size)
         self.bias = checked(norm.bias.detach(), self.size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle copies: multiprocessing moves a tensor that it pickles to other memory."""
+        return {**self.__dict__, "weight": self.weight.clone(), "bias": self.bias.clone()}
 
     @property
     def structure(self) -> NormStructure:
