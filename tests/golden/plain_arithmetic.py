@@ -1,4 +1,4 @@
-"""The arithmetic isobatch-1 in plain Python, written from docs/arithmetic.md and from nothing else.
+"""The arithmetic isobatch-1 in plain Python, written from docs/arithmetic.md, not from the kernels.
 
 One number at a time and slow; the compiled kernels must give its bits. Numbers are
 np.float32, whose + - * / and square root are those of IEEE 754; functions call each other by their
