@@ -72,10 +72,10 @@ COMPILE = (
     "-Wno-uninitialized",
     "-fno-exceptions",
     "-fno-rtti",
-    "-fvisibility=hidden",  # no variant may call a function of another
+    "-fvisibility=hidden",
     *EXACT,
 )
-LINK = (*EXACT, "-Wl,--as-needed")
+LINK = (*EXACT, "-Wl,--as-needed", f"-Wl,--version-script={SOURCES / 'exports.map'}")
 
 ERROR_LINES = 5
 
@@ -105,7 +105,7 @@ def extension(name: str, flags: Sequence[str]) -> Extension:
     return Extension(
         f"{PACKAGE}._{name}",
         sources=[str(SOURCES / "module.cpp")],
-        depends=[str(header) for header in sorted(SOURCES.glob("*.h"))],
+        depends=[str(file) for file in sorted((*SOURCES.glob("*.h"), *SOURCES.glob("*.map")))],
         define_macros=macros,
         extra_compile_args=[*COMPILE, *flags],
         extra_link_args=[*LINK],

@@ -48,7 +48,7 @@ def _shares(rates: Rates) -> Iterator[str]:
 
 
 def _share(share: float, target: float) -> str:
-    return f"{share:.0%} {verdict(share >= target)}"
+    return f"{share:.1%} {verdict(share >= target)}"
 
 
 def bits_table(bits: InstructionSetBits) -> str:

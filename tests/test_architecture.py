@@ -246,7 +246,7 @@ def steps_of(flow: str) -> list[tuple[Path, str]]:
 
 
 def test_four_flows_and_the_loading_are_drawn() -> None:
-    assert len(FLOWS) == 5
+    assert len(FLOWS) == 6
 
 
 @each_flow

@@ -41,7 +41,8 @@ ARITHMETIC = """
 #if ISOBATCH_VARIANT == avx2 && defined __AVX512F__
 #error "not AVX2"
 #endif
-extern "C" __attribute__((visibility("default"))) float add_product(float a, float b, float c) {
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+EXPORTED float PyInit_add_product(float a, float b, float c) {
   return a * b + c;
 }
 """
@@ -54,6 +55,7 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / SOURCES
     folder.mkdir(parents=True)
     (folder / "module.cpp").write_text(ARITHMETIC, encoding="utf-8")
+    shutil.copy(ROOT / SOURCES / "exports.map", folder)
     for stale in ("_kernels.abi3.so", "_avxvnni.abi3.so"):
         (folder / stale).touch()
     return tmp_path
@@ -170,8 +172,8 @@ def test_a_contracted_product_is_noticed(project: Path) -> None:
 
 
 def is_fused(module: Path) -> bool:
-    """Whether a product and a sum are rounded together, in a library with `add_product`."""
-    add_product = ctypes.CDLL(str(module)).add_product
+    """Whether a product and a sum are rounded together, in a library with ARITHMETIC."""
+    add_product = ctypes.CDLL(str(module)).PyInit_add_product
     add_product.argtypes, add_product.restype = [ctypes.c_float] * 3, ctypes.c_float
     a = 1 + 2**-12
     return add_product(a, a, -(1 + 2**-11)) != 0  # a² = 1 + 2⁻¹¹ + 2⁻²⁴, a tie for float32

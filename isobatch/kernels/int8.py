@@ -35,7 +35,7 @@ _CHUNK_ROWS = 64
 _COLUMNS = 64
 
 # x Φ(x) with Φ - 1/2 = c P(c²) / Q(c²), c = x within ±5.5: a minimax fit of degrees 5 and 5, whose
-# largest error is 7e-9, and in float32 1.1e-6 of the result, as torch's own gelu.
+# largest error is 7e-9, and 1.1e-6 within ±10 in float32 (torch: 3.7e-7).
 _GELU_LIMIT = 5.5
 _GELU_P = (
     0.398942232131958,

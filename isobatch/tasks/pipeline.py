@@ -160,7 +160,7 @@ class Pipeline(ABC, Generic[PredictionT]):
 
     @property
     def arithmetic(self) -> str:
-        """The arithmetic, on which bits depend besides checkpoint, precision and text.
+        """The arithmetic: the outputs depend on it, besides checkpoint, precision and text.
 
         "isobatch-1" is the same on every machine; other names hold for machines with that name.
         """

@@ -141,6 +141,6 @@ def test_the_table_says_what_misses_its_target() -> None:
         "left_out": {"reference": "it is slow"},
     }
     table = roof_table(kernels)
-    assert "| avx2 | int8 | `vpmaddwd` | 1 | 200.0 | 90% met | – |" in table
+    assert "| avx2 | int8 | `vpmaddwd` | 1 | 200.0 | 90.0% met | – |" in table
     assert table.splitlines()[4].endswith("% **missed** |")
     assert table.endswith("Left out: reference: it is slow.")

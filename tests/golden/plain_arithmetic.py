@@ -1,6 +1,6 @@
-"""The arithmetic isobatch-1 in plain Python, written from docs/arithmetic.md and from nothing else.
+"""The arithmetic isobatch-1 in plain Python, written from docs/arithmetic.md, not from the kernels.
 
-One number at a time and slow: what the compiled kernels must give, to the bit. Numbers are
+One number at a time and slow; the compiled kernels must give its bits. Numbers are
 np.float32, whose + - * / and square root are those of IEEE 754; functions call each other by their
 names in this module, so that a test can replace one rule.
 """
@@ -175,7 +175,9 @@ def attention(q: Row, keys: list[Row], values: list[Row], num_heads: int) -> Row
         scores = [product(q[part], key[part], ZERO) for key in keys]
         p = softmax_powers(scores, f)
         u = ONE / sum64(p)
-        result += [product(p, list(v), ZERO) * u for v in zip(*[v[part] for v in values])]
+        result += [
+            product(p, list(v), ZERO) * u for v in zip(*[v[part] for v in values], strict=True)
+        ]
     return result
 
 
@@ -244,7 +246,9 @@ class PlainModel:
 
     def norm(self, name: str, x: Row) -> Row:
         eps = self.config.encoder.layer_norm_eps
-        return norm(x, list(self.tensors[f"{name}.weight"]), list(self.tensors[f"{name}.bias"]), eps)
+        return norm(
+            x, list(self.tensors[f"{name}.weight"]), list(self.tensors[f"{name}.bias"]), eps
+        )
 
     def linear(self, name: str, x: Row, activation: str | None = None) -> Row:
         bias = list(self.tensors[f"{name}.bias"])

@@ -171,6 +171,22 @@ def test_logits_and_scores_are_those_of_the_page(
         assert list(scores.values()) == plain.scores(row, classifier.score_activation)
 
 
+def test_exponents_of_the_peaked_attention_are_below_the_limit_of_exp(
+    folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    kept = plain.exp
+
+    def exp(x: Number) -> Number:
+        seen.append(float(x))
+        return kept(x)
+
+    monkeypatch.setattr(plain, "exp", exp)
+    longest = encodings_of("peaked")[4]
+    read_plain(folder_of("peaked"), "fp32").logits(longest.input_ids, longest.token_type_ids)
+    assert sum(x < -87 for x in seen) > 20
+
+
 def two_roundings(a: Number, b: Number, c: Number) -> Number:
     return a * b + c
 
@@ -188,13 +204,30 @@ def start_at_the_end(x: Row, y: Row, start: Number) -> Number:
     return start
 
 
-CONTROLS = {
-    "contraction": ("multiply_add", plain.fma),
-    "products rounded twice": ("fma", two_roundings),
-    "sums from left to right": ("sum64", add_from_left),
-    "the exponential of numpy": ("exp", np.exp),
-    "products from the end": ("product", start_at_the_end),
+def larger_scale(row: Row) -> tuple[list[int], Number]:
+    largest = max(Number(1e-30), *map(abs, row))
+    integers = [int(np.rint(number * (Number(127) / largest))) for number in row]
+    return integers, np.nextafter(largest / Number(127), Number(1))
+
+
+def scale_by_product(x: Row, weight: list[tuple[list[int], Number]], bias: Row) -> Row:
+    """Multiply the sums of int8 by the product of both scales."""
+    integers, row_scale = plain.quantize(x)
+    sums = [sum(a * b for a, b in zip(integers, row, strict=True)) for row, _ in weight]
+    scales = [row_scale * scale for _, scale in weight]
+    return [Number(s) * scale + b for s, scale, b in zip(sums, scales, bias, strict=True)]
+
+
+CONTROLS: dict[str, tuple[str, Precision, str, Callable[..., object]]] = {
+    "contraction": ("bert", "fp32", "multiply_add", plain.fma),
+    "products rounded twice": ("bert", "fp32", "fma", two_roundings),
+    "sums from left to right": ("wide", "fp32", "sum64", add_from_left),
+    "the exponential of numpy": ("bert", "fp32", "exp", np.exp),
+    "products from the end": ("bert", "fp32", "product", start_at_the_end),
+    "the scale of int8 one bit larger": ("bert", "int8", "quantize", larger_scale),
+    "scales of int8 multiplied first": ("bert", "int8", "int8_linear", scale_by_product),
 }
+"""The model, its precision, and the function of `plain_arithmetic` that another replaces."""
 
 
 @pytest.mark.parametrize("fault", CONTROLS)
@@ -204,10 +237,10 @@ def test_with_another_rule_the_bits_differ(
     plain_logits: Callable[[str, Precision], list[Row]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    name = "wide" if fault == "sums from left to right" else "bert"
-    expected = plain_logits(name, "fp32")
-    model, encoding = read_plain(folder_of(name), "fp32"), encodings_of(name)[1]
-    monkeypatch.setattr(plain, *CONTROLS[fault])
+    name, precision, function, other = CONTROLS[fault]
+    expected = plain_logits(name, precision)
+    model, encoding = read_plain(folder_of(name), precision), encodings_of(name)[1]
+    monkeypatch.setattr(plain, function, other)
     changed = model.logits(encoding.input_ids, encoding.token_type_ids)
     assert not same_bits(changed, expected[1])
     assert np.allclose(changed, expected[1], rtol=1e-3, atol=1e-4)
@@ -305,7 +338,7 @@ def rounded(exact: Fraction) -> float:
 def fma_cases() -> Sequence[tuple[Number, Number, Number]]:
     a, b = numbers(900, seed=7), numbers(900, seed=8)
     c = -(a * b) * np.geomspace(1e-12, 1e12, 900).astype(np.float32)
-    c[::3] = -(a * b)[::3]  # what is left is the error of the product
+    c[::3] = -(a * b)[::3]  # the sum is the rounding error of the product
     a[1::5] *= np.float32(1e-20)
     b[1::5] *= np.float32(1e-20)  # denormal products
     # Sums closer to a tie of float32 than float64 can tell: 2⁻²⁴ (1 ∓ 2⁻⁴⁶) + 1.0…

@@ -8,7 +8,7 @@ import pytest
 from bundled_answers import FILE, PRECISIONS, SHORT, TEXTS, answers
 
 from isobatch import Classifier
-from isobatch.kernels import ARITHMETIC, compiled
+from isobatch.kernels import ARITHMETIC, compiled, selection
 from isobatch.kernels.compiled.variants import TORCH, VARIABLE
 from isobatch.types import Precision
 
@@ -35,6 +35,8 @@ def test_every_instruction_set_gives_these_answers(
     variant: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, variant)
+    if variant == "reference":  # its check of a layer of this size takes several seconds
+        monkeypatch.setattr(selection, "block_difference", lambda *_: None)
     classifier = Classifier.from_pretrained(precision=precision)
     if classifier.arithmetic != ARITHMETIC:
         pytest.skip(f"the arithmetic is {classifier.arithmetic}")
@@ -57,7 +59,8 @@ def test_the_kernels_of_torch_give_others(monkeypatch: pytest.MonkeyPatch) -> No
     classifier = Classifier.from_pretrained(precision="fp32")
     assert classifier.arithmetic.startswith("torch ")
     given = answers(classifier, SHORT)
-    assert all(given[name]["logits"] != KEPT["fp32"][name]["logits"] for name in ("positive", "pair"))
+    for name in ("positive", "pair"):
+        assert given[name]["logits"] != KEPT["fp32"][name]["logits"]
     assert {name: each["num_tokens"] for name, each in given.items()} == {
         name: KEPT["fp32"][name]["num_tokens"] for name in SHORT
     }

@@ -26,7 +26,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLLED __attribute__((always_inline))
-// Compiled once for all callers: the module is built in seconds.
+// Compiled once for all callers, so that the module is built in seconds.
 #define ONCE __attribute__((noinline)) static
 
 namespace isobatch {

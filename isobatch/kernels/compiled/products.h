@@ -271,7 +271,7 @@ ONCE void multiply_columns(const Product& product, const uint8_t* weight, int64_
   if constexpr (VECTORS == 1) {
     const Ahead none{weight};
     if (rows == 1) return multiply_tile<Kind, 1, 4>(product, weight, column, x, scale, 0, none, y);
-    if (rows <= 3) {
+    if (rows == 2 || rows == 3) {
       for (int half = 0; half < 2; half++) {
         const uint8_t* panels = weight + 2 * half * bytes;
         const int64_t at = column + 2 * half * LANES;

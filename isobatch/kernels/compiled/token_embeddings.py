@@ -37,7 +37,7 @@ def embed(weights: EmbeddingWeights, batch: PackedBatch, words: Tensor | None = 
         return EmbeddingWeights(table, position, token_type, norm)(batch, words)
 
     # With `words` the table is not used: autograd would miss it in the reference's graph.
-    word = weights.word if isinstance(weights.word, Tensor) and words is None else None
+    word = weights.word if words is None and isinstance(weights.word, Tensor) else None
     tables = word, weights.position, weights.token_type, words
     return with_reference_gradient(
         kernel, reference, *tables, weights.norm.weight, weights.norm.bias

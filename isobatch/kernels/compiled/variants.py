@@ -62,7 +62,8 @@ class Kernels(NamedTuple):
     module: KernelModule
 
 
-class VariantStatus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class VariantStatus:
     """The state of a variant: `problem` is None where it can compute."""
 
     name: str
