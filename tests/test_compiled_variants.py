@@ -47,8 +47,9 @@ def no_gradients() -> Iterator[None]:
 
 
 @pytest.fixture
-def no_cache() -> Iterator[None]:
-    """Cached states of variants are forgotten before and after."""
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is forced, and cached states of variants are forgotten before and after."""
+    monkeypatch.delenv(VARIABLE, raising=False)
     caches = (variants._select, variants.status_of)
     for each in caches:
         each.cache_clear()
