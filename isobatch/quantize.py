@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from isobatch.ambient import isolated
 from isobatch.checkpoint import (
     CONFIG_FILES,
     TOKENIZER_FILES,
@@ -86,7 +87,8 @@ def quantize_checkpoint(
         raise CheckpointError(f"{folder}: is quantized already. Name the original checkpoint")
     model = empty_model(config)
     shapes = parameter_shapes(model)
-    tensors, rounding = _quantize_tensors(folder, config, model)
+    with isolated():
+        tensors, rounding = _quantize_tensors(folder, config, model)
     with _atomic_folder(out) as partial:
         write_tensors(partial, config.family, tensors)
         _write_config(folder, partial, _kept_linears(model))

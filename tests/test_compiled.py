@@ -6,6 +6,7 @@ tests/test_compiled_variants.py compares the instruction sets.
 """
 
 import copy
+import ctypes
 import gc
 import threading
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ from isobatch.kernels import (
     Linear,
     PackedAttention,
     activation_named,
+    block_weights,
     quantize_weight,
 )
 from isobatch.kernels.compiled import (
@@ -53,6 +55,7 @@ from isobatch.kernels.compiled import (
     unavailable,
     unsupported,
 )
+from isobatch.kernels.compiled.variants import kernels
 from isobatch.kernels.int8 import Int8Block
 from isobatch.kernels.linear_kernels import CompiledKernel
 from isobatch.model.block import Block
@@ -625,3 +628,31 @@ def test_parameters_of_another_shape_are_refused() -> None:
     layers = replace(layers, norm=layers.norm._replace(weight=nn.Parameter(torch.ones(32))))
     with pytest.raises(TypeError, match=r"expected torch\.float32"):
         compute(trainable(layers), x, (9, 3))
+
+
+@pytest.mark.parametrize("name", ["query.weight", "up.weight", "down.weight", "norm.weight"])
+def test_weights_of_another_layer_are_refused(name: str) -> None:
+    """Each is consistent in itself, as after an assignment to `.data`."""
+    layers, x = random_block(64, 128, 2), normal(12, 64)
+    tensors = dict(layers.tensors)
+    tensors[name] = torch.ones([2 * size for size in tensors[name].shape])
+    tensors[name.replace("weight", "bias")] = torch.ones(len(tensors[name]))
+    other = block_weights(layers.spec, tensors)
+    with pytest.raises(ValueError, match=f"{name.partition('.')[0]}: the weight is"):
+        compute(trainable(other), x, (9, 3))
+    with pytest.raises(ValueError, match=f"{name.partition('.')[0]}: the weight is"):
+        PackedBlock(other, "fp32")
+
+
+@each_precision
+def test_too_little_memory_is_an_error_of_python(precision: Precision) -> None:
+    """With more tokens than addresses, so that nothing is read before the memory is missed."""
+    packed = PackedBlock(random_block(64, 128, 2), precision)
+    cu_seqlens, number = torch.tensor([0, 1 << 50]), PRECISIONS.index(precision)
+    module, structure = kernels(precision).module, ctypes.addressof(packed._structure)
+    with pytest.raises(MemoryError):
+        module.forward_block(number, structure, 0, 0, cu_seqlens.data_ptr(), 1, 0, 1)
+    product = packed._structure.up
+    with pytest.raises(MemoryError):
+        module.forward_linear(number, ctypes.addressof(product), 0, 0, 0, 0, 1 << 50, 1)
+    assert same_bits(compute(packed, normal(3, 64), (3,)), compute(packed, normal(3, 64), (3,)))

@@ -1,7 +1,10 @@
 """int8 checkpoints: bit-identical to int8 at load, a quarter of the size, accepted everywhere."""
 
 import json
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -675,3 +678,35 @@ def test_transformers_reads_the_output(
         expected = theirs.eval()(input_ids=ids, attention_mask=mask).logits
     ours = logits_of(model_of(out, "fp32"), rows, tiny)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+_UNDER_ANOTHER_ROUNDING = """
+import ctypes, ctypes.util, hashlib
+import torch
+torch.set_num_threads(2)
+fenv = ctypes.CDLL(None)
+if ROUNDS:
+    assert fenv.fesetround(0x800) == 0  # FE_UPWARD on x86-64, for the thread that torch starts now
+    torch.rand(1 << 20) * 3
+    assert fenv.fesetround(0) == 0
+from isobatch.kernels import quantize_weight
+weight = torch.randn(3000, 400, generator=torch.Generator().manual_seed(0))
+found = quantize_weight(weight)
+print(hashlib.sha256(found.values.numpy().tobytes() + found.scale.numpy().tobytes()).hexdigest())
+print(hashlib.sha256(found.dequantize().numpy().tobytes()).hexdigest())
+print(hashlib.sha256((weight / 3).numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the rounding modes of x86-64")
+def test_threads_of_torch_with_another_rounding_mode_change_no_weight() -> None:
+    results = []
+    for rounds in (False, True):
+        script = _UNDER_ANOTHER_ROUNDING.replace("ROUNDS", str(rounds))
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+        results.append(ended.stdout.split())
+    (values, dequantized, control), (other_values, other_dequantized, other_control) = results
+    assert (other_values, other_dequantized) == (values, dequantized)
+    assert other_control != control, "the control: torch's own division differs"

@@ -5,6 +5,8 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from claims.ambient_states import VISIBLE
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isobatch.ambient import float_environment
 from isobatch.tasks import score_logits, scores
 from isobatch.tasks.scores import MANY_LABELS, NEGLIGIBLE, exponentials
 from isobatch.types import ScoreActivation
@@ -198,3 +201,18 @@ def test_scores_agree_with_torch(logits: list[float]) -> None:
     assert score_logits(logits, "softmax") == pytest.approx(softmax, rel=1e-13, abs=1e-299)
     assert score_logits(logits, "sigmoid") == pytest.approx(sigmoid, rel=1e-13, abs=1e-299)
     assert sum(score_logits(logits, "softmax")) == pytest.approx(1.0, abs=1e-14)
+
+
+def test_a_first_import_under_flushed_denormals_leaves_no_wrong_constant() -> None:
+    """Python computes constants while it compiles, and keeps them in .pyc files."""
+    source = Path(float_environment.__file__).read_text(encoding="utf-8")
+    assert torch.set_flush_denormal(True)
+    try:
+        power = compile("2.0**-1074", "constant", "eval")
+        code = compile(source, float_environment.__file__, "exec")
+    finally:
+        torch.set_flush_denormal(False)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["has_default_floats"]()
+    assert eval(power) == 0.0, "the control: a power would be wrong"

@@ -6,6 +6,7 @@ Python's own arithmetic and its conversion of numbers to text are subject to it 
 """
 
 import ctypes
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,7 +15,10 @@ from isobatch.errors import OptionError
 
 _ONE, _HALF = 1.0, 0.5
 _QUARTER_ULP = 2.0**-54
-_SMALLEST_NORMAL, _SMALLEST = 2.0**-1022, 2.0**-1074
+_SMALLEST_NORMAL = 2.0**-1022
+(_SMALLEST,) = struct.unpack("<d", (1).to_bytes(8, "little"))
+"""2⁻¹⁰⁷⁴, from its bits: the compiler of Python would compute a power in the caller's environment,
+and write a zero into the .pyc file for every later process."""
 
 _LARGEST_FENV = 512
 """Bytes; glibc's fenv_t has 32 on x86-64 and 8 on ARM64."""

@@ -18,6 +18,7 @@ from isobatch.audit.report_data import AuditReport, Movement, ProbeResult
 from isobatch.audit.session import AuditSession, describe
 from isobatch.drawing.display_text import counted
 from isobatch.errors import AuditError
+from isobatch.kernels import ARITHMETIC
 
 ANSWERS_FORMAT = 1
 
@@ -248,7 +249,7 @@ def _explain(
         return f"explained by the {cause.name}: {cause.there} there, {cause.here} here", True
     if arithmetic := named.get("arithmetic"):
         return OTHER_ARITHMETIC.format(arithmetic.there, arithmetic.here), True
-    if "arithmetic" in report.facts:
+    if report.facts.get("arithmetic") == ARITHMETIC:
         return SAME_ARITHMETIC.format(report.facts["arithmetic"]), False
     causes = [fact for fact in facts if fact.name not in NOT_CAUSES]
     if not causes:

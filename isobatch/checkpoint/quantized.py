@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,8 +50,11 @@ class QuantizedTensor(NamedTuple):
         return self.values.device
 
     def dequantize(self) -> Tensor:
-        """Return float32 [out, in]."""
-        return self.values.to(torch.float32) * self.scale[:, None]
+        """Return float32 [out, in]; by numpy, in the calling thread, whose rounding is known."""
+        scale = self.scale.cpu().numpy()[:, None]
+        with np.errstate(all="ignore"):  # the caller's may be "raise", and denormals underflow
+            widened = self.values.cpu().numpy() * scale
+        return torch.from_numpy(widened).to(self.values.device)
 
     def clone(self) -> "QuantizedTensor":
         """Copy it into memory of its own, where it was a view of a file."""

@@ -8,6 +8,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -155,6 +156,9 @@ def _as_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
             f"{path}: {name} contains NaN or infinity, so every logit would be NaN. Restore the "
             "file from before the training that produced it"
         )
+    if tensor.dtype == torch.float64:  # rounded in this thread; the other conversions are exact
+        with np.errstate(all="ignore"):  # the caller's may be "raise", and denormals underflow
+            return torch.from_numpy(tensor.numpy().astype(np.float32))
     return tensor.to(torch.float32)
 
 

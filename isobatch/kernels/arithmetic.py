@@ -12,15 +12,22 @@ import torch
 from isobatch.kernels import compiled
 from isobatch.types import Precision
 
+_CPU = torch.device("cpu")
+
 ARITHMETIC = "isobatch-1"
 """Changes whenever any bit of any answer may change."""
 
 
-def arithmetic_name(kernels: Iterable[str], precision: Precision) -> str:
+def arithmetic_name(
+    kernels: Iterable[str], precision: Precision, device: torch.device = _CPU
+) -> str:
     """Name what the bits of a model depend on, besides its weights and the text.
 
-    kernels: the kernel of each operation, as in KernelChoice. Equal names mean equal bits.
+    kernels: the kernel of each operation, as in KernelChoice. ARITHMETIC means equal bits on every
+    machine; any other name does only with the same kernels, and for bf16 the same processor.
     """
+    if device.type != "cpu":
+        return f"torch {torch.__version__} {torch.cuda.get_device_name(device)}"
     if not all(kernel.startswith("compiled") for kernel in kernels):
         return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
     if precision == "bf16":

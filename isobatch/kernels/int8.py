@@ -4,12 +4,13 @@ A row's scale follows from that row alone, and integers are added exactly in any
 neither batch neighbours nor shapes change a bit. The operations on rows are the reference
 implementation of `compiled/rows.h`: each multiplication, addition and division is rounded
 separately and sums have a fixed order, so that C++ gives the same bits. Invariant: apart from
-attention, `Int8Block` is bit-identical to the compiled int8 block.
+attention, `Int8Block` is bit-identical to the compiled int8 block with gelu or relu.
 """
 
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class Int8Product(nn.Module):
 
 
 class Int8Block:
-    """A layer in plain torch, bit-identical to the compiled one except for its attention."""
+    """A layer in plain torch; with gelu or relu its bits differ in attention alone."""
 
     def __init__(self, weights: BlockWeights, attention: PackedAttention) -> None:
         self.attention = attention
@@ -136,15 +137,19 @@ def int8_weight(weight: Tensor | QuantizedTensor) -> QuantizedTensor:
 def quantize_weight(weight: Tensor) -> QuantizedTensor:
     """Round float32 [out, in] to int8, symmetric, each row by its own largest value.
 
+    By numpy, in the calling thread, whose rounding mode is known; torch's threads may have another.
     Some rows at a time: a word table would need three times its own memory at once.
     """
-    values, scales = torch.empty(weight.shape, dtype=torch.int8), weight.new_empty(len(weight))
-    for first in range(0, len(weight), _ROWS_AT_A_TIME):
+    plain = weight.cpu().numpy()
+    values = np.empty(plain.shape, np.int8)
+    scales = np.empty(len(plain), np.float32)
+    for first in range(0, len(plain), _ROWS_AT_A_TIME):
         rows = slice(first, first + _ROWS_AT_A_TIME)
-        scale, inverse = _scales(weight[rows])
-        values[rows] = torch.round(weight[rows] * inverse)
-        scales[rows] = scale.flatten()
-    return QuantizedTensor(values, scales)
+        amax = np.maximum(np.abs(plain[rows]).max(axis=1), np.float32(_TINY))
+        scales[rows] = amax / np.float32(_LARGEST)
+        with np.errstate(all="ignore"):  # the caller's may be "raise", and denormals underflow
+            values[rows] = np.rint(plain[rows] * (np.float32(_LARGEST) / amax)[:, None])
+    return QuantizedTensor(torch.from_numpy(values), torch.from_numpy(scales))
 
 
 def quantize_rows(x: Tensor) -> StoredRows:

@@ -164,7 +164,8 @@ class Pipeline(ABC, Generic[PredictionT]):
 
         "isobatch-1" is the same on every machine; other names hold for machines with that name.
         """
-        return arithmetic_name((choice.kernel for choice in self.choices), self.precision)
+        kernels = (choice.kernel for choice in self.choices)
+        return arithmetic_name(kernels, self.precision, self.device)
 
     @property
     def max_tokens(self) -> int:

@@ -39,7 +39,6 @@ from isobatch.kernels.compiled.structures import (
 from isobatch.kernels.compiled.token_embeddings import embed
 from isobatch.kernels.compiled.variants import (
     KernelModule,
-    Kernels,
     VariantStatus,
     kernels,
     unavailable,
@@ -50,7 +49,6 @@ from isobatch.specification import BlockSpec
 from isobatch.types import PRECISIONS, Precision, Rows
 
 __all__ = [
-    "Kernels",
     "PackedBlock",
     "PackedWeight",
     "VariantStatus",
@@ -222,8 +220,24 @@ def _block(
     spec: BlockSpec,
     activation: Activation,
 ) -> BlockStructure:
+    _check_sizes(products, norms, spec)
     kind = spec.num_heads, ACTIVATIONS[activation.name]
     return BlockStructure(*products, *(norm.structure for norm in norms), *kind)
+
+
+def _check_sizes(
+    products: list[ProductStructure], norms: list[NormArguments], spec: BlockSpec
+) -> None:
+    """Raise ValueError for weights of another layer, such as ones assigned to `.data`."""
+    size, wide = spec.hidden_size, spec.intermediate_size
+    expected = {"up": (wide, size), "down": (size, wide)}
+    for name, product in zip(LINEARS, products, strict=True):
+        found, wanted = (product.columns_out, product.columns_in), expected.get(name, (size, size))
+        if found != wanted:
+            raise ValueError(f"{name}: the weight is {[*found]}, expected {[*wanted]}")
+    for name, norm in zip(NORMS, norms, strict=True):
+        if norm.size != size:
+            raise ValueError(f"{name}: the weight is [{norm.size}], expected [{size}]")
 
 
 def _forward(

@@ -28,21 +28,27 @@ struct Block {
   Activation activation;
 };
 
-// Memory that a thread keeps between calls; it grows to the largest size requested.
+// Memory that a thread keeps between calls; it grows to the largest size requested. The calling
+// thread's grows with the batch and may fail, to be reported; those of a region's threads are as large
+// as a tile or a head, and end the process where even these are not available.
 struct Scratch {
   uint8_t* memory = nullptr;
   int64_t size = 0;
   ~Scratch() { std::free(memory); }
-  template <class T>
-  T* reserve(int64_t count) {
-    const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  uint8_t* try_reserve(int64_t bytes) {
     if (bytes > size) {
       std::free(memory);
       size = (bytes + 4095) / 4096 * 4096;
       memory = static_cast<uint8_t*>(std::aligned_alloc(4096, size));
-      if (!memory) std::abort();
+      if (!memory) size = 0;
     }
-    return reinterpret_cast<T*>(memory);
+    return memory;
+  }
+  template <class T>
+  T* reserve(int64_t count) {
+    uint8_t* reserved = try_reserve(count * static_cast<int64_t>(sizeof(T)));
+    if (!reserved) std::abort();
+    return reinterpret_cast<T*>(reserved);
   }
 };
 // The memory of one call, held by the calling thread; and that of each thread of its region.
@@ -214,15 +220,17 @@ void over_rows(const Block& block, int64_t rows, uint8_t* shared, Stage&& stage)
 }
 
 // x [tokens, hidden] to y: [tokens, hidden], or [sequences, hidden] for one row of each sequence.
+// Returns false, with nothing computed, where memory is short.
 template <class Kind>
-void forward(const Block& block, const float* x, float* y, const int64_t* cu_seqlens,
+bool forward(const Block& block, const float* x, float* y, const int64_t* cu_seqlens,
              int64_t sequences, Rows wanted, int threads) {
   const int64_t size = block.up.in, tokens = cu_seqlens[sequences];
   const bool all = wanted == Rows::ALL;
   const int64_t rows = all ? tokens : sequences;
   const int64_t shared_bytes = Workspace<Kind>::bytes(block, std::min(tokens, UNPACKED_CHUNK));
-  Pieces pieces{call_scratch.reserve<uint8_t>(4 * size * (2 * tokens + 3 * rows) + 4 * LANES +
-                                              5 * 64 + shared_bytes)};
+  Pieces pieces{call_scratch.try_reserve(4 * size * (2 * tokens + 3 * rows) + 4 * LANES + 5 * 64 +
+                                         shared_bytes)};
+  if (!pieces.next) return false;
   float* key = pieces.take<float>(tokens * size);
   float* value = pieces.take<float>(tokens * size + LANES);  // attention reads sixteen at a time
   float *query = pieces.take<float>(rows * size), *mixed = pieces.take<float>(rows * size);
@@ -257,13 +265,16 @@ void forward(const Block& block, const float* x, float* y, const int64_t* cu_seq
       finish<Kind>(team, block, workspace, mixed + at, residual + at, y + at, count);
     });
   }
+  return true;
 }
 
-// act(x W^T + b) + residual, x [rows, in]; residual, if there is one, and y [rows, out].
+// act(x W^T + b) + residual, x [rows, in]; residual, if there is one, and y [rows, out]. Returns false,
+// with nothing computed, where memory is short.
 template <class Kind>
-void forward_linear(const Product& product, Activation activation, const float* x,
+bool forward_linear(const Product& product, Activation activation, const float* x,
                     const float* residual, float* y, int64_t rows, int threads) {
-  Pieces pieces{call_scratch.reserve<uint8_t>(rows * (row_bytes<Kind>(product.in) + 4) + 2 * 64)};
+  Pieces pieces{call_scratch.try_reserve(rows * (row_bytes<Kind>(product.in) + 4) + 2 * 64)};
+  if (!pieces.next) return false;
   uint8_t* stored_rows = pieces.take<uint8_t>(rows * row_bytes<Kind>(product.in));
   const Stored stored{stored_rows, pieces.take<float>(rows)};
 #pragma omp parallel num_threads(threads)
@@ -273,6 +284,7 @@ void forward_linear(const Product& product, Activation activation, const float* 
     if (residual) project_onto<Kind>(Shared{}, product, stored, residual, y, rows);
     else project<Kind>(Shared{}, product, stored, y, rows, activation);
   }
+  return true;
 }
 
 }  // namespace isobatch

@@ -18,23 +18,23 @@ static T* at(long long address) {
   return reinterpret_cast<T*>(address);
 }
 
-// Calls f with a value of the kind of arithmetic that `precision` names; false if there is none.
+// Returns f(a value of the kind of arithmetic that `precision` names); false if there is none.
 template <class F>
 static bool with_kind(long precision, F&& f) {
   switch (precision) {
-    case FP32: f(isobatch::Fp32{}); return true;
-    case INT8: f(isobatch::Int8{}); return true;
+    case FP32: return f(isobatch::Fp32{});
+    case INT8: return f(isobatch::Int8{});
 #if defined(__AVX512BF16__) && !defined(LANES_REFERENCE)
-    case BF16: f(isobatch::Bf16{}); return true;
+    case BF16: return f(isobatch::Bf16{});
 #endif
   }
   return false;
 }
 
+// Python asks for no precision that a variant lacks, so that memory is the only cause.
 static PyObject* none_if(bool computed) {
   if (computed) Py_RETURN_NONE;
-  PyErr_SetString(PyExc_ValueError, "this variant has no such precision");
-  return nullptr;
+  return PyErr_NoMemory();
 }
 
 static PyObject* forward_block(PyObject*, PyObject* arguments) {
@@ -47,7 +47,7 @@ static PyObject* forward_block(PyObject*, PyObject* arguments) {
   bool computed;
   Py_BEGIN_ALLOW_THREADS
   computed = with_kind(precision, [=](auto kind) {
-    isobatch::forward<decltype(kind)>(*at<isobatch::Block>(block), at<float>(x), at<float>(y),
+    return isobatch::forward<decltype(kind)>(*at<isobatch::Block>(block), at<float>(x), at<float>(y),
                                       at<int64_t>(cu_seqlens), sequences,
                                       static_cast<isobatch::Rows>(rows), threads);
   });
@@ -65,7 +65,7 @@ static PyObject* forward_linear(PyObject*, PyObject* arguments) {
   bool computed;
   Py_BEGIN_ALLOW_THREADS
   computed = with_kind(precision, [=](auto kind) {
-    isobatch::forward_linear<decltype(kind)>(
+    return isobatch::forward_linear<decltype(kind)>(
         *at<isobatch::Product>(product), static_cast<isobatch::Activation>(activation),
         at<float>(x), at<float>(residual), at<float>(y), rows, threads);
   });
@@ -95,21 +95,11 @@ static PyObject* golden_hashes(PyObject*, PyObject*) {
   return hashes;
 }
 
-static PyObject* exchange_float_state(PyObject*, PyObject* argument) {
-  const unsigned long long state = PyLong_AsUnsignedLongLong(argument);
-  if (PyErr_Occurred()) return nullptr;
-  const uint64_t before = isobatch::DefaultArithmetic::read();
-  if (before != state) isobatch::DefaultArithmetic::write(state);
-  return PyLong_FromUnsignedLongLong(before);
-}
-
 static PyMethodDef METHODS[] = {
     {"forward_block", forward_block, METH_VARARGS, "Compute one block; takes addresses."},
     {"forward_linear", forward_linear, METH_VARARGS, "Compute one linear; takes addresses."},
     {"embed_tokens", embed_tokens, METH_VARARGS, "Embed tokens; takes addresses."},
     {"golden_hashes", golden_hashes, METH_NOARGS, "Hash the bits of every operation, by name."},
-    {"exchange_float_state", exchange_float_state, METH_O,
-     "Set the floating-point state of this thread; returns the one before."},
     {nullptr, nullptr, 0, nullptr}};
 
 static PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_" TEXT(ISOBATCH_VARIANT), nullptr, -1,
@@ -121,7 +111,5 @@ PyMODINIT_FUNC JOINED(PyInit__, ISOBATCH_VARIANT)() {
   PyModule_AddIntConstant(module, "PANEL", isobatch::PANEL);
   PyModule_AddIntConstant(module, "INT8_NEIGHBOURS", isobatch::Int8::NEIGHBOURS);
   PyModule_AddIntConstant(module, "INT8_ZERO", isobatch::Int8::ZERO);
-  PyModule_AddIntConstant(module, "DEFAULT_FLOAT_STATE", isobatch::DefaultArithmetic::DEFAULT);
-  PyModule_AddIntConstant(module, "HAS_BF16", with_kind(BF16, [](auto) {}));
   return module;
 }

@@ -59,7 +59,8 @@ class IdsStructure(ctypes.Structure):
 def checked(x: Tensor, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return `x` contiguous; raises TypeError if dtype, device or shape are not the expected."""
     if x.dtype != dtype or x.device.type != "cpu" or x.shape != shape:
-        raise TypeError(f"expected {dtype} {[*shape]} on the CPU, got {x.dtype} {[*x.shape]}")
+        found = f"{x.dtype} {[*x.shape]} on {x.device}"
+        raise TypeError(f"expected {dtype} {[*shape]} on the CPU, got {found}")
     return x.contiguous()
 
 
