@@ -132,14 +132,16 @@ def test_settings_come_from_the_environment() -> None:
 
 def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
     shown = run("info").stdout.decode()
-    for word in ("384→1536 gelu", "same bits", "torch", "promise", "distilbert"):
-        assert word in shown.replace("A text's logits are", "promise")
+    for word in ("384→1536 gelu", "same bits", "torch", "distilbert", "instruction set"):
+        assert word in shown
+    assert "A text's logits and scores are bit-identical" in shown
     report = json.loads(run("info", "--json").stdout)
     assert any(choice["operation"].startswith("block 384→1536") for choice in report["choices"])
     assert report["precision_reason"] == "the default"
     assert report["versions"]["torch"].startswith("2.")
     assert report["instruction_set"]
-    assert "instruction set" in report["promise"]
+    assert report["arithmetic"] in report["promise"]
+    assert {"name", "built", "problem"} == report["variants"][0].keys()
 
 
 @pytest.mark.parametrize("precision", supported_precisions(torch.device("cpu")))
