@@ -12,6 +12,9 @@ from isobatch.jobs.manifest import MANIFEST_FORMAT
 from isobatch.scoring import ScoringOptions
 from isobatch.tables import CsvDialect, TableFile
 
+RECORDS = ("manifest.json", "finished.json")
+"""A folder that has one of them belongs to a job; one that only has a lock does not."""
+
 
 @dataclass(frozen=True, slots=True)
 class SavedJob:
@@ -56,8 +59,6 @@ class SavedJob:
 def read_saved_job(path: Path) -> SavedJob:
     """Read the job folder of a finished output; NotVerifiableError if there is not one."""
     target = path.resolve() if path.is_symlink() else path
-    if not target.is_file():
-        raise NotVerifiableError(f"{path}: no such file. Name an output of `isobatch run`")
     folder = JobFolder(target)
     try:
         manifest, finished, runs = (
@@ -67,6 +68,8 @@ def read_saved_job(path: Path) -> SavedJob:
         )
     except JobError as error:
         raise NotVerifiableError(f"{path}: its job cannot be read: {error}") from error
+    if not target.is_file() and (manifest is None or finished is not None):
+        raise NotVerifiableError(f"{path}: no such file. Name an output of `isobatch run`")
     if manifest is None:
         raise NotVerifiableError(
             f"{path}: there is no {folder.path / 'manifest.json'}, which says how it was made. "
@@ -90,17 +93,20 @@ def read_saved_job(path: Path) -> SavedJob:
     return saved
 
 
-def finished_outputs(path: Path) -> list[Path]:
-    """Return `path`, or the finished outputs of a folder; NotVerifiableError if it has none."""
+def outputs_with_jobs(path: Path) -> list[Path]:
+    """Return `path`, or the outputs in a folder; NotVerifiableError if it has none.
+
+    Outputs of unfinished jobs are among them, though some do not exist yet: none may be missed.
+    """
     if not path.is_dir():
         return [path]
-    folders = sorted(each for each in (path / ".isobatch").glob("*") if each.is_dir())
-    outputs = [path / each.name for each in folders if (each / "finished.json").exists()]
-    if not outputs:
+    records = (each for each in (path / ".isobatch").glob("*/*") if each.name in RECORDS)
+    jobs = sorted({each.parent for each in records})
+    if not jobs:
         raise NotVerifiableError(
-            f"{path}: has no finished output of `isobatch run`. Name an output, or its folder"
+            f"{path}: has no output of `isobatch run`. Name an output, or its folder"
         )
-    return outputs
+    return [path / each.name for each in jobs]
 
 
 def _table(path: Path, described: Any) -> TableFile:

@@ -6,7 +6,7 @@ computed with the same bits; how many rows were checked is always part of the re
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,11 +14,14 @@ from typing import Any
 
 from isobatch.batching.cache import OutputCache
 from isobatch.batching.plan import MAX_BATCH_TOKENS
+from isobatch.drawing.display_text import counted
 from isobatch.errors import (
     CheckpointError,
+    DeviceError,
     NotInvariantError,
     NotVerifiableError,
     OptionError,
+    PrecisionError,
     TableError,
 )
 from isobatch.jobs.durable import digest_file
@@ -79,12 +82,14 @@ class VerifyOptions:
 class Verification:
     """The result for one output, of which `checked` of `rows` rows were computed again.
 
-    different: how many of them are not reproduced; `first` describes some of those. problems: other
+    chosen: how many were to be; not all of them are checked if the output cannot be read to its
+    end. different: how many are not reproduced; `first` describes some of those. problems: other
     reasons why the output is not reproduced. notes: differences to the recorded run that may be.
     """
 
     output: str
     rows: int
+    chosen: int
     checked: int
     different: int
     first: tuple[DifferentRow, ...]
@@ -134,6 +139,7 @@ class Verifier:
         return Verification(
             output=str(path),
             rows=prepared.num_rows,
+            chosen=len(chosen),
             checked=rows.checked,
             different=rows.different,
             first=tuple(rows.first),
@@ -148,9 +154,9 @@ class Verifier:
             return [given[0] / each.name for each in recorded]
         if given and len(given) != len(recorded):
             raise OptionError(
-                f"--input: {saved.output.path} has {len(recorded)} inputs, got {len(given)}. Name "
-                f"all of them in their order ({', '.join(each.name for each in recorded)}), or the "
-                "folder that they are in"
+                f"--input: {saved.output.path} has {counted(len(recorded), 'input')}, got "
+                f"{len(given)}. Name all of them in their order "
+                f"({', '.join(each.name for each in recorded)}), or the folder that they are in"
             )
         return [*given] or recorded
 
@@ -172,8 +178,8 @@ class Verifier:
         if options not in self._loaded:
             try:
                 self._loaded[options] = options.load()
-            except (CheckpointError, NotInvariantError, OptionError) as error:
-                if isinstance(error, OptionError) and (given.device or given.revision):
+            except (CheckpointError, NotInvariantError, PrecisionError, DeviceError) as error:
+                if isinstance(error, OptionError) and given.device:
                     raise
                 raise NotVerifiableError(
                     f"{saved.output.path}: its checkpoint cannot be loaded as it was: {error}. If "
@@ -251,15 +257,26 @@ class _Comparison:
             table = open_table(replace(job.output, format_given=False))
             self._refuse_missing_columns(table.columns)
             pairs = pair_rows(self._prepared, table, chosen)
-            while block := list(islice(pairs, ROWS_AT_ONCE)):
-                self._compare(block)
+            while self._compare_next(pairs):
                 on_progress(self.checked)
         except UnequalRowsError as error:
             found, expected = error.args
-            return [f"the output has {found:,} rows, its input {expected:,}"]
+            return [f"the output has {counted(found, 'row')}, its input {expected:,}"]
         except TableError as error:
             return [f"the output cannot be read: {error}"]
         return []
+
+    def _compare_next(self, pairs: Iterator[PairedRow]) -> bool:
+        """Compare a block of rows, those before an error of `pairs` too; False without any."""
+        block: list[PairedRow] = []
+        try:
+            for row in islice(pairs, ROWS_AT_ONCE):
+                block.append(row)
+        except (TableError, UnequalRowsError):
+            self._compare(block)
+            raise
+        self._compare(block)
+        return bool(block)
 
     def _refuse_missing_columns(self, columns: Sequence[str] | None) -> None:
         names = [field.name for field in self._prepared.columns.added]
