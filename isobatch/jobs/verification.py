@@ -26,7 +26,7 @@ from isobatch.errors import (
 )
 from isobatch.jobs.durable import digest_file
 from isobatch.jobs.job import FileJob, ModelOptions
-from isobatch.jobs.manifest import Manifest, describe_changes, describe_provenance
+from isobatch.jobs.manifest import Manifest, describe_changes, describe_provenance, portable_fix
 from isobatch.jobs.prepare import PreparedJob, prepare_job
 from isobatch.jobs.row_comparison import (
     DifferentRow,
@@ -36,7 +36,6 @@ from isobatch.jobs.row_comparison import (
     pair_rows,
 )
 from isobatch.jobs.saved_job import SavedJob, read_saved_job
-from isobatch.kernels import ARITHMETIC
 from isobatch.scoring import score_inputs
 from isobatch.tables import open_table
 from isobatch.tasks import Classifier
@@ -207,14 +206,10 @@ def _notes(path: Path, saved: SavedJob, now: Manifest) -> list[str]:
     """Return the differences that may be; NotVerifiableError for the others."""
     before = saved.manifest
     if changed := describe_changes(*(_without(NOT_IN_THE_WAY, each) for each in (before, now))):
-        fix = "Restore it, or name it with --input or --model"
-        if before.get("arithmetic") != now.get("arithmetic"):
-            fix = (
-                "Only an equal arithmetic guarantees equal bits: verify on a machine where "
-                f"`isobatch info` shows {before.get('arithmetic')} ({ARITHMETIC} has the same bits "
-                "on every processor)"
-            )
-        raise NotVerifiableError(f"{path}: {changed}. {fix}")
+        fix = portable_fix(before, now, "verify it")
+        raise NotVerifiableError(
+            f"{path}: {changed}. {fix or 'Restore it, or name it with --input or --model'}"
+        )
     return [note] if (note := describe_changes(before, now)) else []
 
 
