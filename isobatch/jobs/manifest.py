@@ -133,13 +133,15 @@ def make_manifest(
 def run_record(inputs: Sequence[TableFile], output: TableFile, provenance: Provenance) -> Manifest:
     """Describe one run of a job: its inputs by paths from the output's folder, and its machine.
 
-    The paths stay valid where inputs, output and .isobatch are moved together.
+    The paths stay valid where inputs, output and .isobatch are moved together. That of stdin is
+    null: its text is not kept.
     """
     folder = output.path.resolve().parent
-    return {
-        "inputs": [os.path.relpath(table.path.resolve(), folder) for table in inputs],
-        **asdict(provenance),
-    }
+    paths = [
+        None if table.is_stdin else os.path.relpath(table.path.resolve(), folder)
+        for table in inputs
+    ]
+    return {"inputs": paths, **asdict(provenance)}
 
 
 def _writer_versions(output: TableFile) -> dict[str, str]:
@@ -156,7 +158,7 @@ def _writer_versions(output: TableFile) -> dict[str, str]:
 
 def _table(table: TableFile) -> dict[str, object]:
     described = asdict(table)
-    del described["path"], described["format_given"]
+    del described["path"], described["format_given"], described["is_stdin"]
     return described
 
 

@@ -26,10 +26,15 @@ class SavedJob:
     run: Mapping[str, Any]
 
     def input_paths(self) -> list[Path]:
-        """Return where the inputs were, seen from the output."""
+        """Return where the inputs were, seen from the output; "stdin" in the place of stdin."""
         folder = self.output.path.resolve().parent
         names = self.run.get("inputs") or [f"input {i + 1}" for i in range(len(self.inputs))]
-        return [Path(folder / name).resolve() for name in names]
+        return [Path(folder / ("stdin" if name is None else name)).resolve() for name in names]
+
+    @property
+    def is_of_stdin(self) -> bool:
+        """Whether the input was stdin, whose text is not kept."""
+        return None in (self.run.get("inputs") or ())
 
     @property
     def inputs(self) -> Sequence[Mapping[str, Any]]:

@@ -157,6 +157,11 @@ class Verifier:
                 f"{len(given)}. Name all of them in their order "
                 f"({', '.join(each.name for each in recorded)}), or the folder that they are in"
             )
+        if not given and saved.is_of_stdin:
+            raise NotVerifiableError(
+                f"{saved.output.path}: its input was stdin, which is not kept. Save the text to a "
+                "file, and name it with --input"
+            )
         return [*given] or recorded
 
     def _classifier(self, saved: "SavedJob") -> tuple[Classifier, ModelOptions]:
@@ -192,7 +197,7 @@ def _check_inputs(job: FileJob, manifest: Mapping[str, Any]) -> None:
         if not table.path.is_file():
             raise NotVerifiableError(
                 f"{job.output.path}: its input {table.path} does not exist. If it was moved, name "
-                "it with --input; text from stdin must be saved to a file"
+                "it with --input"
             )
         digest = digest_file(table.path)
         if digest.sha256 != described["sha256"]:

@@ -604,9 +604,18 @@ def test_an_output_of_stdin_is_verified_with_the_saved_text(
     assert ended.returncode == 0
     code, found = verify(target)
     assert code == NOT_VERIFIABLE
-    assert "text from stdin must be saved to a file" in found["reason"]
-    (tmp_path / "saved").write_text(text)
-    assert verify(target, "--input", tmp_path / "saved")[0] == REPRODUCED
+    assert "its input was stdin, which is not kept. Save the text to a file" in found["reason"]
+    work = JobFolder(target)
+    assert [each["inputs"] for each in work.read_runs()] == [[None]], "no temporary file"
+    (tmp_path / "stdin").write_text(text)
+    assert verify(target, "--input", tmp_path / "stdin")[0] == REPRODUCED
+    assert verify(target, "--input", tmp_path)[0] == REPRODUCED
+    assert verify(target)[0] == NOT_VERIFIABLE, "a file of that name is not stdin"
+    (tmp_path / "-").write_text(text)
+    named = tmp_path / "named.jsonl"
+    options = ("--model", checkpoint, "--format", "lines")
+    assert command("run", f"{tmp_path}/-", "-o", named, *options) == 0
+    assert verify(named)[0] == REPRODUCED
 
 
 def test_a_symbolic_link_is_the_output_that_it_names(
