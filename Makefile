@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-SOURCES := setup.py pyproject.toml constraints.txt $(wildcard isobatch/kernels/compiled/*.h isobatch/kernels/compiled/*.cpp)
+SOURCES := setup.py pyproject.toml constraints.txt $(wildcard $(addprefix isobatch/kernels/compiled/*,.h .cpp .map))
 
 .PHONY: demo test check bench bench-audit bench-files bench-serve docs wheel clean
 

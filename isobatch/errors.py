@@ -10,7 +10,8 @@
     ├── TableError                 an input or output file that cannot be read or written
     ├── JobError                   a file job that cannot start, resume or finish
     ├── OptionError                an invalid argument or option
-    │   └── PrecisionError         a precision that this machine does not support
+    │   ├── PrecisionError         a precision that this machine does not support
+    │   └── DeviceError            a device that this machine does not have
     ├── NotReproducedError         an output that has other content than expected
     ├── NotVerifiableError         an output that cannot be computed again here
     ├── AuditError                 a system under audit that cannot be queried
@@ -83,6 +84,10 @@ class OptionError(IsobatchError, ValueError):
 
 class PrecisionError(OptionError):
     """This machine does not support the precision; the message lists the supported ones."""
+
+
+class DeviceError(OptionError):
+    """This machine does not have the device."""
 
 
 class NotReproducedError(IsobatchError):

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from isobatch.checkpoint import read_config, read_json, weights_digest
-from isobatch.errors import CheckpointError, InputError, OptionError
+from isobatch.errors import CheckpointError, InputError, OptionError, PrecisionError
 from isobatch.kernels import is_compiled, supported_precisions
 from isobatch.types import PRECISIONS, Precision, TextInput
 
@@ -50,8 +50,8 @@ class ChosenPrecision:
 def choose_precision(folder: Path, requested: str | None, device: torch.device) -> ChosenPrecision:
     """Choose for the checkpoint in `folder`; `requested` is a precision, "auto" or None.
 
-    None is int8 for a quantized checkpoint, fp32 for any other. Raises OptionError for an unknown
-    name.
+    None is int8 for a quantized checkpoint, fp32 for any other. Raises PrecisionError for an
+    unknown name.
     """
     if requested == AUTO:
         return _fastest_verified(folder, device)
@@ -61,7 +61,7 @@ def choose_precision(folder: Path, requested: str | None, device: torch.device) 
     for precision in PRECISIONS:
         if requested == precision:
             return ChosenPrecision(precision, "as requested")
-    raise OptionError(
+    raise PrecisionError(
         f"precision must be one of {', '.join((*PRECISIONS, AUTO))}, got {requested!r}"
     )
 

@@ -164,7 +164,7 @@ def test_rooms_that_plan_and_report_do_without_torch(room: str) -> None:
 def test_only_the_command_line_prints_and_reads_the_environment(path: Path) -> None:
     if room_of(path) in ("cli", "__main__"):
         return
-    # oneDNN and the choice of an instruction set depend on variables.
+    # The choice of an instruction set and oneDNN's check: as the command line's docstring says.
     reads_variables = path.stem in ("variants", "torch_settings")
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

@@ -48,7 +48,7 @@ def no_gradients() -> Iterator[None]:
 
 @pytest.fixture
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing is forced, and cached states of variants are forgotten before and after."""
+    """No variant is forced, and cached states of variants are forgotten before and after."""
     monkeypatch.delenv(VARIABLE, raising=False)
     caches = (variants._select, variants.status_of)
     for each in caches:

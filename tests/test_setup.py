@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from setup import REPORT, SOURCES, VARIANTS, summary, variants, without_folders
+from setup import REPORT, SOURCES, VARIANTS, extension, summary, variants, without_folders
 
 ROOT = Path(__file__).parent.parent
 X86 = {"_PYTHON_HOST_PLATFORM": "linux-x86_64"}
@@ -184,6 +184,16 @@ def gradual_underflow_after_loading(module: Path) -> bool:
     code = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(sys.float_info.min / 2 > 0)"
     command = [sys.executable, "-c", code, str(module)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_make_builds_again_after_a_change_of_any_source_of_a_module() -> None:
+    command = ["make", "--dry-run", "--print-data-base", "check"]
+    database = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [line] = [each for each in database.splitlines() if each.startswith("SOURCES := ")]
+    module = extension("reference", ())
+    assert {*module.sources, *module.depends, "setup.py"} <= {*line.split()}
+    assert str(SOURCES / "exports.map") in module.depends
 
 
 def test_a_message_names_no_folder_of_the_builder() -> None:

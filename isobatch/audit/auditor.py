@@ -4,6 +4,7 @@ Invariant: every probe is in the report, also one that fails; only a subject tha
 at all ends the audit with an error.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -123,9 +124,8 @@ def audit(
         on_progress(AuditProgress(done, len(PROBES), probe.name, tuple(results)))
         probe_started = time.perf_counter()
         outcome = _outcome(session, probe)
-        seconds = time.perf_counter() - probe_started
         outcomes.append((probe, outcome))
-        results.append(_result(probe, outcome, seconds))
+        results.append(_result(probe, outcome, time.perf_counter() - probe_started))
     on_progress(AuditProgress(len(PROBES), len(PROBES), "", tuple(results)))
     findings = find(session, outcomes)
     from isobatch.scope import processor_name  # imports torch, for which a server need not wait
@@ -144,11 +144,20 @@ def audit(
         texts=session.texts,
         texts_sent=chosen,
         answers=tuple(map(tuple, session.alone.tolist())),
+        token_ids=_token_ids(session),
         gives_scores=subject.gives_scores,
     )
     if compare_with is None:
         return report
     return replace(report, comparison=compare_machines(compare_with, session, report))
+
+
+def _token_ids(session: AuditSession) -> tuple[str, ...]:
+    encoded = session.subject.encoded
+    if encoded is None:
+        return ()
+    numbers = (" ".join(map(str, encoded(text))) for text in session.texts)
+    return tuple(hashlib.sha256(each.encode()).hexdigest()[:16] for each in numbers)
 
 
 def _choose(texts: Iterable[str], most: int) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The answers of one audit next to those of another: two machines, or two versions of a system.
 
 Each text's answer alone is compared bit for bit, and each probe's result. Invariant: a difference
-is explained only by a recorded fact that differs; where the arithmetic is the same, no fact of a
-machine explains it.
+is explained only by a recorded fact that differs; where the arithmetic is ARITHMETIC on both, only
+by one that changes weights or token ids.
 """
 
 import json
@@ -18,7 +18,6 @@ from isobatch.audit.report_data import AuditReport, Movement, ProbeResult
 from isobatch.audit.session import AuditSession, describe
 from isobatch.drawing.display_text import counted
 from isobatch.errors import AuditError
-from isobatch.kernels import ARITHMETIC
 
 ANSWERS_FORMAT = 1
 
@@ -33,6 +32,9 @@ OF_THE_SYSTEM = (
 )
 """Facts that can change an answer on one machine; the first that differs is the explanation."""
 
+OF_THE_IDS = ("tokenizers", "server version")
+"""Those that change token ids or nothing, where the arithmetic is ARITHMETIC."""
+
 NOT_CAUSES = ("server", "function")
 """Facts that differ without changing an answer."""
 
@@ -44,6 +46,15 @@ OTHER_ARITHMETIC = (
     "explained by the arithmetic: {} there, {} here. Bits are the same only where it is; "
     "`isobatch info` says why a kernel is not compiled"
 )
+SAME_IDS = (
+    "not explained: the arithmetic is {} on both, and {} the same token ids, so that the {} ({} "
+    "there, {} here) cannot be the cause. Report it as a bug of Isobatch"
+)
+OTHER_IDS = "explained by the {}: {} there, {} here; each text with other bits has other token ids"
+UNKNOWN_IDS = (
+    "explained by the {}, {} there, {} here, if they make other token ids, which are not visible: "
+    "with the same ids it is a bug of Isobatch, as the arithmetic is {} on both"
+)
 NO_FACT = (
     "not explained: no recorded fact differs. See the probe repeated-runs: does the system repeat "
     "its own answers?"
@@ -54,7 +65,8 @@ NO_FACT = (
 class SavedAnswers:
     """The answers of an audit, as `--save` writes them: for each text alone, and each probe.
 
-    outputs: [texts, labels], exact. probes: name → status, summary and movement.
+    outputs: [texts, labels], exact. probes: name → status, summary and movement. token_ids: a
+    digest for each text; empty where ids are not visible.
     """
 
     target: str
@@ -65,6 +77,7 @@ class SavedAnswers:
     texts: tuple[str, ...]
     outputs: tuple[tuple[float, ...], ...]
     probes: Mapping[str, Mapping[str, Any]]
+    token_ids: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, report: AuditReport) -> "SavedAnswers":
@@ -78,6 +91,7 @@ class SavedAnswers:
             texts=report.texts,
             outputs=report.answers,
             probes={each.probe: _probe(each) for each in report.probes},
+            token_ids=report.token_ids,
         )
 
     def to_json(self) -> str:
@@ -108,11 +122,13 @@ class SavedAnswers:
                 texts=tuple(given["texts"]),
                 outputs=outputs,
                 probes={name: dict(probe) for name, probe in given["probes"].items()},
+                token_ids=tuple(map(str, given.get("token_ids", ()))),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _not_answers(place, f"{type(error).__name__}: {error}") from error
         texts_are_read = all(isinstance(text, str) for text in read.texts)
-        if not texts_are_read or len({*read.texts}) != len(read.outputs) or len(outputs) < 2:
+        sizes = {len({*read.texts}), len(read.texts), len(read.token_ids) or len(outputs)}
+        if not texts_are_read or sizes != {len(outputs)} or len(outputs) < 2:
             raise _not_answers(place, "texts and answers do not belong together")
         if len({len(row) for row in outputs}) != 1 or not outputs[0]:
             raise _not_answers(place, "its answers have different lengths")
@@ -215,7 +231,7 @@ def compare_machines(
     changed.sort(key=lambda each: -each.largest)
     changed += [ChangedAnswer(text, there[text], (), math.inf) for text in lost]
     facts = tuple(_changed_facts(saved, report))
-    explanation, is_explained = _explain(changed, facts, report)
+    explanation, is_explained = _explain(changed, facts, saved, report)
     status = "bug" if lost or not is_explained else session.tolerance.judge(movement)
     assert status in ("bug", "drift", "exact"), "a movement is never judged otherwise"
     summary = describe(movement, "between the two audits")
@@ -237,25 +253,64 @@ def compare_machines(
 
 
 def _explain(
-    changed: Sequence[ChangedAnswer], facts: Sequence[ChangedFact], report: AuditReport
+    changed: Sequence[ChangedAnswer],
+    facts: Sequence[ChangedFact],
+    saved: SavedAnswers,
+    report: AuditReport,
 ) -> tuple[str, bool]:
     """Return the explanation, and whether it is one."""
+    from isobatch.kernels import ARITHMETIC  # imports torch, for which a server need not wait
+
     named = {fact.name: fact for fact in facts}
     if not changed:
         others = ", ".join(name for name in named if name not in NOT_CAUSES)
         return (f"the same bits, although these differ: {others}" if others else ""), True
-    cause = next((named[name] for name in OF_THE_SYSTEM if name in named), None)
-    if cause:
+    if "arithmetic" not in named and report.facts.get("arithmetic") == ARITHMETIC:
+        return _explain_same_arithmetic(changed, named, saved, report)
+    if cause := _cause(OF_THE_SYSTEM, named):
         return f"explained by the {cause.name}: {cause.there} there, {cause.here} here", True
     if arithmetic := named.get("arithmetic"):
         return OTHER_ARITHMETIC.format(arithmetic.there, arithmetic.here), True
-    if report.facts.get("arithmetic") == ARITHMETIC:
-        return SAME_ARITHMETIC.format(report.facts["arithmetic"]), False
     causes = [fact for fact in facts if fact.name not in NOT_CAUSES]
     if not causes:
         return NO_FACT, False
     listed = "; ".join(f"{fact.name}: {fact.there} there, {fact.here} here" for fact in causes)
     return f"explained by what differs: {listed}", True
+
+
+def _explain_same_arithmetic(
+    changed: Sequence[ChangedAnswer],
+    named: Mapping[str, ChangedFact],
+    saved: SavedAnswers,
+    report: AuditReport,
+) -> tuple[str, bool]:
+    """Explain other bits by other weights or token ids: this arithmetic has no other cause."""
+    arithmetic = report.facts["arithmetic"]
+    has_digest = "checkpoint" in report.facts and "checkpoint" in saved.facts
+    weights = ("checkpoint", "precision", *(() if has_digest else ("model",)))
+    if cause := _cause(weights, named):
+        return f"explained by the {cause.name}: {cause.there} there, {cause.here} here", True
+    cause = _cause(OF_THE_IDS, named)
+    if cause is None:
+        return SAME_ARITHMETIC.format(arithmetic), False
+    was_now = cause.there, cause.here
+    if not saved.token_ids or not report.token_ids:
+        return UNKNOWN_IDS.format(cause.name, *was_now, arithmetic), True
+    there = dict(zip(saved.texts, saved.token_ids, strict=True))
+    here = dict(zip(report.texts, report.token_ids, strict=True))
+    if same := sum(there[each.text] == here.get(each.text) for each in changed):
+        texts = counted(same, "text with other bits has", "texts with other bits have")
+        return SAME_IDS.format(arithmetic, texts, cause.name, *was_now), False
+    return OTHER_IDS.format(cause.name, *was_now), True
+
+
+def _cause(names: Sequence[str], named: Mapping[str, ChangedFact]) -> ChangedFact | None:
+    """Return the first fact that differs; the reason for a precision is none."""
+    for fact in (named[name] for name in names if name in named):
+        there, here = (each.partition(" (")[0] for each in (fact.there, fact.here))
+        if fact.name != "precision" or there != here:
+            return fact
+    return None
 
 
 def _changed_facts(saved: SavedAnswers, report: AuditReport) -> Iterator[ChangedFact]:

@@ -47,6 +47,9 @@ LEAST_LOGITS = 6
 LEAST_DECIMALS = 4
 """Fewer different numbers do not show that they were rounded."""
 
+SIGN_OF_ZERO: float = np.finfo(np.float64).smallest_subnormal.item()
+"""The least change that there is."""
+
 _OFF_GRID = 0.02
 _ON_GRID_SHARE = 0.6
 """Small logits have finer steps than the rest."""
@@ -77,11 +80,16 @@ def compare(before: Outputs, after: Outputs, *, gives_scores: bool) -> Movement:
 
 
 def largest_gaps(before: Outputs, after: Outputs) -> NDArray[np.float64]:
-    """Return the largest change in each row; infinity where only one side is NaN or infinite."""
+    """Return the largest change in each row; infinity where only one side is NaN or infinite.
+
+    0.0 and -0.0 are other bits: their change counts as SIGN_OF_ZERO. One NaN is as another.
+    """
     with np.errstate(invalid="ignore"):
         gaps = np.abs(after - before)
     same = (before == after) | (np.isnan(before) & np.isnan(after))
+    other_zero = same & (before == 0) & (np.signbit(before) != np.signbit(after))
     gaps = np.where(same, 0.0, np.where(np.isnan(gaps), np.inf, gaps))
+    gaps[other_zero] = SIGN_OF_ZERO
     return np.asarray(gaps.max(axis=1, initial=0.0))
 
 

@@ -117,7 +117,8 @@ class AuditReport:
 
     labels: names of the numbers of an output row, where the system has names for them. error: why
     the audit ended before its last probe; "" if it did not. texts, answers: the texts that have an
-    answer alone, and the exact numbers of each; texts_sent: with those that have none. comparison:
+    answer alone, and the exact numbers of each; token_ids: a digest of what the tokenizer makes of
+    each, where that can be seen; texts_sent: with those that have none. comparison:
     with the answers of another audit, if there was one; the verdict does not depend on it.
     """
 
@@ -134,6 +135,7 @@ class AuditReport:
     texts: tuple[str, ...] = ()
     texts_sent: tuple[str, ...] = ()
     answers: tuple[tuple[float, ...], ...] = ()
+    token_ids: tuple[str, ...] = ()
     gives_scores: bool = False
     comparison: "MachineComparison | None" = None
 

@@ -112,10 +112,13 @@ class Scale:
 
     @classmethod
     def over(cls, points: Iterable[float]) -> "Scale":
-        """Cover 10⁻⁸ to 1, so that reports can be compared; more where `points` need it."""
+        """Cover 10⁻⁸ to 1, so that reports can be compared; more where `points` need it.
+
+        Points below 10⁻¹⁶, as a change from 0.0 to -0.0, are in the lowest bar.
+        """
         given = list(points)
         powers = [math.log10(point) for point in given if point and math.isfinite(point)]
-        low = min([-8, *map(math.floor, powers)])
+        low = max(-16, min([-8, *map(math.floor, powers)]))
         high = max([0, *map(math.ceil, powers)])
         return cls(low, high, not all(map(math.isfinite, given)))
 

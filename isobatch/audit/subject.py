@@ -105,7 +105,8 @@ class Subject:
     with_threads: a context in which the model computes with N threads. lowered: the model in
     "float16" or "bfloat16". in_flight: several calls of `predict` at the same time, as concurrent
     requests to a server. max_texts: the maximum number of texts in one call. truncated: whether
-    the response to a text says that the text was truncated.
+    the response to a text says that the text was truncated. encoded: all numbers that the model
+    reads of a text, for a system of which they can be seen.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Subject:
     in_flight: Callable[[Sequence[Sequence[str]]], list[Outputs]] | None = None
     max_texts: int | None = None
     truncated: Callable[[str], bool] | None = None
+    encoded: Callable[[str], Sequence[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

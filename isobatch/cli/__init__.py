@@ -1,4 +1,7 @@
-"""The command line: one file per command; the only room that prints or reads the environment.
+"""The command line: one file per command; the only room that prints.
+
+Options have environment variables here; others are read where they count: ISOBATCH_INSTRUCTION_SET
+by the choice of compiled kernels, oneDNN's by the check of torch's settings.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 success, also if the reader of stdout
 ends early; 1 unexpected error, or an audit found a fault, 2 invalid usage or option, 3 invalid

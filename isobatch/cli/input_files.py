@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -170,7 +170,7 @@ def input_tables(
             raise OptionError("stdin is a terminal. Name files, or pipe one in")
         with tempfile.TemporaryDirectory(prefix="isobatch-") as folder:
             path = Path(folder) / "stdin"
-            table = options.table(path, "lines", "none")
+            table = replace(options.table(path, "lines", "none"), is_stdin=True)
             options.refuse_unused([table])
             _save_stdin(path)
             try:

@@ -105,14 +105,16 @@ def verify(
             shown=show,
         )
     )
-    paths = _expand(outputs)
-    if inputs and len(paths) > 1 and not (len(inputs) == 1 and inputs[0].is_dir()):
+    found = list(_expand(outputs))
+    if inputs and len(found) > 1 and not (len(inputs) == 1 and inputs[0].is_dir()):
         raise OptionError(
-            f"--input: which of {len(paths)} outputs is it for? Name the folder of all inputs, or "
+            f"--input: which of {len(found)} outputs is it for? Name the folder of all inputs, or "
             "verify one output at a time"
         )
     with open_display(quiet=quiet, beginning="reading") as display:
-        results = [_verify(verifier, path, display) for path in paths]
+        results = [
+            _verify(verifier, each, display) if isinstance(each, Path) else each for each in found
+        ]
     shown_as_json = as_json or not sys.stdout.isatty()
     if shown_as_json:
         _print_json(results)
@@ -123,11 +125,15 @@ def verify(
         raise typer.Exit(code)
 
 
-def _expand(outputs: Sequence[Path]) -> list[Path]:
-    """Replace folders by the finished outputs in them."""
-    from isobatch.jobs import finished_outputs
+def _expand(outputs: Sequence[Path]) -> "Iterator[Path | Result]":
+    """Replace folders by the outputs in them, one without any by the error."""
+    from isobatch.jobs import outputs_with_jobs
 
-    return [path for given in outputs for path in finished_outputs(given)]
+    for given in outputs:
+        try:
+            yield from outputs_with_jobs(given)
+        except NotVerifiableError as error:
+            yield given, error
 
 
 def _verify(verifier: "Verifier", path: Path, display: Display) -> "Result":
@@ -158,16 +164,25 @@ def _lines(path: Path, found: "Verification | NotVerifiableError") -> Iterator[s
         yield f"cannot be verified: {printable(str(found))}"
         return
     verdict = "reproduced" if found.is_reproduced else "NOT reproduced"
-    checked = f"{found.checked:,} of {counted(found.rows, 'row')} checked"
-    if found.checked < found.rows:
-        checked += " (a sample; --all checks the others)"
-    bits = "each with the same bits" if not found.different else f"{found.different:,} differ"
-    yield f"{path}: {verdict}: {checked}, {bits}; arithmetic {found.arithmetic}"
+    yield f"{path}: {verdict}: {_extent(found)}; arithmetic {found.arithmetic}"
     yield from (f"  {printable(each)}" for each in found.problems)
     yield from (f"  {_described(row)}" for row in found.first)
     if more := found.different - len(found.first):
         yield f"  and {counted(more, 'row')} more"
     yield from (f"  note: {printable(each)}" for each in found.notes)
+
+
+def _extent(found: "Verification") -> str:
+    """Say how many rows were checked, and how many of those differ."""
+    extent = f"{found.checked:,} of {counted(found.rows, 'row')} checked"
+    if found.checked < found.chosen:
+        extent += " (the others cannot be compared)"
+    elif found.chosen < found.rows:
+        extent += " (a sample; --all checks the others)"
+    if found.different:
+        return f"{extent}, {counted(found.different, 'differs', 'differ')}"
+    is_whole = found.checked and found.checked == found.chosen
+    return f"{extent}, each with the same bits" if is_whole else extent
 
 
 def _described(row: "DifferentRow") -> str:

@@ -9,7 +9,7 @@ from isobatch.jobs.job import FileJob, ModelOptions, plan_jobs, plan_stream
 from isobatch.jobs.output_digest import check_digest, refuse_other_digest
 from isobatch.jobs.ray_engine import RayOptions, run_on_ray
 from isobatch.jobs.runner import JobReport, run_files, run_stream
-from isobatch.jobs.saved_job import finished_outputs
+from isobatch.jobs.saved_job import outputs_with_jobs
 from isobatch.jobs.verification import Verification, Verifier, VerifyOptions
 from isobatch.scoring import ScoringOptions
 
@@ -23,7 +23,7 @@ __all__ = [
     "Verifier",
     "VerifyOptions",
     "check_digest",
-    "finished_outputs",
+    "outputs_with_jobs",
     "plan_jobs",
     "plan_stream",
     "refuse_other_digest",

@@ -27,7 +27,7 @@ from isobatch.jobs.durable import (
     write_error,
     write_errors,
 )
-from isobatch.jobs.manifest import MANIFEST_FORMAT, Manifest, describe_changes
+from isobatch.jobs.manifest import MANIFEST_FORMAT, Manifest, describe_changes, portable_fix
 from isobatch.scoring import RowCounts
 from isobatch.tables import FileDigest
 
@@ -85,9 +85,10 @@ class JobFolder:
         if before.get("manifest") != MANIFEST_FORMAT:
             raise JobError(f"{self.output}: {other_format(before)}")
         if changed := describe_changes(before, manifest):
+            fix = portable_fix(before, manifest, "finish it") or "Restore it"
             raise JobError(
                 f"{self.output}: {changed}, so that the saved progress is of a different job. "
-                "Restore it, choose another output, or start over with --restart"
+                f"{fix}, choose another output, or start over with --restart"
             )
         if not self.finished.exists():
             self._refuse_foreign_output()

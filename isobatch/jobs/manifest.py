@@ -133,13 +133,15 @@ def make_manifest(
 def run_record(inputs: Sequence[TableFile], output: TableFile, provenance: Provenance) -> Manifest:
     """Describe one run of a job: its inputs by paths from the output's folder, and its machine.
 
-    The paths stay valid where inputs, output and .isobatch are moved together.
+    The paths stay valid where inputs, output and .isobatch are moved together. That of stdin is
+    null: its text is not kept.
     """
     folder = output.path.resolve().parent
-    return {
-        "inputs": [os.path.relpath(table.path.resolve(), folder) for table in inputs],
-        **asdict(provenance),
-    }
+    paths = [
+        None if table.is_stdin else os.path.relpath(table.path.resolve(), folder)
+        for table in inputs
+    ]
+    return {"inputs": paths, **asdict(provenance)}
 
 
 def _writer_versions(output: TableFile) -> dict[str, str]:
@@ -156,9 +158,12 @@ def _writer_versions(output: TableFile) -> dict[str, str]:
 
 def _table(table: TableFile) -> dict[str, object]:
     described = asdict(table)
-    del described["path"], described["format_given"]
+    del described["path"], described["format_given"], described["is_stdin"]
     return described
 
+
+OF_AN_ARITHMETIC = r"device|kernels\..*"
+"""Entries that a manifest has only for some arithmetics: no difference besides another one."""
 
 WORDS = (
     (r"manifest", "the version of Isobatch"),
@@ -200,6 +205,17 @@ def describe_changes(before: Mapping[str, object], now: Mapping[str, object]) ->
     return f"{subject} changed ({'; '.join(differences(before, now))})"
 
 
+def portable_fix(before: Mapping[str, object], now: Mapping[str, object], verb: str) -> str:
+    """Return where to `verb` instead if the arithmetic differs; "" if it does not."""
+    recorded = before.get("arithmetic")
+    if recorded == now.get("arithmetic"):
+        return ""
+    return (
+        f"Only an equal arithmetic guarantees equal bits: {verb} on a machine where `isobatch "
+        f"info` shows {recorded} ({ARITHMETIC} has the same bits on every processor)"
+    )
+
+
 def _in_words(name: str) -> str:
     return next((words for pattern, words in WORDS if re.fullmatch(pattern, name)), name)
 
@@ -210,9 +226,12 @@ def _num_inputs(manifest: Mapping[str, object]) -> int:
 
 
 def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """List the dotted names of the entries that differ."""
+    """List the dotted names of the entries that differ, without those that another implies."""
     old, new = dict(_entries(before)), dict(_entries(now))
-    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    if "arithmetic" not in names:
+        return names
+    return [name for name in names if not re.fullmatch(OF_AN_ARITHMETIC, name)]
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from isobatch.errors import InputError
 from isobatch.jobs.prepare import PreparedJob
-from isobatch.scoring import InputColumns, ScoredRows
+from isobatch.scoring import ScoredRows
 from isobatch.scoring.chunks import MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
 from isobatch.scoring.predictions import read_inputs
 from isobatch.tables import AddedField, Format, Table, TableChunk
@@ -82,7 +82,7 @@ def pair_rows(prepared: PreparedJob, output: Table, chosen: Container[int]) -> I
                 raise UnequalRowsError(index, prepared.num_rows) from None
             if found is not None:
                 texts = {name: cell for name in kept if isinstance(cell := cells[name][place], str)}
-                where = _place(read, rows, place)
+                where = read.place(rows, place)
                 yield PairedRow(index + 1, found[0], where, inputs[place], texts, *found[1:])
             index += 1
     if extra := sum(1 for _ in written):
@@ -114,10 +114,6 @@ def different_cells(
 
 def _kept_texts(prepared: PreparedJob) -> tuple[str, ...]:
     return tuple(name for name in prepared.columns.read.texts if name in prepared.columns.kept)
-
-
-def _place(columns: InputColumns, rows: TableChunk, index: int) -> str:
-    return columns.place(rows, index)
 
 
 def _written_rows(

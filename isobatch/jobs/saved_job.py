@@ -12,6 +12,9 @@ from isobatch.jobs.manifest import MANIFEST_FORMAT
 from isobatch.scoring import ScoringOptions
 from isobatch.tables import CsvDialect, TableFile
 
+RECORDS = ("manifest.json", "finished.json")
+"""A folder that has one of them belongs to a job; one that only has a lock does not."""
+
 
 @dataclass(frozen=True, slots=True)
 class SavedJob:
@@ -23,10 +26,15 @@ class SavedJob:
     run: Mapping[str, Any]
 
     def input_paths(self) -> list[Path]:
-        """Return where the inputs were, seen from the output."""
+        """Return where the inputs were, seen from the output; "stdin" in the place of stdin."""
         folder = self.output.path.resolve().parent
         names = self.run.get("inputs") or [f"input {i + 1}" for i in range(len(self.inputs))]
-        return [Path(folder / name).resolve() for name in names]
+        return [Path(folder / ("stdin" if name is None else name)).resolve() for name in names]
+
+    @property
+    def is_of_stdin(self) -> bool:
+        """Whether the input was stdin, whose text is not kept."""
+        return None in (self.run.get("inputs") or ())
 
     @property
     def inputs(self) -> Sequence[Mapping[str, Any]]:
@@ -56,8 +64,6 @@ class SavedJob:
 def read_saved_job(path: Path) -> SavedJob:
     """Read the job folder of a finished output; NotVerifiableError if there is not one."""
     target = path.resolve() if path.is_symlink() else path
-    if not target.is_file():
-        raise NotVerifiableError(f"{path}: no such file. Name an output of `isobatch run`")
     folder = JobFolder(target)
     try:
         manifest, finished, runs = (
@@ -67,6 +73,8 @@ def read_saved_job(path: Path) -> SavedJob:
         )
     except JobError as error:
         raise NotVerifiableError(f"{path}: its job cannot be read: {error}") from error
+    if not target.is_file() and (manifest is None or finished is not None):
+        raise NotVerifiableError(f"{path}: no such file. Name an output of `isobatch run`")
     if manifest is None:
         raise NotVerifiableError(
             f"{path}: there is no {folder.path / 'manifest.json'}, which says how it was made. "
@@ -90,17 +98,20 @@ def read_saved_job(path: Path) -> SavedJob:
     return saved
 
 
-def finished_outputs(path: Path) -> list[Path]:
-    """Return `path`, or the finished outputs of a folder; NotVerifiableError if it has none."""
+def outputs_with_jobs(path: Path) -> list[Path]:
+    """Return `path`, or the outputs in a folder; NotVerifiableError if it has none.
+
+    Outputs of unfinished jobs are among them, though some do not exist yet: none may be missed.
+    """
     if not path.is_dir():
         return [path]
-    folders = sorted(each for each in (path / ".isobatch").glob("*") if each.is_dir())
-    outputs = [path / each.name for each in folders if (each / "finished.json").exists()]
-    if not outputs:
+    records = (each for each in (path / ".isobatch").glob("*/*") if each.name in RECORDS)
+    jobs = sorted({each.parent for each in records})
+    if not jobs:
         raise NotVerifiableError(
-            f"{path}: has no finished output of `isobatch run`. Name an output, or its folder"
+            f"{path}: has no output of `isobatch run`. Name an output, or its folder"
         )
-    return outputs
+    return [path / each.name for each in jobs]
 
 
 def _table(path: Path, described: Any) -> TableFile:

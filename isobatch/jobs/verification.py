@@ -6,7 +6,7 @@ computed with the same bits; how many rows were checked is always part of the re
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,16 +14,19 @@ from typing import Any
 
 from isobatch.batching.cache import OutputCache
 from isobatch.batching.plan import MAX_BATCH_TOKENS
+from isobatch.drawing.display_text import counted
 from isobatch.errors import (
     CheckpointError,
+    DeviceError,
     NotInvariantError,
     NotVerifiableError,
     OptionError,
+    PrecisionError,
     TableError,
 )
 from isobatch.jobs.durable import digest_file
 from isobatch.jobs.job import FileJob, ModelOptions
-from isobatch.jobs.manifest import Manifest, describe_changes, describe_provenance
+from isobatch.jobs.manifest import Manifest, describe_changes, describe_provenance, portable_fix
 from isobatch.jobs.prepare import PreparedJob, prepare_job
 from isobatch.jobs.row_comparison import (
     DifferentRow,
@@ -33,7 +36,6 @@ from isobatch.jobs.row_comparison import (
     pair_rows,
 )
 from isobatch.jobs.saved_job import SavedJob, read_saved_job
-from isobatch.kernels import ARITHMETIC
 from isobatch.scoring import score_inputs
 from isobatch.tables import open_table
 from isobatch.tasks import Classifier
@@ -79,12 +81,14 @@ class VerifyOptions:
 class Verification:
     """The result for one output, of which `checked` of `rows` rows were computed again.
 
-    different: how many of them are not reproduced; `first` describes some of those. problems: other
+    chosen: how many were to be; not all of them are checked if the output cannot be read to its
+    end. different: how many are not reproduced; `first` describes some of those. problems: other
     reasons why the output is not reproduced. notes: differences to the recorded run that may be.
     """
 
     output: str
     rows: int
+    chosen: int
     checked: int
     different: int
     first: tuple[DifferentRow, ...]
@@ -134,6 +138,7 @@ class Verifier:
         return Verification(
             output=str(path),
             rows=prepared.num_rows,
+            chosen=len(chosen),
             checked=rows.checked,
             different=rows.different,
             first=tuple(rows.first),
@@ -148,9 +153,14 @@ class Verifier:
             return [given[0] / each.name for each in recorded]
         if given and len(given) != len(recorded):
             raise OptionError(
-                f"--input: {saved.output.path} has {len(recorded)} inputs, got {len(given)}. Name "
-                f"all of them in their order ({', '.join(each.name for each in recorded)}), or the "
-                "folder that they are in"
+                f"--input: {saved.output.path} has {counted(len(recorded), 'input')}, got "
+                f"{len(given)}. Name all of them in their order "
+                f"({', '.join(each.name for each in recorded)}), or the folder that they are in"
+            )
+        if not given and saved.is_of_stdin:
+            raise NotVerifiableError(
+                f"{saved.output.path}: its input was stdin, which is not kept. Save the text to a "
+                "file, and name it with --input"
             )
         return [*given] or recorded
 
@@ -172,8 +182,8 @@ class Verifier:
         if options not in self._loaded:
             try:
                 self._loaded[options] = options.load()
-            except (CheckpointError, NotInvariantError, OptionError) as error:
-                if isinstance(error, OptionError) and (given.device or given.revision):
+            except (CheckpointError, NotInvariantError, PrecisionError, DeviceError) as error:
+                if isinstance(error, OptionError) and given.device:
                     raise
                 raise NotVerifiableError(
                     f"{saved.output.path}: its checkpoint cannot be loaded as it was: {error}. If "
@@ -187,7 +197,7 @@ def _check_inputs(job: FileJob, manifest: Mapping[str, Any]) -> None:
         if not table.path.is_file():
             raise NotVerifiableError(
                 f"{job.output.path}: its input {table.path} does not exist. If it was moved, name "
-                "it with --input; text from stdin must be saved to a file"
+                "it with --input"
             )
         digest = digest_file(table.path)
         if digest.sha256 != described["sha256"]:
@@ -201,14 +211,10 @@ def _notes(path: Path, saved: SavedJob, now: Manifest) -> list[str]:
     """Return the differences that may be; NotVerifiableError for the others."""
     before = saved.manifest
     if changed := describe_changes(*(_without(NOT_IN_THE_WAY, each) for each in (before, now))):
-        fix = "Restore it, or name it with --input or --model"
-        if before.get("arithmetic") != now.get("arithmetic"):
-            fix = (
-                "Only an equal arithmetic guarantees equal bits: verify on a machine where "
-                f"`isobatch info` shows {before.get('arithmetic')} ({ARITHMETIC} has the same bits "
-                "on every processor)"
-            )
-        raise NotVerifiableError(f"{path}: {changed}. {fix}")
+        fix = portable_fix(before, now, "verify it")
+        raise NotVerifiableError(
+            f"{path}: {changed}. {fix or 'Restore it, or name it with --input or --model'}"
+        )
     return [note] if (note := describe_changes(before, now)) else []
 
 
@@ -251,15 +257,26 @@ class _Comparison:
             table = open_table(replace(job.output, format_given=False))
             self._refuse_missing_columns(table.columns)
             pairs = pair_rows(self._prepared, table, chosen)
-            while block := list(islice(pairs, ROWS_AT_ONCE)):
-                self._compare(block)
+            while self._compare_next(pairs):
                 on_progress(self.checked)
         except UnequalRowsError as error:
             found, expected = error.args
-            return [f"the output has {found:,} rows, its input {expected:,}"]
+            return [f"the output has {counted(found, 'row')}, its input {expected:,}"]
         except TableError as error:
             return [f"the output cannot be read: {error}"]
         return []
+
+    def _compare_next(self, pairs: Iterator[PairedRow]) -> bool:
+        """Compare a block of rows, those before an error of `pairs` too; False without any."""
+        block: list[PairedRow] = []
+        try:
+            for row in islice(pairs, ROWS_AT_ONCE):
+                block.append(row)
+        except (TableError, UnequalRowsError):
+            self._compare(block)
+            raise
+        self._compare(block)
+        return bool(block)
 
     def _refuse_missing_columns(self, columns: Sequence[str] | None) -> None:
         names = [field.name for field in self._prepared.columns.added]

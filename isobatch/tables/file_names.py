@@ -75,7 +75,8 @@ class TableFile:
     """A file of rows and how to read or write it.
 
     `encoding` is a name that `check_encoding` returned; outputs are always UTF-8. `format_given`:
-    the format was chosen by the user and is not implied by the name.
+    the format was chosen by the user and is not implied by the name. is_stdin: the file has what
+    was read from stdin, and is deleted after the run.
     """
 
     path: Path
@@ -84,6 +85,7 @@ class TableFile:
     dialect: CsvDialect = CsvDialect()
     encoding: str = "utf-8"
     format_given: bool = False
+    is_stdin: bool = False
 
     @property
     def delimiter(self) -> str:

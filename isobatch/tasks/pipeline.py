@@ -29,7 +29,7 @@ from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.checkpoint import ModelConfig, locate_checkpoint
 from isobatch.checkpoint.text_encoder import TextEncoder, check_truncation, raise_first_error
-from isobatch.errors import CheckpointError, InputError, OptionError
+from isobatch.errors import CheckpointError, DeviceError, InputError, OptionError
 from isobatch.kernels import KernelChoice, arithmetic_name, this_machine
 from isobatch.model import SequenceClassifier, read_packed_model
 from isobatch.precision import ChosenPrecision, choose_precision
@@ -120,9 +120,9 @@ class Pipeline(ABC, Generic[PredictionT]):
         threads: sets torch's number of threads for the whole process; None leaves it.
         max_batch_tokens: tokens that are computed together; changes speed and memory, never bits.
         truncation: "cut" truncates a text to the model's length and marks it, "error" rejects it.
-        Raises CheckpointError, OptionError, PrecisionError if this machine does not support the
-        precision, and NotInvariantError if no kernel is batch-invariant on it. Warns about tokens
-        of the tokenizer that the model has no embedding for.
+        Raises CheckpointError, OptionError, PrecisionError or DeviceError if this machine does not
+        support the precision or the device, and NotInvariantError if no kernel is batch-invariant
+        on it. Warns about tokens of the tokenizer that the model has no embedding for.
         """
         _check_options(device, threads, max_batch_tokens)
         check_truncation(truncation)
@@ -382,7 +382,7 @@ def _check_options(device: str, threads: int | None, max_batch_tokens: int) -> N
     if kind not in DEVICES:
         raise OptionError(f"device {device!r} is not supported. Use {' or '.join(DEVICES)}")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f"device {device!r}: torch finds no CUDA device. Use device='cpu'")
+        raise DeviceError(f"device {device!r}: torch finds no CUDA device. Use device='cpu'")
     if threads is not None and threads < 1:
         raise OptionError(f"threads must be at least 1, got {threads}")
     if max_batch_tokens < 1:

@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 
 from isobatch.audit import AuditReport, SavedAnswers, Subject, audit
-from isobatch.audit.machine_comparison import ChangedFact
+from isobatch.audit.machine_comparison import ChangedFact, MachineComparison
 from isobatch.audit.report_junit import junit_xml
 from isobatch.audit.report_page import render_page
 from isobatch.audit.subject import Outputs
 from isobatch.errors import AuditError
 
 TEXTS = ["a fine film", "dull <b>", "what a long evening that was", "not bad", "too loud"]
-PORTABLE = {"arithmetic": "isobatch-1", "instruction set": "AVX2", "checkpoint": "c", "torch": "2"}
+PORTABLE = {
+    "arithmetic": "isobatch-1",
+    "instruction set": "AVX2",
+    "checkpoint": "c",
+    "precision": "fp32 (the default)",
+    "torch": "2",
+}
 OTHER_MACHINE = {"instruction set": "AVX512", "torch": "3"}
 
 Predict = Callable[[Sequence[str]], Outputs]
@@ -87,7 +93,17 @@ def test_the_same_bits_are_exact_though_the_machines_differ(saved: SavedAnswers)
             "explained by the arithmetic: isobatch-1 there, torch 2 AVX2 here",
         ),
         ({"checkpoint": "d"}, "drift", "explained by the checkpoint: c there, d here"),
-        ({"tokenizers": "1"}, "drift", "explained by the tokenizers: not recorded there, 1 here"),
+        (
+            {"tokenizers": "1"},
+            "drift",
+            "explained by the tokenizers, not recorded there, 1 here, if they make other token "
+            "ids, which are not visible: with the same ids it is a bug of Isobatch",
+        ),
+        ({"server version": "1"}, "drift", "explained by the server version, not recorded there"),
+        ({"precision": "bf16 (as requested)"}, "drift", "explained by the precision: fp32 (the"),
+        ({"precision": "fp32 (as requested)"}, "bug", "not explained: the arithmetic is"),
+        ({"model": "other name"}, "bug", "not explained: the arithmetic is isobatch-1 on both"),
+        ({"model type": "x", "dtype": "y"}, "bug", "not explained: the arithmetic is isobatch-1"),
     ],
 )
 def test_other_bits_are_explained_by_a_fact_or_a_bug(
@@ -102,6 +118,66 @@ def test_other_bits_are_explained_by_a_fact_or_a_bug(
     assert changed.largest == pytest.approx(1e-7)
     assert changed.there != changed.here
     assert "1 of 5 results moved between the two audits, by up to 1e-07" in found.summary
+
+
+def test_other_tokenizers_explain_only_texts_with_other_ids() -> None:
+    before = SavedAnswers.of(audited(encoded=lambda text: [1, 0]))
+    saved = SavedAnswers.from_json(before.to_json(), "answers.json")
+    newer = PORTABLE | {"tokenizers": "1"}
+
+    def compared(ids: dict[str, int], facts: dict[str, str]) -> MachineComparison:
+        found = audited(moved, facts, saved, encoded=lambda text: [1, ids.get(text, 0)]).comparison
+        assert found
+        return found
+
+    other = compared({TEXTS[2]: 5}, newer)
+    assert other.status == "drift"
+    assert other.explanation == (
+        "explained by the tokenizers: not recorded there, 1 here; each text with other bits has "
+        "other token ids"
+    )
+    for ids in ({}, {TEXTS[0]: 5}):
+        same = compared(ids, newer)
+        assert same.status == "bug"
+        assert "isobatch-1 on both, and 1 text with other bits has the same token ids" in (
+            same.explanation
+        )
+    assert compared({TEXTS[2]: 5}, PORTABLE).status == "bug", "no fact says why the ids differ"
+
+
+def test_the_model_explains_where_its_digest_is_not_known() -> None:
+    server = {"arithmetic": "isobatch-1", "model": "a"}
+    saved = SavedAnswers.of(audited(facts=server))
+    found = audited(moved, server | {"model": "b"}, saved).comparison
+    assert found
+    assert (found.status, found.explanation) == (
+        "drift",
+        "explained by the model: a there, b here",
+    )
+
+
+def test_an_arithmetic_of_torch_is_no_promise_of_equal_bits() -> None:
+    before = PORTABLE | {"arithmetic": "torch 2 AVX2"}
+    saved = SavedAnswers.of(audited(facts=before))
+    found = audited(moved, before | {"torch": "3"}, saved).comparison
+    assert found
+    assert found.explanation == "explained by what differs: torch: 2 there, 3 here"
+
+
+def test_the_sign_of_a_zero_is_another_answer() -> None:
+    def zero(texts: Sequence[str], value: float = 0.0) -> Outputs:
+        found = answers(texts)
+        found[[text == TEXTS[2] for text in texts], 0] = value
+        return found
+
+    saved = SavedAnswers.from_json(SavedAnswers.of(audited(zero)).to_json(), "answers.json")
+    same = audited(zero, PORTABLE, saved).comparison
+    assert same
+    assert same.status == "exact"
+    found = audited(lambda texts: zero(texts, -0.0), PORTABLE, saved).comparison
+    assert found
+    assert found.status == "bug"
+    assert [each.text for each in found.texts] == [TEXTS[2]]
 
 
 def test_more_than_rounding_is_a_bug_though_the_arithmetic_differs(saved: SavedAnswers) -> None:
@@ -190,6 +266,8 @@ def edited(saved: SavedAnswers, **changes: object) -> str:
         {"facts": []},
         {"probes": None},
         {"labels": 5},
+        {"token_ids": ["a"]},
+        {"token_ids": 5},
     ],
 )
 def test_a_file_that_was_edited_is_refused(saved: SavedAnswers, change: dict[str, object]) -> None:

@@ -17,6 +17,7 @@ from isobatch.audit.movement import (
     tolerance_of,
     unit_of,
 )
+from isobatch.audit.report_page import Scale
 from isobatch.audit.session import AuditSession
 from isobatch.audit.subject import FloatFormat, Subject
 
@@ -53,6 +54,17 @@ def test_numbers_that_break_are_a_bug_on_either_side() -> None:
         assert Tolerance(1.0).judge(movement) == "bug"
     assert largest_gaps(broken, broken).max() == 0
     assert largest_gaps(LOGITS, broken)[0] == np.inf
+
+
+def test_the_sign_of_a_zero_is_a_movement_and_the_bits_of_nan_are_not() -> None:
+    zeros = np.array([[0.0, 1.0], [-0.0, 1.0], [np.nan, 0.0]])
+    other = np.array([[-0.0, 1.0], [-0.0, 1.0], [-np.nan, 0.0]])
+    assert (largest_gaps(zeros, other) > 0).tolist() == [True, False, False]
+    assert largest_gaps(zeros, zeros).max() == 0
+    movement = compare(zeros[:2], other[:2], gives_scores=False)
+    assert (movement.moved_rows, movement.flips) == (1, 0)
+    assert Tolerance(1e-4).judge(movement) == "drift"
+    assert Scale.over(movement.points) == Scale(-16, 0, broken=False)
 
 
 @given(st.floats(1e-3, 1e4), st.floats(1e-9, 1e3))

@@ -26,6 +26,7 @@ from isobatch.errors import (
     OptionError,
     TensorMismatchError,
 )
+from isobatch.types import Encoding
 
 TEXTS = ["Today is a nice day!", "But what about tomorrow?"]
 LIMIT = 48
@@ -124,6 +125,11 @@ def test_isobatch_in_another_precision_has_no_padded_model(folders: dict[str, Pa
     subject = open_subject(str(folders["bert"]), precision="int8")
     assert subject.padded is None
     assert subject.facts["precision"].startswith("int8")
+    assert subject.encoded
+    encoding = Classifier.from_pretrained(folders["bert"]).tokenize(TEXTS)[0]
+    assert isinstance(encoding, Encoding)
+    ids = [*encoding.input_ids, *encoding.token_type_ids]
+    assert subject.encoded(TEXTS[0]) == ids, "ids are visible in every precision"
 
 
 @pytest.mark.parametrize("prefix", ["", "transformers:"])

@@ -26,7 +26,9 @@ from jobs.small_jobs import (
 
 from isobatch.errors import OptionError
 from isobatch.jobs import Verifier, VerifyOptions, prepare
+from isobatch.jobs.folder import JobFolder
 from isobatch.kernels import ARITHMETIC
+from isobatch.kernels.compiled.variants import VARIABLE
 
 REPRODUCED, BAD_OPTION, NOT_REPRODUCED, NOT_VERIFIABLE = 0, 2, 9, 10
 ALL_COLUMNS = ("--logits", "--scores")
@@ -213,6 +215,38 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
     path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
 
 
+def verdict_line(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The line about one output, without its name."""
+    capfd.readouterr()
+    command("verify", *arguments)
+    return capfd.readouterr().err.splitlines()[0].partition("out.csv: ")[2]
+
+
+def test_rows_before_damage_are_compared_and_the_others_not_called_the_same(
+    place: Place, verify: Verify, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with other_bits(nudge_score):
+        assert place.run() == 0
+    arithmetic = f"arithmetic {ARITHMETIC}"
+    whole = "NOT reproduced: 12 of 12 rows checked, 1 differs; " + arithmetic
+    assert verdict_line(capfd, place.output) == whole
+    edit(place.output, without_last_row)
+    part = "NOT reproduced: 11 of 12 rows checked (the others cannot be compared)"
+    assert verdict_line(capfd, place.output, "--all") == f"{part}, 1 differs; {arithmetic}"
+    assert verify(place.output)[1]["first"][0]["row"] == 5
+    assert place.run("--restart") == 0
+    expected = "reproduced: 12 of 12 rows checked, each with the same bits; " + arithmetic
+    assert verdict_line(capfd, place.output) == expected
+    edit(place.output, without_last_row)
+    assert verdict_line(capfd, place.output) == f"{part}; {arithmetic}"
+    place.output.write_bytes(b"\xff" + place.output.read_bytes())
+    part = part.replace("11", "0")
+    assert verdict_line(capfd, place.output, "--sample", 3) == f"{part}; {arithmetic}"
+    assert place.run("--restart") == 0
+    edit(place.output, lambda text: text.splitlines(keepends=True)[0])
+    assert verify(place.output)[1]["problems"][1] == "the output has 0 rows, its input 12"
+
+
 def without_last_row(text: str) -> str:
     return "".join(text.splitlines(keepends=True)[:-1])
 
@@ -361,10 +395,87 @@ def test_an_output_that_cannot_be_verified_says_why(
 def test_an_unfinished_job_cannot_be_verified(place: Place, verify: Verify) -> None:
     with before_commit(0, break_off):
         assert place.run() == 7
-    place.output.write_text("by somebody else")
+    for exists in (False, True):
+        if exists:
+            place.output.write_text("by somebody else")
+        code, found = verify(place.output)
+        assert code == NOT_VERIFIABLE
+        assert "is not finished" in found["reason"]
+
+
+def test_an_unfinished_job_of_a_folder_is_not_left_out(
+    tmp_path: Path, checkpoint: Path, verify: Verify, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One of two shards never ended: without it, the folder would look verified."""
+    done, broken = Place(tmp_path, checkpoint), Place(tmp_path, checkpoint, "part2.csv")
+    assert done.run() == 0
+    assert verify(tmp_path)[0] == REPRODUCED
+    with JobFolder(tmp_path / "refused.csv").locked():
+        assert verify(tmp_path)[0] == REPRODUCED, "a lock alone is no job"
+    with before_commit(0, break_off):
+        assert broken.run() == 7
+    capfd.readouterr()
+    assert command("verify", tmp_path) == NOT_VERIFIABLE
+    first, second = json.loads(capfd.readouterr().out)["outputs"]
+    assert (first["verdict"], second["output"]) == ("reproduced", str(broken.output))
+    assert "part2.csv: its job is not finished" in second["reason"]
+    (done.work.path / "manifest.json").unlink()
+    assert "there is no" in verify(tmp_path)[1]["reason"]
+
+
+def test_a_folder_without_outputs_keeps_no_other_from_its_verification(
+    place: Place, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert place.run() == 0
+    (tmp_path / "empty").mkdir()
+    capfd.readouterr()
+    assert command("verify", tmp_path / "empty", place.output, "--quiet") == NOT_VERIFIABLE
+    empty, verified = json.loads(capfd.readouterr().out)["outputs"]
+    assert empty["output"] == str(tmp_path / "empty")
+    assert "has no output of `isobatch run`" in empty["reason"]
+    assert verified["verdict"] == "reproduced"
+
+
+def test_options_of_the_environment_are_not_blamed_on_the_checkpoint(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert place.run() == 0
+    monkeypatch.setenv(VARIABLE, "vax")
+    capfd.readouterr()
+    assert command("verify", place.output) == BAD_OPTION
+    said = capfd.readouterr().err
+    assert f"{VARIABLE}: 'vax' cannot be used" in said
+    assert "--model" not in said
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value", "words"),
+    [
+        ("manifest.json", "precision", "fp9", "precision must be one of fp32"),
+        ("runs.json", "device", "cuda", "torch finds no CUDA device"),
+    ],
+)
+def test_a_recorded_device_or_precision_that_is_not_here_cannot_be_verified(
+    place: Place,
+    file: str,
+    name: str,
+    value: str,
+    words: str,
+    verify: Verify,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert place.run() == 0
+    path = place.work.path / file
+    described = json.loads(path.read_bytes())
+    (described if isinstance(described, dict) else described[-1])[name] = value
+    path.write_text(json.dumps(described))
     code, found = verify(place.output)
     assert code == NOT_VERIFIABLE
-    assert "is not finished" in found["reason"]
+    assert words in found["reason"]
+    if name == "device":
+        assert verify(place.output, "--device", "cpu")[0] == REPRODUCED
+        assert verify(place.output, "--device", "cuda")[0] == BAD_OPTION
 
 
 def test_another_arithmetic_cannot_verify_and_another_processor_can(
@@ -378,8 +489,9 @@ def test_another_arithmetic_cannot_verify_and_another_processor_can(
     with machine(TORCH_ON_AVX2):
         code, found = verify(place.output)
     assert code == NOT_VERIFIABLE
-    assert 'arithmetic: was "isobatch-1", is "torch 2.13.0 AVX2"' in found["reason"]
-    assert "verify on a machine where `isobatch info` shows isobatch-1" in found["reason"]
+    changed = 'the arithmetic changed (arithmetic: was "isobatch-1", is "torch 2.13.0 AVX2"). '
+    assert changed in found["reason"]
+    assert "verify it on a machine where `isobatch info` shows isobatch-1" in found["reason"]
     with machine(TORCH_ON_AVX512):
         assert place.run("--restart") == 0
     with machine(TORCH_ON_AVX2):
@@ -399,7 +511,7 @@ def test_other_versions_are_noted_and_the_rows_tell(place: Place, verify: Verify
 
 
 def test_moved_files_are_found_by_the_options(
-    tmp_path: Path, checkpoint: Path, verify: Verify
+    tmp_path: Path, checkpoint: Path, verify: Verify, capfd: pytest.CaptureFixture[str]
 ) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
@@ -416,7 +528,11 @@ def test_moved_files_are_found_by_the_options(
     assert verify(output, *moved)[0] == REPRODUCED
     (tmp_path / "moved.csv").rename(tmp_path / "rows.csv")
     assert verify(output, "--input", tmp_path, "--model", tmp_path / "other")[0] == REPRODUCED
-    assert verify(output, *moved, "--input", tmp_path / "rows.csv")[0] == BAD_OPTION
+    capfd.readouterr()
+    assert command("verify", output, *moved, "--input", tmp_path / "rows.csv") == BAD_OPTION
+    assert "has 1 input, got 2. Name all of them in their order (rows.csv)" in (
+        capfd.readouterr().err
+    )
 
 
 def test_a_folder_is_all_outputs_in_it_and_one_does_not_keep_others_from_it(
@@ -468,13 +584,15 @@ def test_a_sample_of_no_rows_is_refused() -> None:
 
 
 def test_an_output_without_rows_is_reproduced(
-    tmp_path: Path, checkpoint: Path, verify: Verify
+    tmp_path: Path, checkpoint: Path, verify: Verify, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "rows.csv").write_text("text\n")
     target = tmp_path / "out.csv"
     assert command("run", tmp_path / "rows.csv", "-o", target, "--model", checkpoint) == 0
     code, found = verify(target)
     assert (code, found["checked"], found["rows"]) == (REPRODUCED, 0, 0)
+    nothing = f"reproduced: 0 of 0 rows checked; arithmetic {ARITHMETIC}"
+    assert verdict_line(capfd, target) == nothing
 
 
 def test_an_output_of_stdin_is_verified_with_the_saved_text(
@@ -486,9 +604,18 @@ def test_an_output_of_stdin_is_verified_with_the_saved_text(
     assert ended.returncode == 0
     code, found = verify(target)
     assert code == NOT_VERIFIABLE
-    assert "text from stdin must be saved to a file" in found["reason"]
-    (tmp_path / "saved").write_text(text)
-    assert verify(target, "--input", tmp_path / "saved")[0] == REPRODUCED
+    assert "its input was stdin, which is not kept. Save the text to a file" in found["reason"]
+    work = JobFolder(target)
+    assert [each["inputs"] for each in work.read_runs()] == [[None]], "no temporary file"
+    (tmp_path / "stdin").write_text(text)
+    assert verify(target, "--input", tmp_path / "stdin")[0] == REPRODUCED
+    assert verify(target, "--input", tmp_path)[0] == REPRODUCED
+    assert verify(target)[0] == NOT_VERIFIABLE, "a file of that name is not stdin"
+    (tmp_path / "-").write_text(text)
+    named = tmp_path / "named.jsonl"
+    options = ("--model", checkpoint, "--format", "lines")
+    assert command("run", f"{tmp_path}/-", "-o", named, *options) == 0
+    assert verify(named)[0] == REPRODUCED
 
 
 def test_a_symbolic_link_is_the_output_that_it_names(

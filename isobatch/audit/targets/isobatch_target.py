@@ -19,7 +19,7 @@ from isobatch.audit.targets.tokenizer_traits import padded_model, shown_name
 from isobatch.checkpoint import checkpoint_digest
 from isobatch.compat import AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
-from isobatch.errors import MissingAttentionMaskWarning
+from isobatch.errors import InputError, MissingAttentionMaskWarning
 from isobatch.kernels import instruction_set
 from isobatch.kernels.invariance import threads as torch_threads
 from isobatch.tasks import Classifier
@@ -46,7 +46,15 @@ def open_isobatch(
         padded=_padded(classifier) if classifier.precision == "fp32" else None,
         with_threads=torch_threads if classifier.device.type == "cpu" else None,
         truncated=lambda text: classifier([text])[0].truncated,
+        encoded=partial(_encoded, classifier),
     )
+
+
+def _encoded(classifier: Classifier, text: str) -> list[int]:
+    [encoding] = classifier.tokenize([text])
+    if isinstance(encoding, InputError):
+        raise encoding
+    return [*encoding.input_ids, *encoding.token_type_ids]
 
 
 def _padded(classifier: Classifier) -> PaddedModel | None:

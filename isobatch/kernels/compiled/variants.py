@@ -131,6 +131,8 @@ def _described(candidates: tuple[Variant, ...]) -> str:
 
 
 def _check_forced(forced: str, candidates: tuple[Variant, ...]) -> None:
+    if not forced.strip():
+        raise OptionError(f"{VARIABLE} is empty. Give it a value, or remove it: unset {VARIABLE}")
     problem = "unknown instruction set" if not candidates else status_of(candidates[0]).problem
     if problem is not None:
         usable = [each.name for each in variant_statuses() if each.problem is None]

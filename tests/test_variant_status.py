@@ -147,12 +147,18 @@ def test_an_unknown_instruction_set_lists_the_supported_ones(
     usable = VariantStatus(BASELINE.name, True, None)
     failed = VariantStatus(NEWEST.name, False, "not built")
     monkeypatch.setattr(variants, "variant_statuses", lambda: (failed, usable))
-    for name in ("avx3", "AVX2", ""):
+    for name in ("avx3", "AVX2", " avx2"):
         monkeypatch.setenv(variants.VARIABLE, name)
         with pytest.raises(OptionError) as error:
             variants.unavailable("fp32")
         assert f"{variants.VARIABLE}: {name!r} cannot be used: unknown" in str(error.value)
         assert f"Use one of {BASELINE.name}, torch, or remove" in str(error.value)
+    for empty in ("", " "):
+        monkeypatch.setenv(variants.VARIABLE, empty)
+        with pytest.raises(
+            OptionError, match=f"{variants.VARIABLE} is empty. .*unset {variants.VARIABLE}"
+        ):
+            variants.unavailable("fp32")
 
 
 def test_one_that_does_not_run_here_is_an_error_with_its_reason(
