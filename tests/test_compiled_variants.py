@@ -12,19 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from random_blocks import batch_of, compute, normal, random_linear, random_weights, same_bits
+from random_blocks import compute, normal, random_linear, random_weights, same_bits
 from torch import Tensor
 
 from isobatch.errors import OptionError
-from isobatch.kernels import activation_named
 from isobatch.kernels.compiled import (
-    ACTIVATIONS,
     PackedBlock,
     PackedWeight,
     compute_linear,
-    compute_trainable,
     kernels,
     unavailable,
     variant_statuses,
@@ -32,7 +27,7 @@ from isobatch.kernels.compiled import (
 )
 from isobatch.kernels.compiled.variants import VARIABLE, Variant, golden_hashes
 from isobatch.specification import BlockSpec
-from isobatch.types import Precision, Rows
+from isobatch.types import Precision
 
 NAMES = [each.name for each in variant_statuses() if each.problem is None]
 pytestmark = pytest.mark.skipif(not NAMES, reason="nothing is compiled here")
@@ -81,63 +76,6 @@ def results(compute_one: object) -> dict[str, Tensor]:
 def all_same(found: dict[str, Tensor]) -> bool:
     first, *others = found.values()
     return all(same_bits(first, other) for other in others)
-
-
-@given(
-    rows=st.integers(0, 30),
-    num_in=st.integers(1, 150),
-    num_out=st.integers(1, 150),
-    magnitude=st.sampled_from([1e-42, 1e-30, 1e-3, 1.0, 1e4, 1e30]),
-    activation=st.sampled_from([*ACTIVATIONS]),
-    seed=st.integers(0, 2**16),
-)
-@settings(max_examples=60)
-def test_a_linear_has_the_same_bits(
-    rows: int, num_in: int, num_out: int, magnitude: float, activation: str, seed: int
-) -> None:
-    layer = random_linear(num_in, num_out, activation_named(activation), seed)
-    x = normal(rows, num_in, seed=seed) * magnitude
-    weight, bias = layer.weight.detach(), layer.bias
-    for precision in PORTABLE:
-        assert all_same(
-            results(
-                lambda precision=precision: compute_linear(
-                    x, PackedWeight(weight, precision), bias, layer.activation
-                )
-            )
-        )
-    assert all_same(results(lambda: compute_linear(x, weight, bias, layer.activation)))
-
-
-@given(
-    heads=st.integers(1, 4),
-    head_dim=st.integers(1, 40),
-    wide=st.integers(1, 150),
-    activation=st.sampled_from([*ACTIVATIONS]),
-    biases=st.booleans(),
-    lengths=st.lists(st.integers(1, 70), min_size=1, max_size=6),
-    rows=st.sampled_from(Rows),
-)
-@settings(max_examples=25)
-def test_a_block_has_the_same_bits(
-    heads: int,
-    head_dim: int,
-    wide: int,
-    activation: str,
-    biases: bool,
-    lengths: list[int],
-    rows: Rows,
-) -> None:
-    spec = BlockSpec(heads * head_dim, heads, wide, activation, 1e-12, biases=biases)
-    weights, x = random_weights(spec), normal(sum(lengths), spec.hidden_size)
-    for precision in PORTABLE:
-        found = results(
-            lambda precision=precision: compute(PackedBlock(weights, precision), x, lengths, rows)
-        )
-        assert all_same(found)
-    plain = results(lambda: compute_trainable(weights, x, batch_of(lengths), rows))
-    packed = compute(PackedBlock(weights, "fp32"), x, lengths, rows)
-    assert all_same(plain | {"packed": packed})
 
 
 @pytest.mark.parametrize("precision", PORTABLE)
@@ -208,21 +146,6 @@ def test_a_variant_that_forgot_an_operation_is_not_used(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_cache")
-def test_a_variant_of_instructions_that_are_missing_is_never_imported(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    imported: list[str] = []
-    real = variants.import_module
-    monkeypatch.setattr(
-        variants, "import_module", lambda name: (imported.append(name), real(name))[1]
-    )
-    planted(monkeypatch, "planted", hashes(), ("avx4096", "fma3"))
-    assert kernels("fp32").name == NAMES[0]
-    assert "isobatch.kernels.compiled._planted" not in imported
-    assert "this processor has no avx4096" in str(variant_statuses()[0].problem)
-
-
-@pytest.mark.usefixtures("no_cache")
 def test_on_an_old_processor_only_plain_code_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     imported: list[str] = []
     real = variants.import_module
@@ -234,24 +157,6 @@ def test_on_an_old_processor_only_plain_code_is_imported(monkeypatch: pytest.Mon
     assert imported
     assert {name.rpartition(".")[2] for name in imported} == {"_reference"}
     assert unavailable("bf16") is not None
-
-
-@pytest.mark.usefixtures("no_cache")
-def test_a_variant_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    planted(monkeypatch, "planted", None)
-    assert kernels("fp32").name == NAMES[0]
-    assert "cannot be imported (" in str(variant_statuses()[0].problem)
-
-
-def test_an_unknown_instruction_set_names_those_that_can_be_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(VARIABLE, "vax")
-    expected = (
-        rf"'vax' cannot be used: unknown instruction set. Use one of {', '.join(NAMES)}, torch"
-    )
-    with pytest.raises(OptionError, match=expected):
-        unavailable("fp32")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -26,8 +26,10 @@ NUM_ROWS = (1, 2, 5, 17, 40, _ALL_ROWS)
 _ATTENTION_LENGTHS = (1, 2, 5, 8, 15, 16, 17, 33, 64, 130)
 """8: with heads of 7, which are not aligned, several sequences of it had other bits (AVX2)."""
 _NUM_SEQUENCES = 3
-_BLOCK_LENGTHS = (130, 40, 17, 5, 5, 5, 2, 1)
+BLOCK_LENGTHS = (130, 40, 17, 5, 5, 5, 2, 1)
 """More rows than the compiled kernels take at a time, and equal lengths."""
+FEW_BLOCK_LENGTHS = (40, 17, 5, 5, 1)
+"""For plain C++, in which 3,000 rows of a layer of 384 take 15 s."""
 
 
 @contextmanager
@@ -132,10 +134,12 @@ def attention_difference(attention: PackedAttention, device: torch.device) -> st
     return None
 
 
-def block_difference(kernel: BlockKernel, hidden_size: int) -> str | None:
+def block_difference(
+    kernel: BlockKernel, hidden_size: int, lengths: Sequence[int] = BLOCK_LENGTHS
+) -> str | None:
     """Check a whole layer: sequences of several lengths, together and alone, for all `rows`."""
-    hidden = random_rows(sum(_BLOCK_LENGTHS), hidden_size, torch.device("cpu"))
-    batch, parts = batch_of(_BLOCK_LENGTHS), torch.split(hidden, list(_BLOCK_LENGTHS))
+    hidden = random_rows(sum(lengths), hidden_size, torch.device("cpu"))
+    batch, parts = batch_of(lengths), torch.split(hidden, list(lengths))
     for rows in Rows:
         together = kernel(hidden, batch, rows)
         for num_threads in thread_counts(hidden.device):

@@ -40,6 +40,7 @@ except importlib.metadata.PackageNotFoundError:
 
 OURS = re.compile(
     r"isobatch: .*|\d[\d,]* rows .*|.*tokens/s; .*|.*duplicates not computed again|labels: .*"
+    r"|digest: .*"
 )
 """Lines of the command on stderr; any other is Ray's."""
 
