@@ -646,7 +646,7 @@ def test_weights_of_another_layer_are_refused(name: str) -> None:
 
 @each_precision
 def test_too_little_memory_is_an_error_of_python(precision: Precision) -> None:
-    """With more tokens than addresses, so that nothing is read before the memory is missed."""
+    """With more tokens than addresses, so that no address is read before the memory is missed."""
     packed = PackedBlock(random_block(64, 128, 2), precision)
     cu_seqlens, number = torch.tensor([0, 1 << 50]), PRECISIONS.index(precision)
     module, structure = kernels(precision).module, ctypes.addressof(packed._structure)

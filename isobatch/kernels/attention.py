@@ -100,7 +100,7 @@ class PackedAttention:
 def _aligned(rows: Tensor) -> Tensor:
     """Return rows that begin at a cache line, by a copy where they are a part of others.
 
-    Eight tokens with heads of 7 had other bits at an address that was no multiple of 64 (AVX2).
+    Eight tokens with heads of 7 had other bits at an address that is not a multiple of 64 (AVX2).
     With 16 numbers in a row, or a multiple, every part is aligned.
     """
     return rows if rows.data_ptr() % _ALIGNMENT == 0 else rows.clone()

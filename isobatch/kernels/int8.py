@@ -140,7 +140,7 @@ def quantize_weight(weight: Tensor) -> QuantizedTensor:
     By numpy, in the calling thread, whose rounding mode is known; torch's threads may have another.
     Some rows at a time: a word table would need three times its own memory at once.
     """
-    plain = weight.cpu().numpy()
+    plain = weight.detach().cpu().numpy()
     values = np.empty(plain.shape, np.int8)
     scales = np.empty(len(plain), np.float32)
     for first in range(0, len(plain), _ROWS_AT_A_TIME):
