@@ -74,7 +74,7 @@ def test_infinity_has_its_limit(name: str) -> None:
     elif name == "tanh":
         assert below == pytest.approx(-1, abs=3e-7)
     else:
-        assert not -1e30 < below < 1e30, "0 × ∞ is no number: torch says NaN, too"
+        assert not -1e30 < below < 1e30, "0 × ∞ is NaN, in torch as well"
 
 
 @needs_compiled

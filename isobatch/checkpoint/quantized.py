@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from isobatch.errors import CheckpointError, TensorMismatchError, UnsupportedModelError
@@ -55,6 +56,10 @@ class QuantizedTensor(NamedTuple):
         with np.errstate(all="ignore"):  # the caller's may be "raise", and denormals underflow
             widened = self.values.cpu().numpy() * scale
         return torch.from_numpy(widened).to(self.values.device)
+
+    def lookup(self, ids: Tensor) -> Tensor:
+        """Return rows as float32 [ids, in]; IndexError for an id without one, also a negative."""
+        return F.embedding(ids, self.values).to(torch.float32) * self.scale[ids, None]
 
     def clone(self) -> "QuantizedTensor":
         """Copy it into memory of its own, where it was a view of a file."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
+from isobatch.ambient import uses_torch
 from isobatch.kernels import compiled
 from isobatch.types import Precision
 
@@ -28,7 +29,7 @@ def arithmetic_name(
     """
     if device.type != "cpu":
         return f"torch {torch.__version__} {torch.cuda.get_device_name(device)}"
-    if not all(kernel.startswith("compiled") for kernel in kernels):
+    if uses_torch(kernels):
         return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
     if precision == "bf16":
         return f"{ARITHMETIC} bf16 {compiled.kernels(precision).name}"

@@ -28,9 +28,9 @@ class EmbeddingWeights(NamedTuple):
         return self.norm(embedded + F.embedding(batch.position_ids, self.position))
 
     def _words(self, ids: Tensor) -> Tensor:
-        if isinstance(self.word, Tensor):
-            return F.embedding(ids, self.word)
-        return F.embedding(ids, self.word.values).float() * self.word.scale[ids, None]
+        return (
+            F.embedding(ids, self.word) if isinstance(self.word, Tensor) else self.word.lookup(ids)
+        )
 
     @staticmethod
     def _types(table: Tensor, ids: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class Int8Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Raise IndexError for an id that has no row, a negative one included."""
-        return F.embedding(ids, self.table.values).to(torch.float32) * self.table.scale[ids, None]
+        return self.table.lookup(ids)
 
 
 def int8_product(layer: LinearWeights) -> Int8Product:

@@ -185,10 +185,7 @@ class KernelSelector:
             reason = "computes each token by itself"
             self._others[operation] = KernelChoice(operation, CompiledKernel.name, reason)
             return compiled.embed
-        if difference := norm_difference(weights.norm):
-            raise _not_invariant(operation, [f"torch rejected ({difference})"])
-        passed = f"same bits in {_listed(NUM_ROWS)} rows"
-        self._others[operation] = KernelChoice(operation, "torch", passed)
+        self._others[operation] = _checked_norm(operation, weights.norm)
         return EmbeddingWeights.__call__
 
     @torch.no_grad()
@@ -196,10 +193,7 @@ class KernelSelector:
         """Check torch's layer norm. Raises NotInvariantError if it does not pass."""
         operation = f"layer norm {norm.weight.shape[0]}"
         if operation not in self._others:
-            if difference := norm_difference(norm):
-                raise _not_invariant(operation, [f"torch rejected ({difference})"])
-            passed = f"same bits in {_listed(NUM_ROWS)} rows"
-            self._others[operation] = KernelChoice(operation, "torch", passed)
+            self._others[operation] = _checked_norm(operation, norm)
 
 
 def _first_invariant(
@@ -263,6 +257,12 @@ def _first_invariant_attention(
             return attention, KernelChoice(operation, name, "; ".join([*rejected, passed]))
         rejected.append(f"{name} rejected ({difference})")
     raise _not_invariant(operation, rejected)
+
+
+def _checked_norm(operation: str, norm: NormWeights) -> KernelChoice:
+    if difference := norm_difference(norm):
+        raise _not_invariant(operation, [f"torch rejected ({difference})"])
+    return KernelChoice(operation, "torch", f"same bits in {_listed(NUM_ROWS)} rows")
 
 
 def _tried(device: torch.device) -> str:

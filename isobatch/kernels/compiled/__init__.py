@@ -95,8 +95,9 @@ class PackedBlock:
         self.precision: Precision = precision
         self.spec = weights.spec
         self._activation = weights.up.activation
-        self._weights = [PackedWeight(weights.linears[name].weight, precision) for name in LINEARS]
-        self._biases = [filled_bias(weights.linears[name]) for name in LINEARS]
+        linears = [weights.linears[name] for name in LINEARS]
+        self._weights = [PackedWeight(layer.weight, precision) for layer in linears]
+        self._biases = [filled_bias(layer.bias, layer.out_features) for layer in linears]
         self._norms = [NormArguments(weights.norms[name]) for name in NORMS]
         self._structure = self._addresses()
 
@@ -166,7 +167,7 @@ class _PlainLinear:
     def __init__(self, layer: LinearWeights) -> None:
         sizes = layer.out_features, layer.in_features
         self.weight = checked(layer.float_weight().detach(), *sizes)
-        self.bias = filled_bias(layer)
+        self.bias = filled_bias(layer.bias, layer.out_features)
 
     @property
     def structure(self) -> ProductStructure:
@@ -188,8 +189,7 @@ def compute_linear(
     """
     assert residual is None or activation is IDENTITY
     if isinstance(weight, PackedWeight):
-        shape = torch.empty(weight.out_features, 0, dtype=torch.float32, device="cpu")
-        filled = filled_bias(LinearWeights(shape, bias))
+        filled = filled_bias(bias, weight.out_features)
         structure, precision, module = weight.structure(filled), weight.precision, weight.module
     else:
         plain = _PlainLinear(LinearWeights(weight, bias))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isobatch.errors import CheckpointError
-from isobatch.kernels.block_formula import LinearWeights, NormWeights, Weight
+from isobatch.kernels.block_formula import NormWeights, Weight
 from isobatch.kernels.compiled.structures import NormStructure, ProductStructure, checked
 from isobatch.kernels.compiled.variants import kernels, unavailable
 from isobatch.kernels.int8 import int8_weight
@@ -103,12 +103,11 @@ class NormArguments:
         return NormStructure(self.weight.data_ptr(), self.bias.data_ptr(), self.size, self.eps)
 
 
-def filled_bias(layer: LinearWeights) -> Tensor:
-    """Return the bias, or zeros, filled up to a multiple of COLUMNS."""
-    if layer.bias is None:
-        size = layer.out_features
+def filled_bias(bias: Tensor | None, size: int) -> Tensor:
+    """Return a bias of this size, or zeros, filled up to a multiple of COLUMNS."""
+    if bias is None:
         return torch.zeros(size + -size % COLUMNS, dtype=torch.float32, device="cpu")
-    return filled_row(checked(layer.bias.detach(), layer.out_features))
+    return filled_row(checked(bias.detach(), size))
 
 
 def filled_row(row: Tensor) -> Tensor:
