@@ -192,7 +192,10 @@ def browser(profile: Path) -> Iterator[Page]:
     )
     try:
         port = _port(profile, process)
-        with connect(_page_address(port), max_size=None, proxy=None) as socket:
+        # Without keepalive: its thread draws from `random` every 20 s, for as long as the browser
+        # is open, and Hypothesis then rejects the strategy that another test draws at that moment.
+        address = _page_address(port)
+        with connect(address, max_size=None, proxy=None, ping_interval=None) as socket:
             yield Page(socket)
             socket.send(json.dumps({"id": 0, "method": "Browser.close"}))
     finally:

@@ -41,8 +41,7 @@ ANY_NUMBER = Settings(max_client_batch_size=10_000)
 FUZZED = 50
 """Requests for each route and mode: valid by the schema, and invalid."""
 
-# The server is a thread of this process and uses `random`, too; in the middle of a strategy that
-# looks to Hypothesis as if the strategy had used it.
+# The strategies of Schemathesis draw from `random`, which Hypothesis warns about.
 ignores_random = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 
