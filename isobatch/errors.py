@@ -9,6 +9,8 @@
     │   └── TooLongError           a text longer than the model, under truncation="error"
     ├── TableError                 an input or output file that cannot be read or written
     ├── JobError                   a file job that cannot start, resume or finish
+    ├── TrainingError              a training that cannot go on
+    │   └── TrainingStopped        a training that was asked to stop; its state is saved
     ├── OptionError                an invalid argument or option
     │   ├── PrecisionError         a precision that this machine does not support
     │   └── DeviceError            a device that this machine does not have
@@ -78,6 +80,14 @@ class JobError(IsobatchError):
     """A file job cannot start, resume or finish; no finished output was overwritten."""
 
 
+class TrainingError(IsobatchError):
+    """A training cannot go on: data that cannot be learned, or numbers that are not finite."""
+
+
+class TrainingStopped(TrainingError):  # noqa: N818  # it is no failure
+    """A training ended because it was asked to; its state is saved, and it can be resumed."""
+
+
 class OptionError(IsobatchError, ValueError):
     """An argument or option has an invalid value."""
 
@@ -132,6 +142,7 @@ EXIT_CODES: dict[type[IsobatchError], int] = {
     AuditError: 8,
     NotReproducedError: 9,
     NotVerifiableError: 10,
+    TrainingError: 11,
 }
 """Exit code of the command line for each branch of the tree; 1 is for unexpected errors."""
 

@@ -28,6 +28,8 @@ LAYERS = {
         "scoring",
         "jobs",
         "evaluation",
+        "training",
+        "sklearn",
         "page",
         "audit",
         "serve",
@@ -40,8 +42,8 @@ LAYERS = {
 LAYER_OF = {room: number for number, rooms in enumerate(LAYERS.values()) for room in rooms}
 
 ROOMS_OF_LIBRARY = {
-    "huggingface_hub": {"checkpoint"},
-    "safetensors": {"checkpoint"},
+    "huggingface_hub": {"checkpoint", "training"},
+    "safetensors": {"checkpoint", "training"},
     "tokenizers": {"checkpoint", "compat"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -52,9 +54,9 @@ ROOMS_OF_LIBRARY = {
     "msgspec": {"tables"},
     "csv": {"tables", "cli"},
     "ray": {"jobs"},
-    "sklearn": {"evaluation"},
+    "sklearn": {"evaluation", "sklearn"},
     "matplotlib": {"drawing", "evaluation", "audit"},
-    "jinja2": {"drawing", "page"},
+    "jinja2": {"drawing", "page", "training"},
     "fastapi": set(),
     "starlette": {"serve"},
     "uvicorn": {"serve"},

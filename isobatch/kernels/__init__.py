@@ -6,7 +6,7 @@ no global switch.
 
 from isobatch.kernels.activations import activation_named
 from isobatch.kernels.arithmetic import ARITHMETIC, arithmetic_name
-from isobatch.kernels.attention import PackedAttention
+from isobatch.kernels.attention import PackedAttention, TrainingAttention
 from isobatch.kernels.block_formula import (
     BlockKernel,
     BlockOperations,
@@ -18,10 +18,11 @@ from isobatch.kernels.block_formula import (
     reference_operations,
 )
 from isobatch.kernels.compiled import VariantStatus, compute_trainable, variant_statuses
+from isobatch.kernels.dropout import Dropout, KeyedDropout, TorchDropout
 from isobatch.kernels.embedding_formula import EmbeddingWeights
 from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
-from isobatch.kernels.layers import Linear, PackedLinear
+from isobatch.kernels.layers import Drop, Linear, PackedLinear
 from isobatch.kernels.machine import Machine, instruction_set, is_compiled, this_machine
 from isobatch.kernels.selection import (
     EmbeddingKernel,
@@ -38,17 +39,22 @@ __all__ = [
     "BlockKernel",
     "BlockOperations",
     "BlockWeights",
+    "Drop",
+    "Dropout",
     "EmbeddingKernel",
     "EmbeddingWeights",
     "Int8Embedding",
     "KernelChoice",
     "KernelSelector",
+    "KeyedDropout",
     "Linear",
     "LinearWeights",
     "Machine",
     "NormWeights",
     "PackedAttention",
     "PackedLinear",
+    "TorchDropout",
+    "TrainingAttention",
     "VariantStatus",
     "activation_named",
     "arithmetic_name",

@@ -4,6 +4,7 @@ A segment of equal-length sequences is viewed as [sequences, heads, length, head
 in one call. Invariant: a sequence's result depends only on its own queries, keys and values.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isobatch.batching.packed import PackedBatch
+from isobatch.kernels.dropout import Dropout
 from isobatch.specification import BlockSpec
 from isobatch.types import Rows, Segment
 
@@ -36,7 +38,6 @@ class PackedAttention:
         value: Tensor,
         batch: PackedBatch,
         rows: Rows,
-        dropout: float = 0.0,
     ) -> Tensor:
         """Mix `value`; key and value are [tokens, hidden].
 
@@ -49,7 +50,7 @@ class PackedAttention:
         for segment in segments:
             queries = segment.tokens if rows is Rows.ALL else segment.sequences
             tensors = query[queries], key[segment.tokens], value[segment.tokens]
-            parts.append(self._attend(*tensors, segment, rows, dropout))
+            parts.append(self._attend(*tensors, segment, rows))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _attend(
@@ -59,7 +60,6 @@ class PackedAttention:
         value: Tensor,
         segment: Segment,
         rows: Rows,
-        dropout: float,
     ) -> Tensor:
         """Compute one segment; the number of query rows is rounded up to a multiple of QUERY_ROWS.
 
@@ -69,7 +69,7 @@ class PackedAttention:
         did, at any length. The added rows are dropped, and no other row reads them.
         """
         aligned = map(_aligned, (query, key, value))
-        q, k, v = (self._by_head(tensor, segment.num_sequences) for tensor in aligned)
+        q, k, v = (_by_head(self.spec, tensor, segment.num_sequences) for tensor in aligned)
         num_rows = q.shape[2]
         if spare := -num_rows % QUERY_ROWS:
             q = F.pad(q, (0, 0, 0, spare))
@@ -77,24 +77,54 @@ class PackedAttention:
             # A single head of a single sequence is a single task: torch then leaves the threads to
             # MKL, whose product has other bits for it. Twice the same is two tasks.
             q, k, v = (tensor.expand(2, -1, -1, -1) for tensor in (q, k, v))
-        mask = self._mask(segment.length, rows, q)
-        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)
+        mask = _window_mask(self.spec, segment.length, rows, q)
+        mixed = F.scaled_dot_product_attention(q, k, v, mask)
         mixed = mixed[: segment.num_sequences, :, :num_rows]
         return mixed.transpose(1, 2).reshape(query.shape)
 
-    def _mask(self, length: int, rows: Rows, query: Tensor) -> Tensor | None:
-        """True within the window, [query rows, length]; added query rows see every key."""
-        if self.spec.window is None:
-            return None
-        keys = torch.arange(length, device=query.device)
-        queries = keys if rows is Rows.ALL else keys[:1] if rows is Rows.FIRST else keys[-1:]
-        mask = (queries[:, None] - keys).abs() <= self.spec.window
-        return F.pad(mask, (0, 0, 0, query.shape[2] - len(queries)), value=True)
+@dataclass(frozen=True, slots=True)
+class TrainingAttention:
+    """Multi-head attention whose weights go through dropout, in differentiable torch operations."""
 
-    def _by_head(self, tensor: Tensor, num_sequences: int) -> Tensor:
-        """View [rows, hidden] as [sequences, heads, rows per sequence, head_dim]."""
-        heads, head_dim = self.spec.num_heads, self.spec.head_dim
-        return tensor.view(num_sequences, -1, heads, head_dim).transpose(1, 2)
+    spec: BlockSpec
+    dropout: Dropout
+    probability: float
+    place: int
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rows: Rows
+    ) -> Tensor:
+        """Mix `value` as PackedAttention does."""
+        if not self.probability:
+            return PackedAttention(self.spec)(query, key, value, batch, rows)
+        parts = []
+        for segment in batch.segments:
+            queries = segment.tokens if rows is Rows.ALL else segment.sequences
+            tensors = query[queries], key[segment.tokens], value[segment.tokens]
+            q, k, v = (_by_head(self.spec, each, segment.num_sequences) for each in tensors)
+            scores = (q * self.spec.head_dim**-0.5) @ k.transpose(2, 3)
+            mask = _window_mask(self.spec, segment.length, rows, q)
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -math.inf)
+            weights = scores.softmax(dim=3)
+            weights = self.dropout.attention(weights, self.probability, self.place, segment)
+            parts.append((weights @ v).transpose(1, 2).reshape(tensors[0].shape))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _by_head(spec: BlockSpec, tensor: Tensor, num_sequences: int) -> Tensor:
+    """View [rows, hidden] as [sequences, heads, rows per sequence, head_dim]."""
+    return tensor.view(num_sequences, -1, spec.num_heads, spec.head_dim).transpose(1, 2)
+
+
+def _window_mask(spec: BlockSpec, length: int, rows: Rows, query: Tensor) -> Tensor | None:
+    """True within the window, [query rows, length]; added query rows see every key."""
+    if spec.window is None:
+        return None
+    keys = torch.arange(length, device=query.device)
+    queries = keys if rows is Rows.ALL else keys[:1] if rows is Rows.FIRST else keys[-1:]
+    mask = (queries[:, None] - keys).abs() <= spec.window
+    return F.pad(mask, (0, 0, 0, query.shape[2] - len(queries)), value=True)
 
 
 def _aligned(rows: Tensor) -> Tensor:

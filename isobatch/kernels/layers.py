@@ -4,7 +4,7 @@ In eval mode all call kernels that passed the invariance check at load, whether 
 requested, so that it never changes a bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,9 @@ from isobatch.kernels.gradients import with_reference_gradient
 from isobatch.kernels.linear_kernels import LinearKernel
 from isobatch.specification import BlockSpec
 from isobatch.types import Rows
+
+Drop = Callable[[Tensor, float], Tensor]
+"""Dropout at one place of the model, with a probability."""
 
 
 class Linear(nn.Module):
@@ -60,9 +63,13 @@ class Linear(nn.Module):
     def weights(self) -> LinearWeights:
         return LinearWeights(self.weight, self.bias, self.activation)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, residual: Tensor | None = None, drop: Drop | None = None
+    ) -> Tensor:
+        """Compute the layer; `drop` does the dropout in training, by default torch's generator."""
         if self.training:
-            dropped = F.dropout(self.weights(x), self.dropout)
+            product = self.weights(x)
+            dropped = drop(product, self.dropout) if drop else F.dropout(product, self.dropout)
             return dropped if residual is None else dropped + residual
         if self.kernel is None:
             raise RuntimeError("Linear: no kernel was selected. Call select_kernels(model) first")

@@ -1,6 +1,8 @@
 """Block: one trainable Transformer layer, and InferenceBlock, one for inference only."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,9 +12,13 @@ from isobatch.kernels import (
     BlockKernel,
     BlockOperations,
     BlockWeights,
+    Drop,
+    Dropout,
     KernelSelector,
     Linear,
     PackedAttention,
+    TorchDropout,
+    TrainingAttention,
     activation_named,
     block_weights,
     compute_block,
@@ -20,6 +26,11 @@ from isobatch.kernels import (
 )
 from isobatch.specification import BlockSpec
 from isobatch.types import Rows
+
+TORCH_DROPOUT = TorchDropout()
+PLACES_PER_BLOCK = 4
+FIRST_BLOCK_PLACE = 4
+"""Places of dropout before those of the blocks: the embeddings and the head."""
 
 
 class Attention(nn.Module):
@@ -41,7 +52,7 @@ class Block(nn.Module):
     and in training, the layers are computed one after another.
     """
 
-    def __init__(self, spec: BlockSpec, dropout: Dropouts) -> None:
+    def __init__(self, spec: BlockSpec, dropout: Dropouts, index: int) -> None:
         super().__init__()
         size, wide, biases = spec.hidden_size, spec.intermediate_size, spec.biases
         activation = activation_named(spec.activation)
@@ -56,6 +67,7 @@ class Block(nn.Module):
         self.down = Linear(wide, size, dropout=dropout.hidden, bias=biases)
         self.norm = nn.LayerNorm(size, eps=spec.norm_eps)
         self.attention_dropout = dropout.attention
+        self.index = index
         self.attend = PackedAttention(spec)
         self.is_compiled = False
 
@@ -82,14 +94,41 @@ class Block(nn.Module):
         for norm in weights.norms.values():
             selector.select_norm(norm)
 
-    def forward(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
-        if self.is_compiled and not self.training:
+    def forward(
+        self, hidden: Tensor, batch: PackedBatch, rows: Rows, dropout: Dropout = TORCH_DROPOUT
+    ) -> Tensor:
+        """Compute the layer; `dropout` has an effect in training only."""
+        if self.training:
+            return self._train(hidden, batch, rows, dropout)
+        if self.is_compiled:
             return compute_trainable(self.weights, hidden, batch, rows)
-        dropout = self.attention_dropout if self.training else 0.0
-        attend = partial(self.attend, batch=batch, rows=rows, dropout=dropout)
+        return self._compute(self.linears, self.attend, hidden, batch, rows)
+
+    def _train(self, hidden: Tensor, batch: PackedBatch, rows: Rows, dropout: Dropout) -> Tensor:
+        """Compute the layer with dropout, each of whose places has a number of its own."""
+        first = PLACES_PER_BLOCK * self.index + FIRST_BLOCK_PLACE
+
+        def placed(place: int, wanted: Rows) -> Drop:
+            return lambda x, probability: dropout.rows(x, probability, place, wanted)
+
+        linears = self.linears
+        for place, name in enumerate(("output", "down"), first):
+            linears[name] = partial(linears[name], drop=placed(place, rows))  # type: ignore[assignment]
+        attend = TrainingAttention(self.spec, dropout, self.attention_dropout, first + 2)
+        return self._compute(linears, attend, hidden, batch, rows)
+
+    def _compute(
+        self,
+        linears: Mapping[str, Any],
+        attend: PackedAttention | TrainingAttention,
+        hidden: Tensor,
+        batch: PackedBatch,
+        rows: Rows,
+    ) -> Tensor:
         norms = {"attention_norm": self.attention_norm, "norm": self.norm}
-        operations = BlockOperations(self.spec, self.linears, norms)
-        return compute_block(operations, hidden, attend, partial(batch.select, rows=rows))
+        operations = BlockOperations(self.spec, linears, norms)
+        bound = partial(attend, batch=batch, rows=rows)
+        return compute_block(operations, hidden, bound, partial(batch.select, rows=rows))
 
 
 class InferenceBlock(nn.Module):

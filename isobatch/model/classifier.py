@@ -4,15 +4,16 @@ PackedBatch in, logits out. Invariant: module names are the left sides of the ta
 `isobatch.checkpoint.families`.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint import ModelConfig
-from isobatch.kernels import Linear, activation_named
-from isobatch.model.block import Block
-from isobatch.model.embeddings import Embeddings
+from isobatch.kernels import Dropout, Linear, activation_named
+from isobatch.model.block import TORCH_DROPOUT, Block
+from isobatch.model.embeddings import EMBEDDINGS_PLACE, Embeddings
 from isobatch.types import Rows
+
+_INPUT_PLACE, _FEATURES_PLACE = EMBEDDINGS_PLACE + 1, EMBEDDINGS_PLACE + 2
 
 
 class ClassificationHead(nn.Module):
@@ -28,10 +29,12 @@ class ClassificationHead(nn.Module):
         self.dropout = config.dropout.classifier
         self.drops_input = config.family.head_drops_input
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, dropout: Dropout = TORCH_DROPOUT) -> Tensor:
+        if not self.training:
+            return self.output(self.dense(hidden))  # type: ignore[no-any-return]
         if self.drops_input:
-            hidden = F.dropout(hidden, self.dropout, self.training)
-        features = F.dropout(self.dense(hidden), self.dropout, self.training)
+            hidden = dropout.rows(hidden, self.dropout, _INPUT_PLACE, self.rows)
+        features = dropout.rows(self.dense(hidden), self.dropout, _FEATURES_PLACE, self.rows)
         return self.output(features)  # type: ignore[no-any-return]
 
 
@@ -48,14 +51,21 @@ class SequenceClassifier(nn.Module):
         encoder, dropout = config.encoder, config.dropout
         self.embeddings = Embeddings(encoder, dropout.hidden)
         self.blocks = nn.ModuleList(
-            Block(encoder.block, dropout) for _ in range(encoder.num_layers)
+            Block(encoder.block, dropout, index) for index in range(encoder.num_layers)
         )
         self.head = ClassificationHead(config)
 
-    def forward(self, batch: PackedBatch, words: Tensor | None = None) -> Tensor:
-        """Compute the logits; `words` as in Embeddings."""
-        hidden = self.embeddings(batch, words)
+    def forward(
+        self,
+        batch: PackedBatch,
+        words: Tensor | None = None,
+        dropout: Dropout = TORCH_DROPOUT,
+    ) -> Tensor:
+        """Compute the logits; `words` as in Embeddings, `dropout` for training only."""
+        hidden = self.embeddings(batch, words, dropout)
         *blocks, last = self.blocks
+        training = (dropout,) if self.training else ()
         for block in blocks:
-            hidden = block(hidden, batch, Rows.ALL)
-        return self.head(last(hidden, batch, self.head.rows))  # type: ignore[no-any-return]
+            hidden = block(hidden, batch, Rows.ALL, *training)
+        hidden = last(hidden, batch, self.head.rows, *training)
+        return self.head(hidden, dropout)  # type: ignore[no-any-return]

@@ -4,12 +4,12 @@ In eval mode the kernel that `select_kernel` chose computes the sum and its norm
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint import EncoderConfig
 from isobatch.kernels import (
+    Dropout,
     EmbeddingKernel,
     EmbeddingWeights,
     Int8Embedding,
@@ -18,6 +18,11 @@ from isobatch.kernels import (
     NormWeights,
     PackedLinear,
 )
+from isobatch.model.block import TORCH_DROPOUT
+from isobatch.types import Rows
+
+EMBEDDINGS_PLACE = 0
+"""Of dropout; the head has the next ones, and the blocks those after them."""
 
 
 class Embeddings(nn.Module):
@@ -52,7 +57,12 @@ class Embeddings(nn.Module):
         """Select the kernel that reads the tables at each call."""
         self.kernel = selector.select_embeddings(self.weights)
 
-    def forward(self, batch: PackedBatch, words: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        batch: PackedBatch,
+        words: Tensor | None = None,
+        dropout: Dropout = TORCH_DROPOUT,
+    ) -> Tensor:
         """Look up every token; `words` [tokens, embedding size] replaces the rows of words."""
         if self.kernel is not None and not self.training:
             embedded = self.kernel(self.weights, batch, words)
@@ -61,7 +71,8 @@ class Embeddings(nn.Module):
         if self.token_type is not None:
             embedded = embedded + self._types(self.token_type, batch.token_type_ids)
         embedded = self.norm(embedded + self.position(batch.position_ids))
-        embedded = F.dropout(embedded, self.dropout, self.training)
+        if self.training:
+            embedded = dropout.rows(embedded, self.dropout, EMBEDDINGS_PLACE, Rows.ALL)
         return embedded if self.project is None else self.project(embedded)
 
     def _types(self, table: nn.Embedding, token_type_ids: Tensor) -> Tensor:

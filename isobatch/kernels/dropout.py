@@ -1,0 +1,96 @@
+"""Dropout: by torch's generator, or by a key for each text, so that masks ignore the neighbours.
+
+Invariant of KeyedDropout: the mask of a text depends on its key, the place and the probability
+alone: never on the batch, its order, the thread, or on what was drawn before.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isobatch.types import Rows, Segment
+
+_LEVELS = 2**16
+"""Probabilities are multiples of 1 / 65,536: two bytes of the generator decide about a number."""
+
+
+class Dropout(Protocol):
+    """Sets numbers to zero with a probability, and divides the others by 1 - probability.
+
+    place: identifies where in the model the mask belongs; each use has its own.
+    """
+
+    def rows(self, x: Tensor, probability: float, place: int, rows: Rows) -> Tensor:
+        """Drop out of x: [tokens, size], or [sequences, size] unless `rows` is ALL."""
+
+    def attention(self, x: Tensor, probability: float, place: int, segment: Segment) -> Tensor:
+        """Drop out of attention weights, [sequences of the segment, heads, queries, keys]."""
+
+
+class TorchDropout:
+    """Dropout by torch's global generator, as torch.nn.Dropout does it."""
+
+    def rows(self, x: Tensor, probability: float, place: int, rows: Rows) -> Tensor:
+        return F.dropout(x, probability)
+
+    def attention(self, x: Tensor, probability: float, place: int, segment: Segment) -> Tensor:
+        return F.dropout(x, probability)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedDropout:
+    """Dropout by a counter-based generator, for one batch.
+
+    keys: a 64-bit key for each sequence. seed, epoch: the other two parts of what a mask depends
+    on. The generator is Philox 4x64 (Salmon et al., 2011, "Parallel Random Numbers: As Easy as 1,
+    2, 3"), whose key is (seed, key of the sequence) and whose counter starts at (0, 0, epoch,
+    place). NumPy keeps the streams of its bit generators stable (NEP 19).
+    """
+
+    seed: int
+    epoch: int
+    keys: Sequence[int]
+    lengths: Sequence[int]
+
+    def rows(self, x: Tensor, probability: float, place: int, rows: Rows) -> Tensor:
+        if not probability:
+            return x
+        lengths = self.lengths if rows is Rows.ALL else [1] * len(self.keys)
+        counts = (length * x.shape[1] for length in lengths)
+        masks = self._masks(self.keys, counts, probability, place)
+        return _masked(x, np.concatenate(list(masks)), probability)
+
+    def attention(self, x: Tensor, probability: float, place: int, segment: Segment) -> Tensor:
+        if not probability:
+            return x
+        keys = self.keys[segment.sequences]
+        counts = [x[0].numel()] * len(keys)
+        masks = self._masks(keys, counts, probability, place)
+        return _masked(x, np.concatenate(list(masks)), probability)
+
+    def _masks(
+        self, keys: Sequence[int], counts: Iterator[int] | Sequence[int], probability: float, place: int
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield for each key which of its numbers are kept."""
+        threshold = round(probability * _LEVELS)
+        for key, count in zip(keys, counts, strict=True):
+            generator = np.random.Philox(
+                key=np.array([self.seed, key], np.uint64),
+                counter=np.array([0, 0, self.epoch, place], np.uint64),
+            )
+            draws = generator.random_raw(-(-count // 4)).astype("<u8", copy=False)
+            yield draws.view("<u2")[:count] >= threshold
+
+
+def _masked(x: Tensor, kept: NDArray[np.bool_], probability: float) -> Tensor:
+    """Multiply by 0 or by 1 ÷ (1 - probability), which is exact as a ratio of the 65,536 levels."""
+    left = _LEVELS - round(probability * _LEVELS)
+    scale = np.float32(_LEVELS / left if left else 0.0)
+    mask = torch.from_numpy(np.multiply(kept, scale, dtype=np.float32)).to(x.dtype)
+    return x * mask.view(x.shape)

@@ -1,0 +1,105 @@
+"""Engines: compute the gradient of a step from its blocks, several at a time.
+
+Invariant: every block is computed on one thread, and the blocks are added in a fixed tree, so that
+the number of threads and the order in which blocks are finished change no bit.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isobatch.ambient import isolated
+from isobatch.training.block_gradients import BlockGradient, BlockGradients
+from isobatch.training.gradient_tree import GradientTree
+from isobatch.training.order import Block
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class StepGradient:
+    """The sum of the gradients of a step's blocks, not yet divided by anything.
+
+    parameters: as in BlockGradient. words: of every block, in their order. losses: [texts], in the
+    order of the blocks.
+    """
+
+    parameters: list[Tensor]
+    words: list[tuple[Tensor, Tensor]]
+    losses: NDArray[np.float64]
+
+
+class GradientEngine(Protocol):
+    """Computes the gradient of a step, on the present weights."""
+
+    def compute(self, blocks: Sequence[Block], epoch: int) -> StepGradient:
+        """Compute the gradient of all blocks of a step."""
+
+
+class SingleThreads:
+    """Threads of this process, in each of which torch computes with one thread."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        before = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(number, "training", lambda: torch.set_num_threads(1))
+        # set_num_threads holds for the calling thread, and for threads that start later.
+        list(self._pool.map(lambda _: None, range(number)))
+        torch.set_num_threads(before)
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Call the function for each item, and yield the results in order."""
+
+        def call(item: Item) -> Result:
+            with isolated():
+                return function(item)
+
+        return self._pool.map(call, items)
+
+    def close(self) -> None:
+        """End the threads; work that has not begun is dropped."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def single_threads(number: int) -> Iterator[SingleThreads]:
+    """Run SingleThreads and end them."""
+    threads = SingleThreads(number)
+    try:
+        yield threads
+    finally:
+        threads.close()
+
+
+class LocalEngine:
+    """Computes blocks on the threads of this process, as many at a time as there are threads."""
+
+    def __init__(self, gradients: BlockGradients, threads: SingleThreads) -> None:
+        self._gradients = gradients
+        self._threads = threads
+
+    def compute(self, blocks: Sequence[Block], epoch: int) -> StepGradient:
+        """Compute the gradient of all blocks of a step."""
+        tree = GradientTree(len(blocks))
+
+        def compute(numbered: tuple[int, Block]) -> BlockGradient:
+            number, block = numbered
+            result = self._gradients.compute(block, epoch)
+            tree.add((0, number), result.parameters)
+            result.parameters = []
+            return result
+
+        done = list(self._threads.map(compute, enumerate(blocks)))
+        return StepGradient(
+            tree.total(),
+            [(each.word_rows, each.words) for each in done if each.words is not None],
+            np.concatenate([each.losses for each in done]),
+        )

@@ -1,0 +1,55 @@
+"""The proof at the start of a run: does a gradient have the same bits in every schedule here?
+
+The first step is computed with one block at a time, with all that may be in flight, and in another
+order with freshly allocated memory in between; about a second. A machine where the first differs
+from itself cannot keep the promise at all.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from isobatch.errors import NotInvariantError
+from isobatch.training.block_gradients import BlockGradients
+from isobatch.training.engine import LocalEngine, StepGradient, single_threads
+from isobatch.training.order import Block
+
+MAX_BLOCKS = 4
+
+
+def prove_gradients(
+    gradients: BlockGradients, blocks: Sequence[Block], in_flight: int
+) -> str | None:
+    """Return why blocks must be computed one at a time, None if `in_flight` of them may be.
+
+    Raises NotInvariantError if even that gives different bits twice.
+    """
+    blocks = blocks[: max(MAX_BLOCKS, min(in_flight, len(blocks)))]
+    with single_threads(1) as threads:
+        engine = LocalEngine(gradients, threads)
+        first = engine.compute(blocks, 0)
+        held = [torch.empty(4096 + 17 * number) for number in range(64)]
+        second = engine.compute(blocks, 0)
+        del held
+    if not _equal(first, second):
+        raise NotInvariantError(
+            "training: the gradient of the same texts had different bits twice, computed by one "
+            "thread. torch's kernels on this machine do not allow a reproducible training"
+        )
+    if in_flight == 1:
+        return None
+    with single_threads(in_flight) as threads:
+        engine = LocalEngine(gradients, threads)
+        if all(_equal(first, engine.compute(blocks, 0)) for _ in range(2)):
+            return None
+    return "blocks that are computed side by side have other bits on this machine"
+
+
+def _equal(first: StepGradient, second: StepGradient) -> bool:
+    return all(map(torch.equal, _tensors(first), _tensors(second)))
+
+
+def _tensors(gradient: StepGradient) -> list[Tensor]:
+    losses = torch.from_numpy(gradient.losses)
+    return [*gradient.parameters, *(words for _, words in gradient.words), losses]
