@@ -75,7 +75,11 @@ class KeyedDropout:
         return _masked(x, np.concatenate(list(masks)), probability)
 
     def _masks(
-        self, keys: Sequence[int], counts: Iterator[int] | Sequence[int], probability: float, place: int
+        self,
+        keys: Sequence[int],
+        counts: Iterator[int] | Sequence[int],
+        probability: float,
+        place: int,
     ) -> Iterator[NDArray[np.bool_]]:
         """Yield for each key which of its numbers are kept."""
         threshold = round(probability * _LEVELS)

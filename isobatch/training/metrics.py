@@ -43,9 +43,7 @@ def _f1(true: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
 
 def _macro_f1(targets: Rows, logits: Rows) -> float:
     labels = np.arange(targets.shape[1])
-    return _f1(
-        targets.argmax(axis=1)[:, None] == labels, logits.argmax(axis=1)[:, None] == labels
-    )
+    return _f1(targets.argmax(axis=1)[:, None] == labels, logits.argmax(axis=1)[:, None] == labels)
 
 
 def _multi_macro_f1(targets: Rows, logits: Rows) -> float:
@@ -127,6 +125,4 @@ def default_metric(task: str, num_labels: int) -> str:
 def compute_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
     """Compute every metric of the task, in float64; [texts, outputs] both."""
     wide = targets.astype(np.float64), logits.astype(np.float64)
-    return {
-        name: metric.compute(*wide) for name, metric in METRICS.items() if task in metric.tasks
-    }
+    return {name: metric.compute(*wide) for name, metric in METRICS.items() if task in metric.tasks}

@@ -90,7 +90,12 @@ class Optimizer:
         flat = [each.reshape(-1) for each in gradients]
         num_texts = len(gradient.losses)
         squares = self._threads.map(
-            lambda p: float(torch.linalg.vector_norm(flat[p.tensor][p.start : p.stop], dtype=torch.float64)) ** 2,
+            lambda p: (
+                float(
+                    torch.linalg.vector_norm(flat[p.tensor][p.start : p.stop], dtype=torch.float64)
+                )
+                ** 2
+            ),
             self._pieces,
         )
         norm = math.sqrt(math.fsum(squares)) / num_texts

@@ -28,9 +28,7 @@ def draw_order(num_texts: int, seed: int, epoch: int) -> list[int]:
 def plan_steps(num_texts: int, batch_size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
     """Cut the order of an epoch into steps of `batch_size` texts; the last may have fewer."""
     order = draw_order(num_texts, seed, epoch)
-    return [
-        tuple(order[first : first + batch_size]) for first in range(0, num_texts, batch_size)
-    ]
+    return [tuple(order[first : first + batch_size]) for first in range(0, num_texts, batch_size)]
 
 
 def cut_blocks(texts: Sequence[int], lengths: Sequence[int], block_tokens: int) -> list[Block]:

@@ -153,9 +153,7 @@ def complete_recipe(
     if options.freeze > layers:
         raise OptionError(f"freeze {options.freeze}: the base has only {layers} blocks")
     steps_per_epoch = -(-num_texts // options.batch_size)
-    epochs = options.epochs or min(
-        max(-(-WANTED_STEPS // steps_per_epoch), MIN_EPOCHS), MAX_EPOCHS
-    )
+    epochs = options.epochs or min(max(-(-WANTED_STEPS // steps_per_epoch), MIN_EPOCHS), MAX_EPOCHS)
     rate = options.learning_rate
     if rate is None:
         size = config.encoder.hidden_size

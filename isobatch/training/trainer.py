@@ -93,9 +93,7 @@ class TrainingRun:
             return
         first_epoch = self.state.step // self.steps_per_epoch
         for epoch in range(first_epoch, self.recipe.epochs):
-            steps = plan_steps(
-                len(self.examples), self.recipe.batch_size, self.recipe.seed, epoch
-            )
+            steps = plan_steps(len(self.examples), self.recipe.batch_size, self.recipe.seed, epoch)
             for number, texts in enumerate(steps, epoch * self.steps_per_epoch + 1):
                 if number > self.state.step:
                     yield number, epoch, texts

@@ -44,12 +44,11 @@ def make_examples(
     )
 
 
-def make_recipe(
-    tiny: Tiny, examples: Examples, task: Task = "single", **values: object
-) -> Recipe:
+def make_recipe(tiny: Tiny, examples: Examples, task: Task = "single", **values: object) -> Recipe:
     """The default recipe with small blocks, so that a step has several."""
-    from isobatch.checkpoint import parse_config
     from tiny_checkpoints import tiny_config
+
+    from isobatch.checkpoint import parse_config
 
     config = parse_config(tiny_config(tiny).to_dict())
     options = RecipeOptions(epochs=2, batch_size=8, block_tokens=48, learning_rate=1e-3)
