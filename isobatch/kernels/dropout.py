@@ -4,7 +4,7 @@ Invariant of KeyedDropout: the mask of a text depends on its key, the place and 
 alone: never on the batch, its order, the thread, or on what was drawn before.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,7 +77,7 @@ class KeyedDropout:
     def _masks(
         self,
         keys: Sequence[int],
-        counts: Iterator[int] | Sequence[int],
+        counts: Iterable[int],
         probability: float,
         place: int,
     ) -> Iterator[NDArray[np.bool_]]:

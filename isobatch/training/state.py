@@ -25,7 +25,7 @@ _KEY = "isobatch"
 
 @dataclass(slots=True)
 class RunState:
-    """What a run knows besides its tensors.
+    """The state of a run, without its tensors.
 
     step: steps taken. best_value, best_step, best_weights: of the best evaluation. since_better:
     evaluations since then. loss_sum, loss_texts: since the last evaluation. events: evaluations and

@@ -1,4 +1,4 @@
-"""Gradients of blocks: the mean of single texts', against autograd of transformers, with dropout."""
+"""Gradients of blocks: the sum of single texts', with dropout, and that of transformers without."""
 
 import numpy as np
 import pytest
@@ -8,16 +8,16 @@ from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, reference_model
 from training_runs import make_examples, make_recipe, make_weights
 
 from isobatch.training.block_gradients import WORDS, BlockGradients, TrainedWeights
-from isobatch.training.engine import LocalEngine, single_threads
 from isobatch.training.examples import Examples
-from isobatch.training.order import Block, cut_blocks
+from isobatch.training.gradient_engine import LocalEngine, single_threads
+from isobatch.training.order import GradientBlock, cut_blocks
 from isobatch.training.recipe import Recipe, Task
 
 TASKS: dict[Task, int] = {"single": 3, "multi": 4, "regression": 1}
 
 
 def compute(
-    weights: TrainedWeights, examples: Examples, recipe: Recipe, blocks: list[Block]
+    weights: TrainedWeights, examples: Examples, recipe: Recipe, blocks: list[GradientBlock]
 ) -> dict[str, torch.Tensor]:
     """The sum of the gradients of `blocks`, by name."""
     with single_threads(1) as threads:

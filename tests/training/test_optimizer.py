@@ -11,7 +11,7 @@ from training_runs import make_examples, make_recipe, make_weights
 
 from isobatch.training import optimizer as optimizer_module
 from isobatch.training.block_gradients import WORDS, BlockGradients
-from isobatch.training.engine import LocalEngine, StepGradient, single_threads
+from isobatch.training.gradient_engine import LocalEngine, StepGradient, single_threads
 from isobatch.training.optimizer import Optimizer, learning_rate
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from isobatch.ambient import isolated
 from isobatch.training.block_gradients import BlockGradient, BlockGradients
 from isobatch.training.gradient_tree import GradientTree
-from isobatch.training.order import Block
+from isobatch.training.order import GradientBlock
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ class StepGradient:
 class GradientEngine(Protocol):
     """Computes the gradient of a step, on the present weights."""
 
-    def compute(self, blocks: Sequence[Block], epoch: int) -> StepGradient:
+    def compute(self, blocks: Sequence[GradientBlock], epoch: int) -> StepGradient:
         """Compute the gradient of all blocks of a step."""
 
 
@@ -97,11 +97,11 @@ class LocalEngine:
         self._gradients = gradients
         self._threads = threads
 
-    def compute(self, blocks: Sequence[Block], epoch: int) -> StepGradient:
+    def compute(self, blocks: Sequence[GradientBlock], epoch: int) -> StepGradient:
         """Compute the gradient of all blocks of a step."""
         tree = GradientTree(len(blocks))
 
-        def compute(numbered: tuple[int, Block]) -> BlockGradient:
+        def compute(numbered: tuple[int, GradientBlock]) -> BlockGradient:
             number, block = numbered
             result = self._gradients.compute(block, epoch)
             tree.add((0, number), result.parameters)
