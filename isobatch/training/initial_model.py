@@ -107,9 +107,11 @@ class InitialModel:
         return encodings
 
     def _check_vocabulary(self, encodings: Sequence[Encoding]) -> None:
+        if self.unknown_id is None:
+            return
         total = sum(map(len, encodings))
         unknown = sum(list(each.input_ids).count(self.unknown_id) for each in encodings)
-        if self.unknown_id is not None and unknown > MAX_UNKNOWN * total:
+        if unknown > MAX_UNKNOWN * total:
             token = self.encoder.token(self.unknown_id)
             raise CheckpointError(
                 f"{self.folder}: {percent(unknown / total)} of the tokens of the texts are "
@@ -193,10 +195,9 @@ def _match_head(
 
 
 def _reorder_rows(model: SequenceClassifier, rows: Sequence[int]) -> None:
-    output = model.head.output
     with torch.no_grad():
-        output.weight.copy_(output.weight[list(rows)].clone())
-        output.bias.copy_(output.bias[list(rows)].clone())
+        for parameter in model.head.output.parameters():
+            parameter.copy_(parameter[list(rows)].clone())
 
 
 def _draw_head(model: SequenceClassifier, names: Sequence[str], seed: int) -> None:
