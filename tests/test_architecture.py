@@ -55,6 +55,7 @@ ROOMS_OF_LIBRARY = {
     "csv": {"tables", "cli"},
     "ray": {"jobs"},
     "sklearn": {"evaluation", "sklearn"},
+    "tensorboard": {"training"},
     "matplotlib": {"drawing", "evaluation", "audit"},
     "jinja2": {"drawing", "page", "training"},
     "fastapi": set(),
