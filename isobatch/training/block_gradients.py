@@ -18,7 +18,7 @@ from isobatch.kernels import KeyedDropout
 from isobatch.model import SequenceClassifier
 from isobatch.training.examples import Examples, text_key
 from isobatch.training.losses import text_losses
-from isobatch.training.order import Block
+from isobatch.training.order import GradientBlock
 from isobatch.training.recipe import Recipe
 
 WORDS = "embeddings.word.weight"
@@ -92,7 +92,7 @@ class BlockGradients:
         self._recipe = recipe
         self._keys = [text_key(encoding) for encoding in examples.encodings]
 
-    def compute(self, block: Block, epoch: int) -> BlockGradient:
+    def compute(self, block: GradientBlock, epoch: int) -> BlockGradient:
         """Compute the gradient of the texts with these indices. torch must have one thread here."""
         model, examples = self._weights.model, self._examples
         encodings = [examples.encodings[index] for index in block]

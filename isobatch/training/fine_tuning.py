@@ -1,8 +1,7 @@
-"""A training from labelled texts to a finished folder: the same run, whoever starts it.
+"""A training from labelled texts to a finished folder: for the command, `fit` and scikit-learn.
 
-`isobatch train`, `fit` and the scikit-learn face all end here. Invariant: the folder is a function
-of base, texts, options and library versions; a run that was stopped goes on where it was, or says
-what has changed.
+Invariant: the folder is a function of base, texts, options and library versions. A run that was
+stopped resumes, or says which of them has changed.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from isobatch.training.recipe import RecipeOptions, Task
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What to train, on what, and how.
+    """The base, the texts and the options of a training.
 
     base: a folder, a hub id, or None for the bundled model. texts, validation: as read; without
     validation texts, `validation_share` of the texts is held out. class_weights: by label.
