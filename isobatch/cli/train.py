@@ -20,7 +20,7 @@ from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError, Trainin
 
 if TYPE_CHECKING:
     from isobatch.training.events import Event
-    from isobatch.training.session import TrainingRequest
+    from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
     from isobatch.training.training_verification import TrainingVerification
 
 Params = Mapping[str, Any]
@@ -94,7 +94,7 @@ def train(
 
 def _train(params: Params, *, quiet: bool) -> None:
     chosen = _chosen_options(params)
-    with ExitStack() as stack:
+    with ExitStack() as stack, DeferredStop() as signals:
         request = stack.enter_context(_request(params, chosen))
         display = stack.enter_context(_shown(quiet=quiet))
         callbacks: list[Callable[[Event], None]] = [display.show]
@@ -107,36 +107,31 @@ def _train(params: Params, *, quiet: bool) -> None:
             for callback in callbacks:
                 callback(event)
 
-        _run(request, display, report, quiet=quiet)
+        done = _run(request, display, report, signals)
+    if not quiet:
+        typer.echo(summarize_training(done), err=True)  # below the bar, which is removed
+    if signals.received:
+        raise signals.stopped()
 
 
 def _run(
     request: "TrainingRequest",
     display: TrainingDisplay,
     report: Callable[["Event"], None],
-    *,
-    quiet: bool,
-) -> None:
-    """Train; a signal ends the process with its exit code after the state is saved."""
-    from isobatch.training import session
+    signals: DeferredStop,
+) -> "TrainedFolder":
+    """Train; after a signal the state is saved, and the process ends with its exit code."""
+    from isobatch.training import fine_tuning
 
-    with DeferredStop() as signals:
-        try:
-            done = session.train(
-                request,
-                on_event=report,
-                on_note=display.say,
-                should_stop=signals.should_stop,
-            )
-        except TrainingStopped as stopped:
-            if not signals.received:
-                raise
-            display.say(f"{stopped}; its state is saved. Run the same command again to resume")
-            raise signals.stopped() from stopped
-    if not quiet:
-        typer.echo(summarize_training(done), err=True)
-    if signals.received:
-        raise signals.stopped()
+    try:
+        return fine_tuning.train(
+            request, on_event=report, on_note=display.say, should_stop=signals.should_stop
+        )
+    except TrainingStopped as stopped:
+        if not signals.received:
+            raise
+        display.say(f"{stopped}; its state is saved. Run the same command again to resume")
+        raise signals.stopped() from stopped
 
 
 @contextmanager
@@ -173,9 +168,9 @@ def _is_given(value: object) -> bool:
 def _request(params: Params, chosen: Mapping[str, Any]) -> Iterator["TrainingRequest"]:
     """Read the files, and put everything together that `train` takes."""
     from isobatch.training.dataset import LabelledColumns
+    from isobatch.training.fine_tuning import TrainingRequest
     from isobatch.training.labelled_source import LabelledSource
     from isobatch.training.recipe import RecipeOptions
-    from isobatch.training.session import TrainingRequest
     from isobatch.training.train_record import COLUMN_OPTIONS
 
     out = _check_places(params)
@@ -211,8 +206,15 @@ def _request(params: Params, chosen: Mapping[str, Any]) -> Iterator["TrainingReq
 @contextmanager
 def _tables(params: Params) -> Iterator[dict[str, Any]]:
     """Expand the names of the input and of the validation file into files with formats."""
-    names = ("input_format", "no_header", "no_quotes", "delimiter", "encoding", "compression")
-    reading = input_files.InputOptions(*[params[name] for name in names], command="train")
+    reading = input_files.InputOptions(
+        params["input_format"],
+        params["no_header"],
+        params["no_quotes"],
+        params["delimiter"],
+        params["encoding"],
+        params["compression"],
+        "train",
+    )
     with ExitStack() as stack:
         tables = {
             "training": stack.enter_context(input_files.input_tables(params["names"], reading))

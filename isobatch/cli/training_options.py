@@ -1,7 +1,7 @@
 """The options of `isobatch train`, in the groups that its help shows.
 
-Options of the recipe have no defaults here, so that a value that was given can be told apart from
-one of `--options`; the help names the defaults of RecipeOptions, which a test compares.
+Options of the recipe have no defaults here, so that those that were given take precedence over
+`--options`; the help names the defaults of RecipeOptions, which a test compares.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 FILES = "Files"
-LEARNING = "What is learned"
+LEARNING = "Base and task"
 STEPS = "Steps"
 OPTIMIZER = "Optimizer"
 SELECTION = "Choice of the best weights"
@@ -174,9 +174,7 @@ Epochs = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(
-        help="Texts of a step, whatever their lengths. Default: 32.", rich_help_panel=STEPS
-    ),
+    typer.Option(help="Texts of a step, of any length. Default: 32.", rich_help_panel=STEPS),
 ]
 BlockTokens = Annotated[
     int | None,

@@ -9,7 +9,7 @@ from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
     from isobatch.training.events import Evaluated, Event, StepDone
-    from isobatch.training.session import TrainedFolder
+    from isobatch.training.fine_tuning import TrainedFolder
 
 SPEED_STEPS = 100
 """Steps that a speed is the mean of; time left is estimated from all steps of this process."""
@@ -68,15 +68,13 @@ def describe_step(recent: "deque[StepDone]") -> str:
 
 
 def describe_evaluation(event: "Evaluated") -> str:
-    """Describe an evaluation in a line."""
-    without = event.evaluations_without_better
+    """Describe an evaluation in a line; "average": of the averaged weights, which were better."""
     parts = [
         f"step {event.step:,} of {event.num_steps:,}",
         f"epoch {event.epoch + 1}",
         f"loss {event.loss:.4f}",
-        f"{event.metric} {event.value:.4f}"
-        + (" of the averaged weights" if event.weights == "average" else ""),
-        "the best so far" if event.best else f"{counted(without, 'evaluation')} since the best",
+        f"{event.metric} {event.value:.4f}{' (average)' if event.weights == 'average' else ''}",
+        "best" if event.best else f"{event.evaluations_without_better} since the best",
     ]
     return " · ".join(parts)
 

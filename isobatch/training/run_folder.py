@@ -22,7 +22,7 @@ from isobatch.training.train_record import RECORD_NAME, environment
 
 if TYPE_CHECKING:
     from isobatch.training.dataset import LabelledTexts
-    from isobatch.training.session import TrainingRequest
+    from isobatch.training.fine_tuning import TrainingRequest
 
 MANIFEST_FORMAT = 1
 

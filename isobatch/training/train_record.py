@@ -23,7 +23,7 @@ from isobatch.scope import processor_name
 from isobatch.training.recipe import TASKS, Recipe, RecipeOptions
 
 if TYPE_CHECKING:
-    from isobatch.training.session import TrainingRequest
+    from isobatch.training.fine_tuning import TrainingRequest
 
 RECORD_NAME = "train.json"
 RECORD_FORMAT = 1
@@ -61,8 +61,8 @@ def environment() -> dict[str, str]:
 def make_record(request: "TrainingRequest", recipe: Recipe) -> dict[str, Any]:
     """Describe a training before it begins, in plain values for train.json.
 
-    What it comes to, such as metrics and the digest of the weights ("model_sha256", which
-    verification needs), is added at its end.
+    Its results, such as metrics and the digest of the weights ("model_sha256", which verification
+    needs), are added at its end.
     """
     folder = locate_checkpoint(request.base)
     return {
@@ -239,4 +239,4 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "skip_unlabelled": (_is_flag, "true or false"),
     "skip_empty": (_is_flag, "true or false"),
 }
-"""What an option's value must be, in code and in words."""
+"""The condition on the value of an option, in code and in words."""

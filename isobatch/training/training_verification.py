@@ -13,8 +13,8 @@ from isobatch.checkpoint import checkpoint_digest, locate_checkpoint
 from isobatch.errors import CheckpointError, JobError, NotVerifiableError
 from isobatch.jobs.durable import digest_file
 from isobatch.training.events import EventCallback
+from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest, train
 from isobatch.training.labelled_source import LabelledSource, find_sources
-from isobatch.training.session import TrainedFolder, TrainingRequest, train
 from isobatch.training.train_record import TrainRecord, environment, read_record
 
 MODEL_NAME = "model.safetensors"

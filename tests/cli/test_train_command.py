@@ -1,6 +1,7 @@
 """`isobatch train` as a shell sees it; a stand-in takes the steps."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 import typer
-from shell import run
-from training.stand_in_session import NUM_STEPS, StandIn, evaluated, step_done
+from shell import run, run_on_terminal
+from training.stand_in_training import NUM_STEPS, StandIn, evaluated, step_done
 
 from isobatch.cli import app
 from isobatch.cli.display import Display
@@ -40,7 +41,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, stand_in: StandIn) -> StandIn:
-    for module in ("session", "training_verification"):
+    for module in ("fine_tuning", "training_verification"):
         monkeypatch.setattr(f"isobatch.training.{module}.train", stand_in.train)
     return stand_in
 
@@ -130,7 +131,7 @@ def test_help_has_groups() -> None:
     assert names == [
         "Arguments",
         "Files",
-        "What is learned",
+        "Base and task",
         "Steps",
         "Optimizer",
         "Choice of the best weights",
@@ -175,9 +176,7 @@ def test_errors_have_their_exit_code(
 # ------------------------------------------------------------------------------- --options
 
 
-def test_a_record_is_accepted_as_options(
-    labelled: Path, tmp_path: Path, stand_in: StandIn
-) -> None:
+def test_a_record_is_accepted_as_options(labelled: Path, tmp_path: Path, stand_in: StandIn) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     columns = ("--weight-column", "weight", "--class-weights", "balanced")
     run("train", str(labelled), "-o", str(first), "--epochs", "4", "--seed", "7", *columns)
@@ -278,7 +277,7 @@ def test_a_signal_during_the_last_step_still_ends_a_finished_training(
         steps = iter(range(1, NUM_STEPS + 1))
         return real(request, **callbacks, should_stop=lambda: asked() and next(steps) < 0)
 
-    monkeypatch.setattr("isobatch.training.session.train", train)
+    monkeypatch.setattr("isobatch.training.fine_tuning.train", train)
     ran = run("train", str(labelled), "-o", str(tmp_path / "out"))
     assert (ran.returncode, (tmp_path / "out/train.json").exists()) == (143, True)
     assert "digest of model.safetensors" in ran.stderr.decode()
@@ -355,6 +354,29 @@ def test_a_terminal_gets_speed_and_time_left() -> None:
     ]
 
 
+ON_TERMINAL = """
+import sys, time
+from training.stand_in_training import StandIn
+from isobatch.cli import main
+from isobatch.training import fine_tuning
+fine_tuning.train = StandIn(lambda step: time.sleep(0.2)).train
+main()
+"""
+
+
+def test_a_terminal_of_80_columns_shows_a_bar_and_keeps_the_evaluations(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    arguments = ("train", str(labelled), "-o", str(tmp_path / "out"))
+    script = (sys.executable, "-c", ON_TERMINAL)
+    shown = run_on_terminal(*arguments, command=script, columns=80)
+    assert re.search(r"step 5 of 6 · loss 0\.2000 · 64 texts/s · 1,800 tokens/s\s", shown), shown
+    assert "0.5 s left" in shown
+    assert shown.count("· accuracy 0.7500 (average) · best\r\n") == 2
+    assert shown.index("digest of model.safetensors") > shown.rindex("\x1b[2K")  # not erased
+
+
 def test_the_longest_progress_fits_80_columns() -> None:
     from collections import deque
 
@@ -371,10 +393,8 @@ def test_off_a_terminal_an_evaluation_is_a_line() -> None:
     assert (shown.drawn, shown.said) == (
         [],
         [
-            "step 3 of 6 · epoch 1 · loss 0.2500 · accuracy 0.7500 of the averaged weights · the "
-            "best so far",
-            "step 6 of 6 · epoch 1 · loss 0.2500 · accuracy 0.7500 of the averaged weights · "
-            "1 evaluation since the best",
+            "step 3 of 6 · epoch 1 · loss 0.2500 · accuracy 0.7500 (average) · best",
+            "step 6 of 6 · epoch 1 · loss 0.2500 · accuracy 0.7500 (average) · 1 since the best",
         ],
     )
 

@@ -11,10 +11,10 @@ from isobatch.checkpoint import locate_checkpoint, read_config
 from isobatch.errors import JobError, NotVerifiableError, OptionError
 from isobatch.training import train_record
 from isobatch.training.dataset import LabelledTexts
+from isobatch.training.fine_tuning import TrainingRequest
 from isobatch.training.recipe import Recipe, RecipeOptions, complete_recipe
 from isobatch.training.recipe_text import GROUPS
 from isobatch.training.run_folder import RunFolder, make_training_manifest
-from isobatch.training.session import TrainingRequest
 from isobatch.training.train_record import make_record, read_options, read_record
 
 TEXTS = LabelledTexts(["a film", "a play"], ["pos", "neg"], None, ["r.csv:2", "r.csv:3"])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from tiny_checkpoints import Tiny, TinyFolder
-from training.stand_in_session import evaluated, step_done
-from training.training_runs import make_examples, make_recipe, training_run
+from training.stand_in_training import evaluated, step_done
+from training_runs import make_examples, make_recipe, training_run
 
 from isobatch.errors import JobError, OptionError, TrainingStopped
 from isobatch.training.run_log import RunLog, read_log

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from training.stand_in_session import StandIn
+from training.stand_in_training import StandIn
 
 from isobatch.errors import NotVerifiableError, OptionError
 from isobatch.tables import CsvDialect, TableFile
 from isobatch.training import training_verification
 from isobatch.training.dataset import LabelledColumns
+from isobatch.training.fine_tuning import TrainingRequest
 from isobatch.training.labelled_source import LabelledSource, find_sources
-from isobatch.training.session import TrainingRequest
 from isobatch.training.training_verification import verify_training
 
 
@@ -68,7 +68,7 @@ def test_a_changed_base_cannot_be_verified(trained: Path) -> None:
     with pytest.raises(NotVerifiableError, match="name it with --base"):
         verify_training(trained, base="./nowhere")
     edit(trained, base={"source": None, "sha256": "0"})
-    with pytest.raises(NotVerifiableError, match="its base .* has changed"):
+    with pytest.raises(NotVerifiableError, match=r"its base .* has changed"):
         verify_training(trained)
 
 

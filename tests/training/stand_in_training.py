@@ -1,4 +1,4 @@
-"""A stand-in for `session.train`: steps and events without a model, and weights that are a digest.
+"""A stand-in for `fine_tuning.train`: steps and events without a model; a digest as the weights.
 
 As the real one, it resumes saved work, refuses a folder of another run, and writes a record; what
 it writes depends on the manifest alone.
@@ -13,11 +13,11 @@ from typing import Any
 from isobatch.checkpoint import locate_checkpoint, read_config
 from isobatch.errors import TrainingStopped
 from isobatch.training.events import Evaluated, EventCallback, StepDone
+from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
 from isobatch.training.recipe import complete_recipe
 from isobatch.training.recipe_text import describe_recipe
 from isobatch.training.run_folder import RunFolder, make_training_manifest
 from isobatch.training.run_log import RunLog, read_log
-from isobatch.training.session import TrainedFolder, TrainingRequest
 from isobatch.training.train_record import RECORD_NAME, make_record
 
 NUM_STEPS = 6
@@ -108,5 +108,3 @@ def evaluated(step: int, best: bool = True) -> Evaluated:
         digest="0" * 64,
         seconds=0.5 * step,
     )
-
-
