@@ -57,9 +57,10 @@ def main(checkpoint: str, state: str, inputs: str) -> None:
     with training_run(Path(checkpoint), examples, recipe, Path(state), in_flight=2) as run:
         run.save_seconds = 0.0
         run.resume()
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         run.train()
-        print(weights_digest(run.optimizer_weights()), flush=True)
+        sys.stdout.write(weights_digest(run.optimizer_weights()) + "\n")
 
 
 if __name__ == "__main__":
