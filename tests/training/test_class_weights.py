@@ -1,4 +1,4 @@
-"""Weights of texts: mean 1 over the training set, the same for a text whatever its step."""
+"""Weights of texts: mean 1 over the training set, the same for a text in any step."""
 
 import json
 from pathlib import Path

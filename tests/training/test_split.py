@@ -81,6 +81,26 @@ def test_different_texts_are_stratified_within_one_text_of_a_class(
     assert len(held) == wanted
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.sets(st.integers(0, 3))), min_size=8, max_size=60),
+    shares,
+    seeds,
+)
+def test_multiple_labels_and_numbers_have_every_text_on_one_side(
+    rows: list[tuple[int, set[int]]], share: float, seed: int
+) -> None:
+    rows = [*rows, *((100 + row, {row % 4}) for row in range(8))]
+    texts = [f"text {name}" for name, _ in rows]
+    targets = np.array([[label in labels for label in range(4)] for _, labels in rows], np.float32)
+    numbers = np.array([[name / 7] for name, _ in rows], np.float32)
+    for task, used in (("multi", targets), ("regression", numbers)):
+        train, held = split_texts(texts, used, share, seed, task)  # type: ignore[arg-type]
+        assert sorted([*train, *held]) == list(range(len(rows)))
+        assert len(held) > 0
+        assert not {texts[row] for row in train} & {texts[row] for row in held}
+        assert used[train].any(axis=0).all()
+
+
 def test_another_seed_holds_out_other_texts() -> None:
     texts, targets = [f"text {row}" for row in range(100)], one_hot([0, 1] * 50)
     splits = {tuple(split_texts(texts, targets, 0.1, seed)[1]) for seed in range(5)}
