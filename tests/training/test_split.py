@@ -128,14 +128,30 @@ def test_pairs_are_equal_if_both_texts_are() -> None:
     assert len(set(groups)) == 3
 
 
-def test_groups_are_kept_together_and_still_near_their_share() -> None:
-    """Each text 8 times: no group fits a quota of 5, but half of the groups come nearest to it."""
+def test_groups_that_fit_no_quota_are_held_out_if_that_is_nearer() -> None:
+    """Each text 8 times, and quotas of 5 and 6: a whole group is nearer to them than none is."""
     texts = [f"text {row // 8}" for row in range(800)]
     labels = [row // 8 % 10 for row in range(800)]
-    _, held = split_texts(texts, one_hot(labels), 0.1, 0)
+    _, held = split_texts(texts, one_hot(labels), 0.07, 0)
     counts = np.bincount([labels[row] for row in held], minlength=10)
-    assert len(held) == 80
-    assert set(counts.tolist()) == {8}
+    assert len(held) == 56
+    assert sorted(counts.tolist()) == [0] * 3 + [8] * 7
+
+
+def test_quotas_are_exact_where_some_groups_fit() -> None:
+    """Of each class 30 texts are different, and 10 are there 6 times."""
+    names = [f"single {row}" for row in range(60)] + [f"six {row % 20}" for row in range(120)]
+    labels = [int(name.split()[1]) % 2 for name in names]
+    for seed in range(10):
+        _, held = split_texts(names, one_hot(labels), 0.1, seed)
+        assert np.bincount([labels[row] for row in held]).tolist() == [9, 9]
+
+
+def test_the_only_text_of_a_class_is_trained_on() -> None:
+    """Its share of the quotas, 0.55, would be rounded up."""
+    for seed in range(5):
+        train, _ = split_texts([f"{row}" for row in range(11)], one_hot([0] * 10 + [1]), 0.5, seed)
+        assert 10 in train
 
 
 def test_a_text_of_several_classes_is_counted_in_each() -> None:
