@@ -51,6 +51,7 @@ def test_given_validation_texts_are_all_of_the_validation() -> None:
     assert data.validation.targets.tolist() == [[0, 1], [1, 0], [1, 0]]
     assert (data.validation_rows, data.facts.split_share) == ((), None)
     facts = data.facts
+    assert facts.num_duplicates == 0
     assert (facts.num_shared, facts.shared_places) == (1, ("text 0",))
     assert any("1 validation text also among the training texts" in note for note in data.notes)
     # "text 1" is an "a" in training and a "b" here.
