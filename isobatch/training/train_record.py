@@ -68,7 +68,7 @@ def make_record(request: "TrainingRequest", recipe: Recipe) -> dict[str, Any]:
     return {
         "record": RECORD_FORMAT,
         "base": {
-            "source": _base_source(request.base, request.out),
+            "source": _source_of(request.base, request.out),
             "sha256": checkpoint_digest(folder),
         },
         "options": {
@@ -85,7 +85,7 @@ def _plain(class_weights: str | Mapping[str, float]) -> str | dict[str, float]:
     return class_weights if isinstance(class_weights, str) else dict(class_weights)
 
 
-def _base_source(base: str | Path | None, out: Path) -> str | None:
+def _source_of(base: str | Path | None, out: Path) -> str | None:
     """Return a hub id as it is, and a folder by its path from `out`."""
     if base is None or not Path(base).expanduser().is_dir():
         return None if base is None else str(base)
@@ -127,7 +127,7 @@ def read_record(folder: Path) -> TrainRecord:
     try:
         return TrainRecord(
             folder=folder,
-            base=_found_base(content["base"]["source"], folder),
+            base=_found_checkpoint(content["base"]["source"], folder),
             base_sha256=content["base"]["sha256"],
             options=content["options"],
             files=tuple(content["files"]),
@@ -174,13 +174,13 @@ def _recorded_options(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
         files = record["files"]
         columns = files[0]["columns"] if files else {}
         named = {name: columns.get(field) for name, field in COLUMN_OPTIONS.items()}
-        base = _found_base(record["base"]["source"], path.parent)
+        base = _found_checkpoint(record["base"]["source"], path.parent)
         return {**record["options"], **named, "base": base}
     except (KeyError, TypeError, IndexError) as error:
         raise OptionError(f"{path}: is incomplete: {error} is missing. Restore the file") from error
 
 
-def _found_base(source: str | None, folder: Path) -> str | None:
+def _found_checkpoint(source: str | None, folder: Path) -> str | None:
     """Return the base of a record: a path, which ends with a slash there, is seen from `folder`."""
     if source is None or not source.endswith(os.sep):
         return source

@@ -66,7 +66,7 @@ def verify_training(
     record = read_record(folder)
     problems = _changed_model(folder, record)
     sources = find_sources(_recorded_files(record), folder, moved)
-    _check_base(record, base)
+    _check_checkpoint(record, base)
     notes = _other_environment(record)
     for note in notes:
         on_note(note)
@@ -112,7 +112,7 @@ def _recorded_files(record: TrainRecord) -> Sequence[dict[str, object]]:
     return [dict(each) for each in record.files]
 
 
-def _check_base(record: TrainRecord, base: str | Path | None) -> None:
+def _check_checkpoint(record: TrainRecord, base: str | Path | None) -> None:
     place = base or record.base
     try:
         found = checkpoint_digest(locate_checkpoint(place))

@@ -1,7 +1,7 @@
 """A stand-in for `fine_tuning.train`: steps and events without a model; a digest as the weights.
 
-As the real one, it resumes saved work, refuses a folder of another run, and writes a record; what
-it writes depends on the manifest alone.
+As the real one, it resumes saved work, refuses a folder of another run, and writes a record; its
+output depends on the manifest alone.
 """
 
 import hashlib
