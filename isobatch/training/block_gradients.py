@@ -65,6 +65,11 @@ class TrainedWeights:
         if not freeze:
             self.words = table.weight.detach()[self.used_words]
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The parameters and the used words, in a fixed order."""
+        return [*self.parameters, *([] if self.words is None else [self.words])]
+
     def lookup(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows of the table of used words for `input_ids`, and the word vectors."""
         rows = self.row_of_word[input_ids]

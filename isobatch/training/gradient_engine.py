@@ -100,17 +100,28 @@ class LocalEngine:
     def compute(self, blocks: Sequence[GradientBlock], epoch: int) -> StepGradient:
         """Compute the gradient of all blocks of a step."""
         tree = GradientTree(len(blocks))
-
-        def compute(numbered: tuple[int, GradientBlock]) -> BlockGradient:
-            number, block = numbered
-            result = self._gradients.compute(block, epoch)
-            tree.add((0, number), result.parameters)
-            result.parameters = []
-            return result
-
-        done = list(self._threads.map(compute, enumerate(blocks)))
+        done = compute_blocks(self._gradients, self._threads, tree, list(enumerate(blocks)), epoch)
         return StepGradient(
             tree.total(),
             [(each.word_rows, each.words) for each in done if each.words is not None],
             np.concatenate([each.losses for each in done]),
         )
+
+
+def compute_blocks(
+    gradients: BlockGradients,
+    threads: SingleThreads,
+    tree: GradientTree,
+    blocks: Sequence[tuple[int, GradientBlock]],
+    epoch: int,
+) -> list[BlockGradient]:
+    """Compute numbered blocks and add them to the tree, which takes their `parameters`."""
+
+    def compute(numbered: tuple[int, GradientBlock]) -> BlockGradient:
+        number, block = numbered
+        result = gradients.compute(block, epoch)
+        tree.add((0, number), result.parameters)
+        result.parameters = []
+        return result
+
+    return list(threads.map(compute, blocks))

@@ -1,7 +1,7 @@
 """The recipe: every value that decides the trained weights, besides base, data and versions.
 
-Invariant: a Recipe is complete. Every value that the options leave open is decided here, from the size of
-the base and of the data, before the first step, and is stored with the result.
+Invariant: a Recipe is complete. Every value that the options leave open is decided here, from the
+size of the base and of the data, before the first step, and is stored with the result.
 """
 
 from dataclasses import asdict, dataclass, fields
