@@ -57,7 +57,7 @@ ROOMS_OF_LIBRARY = {
     "sklearn": {"evaluation", "sklearn"},
     "tensorboard": {"training"},
     "matplotlib": {"drawing", "evaluation", "training", "audit"},
-    "jinja2": {"drawing", "page"},
+    "jinja2": {"drawing", "page", "training"},
     "fastapi": set(),
     "starlette": {"serve"},
     "uvicorn": {"serve"},

@@ -59,9 +59,7 @@ def confusion_chart(evaluation: Evaluation, description: str) -> str:
     return draw_svg((side, side), draw, "confusion", description)
 
 
-def reliability_chart(
-    evaluation: Evaluation, description: str, name: str = "reliability"
-) -> str:
+def reliability_chart(evaluation: Evaluation, description: str, name: str = "reliability") -> str:
     """Draw accuracy against confidence in each bin, above the number of texts in the bin.
 
     name: of the chart, unique on its page.

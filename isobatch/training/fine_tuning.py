@@ -7,17 +7,17 @@ stopped resumes, or says which of them has changed.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from isobatch.ambient import default_float_environment
-from isobatch.checkpoint import checkpoint_digest
+from isobatch.checkpoint import checkpoint_digest, read_json
 from isobatch.drawing.display_text import counted
 from isobatch.training.block_gradients import BlockGradients, TrainedWeights
 from isobatch.training.dataset import LabelledTexts
-from isobatch.training.events import EventCallback
+from isobatch.training.events import Event, EventCallback
 from isobatch.training.examples import Examples
 from isobatch.training.gradient_check import check_gradients
 from isobatch.training.gradient_engine import LocalEngine, SingleThreads, single_threads
@@ -31,7 +31,7 @@ from isobatch.training.run_folder import RunFolder, make_training_manifest
 from isobatch.training.run_log import RunLog
 from isobatch.training.state import StateFolder
 from isobatch.training.temperature import calibrate
-from isobatch.training.train_record import make_record
+from isobatch.training.train_record import RECORD_NAME, make_record
 from isobatch.training.trained_folder import write_trained_folder
 from isobatch.training.trained_model import TrainedModel
 from isobatch.training.trainer import TrainingRun
@@ -143,14 +143,14 @@ class _Session:
             status = folder.open(manifest, restart=request.restart)
             if status == "finished":
                 self._on_note("the training is finished already")
-                return read_trained_folder(request.out)
+                return _read_finished(request.out)
             self._describe()
             with single_threads(self._blocks_in_flight()) as threads:
                 run = self._run(folder, threads)
                 if run.resume():
                     self._on_note(f"resumed after step {run.state.step:,} of {run.num_steps:,}")
                 with RunLog(folder.log, run.state.events) as log:
-                    run.on_event = lambda event: (log(event), self._on_event(event))[1]
+                    run.on_event = _both(log, self._on_event)
                     best = run.train()
             self._take(run, best)
             trained = self._finish(run, manifest)
@@ -223,9 +223,33 @@ class _Session:
             validation_texts=self._data.validation.texts,
             facts=self._data.facts,
             events=run.state.events,
-            record=make_record(self._request, self._recipe) | {"manifest": manifest},
+            record={
+                **make_record(self._request, self._recipe),
+                "steps": run.state.step,
+                "manifest": manifest,
+            },
         )
         digest = write_trained_folder(self._request.out, trained)
         return TrainedFolder(
             self._request.out, digest, trained.metrics, run.state.step, run.state.seconds
         )
+
+
+def _both(log: EventCallback, on_event: EventCallback) -> EventCallback:
+    def report(event: Event) -> None:
+        log(event)
+        on_event(event)
+
+    return report
+
+
+def _read_finished(out: Path) -> TrainedFolder:
+    """Read the result of a finished training from its record."""
+    content = read_json(out / RECORD_NAME)
+    return TrainedFolder(
+        out,
+        cast("str", content["model_sha256"]),
+        cast("dict[str, float]", content["validation"]),
+        cast("int", content["steps"]),
+        0.0,
+    )

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from isobatch.drawing.display_text import counted
 from isobatch.model import SequenceClassifier
 from isobatch.training.examples import Examples
-from isobatch.training.metrics import METRICS
 from isobatch.training.recipe import Task
 from isobatch.training.validation import ValidationResult, validate
+from isobatch.training.validation_metrics import METRICS
 
 MIN_TEXTS = 200
 """With fewer validation texts the temperature would be a guess."""

@@ -22,14 +22,12 @@ from isobatch.errors import JobError
 from isobatch.jobs.durable import digest_file, sync_folder, write_errors
 from isobatch.training.initial_model import InitialModel
 from isobatch.training.model_card import render_model_card
+from isobatch.training.train_record import RECORD_NAME
 from isobatch.training.trained_model import TrainedModel
 from isobatch.training.training_report import render_training_report
 
 STATE_NAME = ".train"
 """The folder of a run's state, in that of its result."""
-
-RECORD_NAME = "train.json"
-RECORD_FORMAT = 1
 
 _FOR_OTHERS = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 """Files of a tokenizer that other libraries read."""
@@ -97,30 +95,29 @@ def _record(trained: TrainedModel, digest: str) -> dict[str, Any]:
     """Return the content of train.json."""
     start, best = trained.start, trained.best
     return {
-        "format": RECORD_FORMAT,
+        **trained.record,
         "base": {
+            **trained.record.get("base", {}),
             "name": start.hub[0] if start.hub else start.name,
             "revision": start.hub[1] if start.hub else None,
             "sha256": checkpoint_digest(start.folder),
             "head": start.head,
             "reason": start.reason,
         },
+        "model_sha256": digest,
         "task": trained.scheme.task,
         "labels": trained.scheme.labels,
         "evidence": trained.scheme.evidence,
-        "recipe": trained.recipe.as_dict(),
         "data": trained.facts.as_dict(),
         "truncated": dict(zip(("training", "validation"), trained.num_truncated, strict=True)),
         "digests": {
             "training": _examples_digest(trained, "training"),
             "validation": _examples_digest(trained, "validation"),
-            "model.safetensors": digest,
             "evaluations": [[each["step"], each["digest"]] for each in trained.evaluations],
         },
         "best": {name: best[name] for name in ("step", "num_steps", "weights", "metric", "value")},
         "temperature": asdict(trained.calibrated.temperature),
         "validation": dict(trained.metrics),
-        **trained.record,
     }
 
 

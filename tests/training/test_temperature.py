@@ -8,7 +8,6 @@ import torch
 from tiny_checkpoints import Tiny, TinyFolder
 from training.training_runs import make_examples, make_weights
 
-from isobatch.training.metrics import METRICS
 from isobatch.training.recipe import Task
 from isobatch.training.temperature import (
     HIGHEST,
@@ -18,6 +17,7 @@ from isobatch.training.temperature import (
     fit_temperature,
 )
 from isobatch.training.validation import validate
+from isobatch.training.validation_metrics import METRICS
 
 
 def sharpened(number: int, by: float, task: Task = "single") -> tuple[np.ndarray, np.ndarray]:

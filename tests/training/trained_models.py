@@ -13,12 +13,12 @@ from isobatch.training.dataset import LabelledTexts
 from isobatch.training.events import Evaluated, StepDone, event_fields
 from isobatch.training.examples import Examples
 from isobatch.training.initial_model import read_initial_model
-from isobatch.training.metrics import compute_metrics
 from isobatch.training.prepared_data import TargetedTexts, prepare_data
 from isobatch.training.recipe import Recipe, RecipeOptions, Task, complete_recipe
 from isobatch.training.temperature import calibrate
 from isobatch.training.trained_model import TrainedModel
 from isobatch.training.validation import validate
+from isobatch.training.validation_metrics import compute_metrics
 
 FILE = {"name": "news.csv", "path": "data/news.csv", "rows": 9, "bytes": 90, "sha256": "ab" * 32}
 
