@@ -252,6 +252,13 @@ def labelled_texts(
     return LabelledTexts(taken, values, found, places, columns)
 
 
+def unlabelled_texts(texts: Iterable[object]) -> LabelledTexts:
+    """Take texts without labels from Python; InputError as `labelled_texts` raises it."""
+    taken = [_text(text, index) for index, text in enumerate(texts)]
+    places = [f"unlabelled text {index}" for index in range(len(taken))]
+    return LabelledTexts(taken, [None] * len(taken), None, places)
+
+
 def check_weight(cell: object, place: str) -> float:
     """Return the weight of a text. InputError unless it is a finite number, and not negative."""
     if cell is MISSING or cell is None or isinstance(cell, Unreadable):

@@ -5,16 +5,18 @@ stopped resumes, or says which of them has changed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from isobatch.ambient import default_float_environment
 from isobatch.checkpoint import checkpoint_digest, read_json
 from isobatch.drawing.display_text import counted
+from isobatch.errors import OptionError
 from isobatch.training.block_gradients import BlockGradients, TrainedWeights
 from isobatch.training.dataset import LabelledTexts
 from isobatch.training.events import Event, EventCallback
@@ -30,6 +32,8 @@ from isobatch.training.recipe_text import describe_recipe
 from isobatch.training.run_folder import RunFolder, make_training_manifest
 from isobatch.training.run_log import RunLog
 from isobatch.training.state import StateFolder
+from isobatch.training.student import keep_blocks
+from isobatch.training.teacher import check_teacher, teacher_logits
 from isobatch.training.temperature import calibrate
 from isobatch.training.train_record import RECORD_NAME, make_record
 from isobatch.training.trained_folder import write_trained_folder
@@ -46,7 +50,8 @@ class TrainingRequest:
     threads: of torch, None for its own number; blocks_in_flight: blocks computed at a time, None
     for the number of threads: fewer need less memory. Neither changes the result. restart: discard
     the saved state of an earlier run, and replace its folder. files: facts about the files that
-    the texts are from, for the record.
+    the texts are from, for the record. teacher: a classifier whose logits are learned, too; then
+    there may be unlabelled texts. layers: the number of blocks that are kept of the base.
     """
 
     base: str | Path | None
@@ -61,6 +66,13 @@ class TrainingRequest:
     blocks_in_flight: int | None = None
     restart: bool = False
     files: tuple[Mapping[str, Any], ...] = ()
+    teacher: str | Path | None = None
+    unlabelled: LabelledTexts | None = None
+    layers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.unlabelled is not None and self.teacher is None:
+            raise OptionError("unlabelled texts are learned from a teacher. Name one: --teacher")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,12 @@ class _Session:
         self._start = read_initial_model(
             request.base, scheme.task, scheme.labels, request.options.seed
         )
-        self._examples = self._encode(self._data.train)
+        if request.layers is not None:
+            self._start = keep_blocks(self._start, request.layers)
+        self._teacher = None
+        if request.teacher is not None:
+            self._teacher, _ = check_teacher(request.teacher, scheme)
+        self._examples = self._encode(self._with_unlabelled(self._data.train))
         self._validation = self._encode(self._data.validation)
         self._recipe = complete_recipe(
             request.options,
@@ -137,7 +154,11 @@ class _Session:
         request = self._request
         folder = RunFolder(request.out)
         manifest = make_training_manifest(
-            request, self._recipe, self._data.scheme.labels, checkpoint_digest(self._start.folder)
+            request,
+            self._recipe,
+            self._data.scheme.labels,
+            checkpoint_digest(self._start.folder),
+            self._teacher,
         )
         with folder.locked():
             status = folder.open(manifest, restart=request.restart)
@@ -145,6 +166,7 @@ class _Session:
                 self._on_note("the training is finished already")
                 return _read_finished(request.out)
             self._describe()
+            self._ask_teacher(folder)
             with single_threads(self._blocks_in_flight()) as threads:
                 run = self._run(folder, threads)
                 if run.resume():
@@ -160,6 +182,27 @@ class _Session:
     def _encode(self, texts: TargetedTexts) -> Examples:
         encodings = self._start.encode(texts.texts, texts.places)
         return Examples(encodings, texts.targets, texts.weights, texts.places)
+
+    def _with_unlabelled(self, train: TargetedTexts) -> TargetedTexts:
+        """Append the texts without labels, whose targets are NaN."""
+        unlabelled = self._request.unlabelled
+        if unlabelled is None:
+            return train
+        number, outputs = len(unlabelled.texts), train.targets.shape[1]
+        return TargetedTexts(
+            [*train.texts, *unlabelled.texts],
+            np.concatenate([train.targets, np.full((number, outputs), np.nan, np.float32)]),
+            np.concatenate([train.weights, np.ones(number, np.float32)]),
+            [*train.places, *unlabelled.places],
+        )
+
+    def _ask_teacher(self, folder: RunFolder) -> None:
+        if self._request.teacher is None:
+            return
+        texts = self._with_unlabelled(self._data.train).texts
+        self._on_note(f"computing the logits of the teacher for {counted(len(texts), 'text')}")
+        logits = teacher_logits(self._request.teacher, texts, self._data.scheme, folder.path.parent)
+        self._examples = replace(self._examples, teacher_logits=logits)
 
     def _describe(self) -> None:
         """Say what was found in the data, which head the model has, and the recipe."""
