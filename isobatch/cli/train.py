@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,11 +19,22 @@ from isobatch.drawing.display_text import counted, printable
 from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError, TrainingStopped
 
 if TYPE_CHECKING:
+    from isobatch.tables import TableFile
     from isobatch.training.events import Event
     from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
+    from isobatch.training.labelled_source import Part
     from isobatch.training.training_verification import TrainingVerification
 
-WITH_VERIFY = ("verify", "names", "base", "threads", "blocks_in_flight", "quiet", "as_json")
+WITH_VERIFY = (
+    "verify",
+    "names",
+    "base",
+    "teacher",
+    "threads",
+    "blocks_in_flight",
+    "quiet",
+    "as_json",
+)
 """Options that --verify has a use for; everything else is in the record."""
 
 
@@ -50,6 +61,11 @@ class TrainCommand:
     class_weights: given.ClassWeights = None
     label_smoothing: given.LabelSmoothing = None
     freeze: given.Freeze = None
+    teacher: given.Teacher = None
+    unlabelled: given.Unlabelled = None
+    teacher_weight: given.TeacherWeight = None
+    teacher_temperature: given.TeacherTemperature = None
+    layers: given.Layers = None
     epochs: given.Epochs = None
     batch_size: given.BatchSize = None
     block_tokens: given.BlockTokens = None
@@ -181,16 +197,14 @@ def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["Trai
     recipe = {field.name for field in fields(RecipeOptions)} & chosen.keys()
     settings = RecipeOptions(**{name: chosen[name] for name in recipe})
     with _tables(command) as tables:
-        sources = [LabelledSource("training", tuple(tables["training"]), columns)]
-        if "validation" in tables:
-            sources.append(LabelledSource("validation", tuple(tables["validation"]), columns))
-        texts = [source.read() for source in sources]
-        files = [source.describe(each, out) for source, each in zip(sources, texts, strict=True)]
+        sources = [LabelledSource(part, tuple(tables[part]), columns) for part in tables]
+        texts = {source.part: source.read() for source in sources}
+        files = [source.describe(texts[source.part], out) for source in sources]
         request = TrainingRequest(
             base=chosen.get("base"),
             out=out,
-            texts=texts[0],
-            validation=texts[1] if len(texts) > 1 else None,
+            texts=texts["training"],
+            validation=texts.get("validation"),
             task=chosen.get("task", "auto"),
             class_weights=chosen.get("class_weights", "none"),
             options=settings,
@@ -198,14 +212,17 @@ def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["Trai
             blocks_in_flight=command.blocks_in_flight,
             restart=command.restart,
             files=tuple(fact for each in files for fact in each),
+            teacher=chosen.get("teacher"),
+            unlabelled=texts.get("unlabelled"),
+            layers=chosen.get("layers"),
         )
         share = chosen.get("validation_share")
         yield request if share is None else replace(request, validation_share=share)
 
 
 @contextmanager
-def _tables(command: TrainCommand) -> Iterator[dict[str, Any]]:
-    """Expand the names of the input and of the validation file into files with formats."""
+def _tables(command: TrainCommand) -> Iterator[dict["Part", Sequence["TableFile"]]]:
+    """Expand the names of the files of each part into files with formats."""
     reading = input_files.InputOptions(
         command.input_format,
         command.no_header,
@@ -216,12 +233,15 @@ def _tables(command: TrainCommand) -> Iterator[dict[str, Any]]:
         "train",
     )
     with ExitStack() as stack:
-        names = command.names or []
-        tables = {"training": stack.enter_context(input_files.input_tables(names, reading))}
+        names: dict[Part, list[str]] = {"training": command.names or []}
         if command.validation:
-            held_out = [command.validation]
-            tables["validation"] = stack.enter_context(input_files.input_tables(held_out, reading))
-        yield tables
+            names["validation"] = [command.validation]
+        if command.unlabelled:
+            names["unlabelled"] = [command.unlabelled]
+        yield {
+            part: stack.enter_context(input_files.input_tables(each, reading))
+            for part, each in names.items()
+        }
 
 
 def _check_places(command: TrainCommand) -> Path:
@@ -233,8 +253,9 @@ def _check_places(command: TrainCommand) -> Path:
         raise OptionError(
             "--validation-share: has no effect with --validation. Leave one of them out"
         )
-    if command.validation == input_files.STDIN:
-        raise OptionError("--validation -: the validation file cannot be stdin. Name a file")
+    for option in ("validation", "unlabelled"):
+        if getattr(command, option) == input_files.STDIN:
+            raise OptionError(f"--{option} -: this file cannot be stdin. Name one")
     from isobatch.training.run_folder import RunFolder
 
     out = Path(command.output)
@@ -264,6 +285,7 @@ def _verify(folder: Path, command: TrainCommand) -> None:
             folder,
             moved=[Path(name) for name in command.names or ()],
             base=command.base,
+            teacher=command.teacher,
             threads=command.threads,
             blocks_in_flight=command.blocks_in_flight,
             on_event=display.show,

@@ -11,6 +11,7 @@ import typer
 
 FILES = "Files"
 LEARNING = "Base and task"
+TEACHER = "A teacher and a smaller model"
 STEPS = "Steps"
 OPTIMIZER = "Optimizer"
 SELECTION = "Choice of the best weights"
@@ -162,6 +163,45 @@ Freeze = Annotated[
     typer.Option(
         help="Number of layers, from the embeddings up, that keep their weights. Default: 0.",
         rich_help_panel=LEARNING,
+    ),
+]
+
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHECKPOINT",
+        help="Classifier with the same labels, whose logits are learned too (distillation).",
+        rich_help_panel=TEACHER,
+    ),
+]
+Unlabelled = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="More texts, without labels, that are learned from the teacher.",
+        rich_help_panel=TEACHER,
+    ),
+]
+TeacherWeight = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the teacher's logits in the loss; the rest is of the labels. Default: 0.7.",
+        rich_help_panel=TEACHER,
+    ),
+]
+TeacherTemperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Temperature of the teacher's scores: a higher one makes them more equal. Default: 2.",
+        rich_help_panel=TEACHER,
+    ),
+]
+Layers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of layers to keep of the base, for a smaller model. Default: all.",
+        rich_help_panel=TEACHER,
     ),
 ]
 
