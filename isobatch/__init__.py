@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from isobatch.errors import IsobatchError, MissingAttentionMaskWarning
     from isobatch.tasks import Classifier, Prediction
+    from isobatch.training.fit import fit
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "Prediction",
     "__version__",
     "assert_batch_invariant",
+    "fit",
     "pipeline",
 ]
 
@@ -48,6 +50,7 @@ _ROOMS = {
     "MissingAttentionMaskWarning": "isobatch.errors",
     "Prediction": "isobatch.tasks",
     "assert_batch_invariant": "isobatch.audit",
+    "fit": "isobatch.training.fit",
     "pipeline": "isobatch.compat",
 }
 

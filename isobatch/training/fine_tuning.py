@@ -4,7 +4,8 @@ Invariant: the folder is a function of base, texts, options and library versions
 stopped resumes, or says which of them has changed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,6 +18,8 @@ from isobatch.ambient import default_float_environment
 from isobatch.checkpoint import checkpoint_digest, read_json
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
+from isobatch.jobs import RayOptions
+from isobatch.jobs.ray_connection import connected
 from isobatch.training.block_gradients import BlockGradients, TrainedWeights
 from isobatch.training.dataset import LabelledTexts
 from isobatch.training.events import Event, EventCallback
@@ -27,6 +30,7 @@ from isobatch.training.initial_model import read_initial_model
 from isobatch.training.optimizer import Optimizer
 from isobatch.training.order import cut_blocks, plan_steps
 from isobatch.training.prepared_data import TargetedTexts, prepare_data
+from isobatch.training.ray_workers import RayEngine, WorkerSetup
 from isobatch.training.recipe import RecipeOptions, Task, complete_recipe
 from isobatch.training.recipe_text import describe_recipe
 from isobatch.training.run_folder import RunFolder, make_training_manifest
@@ -51,7 +55,8 @@ class TrainingRequest:
     for the number of threads: fewer need less memory. Neither changes the result. restart: discard
     the saved state of an earlier run, and replace its folder. files: facts about the files that
     the texts are from, for the record. teacher: a classifier whose logits are learned, too; then
-    there may be unlabelled texts. layers: the number of blocks that are kept of the base.
+    there may be unlabelled texts. layers: the number of blocks that are kept of the base. ray: the
+    cluster that computes the gradients, None for this process.
     """
 
     base: str | Path | None
@@ -69,6 +74,7 @@ class TrainingRequest:
     teacher: str | Path | None = None
     unlabelled: LabelledTexts | None = None
     layers: int | None = None
+    ray: RayOptions | None = None
 
     def __post_init__(self) -> None:
         if self.unlabelled is not None and self.teacher is None:
@@ -167,8 +173,10 @@ class _Session:
                 return _read_finished(request.out)
             self._describe()
             self._ask_teacher(folder)
-            with single_threads(self._blocks_in_flight()) as threads:
-                run = self._run(folder, threads)
+            with (
+                single_threads(self._blocks_in_flight()) as threads,
+                self._opened_run(folder, threads) as run,
+            ):
                 if run.resume():
                     self._on_note(f"resumed after step {run.state.step:,} of {run.num_steps:,}")
                 with RunLog(folder.log, run.state.events) as log:
@@ -220,8 +228,9 @@ class _Session:
     def _blocks_in_flight(self) -> int:
         """Return how many blocks may be computed side by side, after checking their bits."""
         in_flight = self._request.blocks_in_flight or torch.get_num_threads()
-        gradients = self._gradients()
         recipe = self._recipe
+        weights = TrainedWeights(self._start.model, self._examples, recipe.freeze)
+        gradients = BlockGradients(weights, self._examples, recipe)
         steps = plan_steps(len(self._examples), recipe.batch_size, recipe.seed, epoch=0)
         blocks = cut_blocks(steps[0], self._examples.lengths, recipe.block_tokens)
         reason = check_gradients(gradients, blocks, in_flight)
@@ -230,23 +239,34 @@ class _Session:
             return 1
         return in_flight
 
-    def _gradients(self) -> BlockGradients:
+    @contextmanager
+    def _opened_run(self, folder: RunFolder, threads: SingleThreads) -> Iterator[TrainingRun]:
         weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
-        return BlockGradients(weights, self._examples, self._recipe)
+        with self._engine(weights, threads) as engine:
+            yield TrainingRun(
+                weights,
+                self._examples,
+                self._validation,
+                self._recipe,
+                engine,
+                Optimizer(weights, self._recipe, threads),
+                StateFolder(folder.state),
+                should_stop=self._should_stop,
+            )
 
-    def _run(self, folder: RunFolder, threads: SingleThreads) -> TrainingRun:
-        weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
-        gradients = BlockGradients(weights, self._examples, self._recipe)
-        return TrainingRun(
-            weights,
-            self._examples,
-            self._validation,
-            self._recipe,
-            LocalEngine(gradients, threads),
-            Optimizer(weights, self._recipe, threads),
-            StateFolder(folder.state),
-            should_stop=self._should_stop,
-        )
+    @contextmanager
+    def _engine(
+        self, weights: TrainedWeights, threads: SingleThreads
+    ) -> Iterator[LocalEngine | RayEngine]:
+        options = self._request.ray
+        if options is None:
+            yield LocalEngine(BlockGradients(weights, self._examples, self._recipe), threads)
+            return
+        model = self._start.model
+        tensors = {name: each.detach() for name, each in model.named_parameters()}
+        setup = WorkerSetup(model.config, tensors, self._examples, self._recipe, options.cpus)
+        with connected(options.address, options.workers * options.cpus) as ray:
+            yield RayEngine(ray, weights, setup, options.workers)
 
     @torch.no_grad()
     def _take(self, run: TrainingRun, best: Mapping[str, Tensor]) -> None:
