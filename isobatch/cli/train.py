@@ -1,6 +1,7 @@
 """`isobatch train`: trains a classifier on labelled files, and resumes an interrupted training."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from isobatch.drawing.display_text import counted, printable
 from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError, TrainingStopped
 
 if TYPE_CHECKING:
+    from isobatch.jobs import RayOptions
     from isobatch.tables import TableFile
     from isobatch.training.events import Event
     from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
@@ -85,6 +87,9 @@ class TrainCommand:
     average_decay: given.AverageDecay = None
     threads: given.Threads = None
     blocks_in_flight: given.BlocksInFlight = None
+    engine: given.Engine = "local"
+    workers: given.Workers = 2
+    ray_address: given.RayAddress = None
     tensorboard: given.TensorBoard = None
     verify: given.Verify = None
     input_format: input_files.InputFormat = None
@@ -215,9 +220,19 @@ def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["Trai
             teacher=chosen.get("teacher"),
             unlabelled=texts.get("unlabelled"),
             layers=chosen.get("layers"),
+            ray=_ray_options(command),
         )
         share = chosen.get("validation_share")
         yield request if share is None else replace(request, validation_share=share)
+
+
+def _ray_options(command: TrainCommand) -> "RayOptions | None":
+    if command.engine != "ray":
+        return None
+    from isobatch.jobs import RayOptions
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports its use
+    return RayOptions(command.ray_address, command.workers, command.threads or 1)
 
 
 @contextmanager

@@ -335,6 +335,29 @@ BlocksInFlight = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        help="Where to compute gradients: in this process, or on the workers of a Ray cluster.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Number of Ray workers, each with --threads CPUs (1).",
+        rich_help_panel=MACHINE,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ISOBATCH_RAY_ADDRESS",
+        help="Address of a Ray cluster; auto: the one of this machine. Default: a local Ray.",
+        rich_help_panel=MACHINE,
+    ),
+]
 
 TensorBoard = Annotated[
     Path | None,

@@ -19,6 +19,7 @@ from isobatch.checkpoint import locate_checkpoint
 from isobatch.cli import app
 from isobatch.cli.display import Display
 from isobatch.cli.training_progress import TrainingDisplay, describe_step
+from isobatch.jobs import RayOptions
 from isobatch.training.recipe import RecipeOptions
 
 ROWS = "text,label,weight\n" + "".join(
@@ -129,6 +130,20 @@ def test_a_teacher_and_texts_without_labels(
     assert (stand_in.requests[2].teacher, stand_in.requests[2].layers) == (teacher, 3)
     ran = run("train", str(labelled), "-o", str(tmp_path / "c"), *distilled)
     assert (ran.returncode, b"Name one: --teacher" in ran.stderr) == (2, True)
+
+
+def test_a_cluster_is_a_part_of_the_request(
+    labelled: Path, tmp_path: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = ("--engine", "ray", "--workers", "3", "--threads", "2", "--ray-address", "auto")
+    out = ("-o", str(tmp_path / "out"))
+    assert run("train", str(labelled), *out).returncode == 0
+    assert run("train", str(labelled), *out, *cluster).returncode == 0  # the same run
+    local, remote = stand_in.requests
+    assert local.ray is None
+    assert remote.ray == RayOptions("auto", 3, 2, 60.0)
+    assert stand_in.first_steps == [1]
 
 
 def test_every_value_is_printed_and_which_were_chosen(
