@@ -202,6 +202,9 @@ def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["Trai
     recipe = {field.name for field in fields(RecipeOptions)} & chosen.keys()
     settings = RecipeOptions(**{name: chosen[name] for name in recipe})
     with _tables(command) as tables:
+        _refuse_places_inside(
+            out, command, [each.path for part in tables.values() for each in part]
+        )
         sources = [LabelledSource(part, tuple(tables[part]), columns) for part in tables]
         texts = {source.part: source.read() for source in sources}
         files = [source.describe(texts[source.part], out) for source in sources]
@@ -276,6 +279,17 @@ def _check_places(command: TrainCommand) -> Path:
     out = Path(command.output)
     RunFolder(out).check()
     return out
+
+
+def _refuse_places_inside(out: Path, command: TrainCommand, inputs: Sequence[Path]) -> None:
+    """Raise OptionError for files in the output folder, which is replaced as a whole."""
+    board = [command.tensorboard] if command.tensorboard else []
+    for path in (*inputs, *board):
+        if path.resolve().is_relative_to(out.resolve()):
+            raise OptionError(
+                f"{path}: is in the output folder, which is replaced. Move it, or name another "
+                "output folder"
+            )
 
 
 # ------------------------------------------------------------------------------ --verify

@@ -19,6 +19,7 @@ from isobatch.checkpoint import locate_checkpoint
 from isobatch.cli import app
 from isobatch.cli.display import Display
 from isobatch.cli.training_progress import TrainingDisplay, describe_step
+from isobatch.errors import TrainingError
 from isobatch.jobs import RayOptions
 from isobatch.training.recipe import RecipeOptions
 
@@ -213,6 +214,31 @@ def test_errors_have_their_exit_code(
     assert words in ran.stderr.decode()
     assert b"Traceback" not in ran.stderr
     assert labelled.read_text() == ROWS
+
+
+def test_a_training_that_cannot_continue_is_exit_code_11(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(step: int) -> None:
+        raise TrainingError(f"step {step}: the loss of a text is nan (rows.csv:3)")
+
+    use(monkeypatch, StandIn(fail))
+    ran = run("train", str(labelled), "-o", str(tmp_path / "out"))
+    assert (ran.returncode, b"rows.csv:3" in ran.stderr) == (11, True)
+
+
+def test_files_in_the_output_folder_are_not_replaced(
+    labelled: Path, tmp_path: Path, stand_in: StandIn
+) -> None:
+    out = tmp_path / "out"
+    assert run("train", str(labelled), "-o", str(out)).returncode == 0
+    inside = labelled.rename(out / "rows.csv")
+    ran = run("train", str(inside), "-o", str(out), "--restart")
+    assert (ran.returncode, b"is in the output folder" in ran.stderr) == (2, True)
+    moved = inside.rename(labelled)
+    ran = run("train", str(moved), "-o", str(out), "--restart", "--tensorboard", f"{out}/board")
+    assert (ran.returncode, b"board: is in the output folder" in ran.stderr) == (2, True)
+    assert len(stand_in.requests) == 1
 
 
 # ------------------------------------------------------------------------------- --options
