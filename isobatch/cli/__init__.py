@@ -112,7 +112,10 @@ def _describe_failure(error: BaseException) -> str | None:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
     if is_out_of_memory(error):
-        return "out of memory. Close other programs, or choose a smaller --max-batch-tokens"
+        return (
+            "out of memory. Close other programs, or choose a smaller --max-batch-tokens (train: "
+            "--blocks-in-flight 1)"
+        )
     return None
 
 

@@ -16,7 +16,7 @@ from isobatch.cli import (
     verify,
 )
 from isobatch.cli.environment import CheckedCommand
-from isobatch.cli.option_groups import GroupedCommand
+from isobatch.cli.option_groups import GroupedCommand, command_of
 from isobatch.cli.options import show_version
 from isobatch.cli.server_command import ServerCommand
 
@@ -44,6 +44,6 @@ app.command("precisions", cls=CheckedCommand)(precisions.precisions)
 app.command("quantize", cls=CheckedCommand)(quantize.quantize)
 app.command("run", cls=CheckedCommand)(run.run)
 app.command("serve", cls=ServerCommand)(serve.serve)
-app.command("train", cls=GroupedCommand)(train.train)
+app.command("train", cls=GroupedCommand)(command_of(train.TrainCommand, train.train))
 app.command("verify", cls=CheckedCommand)(verify.verify)
 app.callback()(show_version)

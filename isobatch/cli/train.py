@@ -1,10 +1,11 @@
 """`isobatch train`: trains a classifier on labelled files, and resumes an interrupted training."""
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,96 +20,118 @@ from isobatch.drawing.display_text import counted, printable
 from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError, TrainingStopped
 
 if TYPE_CHECKING:
+    from isobatch.jobs import RayOptions
+    from isobatch.tables import TableFile
     from isobatch.training.events import Event
     from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
+    from isobatch.training.labelled_source import Part
     from isobatch.training.training_verification import TrainingVerification
 
-Params = Mapping[str, Any]
-
-WITH_VERIFY = ("verify", "names", "base", "threads", "blocks_in_flight", "quiet", "as_json")
+WITH_VERIFY = (
+    "verify",
+    "names",
+    "base",
+    "teacher",
+    "threads",
+    "blocks_in_flight",
+    "quiet",
+    "as_json",
+)
 """Options that --verify has a use for; everything else is in the record."""
 
 
-def train(
-    context: typer.Context,
-    names: given.Inputs = None,
-    output: given.Output = None,
-    validation: given.ValidationFile = None,
-    validation_share: given.ValidationShare = None,
-    text_column: given.TextColumn = None,
-    pair_column: given.PairColumn = None,
-    label_columns: given.LabelColumn = None,
-    label_separator: given.LabelSeparator = None,
-    weight_column: given.WeightColumn = None,
-    id_column: given.IdColumn = None,
-    skip_unlabelled: given.SkipUnlabelled = False,
-    skip_empty: given.SkipEmpty = False,
-    options_file: given.OptionsFile = None,
-    restart: given.Restart = False,
-    base: given.Base = None,
-    task: given.Task = None,
-    class_weights: given.ClassWeights = None,
-    label_smoothing: given.LabelSmoothing = None,
-    freeze: given.Freeze = None,
-    epochs: given.Epochs = None,
-    batch_size: given.BatchSize = None,
-    block_tokens: given.BlockTokens = None,
-    seed: given.Seed = None,
-    precision: given.TrainingPrecisionOption = None,
-    learning_rate: given.LearningRate = None,
-    layer_decay: given.LayerDecay = None,
-    warm_up: given.WarmUp = None,
-    weight_decay: given.WeightDecay = None,
-    beta1: given.Beta1 = None,
-    beta2: given.Beta2 = None,
-    epsilon: given.Epsilon = None,
-    clip_norm: given.ClipNorm = None,
-    metric: given.MetricName = None,
-    evaluations_per_epoch: given.EvaluationsPerEpoch = None,
-    patience: given.Patience = None,
-    average_decay: given.AverageDecay = None,
-    threads: given.Threads = None,
-    blocks_in_flight: given.BlocksInFlight = None,
-    tensorboard: given.TensorBoard = None,
-    verify: given.Verify = None,
-    input_format: input_files.InputFormat = None,
-    no_header: input_files.NoHeader = False,
-    no_quotes: input_files.NoQuotes = False,
-    delimiter: input_files.Delimiter = None,
-    encoding: input_files.Encoding = None,
-    compression: input_files.CompressionOption = None,
-    quiet: input_files.Quiet = False,
-    as_json: options.JsonOption = False,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainCommand:
+    """The options of the command; those of a recipe have the names of RecipeOptions."""
+
+    names: given.Inputs = None
+    output: given.Output = None
+    validation: given.ValidationFile = None
+    validation_share: given.ValidationShare = None
+    text_column: given.TextColumn = None
+    pair_column: given.PairColumn = None
+    label_columns: given.LabelColumn = None
+    label_separator: given.LabelSeparator = None
+    weight_column: given.WeightColumn = None
+    id_column: given.IdColumn = None
+    skip_unlabelled: given.SkipUnlabelled = False
+    skip_empty: given.SkipEmpty = False
+    options_file: given.OptionsFile = None
+    restart: given.Restart = False
+    base: given.Base = None
+    task: given.Task = None
+    class_weights: given.ClassWeights = None
+    label_smoothing: given.LabelSmoothing = None
+    freeze: given.Freeze = None
+    teacher: given.Teacher = None
+    unlabelled: given.Unlabelled = None
+    teacher_weight: given.TeacherWeight = None
+    teacher_temperature: given.TeacherTemperature = None
+    layers: given.Layers = None
+    epochs: given.Epochs = None
+    batch_size: given.BatchSize = None
+    block_tokens: given.BlockTokens = None
+    seed: given.Seed = None
+    precision: given.TrainingPrecisionOption = None
+    learning_rate: given.LearningRate = None
+    layer_decay: given.LayerDecay = None
+    warm_up: given.WarmUp = None
+    weight_decay: given.WeightDecay = None
+    beta1: given.Beta1 = None
+    beta2: given.Beta2 = None
+    epsilon: given.Epsilon = None
+    clip_norm: given.ClipNorm = None
+    metric: given.MetricName = None
+    evaluations_per_epoch: given.EvaluationsPerEpoch = None
+    patience: given.Patience = None
+    average_decay: given.AverageDecay = None
+    threads: given.Threads = None
+    blocks_in_flight: given.BlocksInFlight = None
+    engine: given.Engine = "local"
+    workers: given.Workers = 2
+    ray_address: given.RayAddress = None
+    tensorboard: given.TensorBoard = None
+    verify: given.Verify = None
+    input_format: input_files.InputFormat = None
+    no_header: input_files.NoHeader = False
+    no_quotes: input_files.NoQuotes = False
+    delimiter: input_files.Delimiter = None
+    encoding: input_files.Encoding = None
+    compression: input_files.CompressionOption = None
+    quiet: input_files.Quiet = False
+    as_json: options.JsonOption = False
+
+
+def train(context: typer.Context, command: TrainCommand) -> None:
     """Train a classifier on labelled files; it is written as an ordinary checkpoint folder.
 
     The weights are the same bytes for any number of threads, and however often a training was
     interrupted: run the same command again to resume it.
     """
-    if verify is None:
-        _train(context.params, quiet=quiet)
+    if command.verify is None:
+        _train(command)
     else:
         _refuse_unused(context)
-        _verify(verify, context.params, quiet=quiet, as_json=as_json)
+        _verify(command.verify, command)
 
 
-def _train(params: Params, *, quiet: bool) -> None:
-    chosen = _chosen_options(params)
+def _train(command: TrainCommand) -> None:
+    chosen = _chosen_options(command)
     with ExitStack() as stack, DeferredStop() as signals:
-        request = stack.enter_context(_request(params, chosen))
-        display = stack.enter_context(_shown(quiet=quiet))
+        display = stack.enter_context(_shown(quiet=command.quiet))
+        request = stack.enter_context(_request(command, chosen))
         callbacks: list[Callable[[Event], None]] = [display.show]
-        if params["tensorboard"]:
+        if command.tensorboard:
             from isobatch.training.tensorboard_log import TensorBoardLog
 
-            callbacks.append(stack.enter_context(TensorBoardLog(Path(params["tensorboard"]))))
+            callbacks.append(stack.enter_context(TensorBoardLog(command.tensorboard)))
 
         def report(event: "Event") -> None:
             for callback in callbacks:
                 callback(event)
 
         done = _run(request, display, report, signals)
-    if not quiet:
+    if not command.quiet:
         typer.echo(summarize_training(done), err=True)  # below the bar, which is removed
     if signals.received:
         raise signals.stopped()
@@ -140,18 +163,16 @@ def _shown(*, quiet: bool) -> Iterator[TrainingDisplay]:
         yield TrainingDisplay(display)
 
 
-def _chosen_options(params: Params) -> dict[str, Any]:
+def _chosen_options(command: TrainCommand) -> dict[str, Any]:
     """Return the options that were given by name: those of --options, then of the command line."""
     from isobatch.training.class_weights import read_class_weights
     from isobatch.training.recipe import RecipeOptions
     from isobatch.training.train_record import OTHER_OPTIONS, check_options, read_options
 
-    file = params["options_file"]
-    stored = read_options(Path(file)) if file else {}
+    stored = read_options(command.options_file) if command.options_file else {}
     known = (*(field.name for field in fields(RecipeOptions)), *OTHER_OPTIONS)
-    here = {name: params[name] for name in known if _is_given(params.get(name))}
-    if "label_columns" in here:
-        here["label_columns"] = list(here["label_columns"])
+    values = {name: getattr(command, name, None) for name in known}
+    here = {name: value for name, value in values.items() if _is_given(value)}
     weights = here.get("class_weights")
     if weights and weights not in ("none", "balanced"):
         here["class_weights"] = read_class_weights(Path(weights))
@@ -161,11 +182,11 @@ def _chosen_options(params: Params) -> dict[str, Any]:
 
 def _is_given(value: object) -> bool:
     """Return whether a parameter has a value; 0 is one, a flag that is not set is none."""
-    return value is not None and value is not False and value != ()
+    return value is not None and value is not False and value != []
 
 
 @contextmanager
-def _request(params: Params, chosen: Mapping[str, Any]) -> Iterator["TrainingRequest"]:
+def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["TrainingRequest"]:
     """Read the files, and put everything together that `train` takes."""
     from isobatch.training.dataset import LabelledColumns
     from isobatch.training.fine_tuning import TrainingRequest
@@ -173,74 +194,102 @@ def _request(params: Params, chosen: Mapping[str, Any]) -> Iterator["TrainingReq
     from isobatch.training.recipe import RecipeOptions
     from isobatch.training.train_record import COLUMN_OPTIONS
 
-    out = _check_places(params)
+    out = _check_places(command)
     read = {field: chosen[name] for name, field in COLUMN_OPTIONS.items() if name in chosen}
     if "labels" in read:
         read["labels"] = tuple(read["labels"])
     columns = LabelledColumns(**read)
     recipe = {field.name for field in fields(RecipeOptions)} & chosen.keys()
     settings = RecipeOptions(**{name: chosen[name] for name in recipe})
-    with _tables(params) as tables:
-        sources = [LabelledSource("training", tuple(tables["training"]), columns)]
-        if "validation" in tables:
-            sources.append(LabelledSource("validation", tuple(tables["validation"]), columns))
-        texts = [source.read() for source in sources]
-        files = [source.describe(each, out) for source, each in zip(sources, texts, strict=True)]
+    with _tables(command) as tables:
+        _refuse_places_inside(
+            out, command, [each.path for part in tables.values() for each in part]
+        )
+        sources = [LabelledSource(part, tuple(tables[part]), columns) for part in tables]
+        texts = {source.part: source.read() for source in sources}
+        files = [source.describe(texts[source.part], out) for source in sources]
         request = TrainingRequest(
             base=chosen.get("base"),
             out=out,
-            texts=texts[0],
-            validation=texts[1] if len(texts) > 1 else None,
+            texts=texts["training"],
+            validation=texts.get("validation"),
             task=chosen.get("task", "auto"),
             class_weights=chosen.get("class_weights", "none"),
             options=settings,
-            threads=params["threads"],
-            blocks_in_flight=params["blocks_in_flight"],
-            restart=params["restart"],
+            threads=command.threads,
+            blocks_in_flight=command.blocks_in_flight,
+            restart=command.restart,
             files=tuple(fact for each in files for fact in each),
+            teacher=chosen.get("teacher"),
+            unlabelled=texts.get("unlabelled"),
+            layers=chosen.get("layers"),
+            ray=_ray_options(command),
         )
         share = chosen.get("validation_share")
         yield request if share is None else replace(request, validation_share=share)
 
 
+def _ray_options(command: TrainCommand) -> "RayOptions | None":
+    if command.engine != "ray":
+        return None
+    from isobatch.jobs import RayOptions
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports its use
+    return RayOptions(command.ray_address, command.workers, command.threads or 1)
+
+
 @contextmanager
-def _tables(params: Params) -> Iterator[dict[str, Any]]:
-    """Expand the names of the input and of the validation file into files with formats."""
+def _tables(command: TrainCommand) -> Iterator[dict["Part", Sequence["TableFile"]]]:
+    """Expand the names of the files of each part into files with formats."""
     reading = input_files.InputOptions(
-        params["input_format"],
-        params["no_header"],
-        params["no_quotes"],
-        params["delimiter"],
-        params["encoding"],
-        params["compression"],
+        command.input_format,
+        command.no_header,
+        command.no_quotes,
+        command.delimiter,
+        command.encoding,
+        command.compression,
         "train",
     )
     with ExitStack() as stack:
-        tables = {
-            "training": stack.enter_context(input_files.input_tables(params["names"], reading))
+        names: dict[Part, list[str]] = {"training": command.names or []}
+        if command.validation:
+            names["validation"] = [command.validation]
+        if command.unlabelled:
+            names["unlabelled"] = [command.unlabelled]
+        yield {
+            part: stack.enter_context(input_files.input_tables(each, reading))
+            for part, each in names.items()
         }
-        if params["validation"]:
-            held_out = [params["validation"]]
-            tables["validation"] = stack.enter_context(input_files.input_tables(held_out, reading))
-        yield tables
 
 
-def _check_places(params: Params) -> Path:
-    if not params["names"]:
+def _check_places(command: TrainCommand) -> Path:
+    if not command.names:
         raise OptionError("no input. Name a labelled file, and the output folder: -o FOLDER")
-    if params["output"] is None:
+    if command.output is None:
         raise OptionError("no output. Name the folder to write: -o FOLDER")
-    if params["validation"] and params["validation_share"] is not None:
+    if command.validation and command.validation_share is not None:
         raise OptionError(
             "--validation-share: has no effect with --validation. Leave one of them out"
         )
-    if params["validation"] == input_files.STDIN:
-        raise OptionError("--validation -: the validation file cannot be stdin. Name a file")
+    for option in ("validation", "unlabelled"):
+        if getattr(command, option) == input_files.STDIN:
+            raise OptionError(f"--{option} -: this file cannot be stdin. Name one")
     from isobatch.training.run_folder import RunFolder
 
-    out = Path(params["output"])
+    out = Path(command.output)
     RunFolder(out).check()
     return out
+
+
+def _refuse_places_inside(out: Path, command: TrainCommand, inputs: Sequence[Path]) -> None:
+    """Raise OptionError for files in the output folder, which is replaced as a whole."""
+    board = [command.tensorboard] if command.tensorboard else []
+    for path in (*inputs, *board):
+        if path.resolve().is_relative_to(out.resolve()):
+            raise OptionError(
+                f"{path}: is in the output folder, which is replaced. Move it, or name another "
+                "output folder"
+            )
 
 
 # ------------------------------------------------------------------------------ --verify
@@ -257,23 +306,24 @@ def _refuse_unused(context: typer.Context) -> None:
             )
 
 
-def _verify(folder: Path, params: Params, *, quiet: bool, as_json: bool) -> None:
+def _verify(folder: Path, command: TrainCommand) -> None:
     from isobatch.training.training_verification import verify_training
 
-    with _shown(quiet=quiet) as display:
+    with _shown(quiet=command.quiet) as display:
         found = verify_training(
             folder,
-            moved=[Path(name) for name in params["names"] or ()],
-            base=params["base"],
-            threads=params["threads"],
-            blocks_in_flight=params["blocks_in_flight"],
+            moved=[Path(name) for name in command.names or ()],
+            base=command.base,
+            teacher=command.teacher,
+            threads=command.threads,
+            blocks_in_flight=command.blocks_in_flight,
             on_event=display.show,
             on_note=display.say,
         )
-    shown_as_json = as_json or not sys.stdout.isatty()
+    shown_as_json = command.as_json or not sys.stdout.isatty()
     if shown_as_json:
         sys.stdout.write(json.dumps(found.as_dict(), ensure_ascii=False) + "\n")
-    if not (shown_as_json and quiet):
+    if not (shown_as_json and command.quiet):
         for line in _verdict(found):
             typer.echo(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
     if not found.is_reproduced:

@@ -11,6 +11,7 @@ import typer
 
 FILES = "Files"
 LEARNING = "Base and task"
+TEACHER = "A teacher and a smaller model"
 STEPS = "Steps"
 OPTIMIZER = "Optimizer"
 SELECTION = "Choice of the best weights"
@@ -165,6 +166,45 @@ Freeze = Annotated[
     ),
 ]
 
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHECKPOINT",
+        help="Classifier with the same labels, whose logits are learned too (distillation).",
+        rich_help_panel=TEACHER,
+    ),
+]
+Unlabelled = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="More texts, without labels, that are learned from the teacher.",
+        rich_help_panel=TEACHER,
+    ),
+]
+TeacherWeight = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the teacher's logits in the loss; the rest is of the labels. Default: 0.7.",
+        rich_help_panel=TEACHER,
+    ),
+]
+TeacherTemperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Temperature of the teacher's scores: a higher one makes them more equal. Default: 2.",
+        rich_help_panel=TEACHER,
+    ),
+]
+Layers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of layers to keep of the base, for a smaller model. Default: all.",
+        rich_help_panel=TEACHER,
+    ),
+]
+
 Epochs = Annotated[
     int | None,
     typer.Option(
@@ -292,6 +332,29 @@ BlocksInFlight = Annotated[
     typer.Option(
         min=1,
         help="Gradient blocks computed at a time; fewer need less memory. Default: one a thread.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        help="Where to compute gradients: in this process, or on the workers of a Ray cluster.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Number of Ray workers, each with --threads CPUs (1).",
+        rich_help_panel=MACHINE,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ISOBATCH_RAY_ADDRESS",
+        help="Address of a Ray cluster; auto: the one of this machine. Default: a local Ray.",
         rich_help_panel=MACHINE,
     ),
 ]

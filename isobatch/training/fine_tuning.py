@@ -219,7 +219,9 @@ class _Session:
         if cut:
             longest = self._start.encoder.max_tokens
             lines.append(f"{counted(cut, 'text')} longer than {longest} tokens: cut at that length")
-        lines += describe_recipe(self._recipe, self._request.options)
+        request = self._request
+        has_teacher = request.teacher is not None
+        lines += describe_recipe(self._recipe, request.options, has_teacher=has_teacher)
         for line in lines:
             self._on_note(line)
 

@@ -6,9 +6,9 @@ and the columns that are read; files that are found by it have the same bytes.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from isobatch.drawing.display_text import counted
 from isobatch.errors import JobError, NotVerifiableError, OptionError
@@ -16,12 +16,13 @@ from isobatch.jobs.durable import digest_file
 from isobatch.tables import CsvDialect, TableFile
 from isobatch.training.dataset import LabelledColumns, LabelledTexts, read_labelled
 
-Part = Literal["training", "validation"]
+Part = Literal["training", "validation", "unlabelled"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSource:
-    """The files of one part, which have the same columns."""
+    """The files of one part, which have the same columns; unlabelled texts have no labels."""
 
     part: Part
     tables: tuple[TableFile, ...]
@@ -29,7 +30,14 @@ class LabelledSource:
 
     def read(self) -> LabelledTexts:
         """Read all texts with their labels; errors as those of `read_labelled`."""
-        return read_labelled(self.tables, self.columns)
+        return read_labelled(self.tables, self._columns)
+
+    @property
+    def _columns(self) -> LabelledColumns:
+        """The columns that are read: of unlabelled texts only the texts."""
+        if self.part != "unlabelled":
+            return self.columns
+        return replace(self.columns, labels=(), weight=None, separator=None)
 
     def describe(self, texts: LabelledTexts, out: Path) -> list[dict[str, Any]]:
         """Describe each file in plain values, for the record in the folder `out`.
@@ -71,9 +79,8 @@ def find_sources(
     paths = _paths(files, folder, moved)
     for path, described in zip(paths, files, strict=True):
         _check_file(folder, path, described)
-    parts: list[Part] = ["training", "validation"]
     sources = []
-    for part in parts:
+    for part in PARTS:
         pairs = [pair for pair in zip(paths, files, strict=True) if pair[1]["part"] == part]
         if pairs:
             columns = {**pairs[0][1]["columns"]}

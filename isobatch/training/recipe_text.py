@@ -21,10 +21,14 @@ GROUPS = {
 """Every field of a recipe but the task, in the order of the lines."""
 
 
-def describe_recipe(recipe: Recipe, options: RecipeOptions) -> list[str]:
+def describe_recipe(
+    recipe: Recipe, options: RecipeOptions, *, has_teacher: bool = False
+) -> list[str]:
     """Describe a recipe in a line for each group; values that the options left open are marked."""
+    unused = () if has_teacher else ("teacher_weight", "teacher_temperature")
     return [
-        f"{group}: " + ", ".join(_value(name, recipe, options) for name in names)
+        f"{group}: "
+        + ", ".join(_value(name, recipe, options) for name in names if name not in unused)
         for group, names in GROUPS.items()
     ]
 

@@ -40,7 +40,15 @@ COLUMN_OPTIONS = {
 }
 """Options about columns, with the fields of LabelledColumns that they set."""
 
-OTHER_OPTIONS = ("base", "task", "class_weights", "validation_share", *COLUMN_OPTIONS)
+OTHER_OPTIONS = (
+    "base",
+    "teacher",
+    "layers",
+    "task",
+    "class_weights",
+    "validation_share",
+    *COLUMN_OPTIONS,
+)
 """Options of a training that are not of its recipe."""
 
 _LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
@@ -64,15 +72,14 @@ def make_record(request: "TrainingRequest", recipe: Recipe) -> dict[str, Any]:
     Its results, such as metrics and the digest of the weights ("model_sha256", which verification
     needs), are added at its end.
     """
-    folder = locate_checkpoint(request.base)
+    teacher, out = request.teacher, request.out
     return {
         "record": RECORD_FORMAT,
-        "base": {
-            "source": _base_source(request.base, request.out),
-            "sha256": checkpoint_digest(folder),
-        },
+        "base": _describe_checkpoint(request.base, out),
+        "teacher": None if teacher is None else _describe_checkpoint(teacher, out),
         "options": {
             **recipe.as_dict(),
+            "layers": request.layers,
             "class_weights": _plain(request.class_weights),
             "validation_share": None if request.validation else request.validation_share,
         },
@@ -85,20 +92,29 @@ def _plain(class_weights: str | Mapping[str, float]) -> str | dict[str, float]:
     return class_weights if isinstance(class_weights, str) else dict(class_weights)
 
 
-def _base_source(base: str | Path | None, out: Path) -> str | None:
-    """Return a hub id as it is, and a folder by its path from `out`."""
-    if base is None or not Path(base).expanduser().is_dir():
-        return None if base is None else str(base)
-    return os.path.join(os.path.relpath(Path(base).expanduser().resolve(), out.resolve()), "")  # noqa: PTH118
+def _describe_checkpoint(place: str | Path | None, out: Path) -> dict[str, str | None]:
+    """Return its digest, and as its source a hub id as it is, or the path of a folder from `out`.
+
+    Such a path ends with a slash.
+    """
+    source = None if place is None else str(place)
+    if place is not None and Path(place).expanduser().is_dir():
+        source = os.path.relpath(Path(place).expanduser().resolve(), out.resolve()) + os.sep
+    return {"source": source, "sha256": checkpoint_digest(locate_checkpoint(place))}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainRecord:
-    """A train.json that was read. base: a folder, a hub id or None for the bundled model."""
+    """A train.json that was read.
+
+    base: a folder, a hub id or None for the bundled model. teacher: None without one.
+    """
 
     folder: Path
     base: str | None
     base_sha256: str
+    teacher: str | None
+    teacher_sha256: str | None
     options: Mapping[str, Any]
     files: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, str]
@@ -125,10 +141,13 @@ def read_record(folder: Path) -> TrainRecord:
             f"{path}: was written by another version of Isobatch. Use that version"
         )
     try:
+        teacher = content["teacher"]
         return TrainRecord(
             folder=folder,
-            base=_found_base(content["base"]["source"], folder),
+            base=_found_checkpoint(content["base"]["source"], folder),
             base_sha256=content["base"]["sha256"],
+            teacher=teacher and _found_checkpoint(teacher["source"], folder),
+            teacher_sha256=teacher and teacher["sha256"],
             options=content["options"],
             files=tuple(content["files"]),
             environment=content["environment"],
@@ -174,14 +193,17 @@ def _recorded_options(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
         files = record["files"]
         columns = files[0]["columns"] if files else {}
         named = {name: columns.get(field) for name, field in COLUMN_OPTIONS.items()}
-        base = _found_base(record["base"]["source"], path.parent)
-        return {**record["options"], **named, "base": base}
+        found = {
+            name: record[name] and _found_checkpoint(record[name]["source"], path.parent)
+            for name in ("base", "teacher")
+        }
+        return {**record["options"], **named, **found}
     except (KeyError, TypeError, IndexError) as error:
         raise OptionError(f"{path}: is incomplete: {error} is missing. Restore the file") from error
 
 
-def _found_base(source: str | None, folder: Path) -> str | None:
-    """Return the base of a record: a path, which ends with a slash there, is seen from `folder`."""
+def _found_checkpoint(source: str | None, folder: Path) -> str | None:
+    """Return the place of a checkpoint: a path, which ends with a slash, is seen from `folder`."""
     if source is None or not source.endswith(os.sep):
         return source
     return str((folder.resolve() / source).resolve())
@@ -207,6 +229,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_number_of_layers(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _is_share(value: object) -> bool:
     return isinstance(value, float) and 0 < value < 1
 
@@ -227,6 +253,8 @@ def _is_flag(value: object) -> bool:
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "base": (_is_text, "a folder or hub id"),
+    "teacher": (_is_text, "a folder or hub id"),
+    "layers": (_is_number_of_layers, "a whole number from 1"),
     "task": (lambda value: value in ("auto", *TASKS), "auto, single, multi or regression"),
     "class_weights": (_is_class_weights, "none, balanced, or an object of label: weight"),
     "validation_share": (_is_share, "a number between 0 and 1"),

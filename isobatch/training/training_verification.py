@@ -6,7 +6,7 @@ was finished, and if training again from the same files, base and options gives 
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from isobatch.checkpoint import checkpoint_digest, locate_checkpoint
@@ -52,6 +52,7 @@ def verify_training(
     *,
     moved: Sequence[Path] = (),
     base: str | Path | None = None,
+    teacher: str | Path | None = None,
     threads: int | None = None,
     blocks_in_flight: int | None = None,
     on_event: EventCallback = lambda event: None,
@@ -59,20 +60,27 @@ def verify_training(
 ) -> TrainingVerification:
     """Train again what is in `folder`, in a temporary folder, and compare the weights.
 
-    moved: where the files are, as `find_sources` takes them. base: where the base is; None for
-    the recorded place. NotVerifiableError if files, base or record are missing or changed, or if
-    the weights differ in another environment than the recorded one.
+    moved: where the files are, as `find_sources` takes them. base, teacher: where these are; None
+    for the recorded places. NotVerifiableError if files, base, teacher or record are missing or
+    changed, or if the weights differ in another environment than the recorded one.
     """
     record = read_record(folder)
     problems = _changed_model(folder, record)
     sources = find_sources(_recorded_files(record), folder, moved)
-    _check_base(record, base)
+    base, teacher = base or record.base, teacher or record.teacher
+    _check_checkpoint(folder, "base", base, record.base_sha256)
+    if record.teacher_sha256 is not None:
+        _check_checkpoint(folder, "teacher", teacher, record.teacher_sha256)
     notes = _other_environment(record)
     for note in notes:
         on_note(note)
     with tempfile.TemporaryDirectory(prefix="isobatch-") as place:
-        request = _request(
-            record, sources, base or record.base, Path(place) / "model", threads, blocks_in_flight
+        request = replace(
+            _request(record, sources, Path(place) / "model"),
+            base=base,
+            teacher=teacher,
+            threads=threads,
+            blocks_in_flight=blocks_in_flight,
         )
         trained = train(request, on_event=on_event, on_note=on_note)
     if trained.digest != record.model_sha256:
@@ -112,19 +120,17 @@ def _recorded_files(record: TrainRecord) -> Sequence[dict[str, object]]:
     return [dict(each) for each in record.files]
 
 
-def _check_base(record: TrainRecord, base: str | Path | None) -> None:
-    place = base or record.base
+def _check_checkpoint(folder: Path, kind: str, place: str | Path | None, recorded: str) -> None:
     try:
         found = checkpoint_digest(locate_checkpoint(place))
     except CheckpointError as error:
         raise NotVerifiableError(
-            f"{record.folder}: its base cannot be read: {error}. If it was moved, name it with "
-            "--base"
+            f"{folder}: its {kind} cannot be read: {error}. If it was moved, name it with --{kind}"
         ) from error
-    if found != record.base_sha256:
+    if found != recorded:
         raise NotVerifiableError(
-            f"{record.folder}: its base {place or '(the bundled model)'} has changed: SHA-256 was "
-            f"{record.base_sha256}, is {found}. Restore it, or name it with --base"
+            f"{folder}: its {kind} {place or '(the bundled model)'} has changed: SHA-256 was "
+            f"{recorded}, is {found}. Restore it, or name it with --{kind}"
         )
 
 
@@ -139,18 +145,11 @@ def _other_environment(record: TrainRecord) -> list[str]:
     ]
 
 
-def _request(
-    record: TrainRecord,
-    sources: Sequence[LabelledSource],
-    base: str | Path | None,
-    out: Path,
-    threads: int | None,
-    blocks_in_flight: int | None,
-) -> TrainingRequest:
+def _request(record: TrainRecord, sources: Sequence[LabelledSource], out: Path) -> TrainingRequest:
     texts = {source.part: source.read() for source in sources}
     share = record.options["validation_share"]
     return TrainingRequest(
-        base=base,
+        base=record.base,
         out=out,
         texts=texts["training"],
         validation=texts.get("validation"),
@@ -158,8 +157,9 @@ def _request(
         task=record.options["task"],
         class_weights=record.options["class_weights"],
         options=record.recipe_options,
-        threads=threads,
-        blocks_in_flight=blocks_in_flight,
+        teacher=record.teacher,
+        unlabelled=texts.get("unlabelled"),
+        layers=record.options["layers"],
     )
 
 

@@ -15,9 +15,12 @@ import typer
 from shell import run, run_on_terminal
 from training.stand_in_training import NUM_STEPS, StandIn, evaluated, step_done
 
+from isobatch.checkpoint import locate_checkpoint
 from isobatch.cli import app
 from isobatch.cli.display import Display
 from isobatch.cli.training_progress import TrainingDisplay, describe_step
+from isobatch.errors import TrainingError
+from isobatch.jobs import RayOptions
 from isobatch.training.recipe import RecipeOptions
 
 ROWS = "text,label,weight\n" + "".join(
@@ -25,7 +28,6 @@ ROWS = "text,label,weight\n" + "".join(
     for number in range(6)
     for word, label in (("fine", "pos"), ("dull", "neg"))
 )
-TEACHER = {"teacher_weight", "teacher_temperature"}
 
 
 @pytest.fixture
@@ -104,6 +106,47 @@ def test_several_label_columns_and_a_share(tmp_path: Path, stand_in: StandIn) ->
     assert request.options == RecipeOptions()
 
 
+def test_a_teacher_and_texts_without_labels(
+    labelled: Path, tmp_path: Path, stand_in: StandIn
+) -> None:
+    more = tmp_path / "more.txt"
+    more.write_text("one more\nand more\n")
+    distilled = ("--unlabelled", str(more), "--layers", "3", "--teacher-weight", "0.5")
+    out, teacher = tmp_path / "out", str(locate_checkpoint(None))
+    ran = run("train", str(labelled), "-o", str(out), *distilled, "--teacher", teacher)
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert "teacher weight 0.5, teacher temperature 2" in ran.stderr.decode()
+    ran = run("train", "--verify", str(out))
+    assert (ran.returncode, json.loads(ran.stdout)["verdict"]) == (0, "reproduced")
+    for request in stand_in.requests:
+        assert request.unlabelled is not None
+        assert request.unlabelled.texts == ["one more", "and more"]
+        assert (request.teacher, request.layers, request.options.teacher_weight) == (
+            teacher,
+            3,
+            0.5,
+        )
+    again = ("--options", str(out / "train.json"))
+    assert run("train", str(labelled), "-o", str(tmp_path / "b"), *again).returncode == 0
+    assert (stand_in.requests[2].teacher, stand_in.requests[2].layers) == (teacher, 3)
+    ran = run("train", str(labelled), "-o", str(tmp_path / "c"), *distilled)
+    assert (ran.returncode, b"Name one: --teacher" in ran.stderr) == (2, True)
+
+
+def test_a_cluster_is_a_part_of_the_request(
+    labelled: Path, tmp_path: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = ("--engine", "ray", "--workers", "3", "--threads", "2", "--ray-address", "auto")
+    out = ("-o", str(tmp_path / "out"))
+    assert run("train", str(labelled), *out).returncode == 0
+    assert run("train", str(labelled), *out, *cluster).returncode == 0  # the same run
+    local, remote = stand_in.requests
+    assert local.ray is None
+    assert remote.ray == RayOptions("auto", 3, 2, 60.0)
+    assert stand_in.first_steps == [1]
+
+
 def test_every_value_is_printed_and_which_were_chosen(
     labelled: Path, tmp_path: Path, stand_in: StandIn
 ) -> None:
@@ -112,17 +155,16 @@ def test_every_value_is_printed_and_which_were_chosen(
     for words in ("epochs 4,", "learning rate 0.0001 (chosen)", "metric accuracy (chosen)"):
         assert words in said
     for field in fields(RecipeOptions):
-        assert field.name.replace("_", " ") in said
+        assert (field.name.replace("_", " ") in said) != field.name.startswith("teacher")
 
 
 def test_help_names_the_defaults() -> None:
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     helps = {each.name: each.help for each in command.params}
     for field in fields(RecipeOptions):
-        if field.name not in TEACHER:
-            default = getattr(RecipeOptions(), field.name)
-            shown = f"{default:g}" if isinstance(default, int | float) else default
-            assert default is None or f"Default: {shown}." in helps[field.name], field.name
+        default = getattr(RecipeOptions(), field.name)
+        shown = f"{default:g}" if isinstance(default, int | float) else default
+        assert default is None or f"Default: {shown}." in helps[field.name], field.name
 
 
 def test_help_has_groups() -> None:
@@ -132,6 +174,7 @@ def test_help_has_groups() -> None:
         "Arguments",
         "Files",
         "Base and task",
+        "A teacher and a smaller model",
         "Steps",
         "Optimizer",
         "Choice of the best weights",
@@ -171,6 +214,31 @@ def test_errors_have_their_exit_code(
     assert words in ran.stderr.decode()
     assert b"Traceback" not in ran.stderr
     assert labelled.read_text() == ROWS
+
+
+def test_a_training_that_cannot_continue_is_exit_code_11(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(step: int) -> None:
+        raise TrainingError(f"step {step}: the loss of a text is nan (rows.csv:3)")
+
+    use(monkeypatch, StandIn(fail))
+    ran = run("train", str(labelled), "-o", str(tmp_path / "out"))
+    assert (ran.returncode, b"rows.csv:3" in ran.stderr) == (11, True)
+
+
+def test_files_in_the_output_folder_are_not_replaced(
+    labelled: Path, tmp_path: Path, stand_in: StandIn
+) -> None:
+    out = tmp_path / "out"
+    assert run("train", str(labelled), "-o", str(out)).returncode == 0
+    inside = labelled.rename(out / "rows.csv")
+    ran = run("train", str(inside), "-o", str(out), "--restart")
+    assert (ran.returncode, b"is in the output folder" in ran.stderr) == (2, True)
+    moved = inside.rename(labelled)
+    ran = run("train", str(moved), "-o", str(out), "--restart", "--tensorboard", f"{out}/board")
+    assert (ran.returncode, b"board: is in the output folder" in ran.stderr) == (2, True)
+    assert len(stand_in.requests) == 1
 
 
 # ------------------------------------------------------------------------------- --options

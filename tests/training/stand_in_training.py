@@ -1,7 +1,7 @@
 """A stand-in for `fine_tuning.train`: steps and events without a model; a digest as the weights.
 
-As the real one, it resumes saved work, refuses a folder of another run, and writes a record; what
-it writes depends on the manifest alone.
+As the real one, it resumes saved work, refuses a folder of another run, and writes a record; its
+output depends on the manifest alone.
 """
 
 import hashlib
@@ -43,11 +43,14 @@ class StandIn:
         config = read_config(locate_checkpoint(request.base))
         task = "single" if request.task == "auto" else request.task
         recipe = complete_recipe(request.options, task, config, len(request.texts), 2)
-        for line in describe_recipe(recipe, request.options):
+        for line in describe_recipe(
+            recipe, request.options, has_teacher=request.teacher is not None
+        ):
             on_note(line)
         labels = sorted({str(value) for value in request.texts.values})
         record = make_record(request, recipe)
-        manifest = make_training_manifest(request, recipe, labels, record["base"]["sha256"])
+        digests = [(record[name] or {}).get("sha256") for name in ("base", "teacher")]
+        manifest = make_training_manifest(request, recipe, labels, *digests)
         folder = RunFolder(request.out)
         with folder.locked():
             status = folder.open(manifest, restart=request.restart)

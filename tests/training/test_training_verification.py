@@ -1,4 +1,4 @@
-"""Verification of a training: what counts as reproduced, and what cannot be said."""
+"""Verification of a training: reproduced, not reproduced, or not verifiable."""
 
 import json
 from pathlib import Path
