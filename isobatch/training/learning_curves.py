@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import one_line
 from isobatch.drawing.svg import BLUE, GREY, ORANGE, draw_svg
+from isobatch.training.metric_words import spoken_metric
 from isobatch.training.recipe import Task
 
 if TYPE_CHECKING:
@@ -88,7 +89,12 @@ def _draw_losses(
     numbers = [each["step"] for each in evaluations]
     since = [each["loss"] for each in evaluations]
     axes.plot(
-        numbers, since, color=BLUE, marker="o", markersize=3, label="training, since the last"
+        numbers,
+        since,
+        color=BLUE,
+        marker="o",
+        markersize=3,
+        label="training, since the last evaluation",
     )
     held_out = [validation_loss(task, each["metrics"]) for each in evaluations]
     axes.plot(numbers, held_out, color=ORANGE, marker="o", markersize=3, label="validation")
@@ -109,5 +115,5 @@ def _draw_metric(axes: "Axes", evaluations: Sequence[Event]) -> None:
             numbers, values = zip(*found, strict=True)
             label = "weights" if kind == "raw" else "average of the weights"
             axes.plot(numbers, values, color=colour, marker="o", markersize=3, label=label)
-    axes.set(ylabel=f"{name.replace('_', ' ')}, validation")
+    axes.set(ylabel=f"{spoken_metric(name)}, validation")
     axes.legend(frameon=False, fontsize=9)
