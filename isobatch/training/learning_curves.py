@@ -24,7 +24,7 @@ MAX_POINTS = 300
 MAX_NAME = 24
 MAX_PANELS = 4
 
-Event = Mapping[str, Any]
+_Event = Mapping[str, Any]
 
 _LOSSES = {"single": "log_loss", "multi": "binary_log_loss"}
 
@@ -34,7 +34,7 @@ def validation_loss(task: Task, metrics: Mapping[str, float]) -> float:
     return metrics[_LOSSES[task]] if task in _LOSSES else metrics["rmse"] ** 2
 
 
-def learning_chart(task: Task, events: Sequence[Event], description: str) -> str:
+def learning_chart(task: Task, events: Sequence[_Event], description: str) -> str:
     """Draw the losses of steps and evaluations above the metric that the best was chosen by."""
     steps = [each for each in events if each["event"] == "step"]
     evaluations = [each for each in events if each["event"] == "evaluation"]
@@ -78,7 +78,7 @@ def regression_chart(
 
 
 def _draw_losses(
-    axes: "Axes", task: Task, steps: Sequence[Event], evaluations: Sequence[Event]
+    axes: "Axes", task: Task, steps: Sequence[_Event], evaluations: Sequence[_Event]
 ) -> None:
     size = -(-len(steps) // MAX_POINTS)
     parts = [steps[first : first + size] for first in range(0, len(steps), size)]
@@ -102,7 +102,7 @@ def _draw_losses(
     axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_metric(axes: "Axes", evaluations: Sequence[Event]) -> None:
+def _draw_metric(axes: "Axes", evaluations: Sequence[_Event]) -> None:
     name = evaluations[-1]["metric"]
     for kind, colour in (("raw", GREY), ("average", ORANGE)):
         found = [

@@ -42,7 +42,7 @@ _SUSPICIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class HeadlineFigure:
     """A number at the head of the page."""
 
     name: str
@@ -229,12 +229,12 @@ _CAPTIONS = {
 }
 
 
-def _figures(trained: TrainedModel) -> list[Figure]:
+def _figures(trained: TrainedModel) -> list[HeadlineFigure]:
     chosen = trained.recipe.metric
     metrics = trained.metrics
     others = [name for name in metrics if name != chosen]
     figures = [
-        Figure(
+        HeadlineFigure(
             spoken_metric(name)[0].upper() + spoken_metric(name)[1:],
             format_metric(name, metrics[name]),
             "by which the best weights were chosen" if name == chosen else "",
@@ -242,7 +242,7 @@ def _figures(trained: TrainedModel) -> list[Figure]:
         for name in (chosen, *others)
     ]
     facts = trained.facts
-    return [*figures, Figure("Texts", f"{facts.num_train:,}", "to train on")]
+    return [*figures, HeadlineFigure("Texts", f"{facts.num_train:,}", "to train on")]
 
 
 def data_lines(trained: TrainedModel) -> list[tuple[str, str]]:
