@@ -13,12 +13,12 @@ def spoken_metric(name: str) -> str:
 
 
 def format_metric(name: str, value: float) -> str:
-    """Format the value of a metric: shares as percentages; a dash for NaN."""
-    if value != value:
-        return "–"
-    return percent(value) if name in _SHARES else format_number(value)
+    """Format the value of a metric: shares as percentages."""
+    if name in _SHARES and value == value:
+        return percent(value)
+    return format_number(value)
 
 
 def format_number(value: float) -> str:
-    """Format a number with four significant digits."""
-    return f"{value:.4g}"
+    """Format a number with four significant digits; a dash for NaN."""
+    return "–" if value != value else f"{value:.4g}"

@@ -29,6 +29,10 @@ from isobatch.types import TextInput
 
 MAX_SUSPECTED = 20
 MAX_MISTAKES = 10
+MAX_DECIDED = 50
+"""Labels of which each text may have several: each decision takes 10 µs, of which there are as many
+as texts times labels."""
+
 MAX_OPEN_LABELS = 15
 """Rows of the table of labels that are shown; the others are folded."""
 
@@ -125,18 +129,25 @@ def _compare_labels(trained: TrainedModel, logits: NDArray[np.float32]) -> Evalu
 
 def _compare_decisions(trained: TrainedModel, logits: NDArray[np.float32]) -> Evaluation:
     evaluator = Evaluator(("no", "yes"), num_mistakes=0)
-    for column in range(logits.shape[1]):
+    for column in frequent_labels(trained):
         _add_decisions(evaluator, trained, logits, column)
     return evaluator.finish()
 
 
 def _binary_metrics(trained: TrainedModel, logits: NDArray[np.float32]) -> tuple[ClassMetrics, ...]:
     found = []
-    for column, label in enumerate(trained.scheme.labels):
+    for column in frequent_labels(trained):
         evaluator = Evaluator(("no", "yes"), num_mistakes=0)
         _add_decisions(evaluator, trained, logits, column)
-        found.append(replace(evaluator.finish().classes[1], label=label))
+        metrics = evaluator.finish().classes[1]
+        found.append(replace(metrics, label=trained.scheme.labels[column]))
     return tuple(found)
+
+
+def frequent_labels(trained: TrainedModel) -> list[int]:
+    """Return the indices of the labels that most validation texts have, in order."""
+    counts = np.count_nonzero(trained.validation.targets, axis=0)
+    return sorted(np.argsort(-counts, kind="stable")[:MAX_DECIDED].tolist())
 
 
 def _add_decisions(
@@ -206,6 +217,7 @@ def _values(trained: TrainedModel, evaluated: _Evaluated) -> dict[str, Any]:
         # The weakest first; labels that never occurred come last.
         "classes": sorted(evaluated.classes, key=lambda each: 2.0 if each.f1 is None else each.f1),
         "max_open": MAX_OPEN_LABELS,
+        "num_labels": len(trained.scheme.labels),
         "few": FEW,
         "num_drawn": len(drawn_labels(after)) if after else 0,
         "calibration_before": points(before.calibration_error) if before else "",

@@ -1,5 +1,6 @@
 """The report of a training: its content, its safety, and the same bytes for the same training."""
 
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -79,6 +80,31 @@ def test_each_task_has_a_page(base: Path, task: Task, pictures: int) -> None:
     page = page_of(make_trained(base, task))
     assert page.elements.count("svg") == pictures
     assert ("a regression has no probabilities" in page.words) == (task == "regression")
+
+
+def test_of_many_labels_the_frequent_ones_are_shown(
+    trained: TrainedModel, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multi = make_trained(base, "multi", number=60, held_out=30)
+    assert "that most texts have" not in page_of(multi).words
+    monkeypatch.setattr(training_report, "MAX_DECIDED", 1)
+    shown = section(page_of(multi), "Labels", "Calibration")
+    counts = multi.validation.targets.sum(axis=0)
+    frequent, rare = ("bad", "good") if counts[0] >= counts[1] else ("good", "bad")
+    assert f" {frequent} " in shown
+    assert f" {rare} " not in shown
+    assert "Of 2 labels these are the 1 that most texts have." in shown
+
+
+def test_a_metric_without_a_value_is_a_dash(base: Path) -> None:
+    trained = make_trained(base, "regression", number=60, held_out=30)
+    events = [
+        {**each, "value": math.nan} if each["event"] == "evaluation" else each
+        for each in trained.events
+    ]
+    page = page_of(replace(trained, events=events))
+    assert "nan" not in page.words.lower()
+    assert " – average " in page.words
 
 
 def test_a_page_without_a_temperature_says_why(base: Path) -> None:
