@@ -113,7 +113,7 @@ def _draw_metric(axes: "Axes", evaluations: Sequence[_Event]) -> None:
         ]
         if found:
             numbers, values = zip(*found, strict=True)
-            label = "weights" if kind == "raw" else "average of the weights"
+            label = "raw weights" if kind == "raw" else "average of the weights"
             axes.plot(numbers, values, color=colour, marker="o", markersize=3, label=label)
     axes.set(ylabel=f"{spoken_metric(name)}, validation")
     axes.legend(frameon=False, fontsize=9)
