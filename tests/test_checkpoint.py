@@ -665,7 +665,7 @@ Serve = Callable[[type[FakeHub]], None]
 def test_the_hub_gives_the_files_of_a_checkpoint_and_no_pickle_or_code(serve: Serve) -> None:
     serve(FakeHub)
     folder = locate_checkpoint("some/model")
-    wanted = {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors"}
+    wanted = {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "README.md"}
     assert {path.name for path in folder.iterdir() if path.is_file()} == wanted
     assert all((folder / name).read_bytes() == HUB_FILES[name] for name in wanted)
     assert not {

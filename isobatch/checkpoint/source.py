@@ -1,6 +1,7 @@
 """Locate a checkpoint: the bundled model, a folder, or a hub id, which is downloaded.
 
-Invariant: only the files that a checkpoint needs are downloaded, and never a pickle.
+Invariant: only the files that a checkpoint needs are downloaded, with the card that states its
+licence, and never a pickle.
 """
 
 from pathlib import Path
@@ -28,6 +29,7 @@ _WANTED = (
     "model-*.safetensors",
     "model.safetensors.index.json",
     "adapter_config.json",
+    "README.md",
     *TOKENIZER_FILES,
 )
 """None begins with *, which would match in sub-folders too."""

@@ -23,7 +23,7 @@ estimated by 1.4826 times the median absolute deviation."""
 
 _TO_DEVIATION = 1.4826
 
-Rows = NDArray[np.float64]
+_Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _multi(
             yield row, *names, score, f"{percent(score)} confident", bool(suspected[row])
 
 
-def _confident_errors(scores: Rows, given: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _confident_errors(scores: _Rows, given: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Find the texts whose highest score is of another label, and is confident for that label."""
     count = scores.shape[1]
     has_texts = np.bincount(given, minlength=count) > 0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import one_line
 from isobatch.drawing.svg import BLUE, GREY, ORANGE, draw_svg
+from isobatch.training.metric_words import spoken_metric
 from isobatch.training.recipe import Task
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ MAX_POINTS = 300
 MAX_NAME = 24
 MAX_PANELS = 4
 
-Event = Mapping[str, Any]
+_Event = Mapping[str, Any]
 
 _LOSSES = {"single": "log_loss", "multi": "binary_log_loss"}
 
@@ -33,7 +34,7 @@ def validation_loss(task: Task, metrics: Mapping[str, float]) -> float:
     return metrics[_LOSSES[task]] if task in _LOSSES else metrics["rmse"] ** 2
 
 
-def learning_chart(task: Task, events: Sequence[Event], description: str) -> str:
+def learning_chart(task: Task, events: Sequence[_Event], description: str) -> str:
     """Draw the losses of steps and evaluations above the metric that the best was chosen by."""
     steps = [each for each in events if each["event"] == "step"]
     evaluations = [each for each in events if each["event"] == "evaluation"]
@@ -77,7 +78,7 @@ def regression_chart(
 
 
 def _draw_losses(
-    axes: "Axes", task: Task, steps: Sequence[Event], evaluations: Sequence[Event]
+    axes: "Axes", task: Task, steps: Sequence[_Event], evaluations: Sequence[_Event]
 ) -> None:
     size = -(-len(steps) // MAX_POINTS)
     parts = [steps[first : first + size] for first in range(0, len(steps), size)]
@@ -88,7 +89,12 @@ def _draw_losses(
     numbers = [each["step"] for each in evaluations]
     since = [each["loss"] for each in evaluations]
     axes.plot(
-        numbers, since, color=BLUE, marker="o", markersize=3, label="training, since the last"
+        numbers,
+        since,
+        color=BLUE,
+        marker="o",
+        markersize=3,
+        label="training, since the last evaluation",
     )
     held_out = [validation_loss(task, each["metrics"]) for each in evaluations]
     axes.plot(numbers, held_out, color=ORANGE, marker="o", markersize=3, label="validation")
@@ -96,7 +102,7 @@ def _draw_losses(
     axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_metric(axes: "Axes", evaluations: Sequence[Event]) -> None:
+def _draw_metric(axes: "Axes", evaluations: Sequence[_Event]) -> None:
     name = evaluations[-1]["metric"]
     for kind, colour in (("raw", GREY), ("average", ORANGE)):
         found = [
@@ -107,7 +113,7 @@ def _draw_metric(axes: "Axes", evaluations: Sequence[Event]) -> None:
         ]
         if found:
             numbers, values = zip(*found, strict=True)
-            label = "weights" if kind == "raw" else "average of the weights"
+            label = "raw weights" if kind == "raw" else "average of the weights"
             axes.plot(numbers, values, color=colour, marker="o", markersize=3, label=label)
-    axes.set(ylabel=f"{name.replace('_', ' ')}, validation")
+    axes.set(ylabel=f"{spoken_metric(name)}, validation")
     axes.legend(frameon=False, fontsize=9)

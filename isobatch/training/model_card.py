@@ -5,6 +5,7 @@ here. The texts that chose the weights are called validation, and a licence that
 itself does not state is left out.
 """
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -13,14 +14,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from isobatch.drawing.display_text import counted, one_line
+from isobatch.training.metric_words import format_metric, spoken_metric
 from isobatch.training.recipe import Task
 from isobatch.training.trained_model import TrainedModel
-from isobatch.training.training_report import (
-    data_lines,
-    format_metric,
-    recipe_lines,
-    spoken_metric,
-)
+from isobatch.training.training_report import data_lines, recipe_lines
 
 MAX_LABELS = 50
 """Rows of the table of labels."""
@@ -125,11 +122,11 @@ def _introduction(trained: TrainedModel) -> str:
         labels=counted(len(labels), "label"), numbers=counted(len(labels), "number")
     )
     start, family = trained.start, trained.calibrated.model.config.family
-    source = f"[{start.hub[0]}](https://huggingface.co/{start.hub[0]})" if start.hub else start.name
+    link = f"[{start.hub[0]}](https://huggingface.co/{start.hub[0]})" if start.hub else ""
     return (
-        f"A text classifier that {kind}. It was trained with Isobatch from {_line(source)}, "
-        f"{family.class_prefix}'s architecture, on {counted(trained.facts.num_train, 'text')}; "
-        f"{start.reason}."
+        f"A text classifier that {kind}. It was trained with Isobatch on "
+        f"{counted(trained.facts.num_train, 'text')}, starting from the checkpoint "
+        f"{link or _line(start.name)} of the family {family.class_prefix}; {_line(start.reason)}."
     )
 
 
@@ -137,12 +134,12 @@ def _usage(name: str) -> str:
     return (
         "```python\n"
         "from transformers import pipeline\n\n"
-        f'classify = pipeline("text-classification", {name!r})\n'
+        f'classify = pipeline("text-classification", {json.dumps(name)})\n'
         "```\n\n"
         "or, with scores that do not depend on the batch,\n\n"
         "```python\n"
         "from isobatch import Classifier\n\n"
-        f"classify = Classifier.from_pretrained({name!r})\n"
+        f"classify = Classifier.from_pretrained({json.dumps(name)})\n"
         "```"
     )
 

@@ -26,7 +26,7 @@ LOWEST, HIGHEST = 0.1, 10.0
 _DIGITS = 4
 """A rounded temperature is the same where sums or exponentials differ in their last bits."""
 
-Rows = NDArray[np.float64]
+_Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def fit_temperature(
     return Temperature(value, number, reason, loss, compute_loss(wide[0], wide[1] / value))
 
 
-def _slope(inverse: float, targets: Rows, logits: Rows, task: Task) -> float:
+def _slope(inverse: float, targets: _Rows, logits: _Rows, task: Task) -> float:
     """Derivative of the summed loss by the inverse temperature: Σ (p - target) · logit."""
     scaled = inverse * logits
     if task == "multi":

@@ -65,7 +65,7 @@ def write_trained_folder(out: Path, trained: TrainedModel, *, report: bool = Tru
     An earlier content of `out`, such as the state of the run, is replaced. report: write
     report.html, too. Raises JobError if it cannot be written; `out` is then as before.
     """
-    out = out.absolute()
+    out = out.resolve()  # a link stays one
     with _new_folder(out) as partial:
         model = trained.calibrated.model
         write_tensors(partial, model.config.family, dict(model.named_parameters()))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import counted, percent, shortened
 from isobatch.drawing.html_page import render_html
-from isobatch.evaluation.charts import FEW, confusion_chart, reliability_chart
+from isobatch.evaluation.charts import FEW, confusion_chart, drawn_labels, reliability_chart
 from isobatch.evaluation.evaluator import Evaluator
 from isobatch.evaluation.html_report import points
 from isobatch.evaluation.records import ClassMetrics, Evaluation, Example
@@ -23,14 +23,18 @@ from isobatch.tasks import Prediction
 from isobatch.tasks.scores import score_logits
 from isobatch.training.contradicted_labels import ContradictedLabel, find_contradicted_labels
 from isobatch.training.learning_curves import learning_chart, regression_chart, validation_loss
+from isobatch.training.metric_words import format_metric, format_number, spoken_metric
 from isobatch.training.trained_model import TrainedModel
 from isobatch.types import TextInput
 
 MAX_SUSPECTED = 20
 MAX_MISTAKES = 10
+MAX_DECIDED = 50
+"""Labels of which each text may have several: each decision takes 10 µs, of which there are as many
+as texts times labels."""
 
-_SHARES = ("accuracy", "macro_f1", "micro_f1", "multi_macro_f1", "exact_match")
-"""Metrics that are shown as percentages."""
+MAX_OPEN_LABELS = 15
+"""Rows of the table of labels that are shown; the others are folded."""
 
 _SUSPICIONS = {
     "single": "the model prefers another label, as confidently as it does on average where that "
@@ -42,7 +46,7 @@ _SUSPICIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class HeadlineFigure:
     """A number at the head of the page."""
 
     name: str
@@ -77,24 +81,6 @@ def check_report_libraries() -> None:
         for name in ("jinja2", "matplotlib", "scipy", "sklearn"):
             if find_spec(name) is None:
                 raise ModuleNotFoundError(name=name)
-
-
-def spoken_metric(name: str) -> str:
-    """Return the name of a metric as words: "macro F1", "log loss"."""
-    words = name.removeprefix("multi_").replace("_", " ").replace("f1", "F1")
-    return words.replace("rmse", "RMSE").replace("mae", "mean absolute error")
-
-
-def format_metric(name: str, value: float) -> str:
-    """Format the value of a metric: shares as percentages; a dash for NaN."""
-    if value != value:
-        return "–"
-    return percent(value) if name in _SHARES else format_number(value)
-
-
-def format_number(value: float) -> str:
-    """Format a number with four significant digits."""
-    return f"{value:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +129,25 @@ def _compare_labels(trained: TrainedModel, logits: NDArray[np.float32]) -> Evalu
 
 def _compare_decisions(trained: TrainedModel, logits: NDArray[np.float32]) -> Evaluation:
     evaluator = Evaluator(("no", "yes"), num_mistakes=0)
-    for column in range(logits.shape[1]):
+    for column in frequent_labels(trained):
         _add_decisions(evaluator, trained, logits, column)
     return evaluator.finish()
 
 
 def _binary_metrics(trained: TrainedModel, logits: NDArray[np.float32]) -> tuple[ClassMetrics, ...]:
     found = []
-    for column, label in enumerate(trained.scheme.labels):
+    for column in frequent_labels(trained):
         evaluator = Evaluator(("no", "yes"), num_mistakes=0)
         _add_decisions(evaluator, trained, logits, column)
-        found.append(replace(evaluator.finish().classes[1], label=label))
+        metrics = evaluator.finish().classes[1]
+        found.append(replace(metrics, label=trained.scheme.labels[column]))
     return tuple(found)
+
+
+def frequent_labels(trained: TrainedModel) -> list[int]:
+    """Return the indices of the labels that most validation texts have, in order."""
+    counts = np.count_nonzero(trained.validation.targets, axis=0)
+    return sorted(np.argsort(-counts, kind="stable")[:MAX_DECIDED].tolist())
 
 
 def _add_decisions(
@@ -223,7 +216,10 @@ def _values(trained: TrainedModel, evaluated: _Evaluated) -> dict[str, Any]:
         "confusion_caption": _CAPTIONS[task],
         # The weakest first; labels that never occurred come last.
         "classes": sorted(evaluated.classes, key=lambda each: 2.0 if each.f1 is None else each.f1),
+        "max_open": MAX_OPEN_LABELS,
+        "num_labels": len(trained.scheme.labels),
         "few": FEW,
+        "num_drawn": len(drawn_labels(after)) if after else 0,
         "calibration_before": points(before.calibration_error) if before else "",
         "calibration_after": points(after.calibration_error) if after else "",
         "suspected": suspected[:MAX_SUSPECTED],
@@ -245,20 +241,20 @@ _CAPTIONS = {
 }
 
 
-def _figures(trained: TrainedModel) -> list[Figure]:
+def _figures(trained: TrainedModel) -> list[HeadlineFigure]:
     chosen = trained.recipe.metric
     metrics = trained.metrics
     others = [name for name in metrics if name != chosen]
     figures = [
-        Figure(
-            spoken_metric(name).capitalize().replace("f1", "F1"),
+        HeadlineFigure(
+            spoken_metric(name)[0].upper() + spoken_metric(name)[1:],
             format_metric(name, metrics[name]),
             "by which the best weights were chosen" if name == chosen else "",
         )
         for name in (chosen, *others)
     ]
     facts = trained.facts
-    return [*figures, Figure("Texts", f"{facts.num_train:,}", "to train on")]
+    return [*figures, HeadlineFigure("Texts", f"{facts.num_train:,}", "to train on")]
 
 
 def data_lines(trained: TrainedModel) -> list[tuple[str, str]]:
@@ -286,7 +282,7 @@ def data_lines(trained: TrainedModel) -> list[tuple[str, str]]:
             "rows left out",
             f"{facts.num_unlabelled:,} without a label, {facts.num_empty:,} with an empty text",
         ),
-        ("task", trained.scheme.evidence),
+        ("labels", trained.scheme.evidence),
     ]
     files = [("training file", each) for each in facts.files]
     files += [("validation file", each) for each in facts.validation_files]
@@ -302,6 +298,8 @@ def recipe_lines(trained: TrainedModel) -> list[tuple[str, str]]:
     hub = f" at commit {start.hub[1]}" if start.hub else ""
     lines = [("start from", f"{start.hub[0] if start.hub else start.name}{hub}; {start.reason}")]
     recipe = trained.recipe.as_dict()
+    if trained.training.teacher_logits is None:
+        recipe = {name: value for name, value in recipe.items() if not name.startswith("teacher")}
     return lines + [(name.replace("_", " "), _shown(value)) for name, value in recipe.items()]
 
 

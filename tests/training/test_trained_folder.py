@@ -201,6 +201,15 @@ def test_the_state_of_the_run_is_replaced(tmp_path: Path, trained: TrainedModel)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_link_to_a_folder_stays_one(tmp_path: Path, trained: TrainedModel) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    write_trained_folder(tmp_path / "out", trained, report=False)
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk/train.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
+
+
 @pytest.mark.parametrize("step", ["render_training_report", "sync_folder"])
 @pytest.mark.parametrize("existed", [True, False])
 def test_a_failure_leaves_what_was_there(
