@@ -11,7 +11,7 @@ import pytest
 from isobatch.drawing.display_text import counted
 
 PACKAGE = Path(__file__).parent.parent / "isobatch"
-ROOMS = ("audit", "cli", "evaluation", "lesson.py")
+ROOMS = ("audit", "cli", "evaluation", "training", "lesson.py")
 NOUNS = ("bug", "error", "file", "finding", "label", "number", "probe", "result", "row")
 NOUNS += ("sentence", "slice", "text", "thread", "token", "value", "worker")
 PLURAL = re.compile(rf"^ (?:more |different |such )?(?:{'|'.join(NOUNS)})s\b(?!/)")

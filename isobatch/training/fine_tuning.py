@@ -43,6 +43,7 @@ from isobatch.training.train_record import RECORD_NAME, make_record
 from isobatch.training.trained_folder import write_trained_folder
 from isobatch.training.trained_model import TrainedModel
 from isobatch.training.trainer import TrainingRun
+from isobatch.training.training_report import check_report_libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class TrainingRequest:
     the saved state of an earlier run, and replace its folder. files: facts about the files that
     the texts are from, for the record. teacher: a classifier whose logits are learned, too; then
     there may be unlabelled texts. layers: the number of blocks that are kept of the base. ray: the
-    cluster that computes the gradients, None for this process.
+    cluster that computes the gradients, None for this process. report: write report.html, whose
+    libraries are those of the extra `train`.
     """
 
     base: str | Path | None
@@ -75,6 +77,7 @@ class TrainingRequest:
     unlabelled: LabelledTexts | None = None
     layers: int | None = None
     ray: RayOptions | None = None
+    report: bool = True
 
     def __post_init__(self) -> None:
         if self.unlabelled is not None and self.teacher is None:
@@ -126,6 +129,8 @@ class _Session:
         on_note: Callable[[str], None],
         should_stop: Callable[[], bool],
     ) -> None:
+        if request.report:
+            check_report_libraries()
         self._request = request
         self._on_event, self._on_note, self._should_stop = on_event, on_note, should_stop
         self._data = prepare_data(
@@ -294,7 +299,7 @@ class _Session:
                 "manifest": manifest,
             },
         )
-        digest = write_trained_folder(self._request.out, trained)
+        digest = write_trained_folder(self._request.out, trained, report=self._request.report)
         return TrainedFolder(
             self._request.out, digest, trained.metrics, run.state.step, run.state.seconds
         )

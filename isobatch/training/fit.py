@@ -50,6 +50,7 @@ def fit(
     Raises OptionError for an unknown or invalid option, InputError and TrainingError for texts or
     labels that cannot be learned, CheckpointError for the base, and JobError for the folder.
     """
+    report = out is not None
     with ExitStack() as cleanup:
         if out is None:
             temporary = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="isobatch-"))
@@ -69,6 +70,7 @@ def fit(
             teacher=teacher,
             unlabelled=None if unlabelled is None else unlabelled_texts(unlabelled),
             layers=layers,
+            report=report,
         )
         trained = train(request, on_event=callback or (lambda event: None))
         classifier = Classifier.from_pretrained(trained.folder)

@@ -8,6 +8,7 @@ as it was when the run began.
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -127,7 +128,12 @@ class RunFolder:
                 shutil.rmtree(self.state)
 
     def check(self) -> None:
-        """Raise JobError for an output that no training wrote: it would be replaced."""
+        """Raise JobError for an output that no training wrote, or that cannot be written."""
+        parent = next(each for each in self.out.absolute().parents if each.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise JobError(
+                f"{self.out}: the folder {parent} is not writable. Choose another output"
+            )
         if self.out.is_dir() and not any(self.out.iterdir()):
             return
         if self.out.exists() and not (self.out / RECORD_NAME).is_file():

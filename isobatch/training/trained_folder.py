@@ -18,7 +18,6 @@ from typing import Any
 from isobatch.checkpoint import TOKENIZER_FILES, read_json, write_tensors
 from isobatch.checkpoint.checkpoint_tokenizer import read_tokenizer
 from isobatch.checkpoint.digest import checkpoint_digest
-from isobatch.errors import JobError
 from isobatch.jobs.durable import digest_file, sync_folder, write_errors
 from isobatch.training.initial_model import InitialModel
 from isobatch.training.model_card import render_model_card
@@ -26,44 +25,14 @@ from isobatch.training.train_record import RECORD_NAME
 from isobatch.training.trained_model import TrainedModel
 from isobatch.training.training_report import render_training_report
 
-STATE_NAME = ".train"
-"""The folder of a run's state, in that of its result."""
-
 _FOR_OTHERS = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 """Files of a tokenizer that other libraries read."""
-
-
-def check_trained_folder(out: Path, *, restart: bool = False) -> None:
-    """Raise JobError, before anything is computed, if `out` cannot become the trained folder.
-
-    It may be new, empty, hold the state of an unfinished run or, under `restart`, a finished one.
-    """
-    if out.exists() and not out.is_dir():
-        raise JobError(f"{out}: is a file. Name an output folder")
-    try:
-        names = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    except OSError as error:
-        raise JobError(f"{out}: cannot be read: {error.strerror}. Name another folder") from error
-    others = [name for name in names if name != STATE_NAME]
-    if others and RECORD_NAME not in others:
-        raise JobError(
-            f"{out}: holds {others[0]}, which is not of a training. Name a new output folder"
-        )
-    if others and not restart:
-        raise JobError(
-            f"{out}: holds a finished training. Name a new output folder, or replace it with "
-            "--restart"
-        )
-    parent = next(each for each in out.absolute().parents if each.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise JobError(f"{out}: the folder {parent} is not writable. Choose another one")
 
 
 def write_trained_folder(out: Path, trained: TrainedModel, *, report: bool = True) -> str:
     """Write the folder of a trained model; returns the SHA-256 of model.safetensors.
 
-    An earlier content of `out`, such as the state of the run, is replaced. report: write
-    report.html, too. Raises JobError if it cannot be written; `out` is then as before.
+    An earlier folder of that name is replaced. report: write report.html, too. Raises JobError if it cannot be written; `out` is then as before.
     """
     out = out.resolve()  # a link stays one
     with _new_folder(out) as partial:

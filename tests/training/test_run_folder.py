@@ -155,3 +155,15 @@ def test_an_incomplete_record_says_what_is_missing(request_for: TrainingRequest)
 def test_every_value_of_a_recipe_is_in_a_line() -> None:
     named = [name for names in GROUPS.values() for name in names]
     assert sorted(["task", *named]) == sorted(recipe().as_dict())
+
+
+def test_an_output_that_cannot_be_written_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JobError, match=r"model: the folder .*file is not writable"):
+        RunFolder(tmp_path / "file/model").check()
+    RunFolder(tmp_path / "new/folder").check()
+    monkeypatch.setattr("os.access", lambda *_: False)  # as it is for everyone but root
+    with pytest.raises(JobError, match=r"new: the folder .* is not writable"):
+        RunFolder(tmp_path / "new").check()

@@ -16,8 +16,8 @@ from training.whole_checkpoints import edit_config, make_encoder, reference_logi
 import isobatch.training.trained_folder as trained_folder
 from isobatch import Classifier
 from isobatch.errors import CheckpointError, JobError
-from isobatch.training.recipe import RecipeOptions, Task
-from isobatch.training.trained_folder import check_trained_folder, write_trained_folder
+from isobatch.training.recipe import Task
+from isobatch.training.trained_folder import write_trained_folder
 from isobatch.training.trained_model import TrainedModel
 
 TEXTS = [*SENTENCES, "", "never again " * 40]
@@ -148,7 +148,6 @@ def test_the_log_has_every_event(tmp_path: Path, trained: TrainedModel) -> None:
 def test_the_record_has_what_a_training_depends_on(tmp_path: Path, trained: TrainedModel) -> None:
     write_trained_folder(tmp_path / "out", trained, report=False)
     record = json.loads((tmp_path / "out/train.json").read_text())
-    assert RecipeOptions.from_dict(record["recipe"]).batch_size == 8
     assert record["base"]["name"] == "tiny"
     assert (record["base"]["head"], record["base"]["reason"][:15]) == ("new", "the head is new")
     assert record["labels"] == ["bad", "good"]
@@ -192,12 +191,12 @@ def test_a_metric_without_a_value_is_null(tmp_path: Path, tiny_folder: TinyFolde
 # ------------------------------------------------------------------------------ the folder
 
 
-def test_the_state_of_the_run_is_replaced(tmp_path: Path, trained: TrainedModel) -> None:
+def test_an_earlier_folder_is_replaced(tmp_path: Path, trained: TrainedModel) -> None:
     out = tmp_path / "out"
-    (out / ".train").mkdir(parents=True)
-    check_trained_folder(out)
+    (out / "old").mkdir(parents=True)
     write_trained_folder(out, trained, report=False)
-    assert not (out / ".train").exists()
+    assert not (out / "old").exists()
+    assert (out / "train.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -217,7 +216,7 @@ def test_a_failure_leaves_what_was_there(
 ) -> None:
     out = tmp_path / "out"
     if existed:
-        (out / ".train").mkdir(parents=True)
+        (out / "old").mkdir(parents=True)
 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -229,7 +228,7 @@ def test_a_failure_leaves_what_was_there(
     with pytest.raises(JobError, match=r"out: cannot be written: No space left on device"):
         write_trained_folder(out, trained)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == (
-        ["out", "out/.train"] if existed else []
+        ["out", "out/old"] if existed else []
     )
 
 
@@ -244,41 +243,6 @@ def _failing_rename(fail: object, target: str) -> object:
         return original(self, to)
 
     return rename
-
-
-def test_a_folder_of_something_else_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check_trained_folder(tmp_path / "new/folder")
-    check_trained_folder(tmp_path)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(JobError, match="file: is a file"):
-        check_trained_folder(tmp_path / "file")
-    for restart in (False, True):
-        with pytest.raises(JobError, match="holds file, which is not of a training"):
-            check_trained_folder(tmp_path, restart=restart)
-    with pytest.raises(JobError, match=r"model: the folder .*file is not writable"):
-        check_trained_folder(tmp_path / "file/model")
-    monkeypatch.setattr("os.access", lambda *_: False)  # as it is for everyone but root
-    with pytest.raises(JobError, match=r"new: the folder .* is not writable"):
-        check_trained_folder(tmp_path / "new")
-
-
-def test_a_finished_folder_is_replaced_on_request_only(
-    tmp_path: Path, trained: TrainedModel
-) -> None:
-    out = tmp_path / "out"
-    write_trained_folder(out, trained, report=False)
-    with pytest.raises(JobError, match=r"out: holds a finished training\..* --restart"):
-        check_trained_folder(out)
-    check_trained_folder(out, restart=True)
-    write_trained_folder(out, trained, report=False)
-    assert (out / "train.json").exists()
-
-
-def test_the_checkpoint_itself_is_not_overwritten(tmp_path: Path, trained: TrainedModel) -> None:
-    with pytest.raises(JobError, match="which is not of a training"):
-        check_trained_folder(trained.start.folder, restart=True)
 
 
 def test_a_quantized_checkpoint_is_trained_as_floats(
