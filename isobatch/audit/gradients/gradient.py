@@ -1,0 +1,134 @@
+"""Gradients by the names of their parameters, and how far one is from another.
+
+Invariant: a gradient is a copy of what a step returned, as frameworks reuse the memory; a parameter
+without a gradient counts as zeros.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isobatch.audit.subject import AnswerError
+
+Gradient = Mapping[str, NDArray[Any]]
+"""float32 or float64 arrays by the name of the parameter, or by its number."""
+
+LEAST_SHARE = 0.01
+"""Of the whole gradient: smaller parts are judged as if they were of this size.
+
+Some are zero but for rounding, such as that of the bias of the keys of attention, which softmax
+cancels.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GradientGap:
+    """How far a gradient is from the expected one: `size` relative to the gradients of texts."""
+
+    size: float
+    parameter: str
+
+
+def read_gradient(value: Any, called: str) -> Gradient:
+    """Copy what a step returned: a mapping, a list or one array; or a module, for its `.grad`.
+
+    Elements are arrays, tensors of any framework, or None. Raises AnswerError for anything else.
+    """
+    if hasattr(value, "named_parameters"):
+        named = [(name, each.grad) for name, each in value.named_parameters()]
+    elif isinstance(value, Mapping):
+        named = [(str(name), each) for name, each in value.items()]
+    elif isinstance(value, list | tuple):
+        named = [(str(number), each) for number, each in enumerate(value)]
+    else:
+        named = [("gradient", value)]
+    gradient = {name: _array(each, name, called) for name, each in named if each is not None}
+    if not sum(each.size for each in gradient.values()):
+        raise AnswerError(
+            f"{called}: returned no gradient. Return one for each parameter, as "
+            "{name: parameter.grad for name, parameter in model.named_parameters()}, before "
+            "zero_grad()"
+        )
+    return gradient
+
+
+def _array(value: Any, name: str, called: str) -> NDArray[Any]:
+    if hasattr(value, "detach"):  # a tensor of torch
+        if value.requires_grad and value.is_leaf:
+            raise AnswerError(
+                f"{called}: {name} is a parameter, not its gradient. Return parameter.grad"
+            )
+        value = value.detach()
+        value = (value.to_dense() if value.is_sparse else value).cpu()
+        value = (value if value.element_size() == 8 else value.float()).numpy()
+    try:
+        array = np.array(value)
+    except (TypeError, ValueError) as error:
+        raise AnswerError(f"{called}: {name} cannot be read as an array: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise AnswerError(f"{called}: {name} is not an array of numbers, but {array.dtype}")
+    return array.astype(np.result_type(array.dtype, np.float32), copy=False)
+
+
+def weighted_sum(weights: Sequence[float], gradients: Sequence[Gradient]) -> Gradient:
+    """Add gradients, each times its weight, in float64."""
+    total: dict[str, NDArray[Any]] = {}
+    for weight, gradient in zip(weights, gradients, strict=True):
+        for name, values in gradient.items():
+            total[name] = total.get(name, np.zeros(values.shape)) + weight * values.astype(float)
+    return total
+
+
+def inner(first: Gradient, second: Gradient) -> float:
+    """Return the inner product of two gradients."""
+    products = (
+        float(np.vdot(first[name].astype(float), second[name].astype(float)))
+        for name in first.keys() & second.keys()
+    )
+    return math.fsum(products)
+
+
+def norm(gradient: Gradient) -> float:
+    """Return the Euclidean norm over all parameters."""
+    return math.sqrt(inner(gradient, gradient))
+
+
+def num_numbers(gradient: Gradient) -> int:
+    """Return how many numbers a gradient has."""
+    return sum(each.size for each in gradient.values())
+
+
+class GradientScale:
+    """The size of each parameter's gradient, by which gaps are judged."""
+
+    def __init__(self, gradients: Iterable[Gradient]) -> None:
+        squares: dict[str, float] = {}
+        number = 0
+        for gradient in gradients:
+            number += 1
+            for name, values in gradient.items():
+                squares[name] = squares.get(name, 0.0) + norm({name: values}) ** 2
+        self.whole = math.sqrt(math.fsum(squares.values()) / max(number, 1))
+        self._parts = {name: math.sqrt(each / number) for name, each in squares.items()}
+
+    def gap(self, found: Gradient, expected: Gradient) -> GradientGap:
+        """Return the largest gap of a parameter; infinity where one of the two is not finite."""
+        gaps = [GradientGap(0.0, "")]
+        for name in dict.fromkeys([*found, *expected]):
+            first, second = (each.get(name, np.zeros(())) for each in (found, expected))
+            if first.shape != second.shape and first.shape and second.shape:
+                raise AnswerError(
+                    f"the gradient of {name} has the shape {list(first.shape)}, before "
+                    f"{list(second.shape)}"
+                )
+            with np.errstate(invalid="ignore", over="ignore"):
+                difference = np.asarray(first.astype(float) - second.astype(float))
+                distance = float(np.linalg.norm(difference.ravel()))
+            allowed = max(self._parts.get(name, 0.0), LEAST_SHARE * self.whole)
+            size = distance / allowed if math.isfinite(distance) and allowed else math.inf
+            gaps.append(GradientGap(size if distance else 0.0, name))
+        return max(gaps, key=lambda each: each.size)
