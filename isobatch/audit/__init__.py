@@ -14,7 +14,7 @@ from isobatch.audit.machine_comparison import MachineComparison, SavedAnswers
 from isobatch.audit.probes import PROBES
 from isobatch.audit.report_data import AuditReport, Finding, Movement, ProbeResult, Reproduction
 from isobatch.audit.subject import PaddedModel, Rectangle, Subject
-from isobatch.audit.targets import open_subject, subject_of
+from isobatch.audit.targets import open_subject, open_training_step, subject_of
 
 __all__ = [
     "GRADIENT_PROBES",
@@ -34,5 +34,6 @@ __all__ = [
     "audit",
     "audit_training_step",
     "open_subject",
+    "open_training_step",
     "subject_of",
 ]

@@ -116,7 +116,7 @@ class GradientScale:
         self._parts = {name: math.sqrt(each / number) for name, each in squares.items()}
 
     def gap(self, found: Gradient, expected: Gradient) -> GradientGap:
-        """Return the largest gap of a parameter; infinity where one of the two is not finite."""
+        """Return the largest gap of a parameter; infinity where only one of the two is finite."""
         gaps = [GradientGap(0.0, "")]
         for name in dict.fromkeys([*found, *expected]):
             first, second = (each.get(name, np.zeros(())) for each in (found, expected))
@@ -127,6 +127,7 @@ class GradientScale:
                 )
             with np.errstate(invalid="ignore", over="ignore"):
                 difference = np.asarray(first.astype(float) - second.astype(float))
+                difference = np.where(np.isnan(first) & np.isnan(second), 0.0, difference)
                 distance = float(np.linalg.norm(difference.ravel()))
             allowed = max(self._parts.get(name, 0.0), LEAST_SHARE * self.whole)
             size = distance / allowed if math.isfinite(distance) and allowed else math.inf

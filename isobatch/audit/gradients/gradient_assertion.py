@@ -33,7 +33,7 @@ def assert_gradient_invariant(
     or a torch module with its `.grad`. With an argument `micro_batch_size` it is also called for
     splits into micro-batches of that size, the last of which may be smaller; with the one argument
     `micro_batches`, a list of (texts, labels), for any splits. Dropout is off, or depends on the
-    text alone. texts, labels: what the step takes, at least three; default: eight built-in texts,
+    text alone. texts, labels: as the step takes them, at least three; default: eight built-in texts,
     with the labels 0 and 1 in turn. rtol: the largest gap that passes, relative to the gradients of
     single texts. The message names the fault, its fix, and the smallest batch that was found.
 
@@ -52,10 +52,10 @@ def assert_gradient_invariant(
 def _lines(bugs: Sequence[Finding], seen: Sequence[SeenProbe], rtol: float) -> Iterator[str]:
     first = bugs[0]
     yield f"the gradient depends on the batch: {first.title} ({first.name})"
-    for each in seen:
-        if each.probe.name in first.probes and each.outcome.result.status == "bug":
-            yield f"{each.probe.name}: {each.outcome.result.summary} ({rtol:g} is allowed)"
-    yield from _table([each for each in seen if each.probe.name in first.probes])
+    naming = [each for each in seen if first.name in each.outcome.result.faults]
+    for each in naming:
+        yield f"{each.probe.name}: {each.outcome.result.summary}; {100 * rtol:g} % is allowed"
+    yield from _table(naming)
     yield f"cause: {first.cause}"
     yield f"fix: {first.fix}"
     if shown := first.reproduction:

@@ -21,16 +21,15 @@ from isobatch.audit.gradients.gradient_probes import GRADIENT_PROBES
 from isobatch.audit.gradients.gradient_session import GradientSession
 from isobatch.audit.gradients.training_step import StepExample, TrainingStep
 from isobatch.audit.report_data import AuditReport
+from isobatch.audit.report_view import TRAINING_STEP
+from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError
 
-NUM_TEXTS = 8
-"""Of the built-in texts, and at most of those of a file: each is a gradient in memory."""
+NUM_TEXTS, NUM_QUICK = 8, 4
+"""Each text is a gradient in memory."""
 
 RTOL = 1e-4
 """As the least tolerance of an audit of results."""
-
-TRAINING_STEP = "training step"
-"""The kind of such a report."""
 
 
 def audit_training_step(
@@ -39,15 +38,18 @@ def audit_training_step(
     labels: Sequence[Any] | None = None,
     *,
     rtol: float = RTOL,
+    quick: bool = False,
     on_progress: Callable[[AuditProgress], None] = lambda progress: None,
 ) -> AuditReport:
     """Call a training step on the same texts in many ways, and report what changes the gradient.
 
-    Arguments as of `assert_gradient_invariant`. Raises InputError for unsuitable texts or labels,
+    Arguments as of `assert_gradient_invariant`; of more than eight texts, or four in a quick audit,
+    that many are taken, evenly spread. Raises InputError for unsuitable texts or labels,
     OptionError for what is not a function, and AuditError if the gradients of single texts cannot
     be compared with.
     """
     session = open_session(step, texts, labels, rtol)
+    session.examples = _some(session.examples, NUM_QUICK if quick else NUM_TEXTS)
     started = time.perf_counter()
     seen: list[SeenProbe] = []
     on_progress(AuditProgress(0, len(GRADIENT_PROBES), GRADIENT_PROBES[0].name))
@@ -92,8 +94,15 @@ def open_session(
         raise InputError(f"a training step is audited with at least 3 texts, got {len(chosen)}")
     paired = [index % 2 for index in range(len(chosen))] if labels is None else list(labels)
     if len(paired) != len(chosen):
-        raise InputError(f"expected a label for each of {len(chosen)} texts, got {len(paired)}")
+        raise InputError(
+            f"expected a label for each of {counted(len(chosen), 'text')}, got {len(paired)}"
+        )
     if not 0 < rtol < 1:
         raise InputError(f"rtol must be above 0 and below 1, got {rtol}")
     opened = step if isinstance(step, TrainingStep) else TrainingStep(step)
     return GradientSession(opened, tuple(map(StepExample, chosen, paired)), rtol)
+
+
+def _some(examples: tuple[StepExample, ...], most: int) -> tuple[StepExample, ...]:
+    step = max(1.0, len(examples) / most)
+    return tuple(examples[int(place * step)] for place in range(min(most, len(examples))))

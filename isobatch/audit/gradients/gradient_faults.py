@@ -66,8 +66,8 @@ _CATALOGUE = (
     AuditFault(
         "texts-weigh-unequally",
         "Texts count with other weights than one divided by their number",
-        "the loss is divided by something other than the number of texts: tokens, columns, the sum "
-        "of the class weights of a batch, or a fixed number",
+        "the loss is divided by something other than the number of texts: tokens, columns, or the "
+        "sum of the class weights of a batch",
         "divide the summed loss of a step, once, by its number of texts",
     ),
     AuditFault(

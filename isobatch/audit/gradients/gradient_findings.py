@@ -116,7 +116,8 @@ def _finding(session: GradientSession, name: str, named: dict[str, list[SeenProb
 def _reproduce(session: GradientSession, name: str, probe: str) -> Reproduction | None:
     """Find two texts that show the fault; shorter ones where their length decides."""
     places = sorted(session.everything, key=lambda place: len(str(session.examples[place].text)))
-    pairs = [(places[0], places[-1]), (places[-1], places[0]), tuple(places[:2])]
+    pairs = [(places[0], places[-1]), tuple(places[:2])]
+    pairs += [(places[-1], place) for place in places[:-1]]  # also with another label
     if probe == "copies-of-a-text":
         pairs = [(places[0], places[0]), (places[-1], places[-1])]
     for first, second in pairs:

@@ -6,6 +6,7 @@ order, so that the expected gradient is always known.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from isobatch.audit.gradients.gradient import GradientScale, weighted_sum
@@ -18,6 +19,17 @@ from isobatch.audit.gradients.gradient_session import (
 from isobatch.audit.gradients.training_step import MicroBatches, StepExample
 from isobatch.audit.session import NotTestedError, ProbeOutcome
 from isobatch.drawing.display_text import counted, percent
+
+ENDINGS = ("good", "bad")
+"""Words of one token in most vocabularies."""
+
+
+EQUAL_WEIGHTS = ("dropout-by-place", "neighbours-count")
+"""Faults of probes whose texts have one length and one label, by which no loss weighs them.
+
+There other weights are the work of the neighbours: with two labels, a neighbour that moves a text's
+logits changes nothing but how much that text counts.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +89,21 @@ def _copies(session: GradientSession) -> GradientOutcome:
     return _outcome(compared, session, "next to copies of the text", "dropout-by-place")
 
 
-def _same_words(session: GradientSession) -> GradientOutcome:
-    """Compare texts next to their own words in reverse: as many tokens, and so no pads."""
+def _other_words(session: GradientSession) -> GradientOutcome:
+    """Compare texts next to their words in reverse, and texts that differ in the last word.
+
+    Pairs have as many tokens, and so no pads. A model that ignores the order shows it by the word.
+    """
     chosen = [each for each in session.examples if len(set(_words(each.text))) > 2][-2:]
     if not chosen:
         raise NotTestedError("no text has words whose order could be changed")
     compared = []
-    for example in chosen:
-        other = StepExample(_with_words_reversed(example.text), example.label)
-        compared.append(session.with_texts((example, other)).compare((0, 1)))
-    return _outcome(
-        compared, session, "next to the same words in another order", "neighbours-count"
-    )
+    for text, label in chosen:
+        backwards = StepExample(_with_words_reversed(text), label)
+        compared.append(session.with_texts((StepExample(text, label), backwards)).compare((0, 1)))
+        pair = [StepExample(_with_word(text, word), label) for word in ENDINGS]
+        compared.append(session.with_texts(pair).compare((0, 1)))
+    return _outcome(compared, session, "next to as many other words", "neighbours-count")
 
 
 def _micro_batches(session: GradientSession) -> GradientOutcome:
@@ -135,9 +150,12 @@ def _outcome(
         passed = ProbeOutcome("drift" if moved else "exact", summary, None, faults)
         return GradientOutcome(passed, compared)
     named = [name for name in GRADIENT_FAULTS if all(name in each.weights for each in differ)]
+    if fault in EQUAL_WEIGHTS:
+        named = [name for name in named if name != "texts-weigh-unequally"]
+    size = f"{percent(worst.gap)} of the gradients' size" if isfinite(worst.gap) else "NaN"
     summary = (
-        f"{len(differ)} of {counted(len(compared), 'gradient')} differ {where}, by up to "
-        f"{percent(worst.gap)} of the gradients' size ({worst.parameter})"
+        f"{len(differ)} of {counted(len(compared), 'gradient is', 'gradients are')} another one "
+        f"{where}, by up to {size} ({worst.parameter})"
     )
     return GradientOutcome(ProbeOutcome("bug", summary, None, (*named[:1],) or (fault,)), compared)
 
@@ -151,6 +169,12 @@ def _with_words_reversed(text: Any) -> Any:
     if isinstance(text, tuple | list):
         return type(text)(map(_with_words_reversed, text))
     return " ".join(reversed(text.split()))
+
+
+def _with_word(text: Any, word: str) -> Any:
+    if isinstance(text, tuple | list):
+        return type(text)([*text[:-1], _with_word(text[-1], word)])
+    return f"{text} {word}"
 
 
 def _length(text: Any) -> int:
@@ -177,10 +201,10 @@ GRADIENT_PROBES = (
         _copies,
     ),
     GradientProbe(
-        "same-words",
-        "the text is next to its own words in another order: no pads",
+        "other-words",
+        "the words of the other text, as many as the text has: no pads",
         "a text's gradient does not depend on what other texts say",
-        _same_words,
+        _other_words,
     ),
     GradientProbe(
         "order-of-texts",

@@ -21,7 +21,7 @@ SPLIT_ARGUMENTS: tuple[SplitArgument, ...] = ("micro_batches", "micro_batch_size
 
 
 class StepExample(NamedTuple):
-    """A text, or whatever the step takes as one, and its label."""
+    """A text, or a pair of texts, and its label, as the step takes them."""
 
     text: Any
     label: Any
