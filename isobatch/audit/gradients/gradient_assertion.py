@@ -33,9 +33,9 @@ def assert_gradient_invariant(
     or a torch module with its `.grad`. With an argument `micro_batch_size` it is also called for
     splits into micro-batches of that size, the last of which may be smaller; with the one argument
     `micro_batches`, a list of (texts, labels), for any splits. Dropout is off, or depends on the
-    text alone. texts, labels: as the step takes them, at least three; default: eight built-in texts,
-    with the labels 0 and 1 in turn. rtol: the largest gap that passes, relative to the gradients of
-    single texts. The message names the fault, its fix, and the smallest batch that was found.
+    text alone. texts, labels: as the step takes them, at least three; default: eight built-in
+    texts, with the labels 0 and 1 in turn. rtol: the largest gap that passes, relative to the
+    gradients of single texts. The message names the fault, its fix, and the smallest batch found.
 
     Memory: a gradient for each text. Raises AuditError if the gradients of single texts cannot be
     compared with: they fail, or are zero, clipped or all equal.

@@ -94,9 +94,8 @@ def open_session(
         raise InputError(f"a training step is audited with at least 3 texts, got {len(chosen)}")
     paired = [index % 2 for index in range(len(chosen))] if labels is None else list(labels)
     if len(paired) != len(chosen):
-        raise InputError(
-            f"expected a label for each of {counted(len(chosen), 'text')}, got {len(paired)}"
-        )
+        given = counted(len(chosen), "text")
+        raise InputError(f"expected a label for each of {given}, got {len(paired)}")
     if not 0 < rtol < 1:
         raise InputError(f"rtol must be above 0 and below 1, got {rtol}")
     opened = step if isinstance(step, TrainingStep) else TrainingStep(step)
