@@ -9,7 +9,7 @@
     │   └── TooLongError           a text longer than the model, under truncation="error"
     ├── TableError                 an input or output file that cannot be read or written
     ├── JobError                   a file job that cannot start, resume or finish
-    ├── TrainingError              a training that cannot go on
+    ├── TrainingError              a training that cannot continue
     │   └── TrainingStopped        a training that was asked to stop; its state is saved
     ├── OptionError                an invalid argument or option
     │   ├── PrecisionError         a precision that this machine does not support
@@ -81,10 +81,10 @@ class JobError(IsobatchError):
 
 
 class TrainingError(IsobatchError):
-    """A training cannot go on: data that cannot be learned, or numbers that are not finite."""
+    """A training cannot continue: its numbers are not finite, or its data cannot be learned."""
 
 
-class TrainingStopped(TrainingError):  # noqa: N818  # it is no failure
+class TrainingStopped(TrainingError):  # noqa: N818  # not a failure
     """A training ended because it was asked to; its state is saved, and it can be resumed."""
 
 

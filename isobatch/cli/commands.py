@@ -12,9 +12,11 @@ from isobatch.cli import (
     quantize,
     run,
     serve,
+    train,
     verify,
 )
 from isobatch.cli.environment import CheckedCommand
+from isobatch.cli.option_groups import GroupedCommand
 from isobatch.cli.options import show_version
 from isobatch.cli.server_command import ServerCommand
 
@@ -29,6 +31,7 @@ app = typer.Typer(
     "3 invalid text · 4 unusable checkpoint · 5 no batch-invariant kernel · 6 unreadable file · "
     "7 job cannot start or resume · 8 system cannot be audited, or fails on a text alone · "
     "9 output not reproduced · 10 output cannot be verified · "
+    "11 training cannot continue · "
     "129 hangup · 130 interrupted · 143 terminated. A reader that ends early (isobatch … | head) "
     "is a success: 0",
 )
@@ -41,5 +44,6 @@ app.command("precisions", cls=CheckedCommand)(precisions.precisions)
 app.command("quantize", cls=CheckedCommand)(quantize.quantize)
 app.command("run", cls=CheckedCommand)(run.run)
 app.command("serve", cls=ServerCommand)(serve.serve)
+app.command("train", cls=GroupedCommand)(train.train)
 app.command("verify", cls=CheckedCommand)(verify.verify)
 app.callback()(show_version)

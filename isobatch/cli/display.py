@@ -18,7 +18,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Display:
-    """A silent progress display."""
+    """A silent progress display. is_live: it is drawn again and again in the same place."""
+
+    is_live = False
 
     def say(self, message: str) -> None:
         """Print a message."""
@@ -42,6 +44,8 @@ class _Lines(Display):
 
 
 class _Bar(Display):
+    is_live = True
+
     def __init__(self, bar: "Bar", beginning: str) -> None:
         self._bar = bar
         self._task = bar.add_task(beginning, total=None, left="")

@@ -32,7 +32,7 @@ class ProgressDisplay:
             progress.total.rows,
             progress.num_rows,
             describe(progress),
-            "" if left is None else f"{_duration(left)} left",
+            "" if left is None else f"{format_duration(left)} left",
         )
 
     def say(self, message: str) -> None:
@@ -67,7 +67,7 @@ def summarize(progress: "ScoringProgress", max_tokens: int, digest: str) -> str:
     saved = f", {progress.saved.rows:,} of them from earlier runs" if progress.saved.rows else ""
     speed = f"{progress.rows_per_second:,.0f} rows/s, {progress.tokens_per_second:,.0f} tokens/s; "
     lines = [
-        f"{counted(total.rows, 'row')} in {_duration(progress.seconds)}{saved}",
+        f"{counted(total.rows, 'row')} in {format_duration(progress.seconds)}{saved}",
         f"{speed if progress.done.rows else ''}{counted(total.tokens, 'token')}, "
         f"{total.padding_avoided:.0%} padding avoided",
         f"{total.errors:,} with an error, {total.empty:,} empty or white space, "
@@ -79,7 +79,7 @@ def summarize(progress: "ScoringProgress", max_tokens: int, digest: str) -> str:
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format like 0.4 s, 37 s, 12 min 5 s, 3 h 20 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"

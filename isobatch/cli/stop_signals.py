@@ -2,8 +2,8 @@
 
 The first one raises Stopped where the program is, so that files are closed and saved work is
 reported; a second one, and one during an import, ends the process at once: modules in C++ abort or
-replace an exception that passes through them. Invariant: a signal that is ignored when the
-command starts, as SIGHUP under nohup, stays ignored.
+replace an exception that passes through them. Work that must end a step first defers signals.
+Invariant: a signal that is ignored when the command starts, as SIGHUP under nohup, stays ignored.
 """
 
 import os
@@ -24,6 +24,9 @@ DESCRIPTIONS = {
     if hasattr(signal, name)  # Windows has no SIGHUP
 }
 
+Handler = Callable[[int, FrameType | None], object] | int | None
+"""A handler of a signal, as `signal.signal` returns it."""
+
 
 class Stopped(SystemExit):
     """A signal ended the command. `announced`: its line has been written already."""
@@ -39,14 +42,10 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received = 0
-        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for name in DESCRIPTIONS:
-                number = getattr(signal, name)
-                if signal.getsignal(number) != signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._stop)
+        self._before = _handle_signals(self._stop)
         return self
 
     def __exit__(
@@ -71,6 +70,62 @@ class StopSignals:
                     os.write(2, f"isobatch: {self.description}\n".encode())
             os._exit(128 + number)
         raise Stopped(number)
+
+
+class DeferredStop:
+    """A context for work in steps: `should_stop` says that a signal was received.
+
+    Signals are deferred from the first call of `should_stop` on, which is made after a step: before
+    it there is no work to save, and they raise Stopped as ever. The first deferred one is recorded
+    and said; a second one ends the process at once. `received`: the number of the first one.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Handler] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def should_stop(self) -> bool:
+        """Return whether a signal asked for the end; the first call begins to defer signals."""
+        if not self._before:
+            self._before = _handle_signals(self._record)
+        return bool(self.received)
+
+    def stopped(self) -> Stopped:
+        """Return the exception that ends the command as the received signal would."""
+        stopped = Stopped(self.received)
+        stopped.announced = True
+        return stopped
+
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            os._exit(128 + number)
+        self.received = number
+        line = f"isobatch: {_described(number)}: stops after this step; again to end at once\n"
+        with suppress(OSError):  # stderr may be closed
+            os.write(2, line.encode())
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> dict[int, Handler]:
+    """Set the handler of each signal that is not ignored; returns the handlers before."""
+    before: dict[int, Handler] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in DESCRIPTIONS:
+            number = getattr(signal, name)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    return before
 
 
 def _described(number: int) -> str:

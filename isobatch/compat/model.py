@@ -36,16 +36,6 @@ _NEUTRAL_INPUTS: Mapping[str, tuple[object, ...]] = {
     "encoder_hidden_states": (None,),
 }
 
-_CLASSES = {
-    "bert": "Bert",
-    "camembert": "Camembert",
-    "distilbert": "DistilBert",
-    "electra": "Electra",
-    "roberta": "Roberta",
-    "xlm-roberta": "XLMRoberta",
-}
-"""The first part of the names of transformers' classes."""
-
 WITHOUT_POOLER = ("distilbert", "electra")
 
 
@@ -143,7 +133,7 @@ class PaddedClassifier(DropInModel):
 
     @property
     def _architecture(self) -> str:
-        return f"{_CLASSES[self._family.model_type]}ForSequenceClassification"
+        return f"{self._family.class_prefix}ForSequenceClassification"
 
     def _tensors(self) -> dict[str, nn.Parameter]:
         return dict(self.packed.named_parameters())
@@ -217,7 +207,7 @@ class PaddedEncoder(DropInModel):
 
     @property
     def _architecture(self) -> str:
-        return f"{_CLASSES[self._family.model_type]}Model"
+        return f"{self._family.class_prefix}Model"
 
     def _tensors(self) -> dict[str, nn.Parameter]:
         kept = ("embeddings.", "blocks.", *(["head.dense."] if self.has_pooler else []))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isobatch.checkpoint import (
+    Family,
     ModelConfig,
     hub_name,
     read_config,
@@ -69,7 +70,8 @@ def read_encoder(
     }
     stored = stored_shapes(folder, family, wanted)
     new = [name for name in wanted if name.startswith("head.") and name not in stored]
-    _fill(folder, model, replace(config, family=family), wanted, new, std)
+    _read(folder, model, replace(config, family=family), wanted, new)
+    _draw_new(folder, model, family, new, std)
     return model
 
 
@@ -81,20 +83,36 @@ def read_classifier(
     ignore_mismatched_sizes: also draw tensors whose shape is not that of `config`.
     Raises TensorMismatchError for other shapes without it, and as `read_model` does.
     """
+    model, new = read_stored_weights(folder, config, ("",) if ignore_mismatched_sizes else ())
+    _draw_new(folder, model, config.family, new, std)
+    return model
+
+
+def read_stored_weights(
+    folder: Path, config: ModelConfig, may_differ: tuple[str, ...]
+) -> tuple[SequenceClassifier, list[str]]:
+    """Read what the checkpoint has of the classifier of `config`, in eval mode.
+
+    Returns the model and the names of its parameters without a value: those of the head that the
+    checkpoint lacks, and those of another shape, whose names must begin with one of `may_differ`.
+    Raises as `read_classifier` does.
+    """
     model = empty_model(config)
     wanted, family = parameter_shapes(model), config.family
     stored = stored_shapes(folder, family, wanted)
     missing = [name for name in wanted if name.startswith("head.") and name not in stored]
     other = [name for name, shape in stored.items() if shape != wanted[name]]
-    if other and not ignore_mismatched_sizes:
+    wrong = [name for name in other if not name.startswith(may_differ)]
+    if wrong and not _is_contradicted(folder, config, wrong):
         if config == read_config(folder):
             read_model(folder)  # raises, and says which key of config.json contradicts the file
-        wrong = [(hub_name(family, name), stored[name], wanted[name]) for name in other]
-        raise _mismatch(folder, wrong, tuple(family.head.values()))
+        shapes = [(hub_name(family, name), stored[name], wanted[name]) for name in wrong]
+        raise _mismatch(folder, shapes, tuple(family.head.values()))
     if missing or other:
         family = replace(family, ignored=(*family.ignored, *_OTHER_TASKS))
-    _fill(folder, model, replace(config, family=family), wanted, [*missing, *other], std)
-    return model
+    new = [*missing, *(name for name in other if name not in wrong)]
+    _read(folder, model, replace(config, family=family), wanted, new)
+    return model, new
 
 
 def draw_weights(model: SequenceClassifier, names: Collection[str], std: float) -> None:
@@ -119,15 +137,19 @@ def draw_weights(model: SequenceClassifier, names: Collection[str], std: float) 
                 parameter[encoder.positions.padding_idx].zero_()
 
 
-def _fill(
-    folder: Path,
-    model: SequenceClassifier,
-    config: ModelConfig,
-    wanted: Shapes,
-    new: list[str],
-    std: float,
+def _is_contradicted(folder: Path, config: ModelConfig, wrong: list[str]) -> bool:
+    """Whether config.json itself has the sizes of the encoder that the file has not.
+
+    Reading the tensors is then rejected with the key to correct.
+    """
+    of_head = any(name.startswith("head.") for name in wrong)
+    return not of_head and config.encoder == read_config(folder).encoder
+
+
+def _read(
+    folder: Path, model: SequenceClassifier, config: ModelConfig, wanted: Shapes, new: list[str]
 ) -> None:
-    """Read the wanted tensors except the new ones, which are drawn."""
+    """Read the wanted tensors except the new ones."""
     # of the file: the model itself is float32
     section = read_raw_config(folder).get("quantization_config")
     config = replace(config, quantized=announces_int8(section))
@@ -136,9 +158,14 @@ def _fill(
         name: tensor.clone() for name, tensor in read_tensors(folder, config, wanted, new)
     }
     model.load_state_dict(tensors, strict=False, assign=True)
+
+
+def _draw_new(
+    folder: Path, model: SequenceClassifier, family: Family, new: list[str], std: float
+) -> None:
     draw_weights(model, new, std)
     if new:
-        shown = ", ".join(hub_name(config.family, name) for name in new)
+        shown = ", ".join(hub_name(family, name) for name in new)
         warnings.warn(
             f"{folder}: new weights were drawn for {shown}, as the checkpoint has none of this "
             "shape. Train the model before you use its predictions",

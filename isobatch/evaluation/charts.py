@@ -59,8 +59,11 @@ def confusion_chart(evaluation: Evaluation, description: str) -> str:
     return draw_svg((side, side), draw, "confusion", description)
 
 
-def reliability_chart(evaluation: Evaluation, description: str) -> str:
-    """Draw accuracy against confidence in each bin, above the number of texts in the bin."""
+def reliability_chart(evaluation: Evaluation, description: str, name: str = "reliability") -> str:
+    """Draw accuracy against confidence in each bin, above the number of texts in the bin.
+
+    name: of the chart, unique on its page.
+    """
 
     def draw(figure: "Figure") -> None:
         figure.set_layout_engine("constrained")
@@ -71,7 +74,7 @@ def reliability_chart(evaluation: Evaluation, description: str) -> str:
         lower.set(xlabel="confidence", ylabel="share of texts", ylim=(0, None))
         figure.legend(loc="outside upper left", frameon=False, fontsize=9)
 
-    return draw_svg((4.6, 5.4), draw, "reliability", description)
+    return draw_svg((4.6, 5.4), draw, name, description)
 
 
 def _draw_confusion(axes: "Axes", evaluation: Evaluation, shown: Sequence[int]) -> None:

@@ -82,6 +82,7 @@ class PackedAttention:
         mixed = mixed[: segment.num_sequences, :, :num_rows]
         return mixed.transpose(1, 2).reshape(query.shape)
 
+
 @dataclass(frozen=True, slots=True)
 class TrainingAttention:
     """Multi-head attention whose weights go through dropout, in differentiable torch operations."""

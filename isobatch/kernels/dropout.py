@@ -4,7 +4,7 @@ Invariant of KeyedDropout: the mask of a text depends on its key, the place and 
 alone: never on the batch, its order, the thread, or on what was drawn before.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,7 +75,11 @@ class KeyedDropout:
         return _masked(x, np.concatenate(list(masks)), probability)
 
     def _masks(
-        self, keys: Sequence[int], counts: Iterator[int] | Sequence[int], probability: float, place: int
+        self,
+        keys: Sequence[int],
+        counts: Iterable[int],
+        probability: float,
+        place: int,
     ) -> Iterator[NDArray[np.bool_]]:
         """Yield for each key which of its numbers are kept."""
         threshold = round(probability * _LEVELS)

@@ -123,7 +123,7 @@ def choose_columns(
     """
     for name in (text, pair, id, label):
         if name is not None:
-            _check_column(name, columns)
+            check_column(name, columns)
     others = [name for name in columns if name not in (pair, id, label)]
     return InputColumns(text or _find_text_column(others), pair, id)
 
@@ -172,7 +172,7 @@ def _kept_columns(columns: Sequence[str], options: ScoringOptions) -> tuple[str,
     if options.columns is None or not columns:
         return tuple(columns)
     for name in options.columns:
-        _check_column(name, columns)
+        check_column(name, columns)
     wanted = {*options.columns, options.id_column}
     return tuple(name for name in columns if name in wanted)
 
@@ -184,7 +184,8 @@ def _added_fields(row_format: RowFormat[Any], options: ScoringOptions) -> tuple[
     return tuple(AddedField(options.prefix + name, kind) for name, kind in every)
 
 
-def _check_column(name: str, columns: Sequence[str]) -> None:
+def check_column(name: str, columns: Sequence[str]) -> None:
+    """Raise an OptionError, with a name that may be meant, for a column that does not exist."""
     if name in columns:
         return
     similar = [each for each in columns if _bare(each) == _bare(name)]

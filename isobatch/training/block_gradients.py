@@ -18,7 +18,7 @@ from isobatch.kernels import KeyedDropout
 from isobatch.model import SequenceClassifier
 from isobatch.training.examples import Examples, text_key
 from isobatch.training.losses import text_losses
-from isobatch.training.order import Block
+from isobatch.training.order import GradientBlock
 from isobatch.training.recipe import Recipe
 
 WORDS = "embeddings.word.weight"
@@ -65,6 +65,11 @@ class TrainedWeights:
         if not freeze:
             self.words = table.weight.detach()[self.used_words]
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The parameters and the used words, in a fixed order."""
+        return [*self.parameters, *([] if self.words is None else [self.words])]
+
     def lookup(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows of the table of used words for `input_ids`, and the word vectors."""
         rows = self.row_of_word[input_ids]
@@ -92,7 +97,7 @@ class BlockGradients:
         self._recipe = recipe
         self._keys = [text_key(encoding) for encoding in examples.encodings]
 
-    def compute(self, block: Block, epoch: int) -> BlockGradient:
+    def compute(self, block: GradientBlock, epoch: int) -> BlockGradient:
         """Compute the gradient of the texts with these indices. torch must have one thread here."""
         model, examples = self._weights.model, self._examples
         encodings = [examples.encodings[index] for index in block]

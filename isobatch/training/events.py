@@ -1,4 +1,4 @@
-"""What a run reports while it goes on: plain data for the log, the progress and a callback."""
+"""Events of a run, as plain data: for the log, the progress display and a callback."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

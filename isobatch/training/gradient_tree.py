@@ -1,8 +1,8 @@
 """The sum of the block gradients of a step, in a fixed binary tree.
 
 Block 0 is added to block 1, 2 to 3, then the pairs, and so on; a node without a partner goes up as
-it is. Invariant: which numbers are added, in which pairs, depends on the number of blocks alone,
-so that the sum has the same bits in whatever order the blocks arrive, and from whichever machine.
+it is. Invariant: the pairs depend on the number of blocks alone, so that the sum has the same bits
+in any order of arrival, and from any number of machines.
 """
 
 import threading

@@ -14,7 +14,7 @@ from isobatch.training.recipe import Recipe
 def text_losses(
     recipe: Recipe, logits: Tensor, targets: Tensor, teacher_logits: Tensor | None
 ) -> Tensor:
-    """Compute the loss of each text, [texts]; logits, targets and teacher_logits are [texts, outputs].
+    """Compute the loss of each text, [texts]; all arguments are [texts, outputs].
 
     With a teacher the loss is (1 - w) · hard + w · T² · cross-entropy at temperature T (Hinton,
     Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network"); a text without a label,

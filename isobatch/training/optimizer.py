@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from isobatch.training.block_gradients import WORDS, TrainedWeights
-from isobatch.training.engine import SingleThreads, StepGradient
+from isobatch.training.gradient_engine import SingleThreads, StepGradient
 from isobatch.training.recipe import Recipe
 
 PIECE = 2**18
@@ -57,7 +57,7 @@ class Optimizer:
         self._recipe = recipe
         self._threads = threads
         self._num_layers = len(weights.model.blocks)
-        named = list(zip(weights.names, weights.parameters, strict=True))
+        named: list[tuple[str, Tensor]] = list(zip(weights.names, weights.parameters, strict=True))
         if weights.words is not None:
             named.append((WORDS, weights.words))
         self._has_words = weights.words is not None
@@ -84,16 +84,13 @@ class Optimizer:
         """Take step `number`, counted from 1; returns the norm of the gradient before clipping.
 
         gradient: the sum over the step's texts, which is divided by their number here. If the norm
-        is not finite, nothing is changed.
+        is not finite, the weights stay as they are.
         """
         gradients = self._gathered(gradient)
         flat = [each.reshape(-1) for each in gradients]
         num_texts = len(gradient.losses)
-        squares = self._threads.map(
-            lambda p: float(torch.linalg.vector_norm(flat[p.tensor][p.start : p.stop], dtype=torch.float64)) ** 2,
-            self._pieces,
-        )
-        norm = math.sqrt(math.fsum(squares)) / num_texts
+        parts = [flat[piece.tensor][piece.start : piece.stop] for piece in self._pieces]
+        norm = math.sqrt(math.fsum(self._threads.map(_sum_of_squares, parts))) / num_texts
         if not math.isfinite(norm):
             return norm
         scale = min(1.0, self._recipe.clip_norm / norm if norm > 0 else 1.0) / num_texts
@@ -172,6 +169,10 @@ class Optimizer:
             self._recipe.layer_decay**depth,
             weight.ndim == 2 and (in_block is not None or name.startswith("head.")),
         )
+
+
+def _sum_of_squares(numbers: Tensor) -> float:
+    return float(torch.linalg.vector_norm(numbers, dtype=torch.float64)) ** 2
 
 
 def learning_rate(recipe: Recipe, number: int, num_steps: int) -> float:

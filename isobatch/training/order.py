@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Block = tuple[int, ...]
+GradientBlock = tuple[int, ...]
 """Indices of the texts whose gradient is computed in one pass."""
 
 _ORDER = 2**32
@@ -28,12 +28,12 @@ def draw_order(num_texts: int, seed: int, epoch: int) -> list[int]:
 def plan_steps(num_texts: int, batch_size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
     """Cut the order of an epoch into steps of `batch_size` texts; the last may have fewer."""
     order = draw_order(num_texts, seed, epoch)
-    return [
-        tuple(order[first : first + batch_size]) for first in range(0, num_texts, batch_size)
-    ]
+    return [tuple(order[first : first + batch_size]) for first in range(0, num_texts, batch_size)]
 
 
-def cut_blocks(texts: Sequence[int], lengths: Sequence[int], block_tokens: int) -> list[Block]:
+def cut_blocks(
+    texts: Sequence[int], lengths: Sequence[int], block_tokens: int
+) -> list[GradientBlock]:
     """Cut a step into blocks of at most `block_tokens` tokens, evenly filled.
 
     lengths: of all texts, by index. A text that is longer than a block is one of its own. The

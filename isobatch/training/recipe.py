@@ -1,7 +1,7 @@
 """The recipe: every value that decides the trained weights, besides base, data and versions.
 
-Invariant: a Recipe is complete. Whatever an option leaves open is decided here, from the size of
-the base and of the data, before the first step, and is stored with the result.
+Invariant: a Recipe is complete. Every value that the options leave open is decided here, from the
+size of the base and of the data, before the first step, and is stored with the result.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from isobatch.checkpoint import ModelConfig
 from isobatch.errors import OptionError
-from isobatch.training.metrics import METRICS, default_metric
+from isobatch.training.validation_metrics import METRICS, default_metric
 
 Task = Literal["single", "multi", "regression"]
 TASKS: tuple[Task, ...] = ("single", "multi", "regression")
@@ -153,9 +153,7 @@ def complete_recipe(
     if options.freeze > layers:
         raise OptionError(f"freeze {options.freeze}: the base has only {layers} blocks")
     steps_per_epoch = -(-num_texts // options.batch_size)
-    epochs = options.epochs or min(
-        max(-(-WANTED_STEPS // steps_per_epoch), MIN_EPOCHS), MAX_EPOCHS
-    )
+    epochs = options.epochs or min(max(-(-WANTED_STEPS // steps_per_epoch), MIN_EPOCHS), MAX_EPOCHS)
     rate = options.learning_rate
     if rate is None:
         size = config.encoder.hidden_size

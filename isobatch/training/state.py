@@ -25,7 +25,7 @@ _KEY = "isobatch"
 
 @dataclass(slots=True)
 class RunState:
-    """What a run knows besides its tensors.
+    """The state of a run, without its tensors.
 
     step: steps taken. best_value, best_step, best_weights: of the best evaluation. since_better:
     evaluations since then. loss_sum, loss_texts: since the last evaluation. events: evaluations and
@@ -87,9 +87,7 @@ class StateFolder:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise JobError(
-                f"{path}: cannot be read: {error}. Start over with --restart"
-            ) from error
+            raise JobError(f"{path}: cannot be read: {error}. Start over with --restart") from error
 
     def _paths(self) -> list[Path]:
         return [self.folder / name for name in _GENERATIONS]
@@ -108,7 +106,9 @@ class StateFolder:
             return False
 
     def _delete_old_best(self) -> None:
-        named = {self._best(_content_of(path)["best_step"]) for path in self._paths() if path.exists()}
+        named = {
+            self._best(_content_of(path)["best_step"]) for path in self._paths() if path.exists()
+        }
         for path in self.folder.glob("best-*.safetensors"):
             if path not in named:
                 path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluations, the best weights, and where a stopped run goes on.
+"""The training loop: steps, evaluations, the best weights, and the state to resume from.
 
 Invariant: after step n the weights are a function of the base, the examples and the recipe. The
 engine, evaluations, logging and interruptions have no part in them.
@@ -14,18 +14,18 @@ from torch import Tensor
 
 from isobatch.errors import TrainingError, TrainingStopped
 from isobatch.training.block_gradients import TrainedWeights
-from isobatch.training.engine import GradientEngine, StepGradient
 from isobatch.training.events import Evaluated, EventCallback, StepDone, event_fields
 from isobatch.training.examples import Examples
-from isobatch.training.metrics import METRICS
+from isobatch.training.gradient_engine import GradientEngine, StepGradient
 from isobatch.training.optimizer import Optimizer, learning_rate
-from isobatch.training.order import Block, cut_blocks, plan_steps
+from isobatch.training.order import GradientBlock, cut_blocks, plan_steps
 from isobatch.training.recipe import Recipe
 from isobatch.training.state import RunState, StateFolder, weights_digest
 from isobatch.training.validation import ValidationResult, validate
+from isobatch.training.validation_metrics import METRICS
 
 SAVE_SECONDS = 60.0
-"""Between two saved states, besides those of evaluations: what a kill can cost."""
+"""Between two saved states, besides those of evaluations: the most that a kill can cost."""
 
 
 @dataclass(slots=True)
@@ -93,9 +93,7 @@ class TrainingRun:
             return
         first_epoch = self.state.step // self.steps_per_epoch
         for epoch in range(first_epoch, self.recipe.epochs):
-            steps = plan_steps(
-                len(self.examples), self.recipe.batch_size, self.recipe.seed, epoch
-            )
+            steps = plan_steps(len(self.examples), self.recipe.batch_size, self.recipe.seed, epoch)
             for number, texts in enumerate(steps, epoch * self.steps_per_epoch + 1):
                 if number > self.state.step:
                     yield number, epoch, texts
@@ -106,7 +104,7 @@ class TrainingRun:
         parts = min(self.recipe.evaluations_per_epoch, size)
         return {first + size * part // parts for part in range(1, parts + 1)}
 
-    def _take_step(self, step: int, epoch: int, blocks: list[Block], start: float) -> None:
+    def _take_step(self, step: int, epoch: int, blocks: list[GradientBlock], start: float) -> None:
         gradient = self.engine.compute(blocks, epoch)
         texts = [index for block in blocks for index in block]
         self._check_losses(step, texts, gradient)
@@ -204,7 +202,7 @@ class TrainingRun:
             self.optimizer.exchange_average()
 
     def optimizer_weights(self) -> dict[str, Tensor]:
-        """The present weights by name, without any state."""
+        """Return the present weights by name, without the state of the optimizer."""
         return {each.name: each.weight for each in self.optimizer.moments}
 
     def _validate(self) -> ValidationResult:

@@ -14,7 +14,7 @@ from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS, plan_batches
 from isobatch.model import SequenceClassifier
 from isobatch.training.examples import Examples
-from isobatch.training.metrics import compute_metrics
+from isobatch.training.validation_metrics import compute_metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, reference_model
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "training"))
 from training_runs import make_examples, make_recipe, training_run
 
 from isobatch.errors import TrainingStopped
@@ -23,7 +21,9 @@ from isobatch.training.state import weights_digest
 TINY = Tiny("bert", num_labels=3)
 
 
-def train(checkpoint: Path, state: Path, recipe: Recipe, in_flight: int = 1, tiny: Tiny = TINY) -> str:
+def train(
+    checkpoint: Path, state: Path, recipe: Recipe, in_flight: int = 1, tiny: Tiny = TINY
+) -> str:
     """Train and return the digest of the last raw weights."""
     examples = make_examples(tiny)
     with training_run(checkpoint, examples, recipe, state, in_flight=in_flight) as run:
@@ -90,7 +90,9 @@ def test_a_run_that_is_stopped_after_every_step_ends_with_the_same_weights(
     assert [{**e, "seconds": 0} for e in again] == [{**e, "seconds": 0} for e in events]
 
 
-def padded_gradient(model: object, rows: list[list[int]], labels: list[int], sizes: int) -> torch.Tensor:
+def padded_gradient(
+    model: object, rows: list[list[int]], labels: list[int], sizes: int
+) -> torch.Tensor:
     """The gradient of a trainer that pads, and accumulates means of micro-batches."""
     model.zero_grad()  # type: ignore[attr-defined]
     for start in range(0, len(rows), sizes):
@@ -113,7 +115,7 @@ def test_a_trainer_that_pads_and_takes_means_of_means_fails_it(tiny_folder: Tiny
 RUN = """
 import sys, json
 from pathlib import Path
-sys.path[:0] = sys.argv[4:6]
+sys.path.insert(0, sys.argv[4])
 from tiny_checkpoints import Tiny
 from training_runs import make_examples, make_recipe, training_run
 from isobatch.training.state import weights_digest
@@ -130,8 +132,7 @@ with training_run(Path(sys.argv[1]), examples, recipe, Path(sys.argv[2]), in_fli
 
 
 def start(checkpoint: Path, state: Path, epochs: int) -> "subprocess.Popen[str]":
-    tests = Path(__file__).parent.parent
-    arguments = [checkpoint, state, epochs, tests, tests / "training"]
+    arguments = [checkpoint, state, epochs, Path(__file__).parent.parent]
     command = [sys.executable, "-c", RUN, *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

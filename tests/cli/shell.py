@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -38,12 +39,12 @@ def run_process(*arguments: str, stdin: bytes = b"") -> Completed:
     return subprocess.run([*ISOBATCH, *arguments], input=stdin, capture_output=True, check=False)
 
 
-def run_on_terminal(*arguments: str) -> str:
-    """Run the command with stdin, stdout and stderr on a terminal of 120 columns."""
+def run_on_terminal(*arguments: str, command: Sequence[str] = ISOBATCH, columns: int = 120) -> str:
+    """Run the command with stdin, stdout and stderr on a terminal."""
     leader, follower = pty.openpty()
-    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm-256color"}
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm-256color"}
     process = subprocess.Popen(
-        [*ISOBATCH, *arguments], stdin=follower, stdout=follower, stderr=follower, env=environment
+        [*command, *arguments], stdin=follower, stdout=follower, stderr=follower, env=environment
     )
     os.close(follower)
     shown = b""

@@ -45,7 +45,9 @@ def test_the_share_of_zeros_and_the_mean_are_those_of_dropout(probability: float
     x = torch.ones(1000, 64)
     dropped = KeyedDropout(5, 0, [3], [1000]).rows(x, probability, 0, Rows.ALL)
     zeros = float((dropped == 0).double().mean())
-    assert abs(zeros - probability) < 5 * np.sqrt(probability * (1 - probability) / x.numel()) + 1e-5
+    assert (
+        abs(zeros - probability) < 5 * np.sqrt(probability * (1 - probability) / x.numel()) + 1e-5
+    )
     if 0 < probability < 1:
         assert torch.equal(dropped[dropped != 0].unique(), dropped.max()[None])
         assert float(dropped.max()) == pytest.approx(1 / (1 - probability), rel=2e-2)

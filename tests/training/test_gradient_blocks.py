@@ -1,4 +1,4 @@
-"""Gradients of blocks: the mean of single texts', against autograd of transformers, with dropout."""
+"""Gradients of blocks: the sum of single texts', with dropout, and that of transformers without."""
 
 import numpy as np
 import pytest
@@ -8,16 +8,16 @@ from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, reference_model
 from training_runs import make_examples, make_recipe, make_weights
 
 from isobatch.training.block_gradients import WORDS, BlockGradients, TrainedWeights
-from isobatch.training.engine import LocalEngine, single_threads
 from isobatch.training.examples import Examples
-from isobatch.training.order import Block, cut_blocks
+from isobatch.training.gradient_engine import LocalEngine, single_threads
+from isobatch.training.order import GradientBlock, cut_blocks
 from isobatch.training.recipe import Recipe, Task
 
 TASKS: dict[Task, int] = {"single": 3, "multi": 4, "regression": 1}
 
 
 def compute(
-    weights: TrainedWeights, examples: Examples, recipe: Recipe, blocks: list[Block]
+    weights: TrainedWeights, examples: Examples, recipe: Recipe, blocks: list[GradientBlock]
 ) -> dict[str, torch.Tensor]:
     """The sum of the gradients of `blocks`, by name."""
     with single_threads(1) as threads:
@@ -45,9 +45,9 @@ def test_a_step_is_the_sum_of_its_texts_with_dropout_on(
     packed = compute(weights, examples, recipe, cut_blocks(range(14), examples.lengths, 48))
     single = compute(weights, examples, recipe, [(index,) for index in range(14)])
     assert {*packed} == {*single}
+    # The gradient of a bias of keys is zero but for rounding: the tolerance is that of the whole.
+    scale = max(gradient.abs().max() for gradient in single.values())
     for name, gradient in packed.items():
-        scale = single[name].abs().max()
-        assert scale > 0, name
         assert (gradient - single[name]).abs().max() <= (1e-10 if double else 1e-5) * scale, name
 
 
@@ -75,7 +75,9 @@ def test_without_dropout_the_gradient_is_that_of_transformers(
     ours = compute(weights, examples, make_recipe(tiny, examples, task), [(0, 1, 2), (3, 4, 5)])
     reference = reference_model(tiny_folder(tiny)).train()
     total = torch.zeros(())
-    for encoding, target in zip(examples.encodings, torch.from_numpy(examples.targets), strict=True):
+    for encoding, target in zip(
+        examples.encodings, torch.from_numpy(examples.targets), strict=True
+    ):
         logits = reference(torch.tensor([encoding.input_ids])).logits[0]
         if task == "single":
             total = total + F.cross_entropy(logits[None], target.argmax()[None])

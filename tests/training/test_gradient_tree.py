@@ -34,7 +34,7 @@ def test_any_order_of_arrival_gives_the_same_bits(number: int) -> None:
 
 
 def test_a_running_sum_depends_on_the_order() -> None:
-    """The inverse: what these gradients would not survive."""
+    """The inverse: the same gradients in a plain loop."""
     sums = []
     for order in (range(13), reversed(range(13))):
         running = torch.zeros(40)

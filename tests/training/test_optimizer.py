@@ -11,7 +11,7 @@ from training_runs import make_examples, make_recipe, make_weights
 
 from isobatch.training import optimizer as optimizer_module
 from isobatch.training.block_gradients import WORDS, BlockGradients
-from isobatch.training.engine import LocalEngine, StepGradient, single_threads
+from isobatch.training.gradient_engine import LocalEngine, StepGradient, single_threads
 from isobatch.training.optimizer import Optimizer, learning_rate
 
 
@@ -45,13 +45,18 @@ def test_it_is_torch_s_adamw(tiny_folder: TinyFolder) -> None:
     recipe = make_recipe(tiny, examples, layer_decay=1.0, weight_decay=0.1, clip_norm=0.5)
     weights = make_weights(tiny_folder(tiny), examples)
     assert weights.words is not None
-    copies = [each.detach().clone().requires_grad_() for each in [*weights.parameters, weights.words]]
+    copies = [
+        each.detach().clone().requires_grad_() for each in [*weights.parameters, weights.words]
+    ]
     tables = [name.startswith("embeddings.") for name in [*weights.names, WORDS]]
     decays = [copy.ndim == 2 and not table for copy, table in zip(copies, tables, strict=True)]
     reference = torch.optim.AdamW(
         [
             {"params": [c for c, d in zip(copies, decays, strict=True) if d], "weight_decay": 0.1},
-            {"params": [c for c, d in zip(copies, decays, strict=True) if not d], "weight_decay": 0},
+            {
+                "params": [c for c, d in zip(copies, decays, strict=True) if not d],
+                "weight_decay": 0,
+            },
         ],
         lr=1e-2,
     )

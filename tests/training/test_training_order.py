@@ -10,7 +10,9 @@ from isobatch.training.order import cut_blocks, draw_order, plan_steps
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 2**63), st.integers(0, 50))
-def test_every_text_is_in_one_step_of_an_epoch(number: int, size: int, seed: int, epoch: int) -> None:
+def test_every_text_is_in_one_step_of_an_epoch(
+    number: int, size: int, seed: int, epoch: int
+) -> None:
     steps = plan_steps(number, size, seed, epoch)
     assert sorted(index for step in steps for index in step) == list(range(number))
     assert all(len(step) == size for step in steps[:-1])

@@ -34,6 +34,7 @@ BERT_NAMES = EMBEDDINGS | {
 
 BERT = Family(
     model_type="bert",
+    class_prefix="Bert",
     tokenizer_class="BertTokenizer",
     config_keys=BERT_KEYS,
     prefix="bert.",

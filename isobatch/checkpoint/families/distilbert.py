@@ -4,6 +4,7 @@ from isobatch.checkpoint.families.family import BUFFERS, EMBEDDINGS, Family
 
 DISTILBERT = Family(
     model_type="distilbert",
+    class_prefix="DistilBert",
     tokenizer_class="BertTokenizer",
     config_keys={
         "vocab_size": ("vocab_size", 30522),

@@ -5,6 +5,7 @@ from isobatch.checkpoint.families.family import BUFFERS, TWO_STEP_HEAD, Family
 
 ELECTRA = Family(
     model_type="electra",
+    class_prefix="Electra",
     tokenizer_class="BertTokenizer",
     config_keys=BERT_KEYS
     | {

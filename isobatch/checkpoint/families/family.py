@@ -9,6 +9,7 @@ class Family:
     """All that distinguishes one architecture from the others.
 
     model_type: its name in config.json.
+    class_prefix: the first part of the names of its classes in transformers.
     tokenizer_class: of transformers, for a checkpoint that names none.
     config_keys: a field of EncoderConfig or Dropouts → its key in config.json and the default.
     fixed: fields that have no key, because the architecture fixes them.
@@ -23,6 +24,7 @@ class Family:
     """
 
     model_type: str
+    class_prefix: str
     tokenizer_class: str
     config_keys: Mapping[str, tuple[str, object]]
     prefix: str

@@ -4,10 +4,11 @@ from isobatch.checkpoint.families.bert import BERT_KEYS, BERT_NAMES
 from isobatch.checkpoint.families.family import BUFFERS, TWO_STEP_HEAD, Family
 
 
-def _roberta(model_type: str, tokenizer_class: str, vocab_size: int = 30522) -> Family:
+def _roberta(model_type: str, class_prefix: str, vocab_size: int = 30522) -> Family:
     return Family(
         model_type=model_type,
-        tokenizer_class=tokenizer_class,
+        class_prefix=class_prefix,
+        tokenizer_class=f"{class_prefix}Tokenizer",
         config_keys=BERT_KEYS
         | {"vocab_size": ("vocab_size", vocab_size), "pad_token_id": ("pad_token_id", 1)},
         prefix="roberta.",
@@ -20,6 +21,6 @@ def _roberta(model_type: str, tokenizer_class: str, vocab_size: int = 30522) -> 
     )
 
 
-ROBERTA = _roberta("roberta", "RobertaTokenizer", vocab_size=50265)
-XLM_ROBERTA = _roberta("xlm-roberta", "XLMRobertaTokenizer")
-CAMEMBERT = _roberta("camembert", "CamembertTokenizer")
+ROBERTA = _roberta("roberta", "Roberta", vocab_size=50265)
+XLM_ROBERTA = _roberta("xlm-roberta", "XLMRoberta")
+CAMEMBERT = _roberta("camembert", "Camembert")

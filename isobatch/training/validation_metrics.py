@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """compute: (targets, logits), both [texts, outputs], → a number; higher: the direction."""
 
-    compute: Callable[[Rows, Rows], float]
+    compute: Callable[[Numbers, Numbers], float]
     higher: bool
     tasks: tuple[str, ...]
 
@@ -29,7 +29,7 @@ class Metric:
         return than is None or (value > than if self.higher else value < than)
 
 
-def _accuracy(targets: Rows, logits: Rows) -> float:
+def _accuracy(targets: Numbers, logits: Numbers) -> float:
     return float(np.mean(targets.argmax(axis=1) == logits.argmax(axis=1)))
 
 
@@ -41,26 +41,24 @@ def _f1(true: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
     return float(np.mean(2 * hits[occurs] / size[occurs])) if occurs.any() else math.nan
 
 
-def _macro_f1(targets: Rows, logits: Rows) -> float:
+def _macro_f1(targets: Numbers, logits: Numbers) -> float:
     labels = np.arange(targets.shape[1])
-    return _f1(
-        targets.argmax(axis=1)[:, None] == labels, logits.argmax(axis=1)[:, None] == labels
-    )
+    return _f1(targets.argmax(axis=1)[:, None] == labels, logits.argmax(axis=1)[:, None] == labels)
 
 
-def _multi_macro_f1(targets: Rows, logits: Rows) -> float:
+def _multi_macro_f1(targets: Numbers, logits: Numbers) -> float:
     return _f1(targets > 0.5, logits > 0.0)
 
 
-def _micro_f1(targets: Rows, logits: Rows) -> float:
+def _micro_f1(targets: Numbers, logits: Numbers) -> float:
     return _f1((targets > 0.5).reshape(-1, 1), (logits > 0.0).reshape(-1, 1))
 
 
-def _exact_match(targets: Rows, logits: Rows) -> float:
+def _exact_match(targets: Numbers, logits: Numbers) -> float:
     return float(np.mean(((targets > 0.5) == (logits > 0.0)).all(axis=1)))
 
 
-def log_loss(targets: Rows, logits: Rows) -> float:
+def log_loss(targets: Numbers, logits: Numbers) -> float:
     """Mean cross-entropy in nats of softmax(logits), without smoothing or weights."""
     highest = logits.max(axis=1, keepdims=True)
     shifted = logits - highest
@@ -68,38 +66,38 @@ def log_loss(targets: Rows, logits: Rows) -> float:
     return float(-(targets * logs).sum(axis=1).mean())
 
 
-def _binary_log_loss(targets: Rows, logits: Rows) -> float:
+def _binary_log_loss(targets: Numbers, logits: Numbers) -> float:
     losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
     return float(losses.mean())
 
 
-def _rmse(targets: Rows, logits: Rows) -> float:
+def _rmse(targets: Numbers, logits: Numbers) -> float:
     return float(np.sqrt(np.mean((targets - logits) ** 2)))
 
 
-def _mae(targets: Rows, logits: Rows) -> float:
+def _mae(targets: Numbers, logits: Numbers) -> float:
     return float(np.mean(np.abs(targets - logits)))
 
 
-def _pearson(targets: Rows, logits: Rows) -> float:
+def _pearson(targets: Numbers, logits: Numbers) -> float:
     return _correlation(targets.ravel(), logits.ravel())
 
 
-def _spearman(targets: Rows, logits: Rows) -> float:
+def _spearman(targets: Numbers, logits: Numbers) -> float:
     return _correlation(_ranks(targets.ravel()), _ranks(logits.ravel()))
 
 
-def _correlation(x: Rows, y: Rows) -> float:
+def _correlation(x: Numbers, y: Numbers) -> float:
     x, y = x - x.mean(), y - y.mean()
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size > 0 else math.nan
 
 
-def _ranks(values: Rows) -> Rows:
+def _ranks(values: Numbers) -> Numbers:
     """Ranks from 0; equal values share the mean of theirs."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
-    means: Rows = ends - (counts + 1) / 2
+    means: Numbers = ends - (counts + 1) / 2
     return means[places]
 
 
@@ -120,13 +118,11 @@ METRICS = {
 
 
 def default_metric(task: str, num_labels: int) -> str:
-    """The metric that the best evaluation is chosen by where none is named."""
+    """Return the metric that the best evaluation is chosen by where none is named."""
     return {"single": "accuracy", "multi": "micro_f1", "regression": "rmse"}[task]
 
 
 def compute_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
     """Compute every metric of the task, in float64; [texts, outputs] both."""
     wide = targets.astype(np.float64), logits.astype(np.float64)
-    return {
-        name: metric.compute(*wide) for name, metric in METRICS.items() if task in metric.tasks
-    }
+    return {name: metric.compute(*wide) for name, metric in METRICS.items() if task in metric.tasks}

@@ -4,6 +4,7 @@ Invariant: every block is computed on one thread, and the blocks are added in a 
 the number of threads and the order in which blocks are finished change no bit.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from torch import Tensor
 from isobatch.ambient import isolated
 from isobatch.training.block_gradients import BlockGradient, BlockGradients
 from isobatch.training.gradient_tree import GradientTree
-from isobatch.training.order import Block
+from isobatch.training.order import GradientBlock
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,7 +41,7 @@ class StepGradient:
 class GradientEngine(Protocol):
     """Computes the gradient of a step, on the present weights."""
 
-    def compute(self, blocks: Sequence[Block], epoch: int) -> StepGradient:
+    def compute(self, blocks: Sequence[GradientBlock], epoch: int) -> StepGradient:
         """Compute the gradient of all blocks of a step."""
 
 
@@ -50,15 +51,16 @@ class SingleThreads:
     def __init__(self, number: int) -> None:
         self.number = number
         before = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(number, "training", lambda: torch.set_num_threads(1))
-        # set_num_threads holds for the calling thread, and for threads that start later.
-        list(self._pool.map(lambda _: None, range(number)))
-        torch.set_num_threads(before)
+        started = threading.Barrier(number)
+        self._pool = ThreadPoolExecutor(number, "training", _use_one_thread)
+        list(self._pool.map(lambda _: started.wait(), range(number)))
+        torch.set_num_threads(before)  # the workers have set that of threads that start later, too
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Call the function for each item, and yield the results in order."""
 
         def call(item: Item) -> Result:
+            assert torch.get_num_threads() == 1
             with isolated():
                 return function(item)
 
@@ -67,6 +69,15 @@ class SingleThreads:
     def close(self) -> None:
         """End the threads; work that has not begun is dropped."""
         self._pool.shutdown(cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    """Set torch's number of threads for the calling thread.
+
+    torch takes the number of the process at the first use of a thread, and would do so after this.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 @contextmanager
@@ -86,20 +97,31 @@ class LocalEngine:
         self._gradients = gradients
         self._threads = threads
 
-    def compute(self, blocks: Sequence[Block], epoch: int) -> StepGradient:
+    def compute(self, blocks: Sequence[GradientBlock], epoch: int) -> StepGradient:
         """Compute the gradient of all blocks of a step."""
         tree = GradientTree(len(blocks))
-
-        def compute(numbered: tuple[int, Block]) -> BlockGradient:
-            number, block = numbered
-            result = self._gradients.compute(block, epoch)
-            tree.add((0, number), result.parameters)
-            result.parameters = []
-            return result
-
-        done = list(self._threads.map(compute, enumerate(blocks)))
+        done = compute_blocks(self._gradients, self._threads, tree, list(enumerate(blocks)), epoch)
         return StepGradient(
             tree.total(),
             [(each.word_rows, each.words) for each in done if each.words is not None],
             np.concatenate([each.losses for each in done]),
         )
+
+
+def compute_blocks(
+    gradients: BlockGradients,
+    threads: SingleThreads,
+    tree: GradientTree,
+    blocks: Sequence[tuple[int, GradientBlock]],
+    epoch: int,
+) -> list[BlockGradient]:
+    """Compute numbered blocks and add them to the tree, which takes their `parameters`."""
+
+    def compute(numbered: tuple[int, GradientBlock]) -> BlockGradient:
+        number, block = numbered
+        result = gradients.compute(block, epoch)
+        tree.add((0, number), result.parameters)
+        result.parameters = []
+        return result
+
+    return list(threads.map(compute, blocks))

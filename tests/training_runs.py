@@ -10,8 +10,8 @@ from tiny_checkpoints import Tiny, random_ids
 
 from isobatch.model import read_model, select_kernels
 from isobatch.training.block_gradients import BlockGradients, TrainedWeights
-from isobatch.training.engine import LocalEngine, SingleThreads, single_threads
 from isobatch.training.examples import Examples
+from isobatch.training.gradient_engine import LocalEngine, SingleThreads, single_threads
 from isobatch.training.optimizer import Optimizer
 from isobatch.training.recipe import Recipe, RecipeOptions, Task, complete_recipe
 from isobatch.training.state import StateFolder
@@ -24,7 +24,7 @@ LENGTHS = (3, 17, 9, 9, 31, 5, 12, 24, 9, 40, 7, 16, 3, 28)
 def make_examples(
     tiny: Tiny, number: int = 24, seed: int = 0, task: Task = "single", weights: bool = False
 ) -> Examples:
-    """Random texts of different lengths; labels follow from the first id, so they can be learned."""
+    """Random texts of different lengths, whose labels follow from an id: they can be learned."""
     lengths = [LENGTHS[index % len(LENGTHS)] for index in range(number)]
     rows = random_ids(lengths, tiny, seed)
     firsts = np.array([row[1] for row in rows])
@@ -44,12 +44,11 @@ def make_examples(
     )
 
 
-def make_recipe(
-    tiny: Tiny, examples: Examples, task: Task = "single", **values: object
-) -> Recipe:
+def make_recipe(tiny: Tiny, examples: Examples, task: Task = "single", **values: object) -> Recipe:
     """The default recipe with small blocks, so that a step has several."""
-    from isobatch.checkpoint import parse_config
     from tiny_checkpoints import tiny_config
+
+    from isobatch.checkpoint import parse_config
 
     config = parse_config(tiny_config(tiny).to_dict())
     options = RecipeOptions(epochs=2, batch_size=8, block_tokens=48, learning_rate=1e-3)

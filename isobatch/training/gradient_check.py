@@ -1,4 +1,4 @@
-"""The proof at the start of a run: does a gradient have the same bits in every schedule here?
+"""The check at the start of a run that a gradient has the same bits in every schedule here.
 
 The first step is computed with one block at a time, with all that may be in flight, and in another
 order with freshly allocated memory in between; about a second. A machine where the first differs
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from isobatch.errors import NotInvariantError
 from isobatch.training.block_gradients import BlockGradients
-from isobatch.training.engine import LocalEngine, StepGradient, single_threads
-from isobatch.training.order import Block
+from isobatch.training.gradient_engine import LocalEngine, StepGradient, single_threads
+from isobatch.training.order import GradientBlock
 
 MAX_BLOCKS = 4
 
 
-def prove_gradients(
-    gradients: BlockGradients, blocks: Sequence[Block], in_flight: int
+def check_gradients(
+    gradients: BlockGradients, blocks: Sequence[GradientBlock], in_flight: int
 ) -> str | None:
     """Return why blocks must be computed one at a time, None if `in_flight` of them may be.
 

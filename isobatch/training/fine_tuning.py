@@ -1,0 +1,255 @@
+"""A training from labelled texts to a finished folder: for the command, `fit` and scikit-learn.
+
+Invariant: the folder is a function of base, texts, options and library versions. A run that was
+stopped resumes, or says which of them has changed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from isobatch.ambient import default_float_environment
+from isobatch.checkpoint import checkpoint_digest, read_json
+from isobatch.drawing.display_text import counted
+from isobatch.training.block_gradients import BlockGradients, TrainedWeights
+from isobatch.training.dataset import LabelledTexts
+from isobatch.training.events import Event, EventCallback
+from isobatch.training.examples import Examples
+from isobatch.training.gradient_check import check_gradients
+from isobatch.training.gradient_engine import LocalEngine, SingleThreads, single_threads
+from isobatch.training.initial_model import read_initial_model
+from isobatch.training.optimizer import Optimizer
+from isobatch.training.order import cut_blocks, plan_steps
+from isobatch.training.prepared_data import TargetedTexts, prepare_data
+from isobatch.training.recipe import RecipeOptions, Task, complete_recipe
+from isobatch.training.recipe_text import describe_recipe
+from isobatch.training.run_folder import RunFolder, make_training_manifest
+from isobatch.training.run_log import RunLog
+from isobatch.training.state import StateFolder
+from isobatch.training.temperature import calibrate
+from isobatch.training.train_record import RECORD_NAME, make_record
+from isobatch.training.trained_folder import write_trained_folder
+from isobatch.training.trained_model import TrainedModel
+from isobatch.training.trainer import TrainingRun
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """The base, the texts and the options of a training.
+
+    base: a folder, a hub id, or None for the bundled model. texts, validation: as read; without
+    validation texts, `validation_share` of the texts is held out. class_weights: by label.
+    threads: of torch, None for its own number; blocks_in_flight: blocks computed at a time, None
+    for the number of threads: fewer need less memory. Neither changes the result. restart: discard
+    the saved state of an earlier run, and replace its folder. files: facts about the files that
+    the texts are from, for the record.
+    """
+
+    base: str | Path | None
+    out: Path
+    texts: LabelledTexts
+    validation: LabelledTexts | None = None
+    validation_share: float = 0.1
+    task: Task | Literal["auto"] = "auto"
+    class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none"
+    options: RecipeOptions = field(default_factory=RecipeOptions)
+    threads: int | None = None
+    blocks_in_flight: int | None = None
+    restart: bool = False
+    files: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedFolder:
+    """A finished training. digest: SHA-256 of model.safetensors. metrics: of the validation."""
+
+    folder: Path
+    digest: str
+    metrics: Mapping[str, float]
+    steps: int
+    seconds: float
+
+
+def train(
+    request: TrainingRequest,
+    *,
+    on_event: EventCallback = lambda event: None,
+    on_note: Callable[[str], None] = lambda note: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainedFolder:
+    """Train, and write the folder; resumes a run that was stopped.
+
+    on_note: called with sentences about choices, such as the task that was found and its evidence.
+    should_stop: called after every step; once it returns True, the state is saved and
+    TrainingStopped raised. Raises InputError and TrainingError for texts or labels that cannot be
+    learned, JobError for a folder that holds another run.
+    """
+    threads = torch.get_num_threads()
+    try:
+        if request.threads is not None:
+            torch.set_num_threads(request.threads)
+        with default_float_environment():
+            return _Session(request, on_event, on_note, should_stop).train()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Session:
+    """One call of `train`: its texts, its model, and what was decided about them."""
+
+    def __init__(
+        self,
+        request: TrainingRequest,
+        on_event: EventCallback,
+        on_note: Callable[[str], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._request = request
+        self._on_event, self._on_note, self._should_stop = on_event, on_note, should_stop
+        self._data = prepare_data(
+            request.texts,
+            request.validation,
+            task=request.task,
+            validation_share=request.validation_share,
+            seed=request.options.seed,
+            class_weights=request.class_weights,
+        )
+        scheme = self._data.scheme
+        self._start = read_initial_model(
+            request.base, scheme.task, scheme.labels, request.options.seed
+        )
+        self._examples = self._encode(self._data.train)
+        self._validation = self._encode(self._data.validation)
+        self._recipe = complete_recipe(
+            request.options,
+            scheme.task,
+            self._start.model.config,
+            len(self._examples),
+            len(scheme.labels),
+        )
+
+    def train(self) -> TrainedFolder:
+        """Open the folder, and do what remains to be done."""
+        request = self._request
+        folder = RunFolder(request.out)
+        manifest = make_training_manifest(
+            request, self._recipe, self._data.scheme.labels, checkpoint_digest(self._start.folder)
+        )
+        with folder.locked():
+            status = folder.open(manifest, restart=request.restart)
+            if status == "finished":
+                self._on_note("the training is finished already")
+                return _read_finished(request.out)
+            self._describe()
+            with single_threads(self._blocks_in_flight()) as threads:
+                run = self._run(folder, threads)
+                if run.resume():
+                    self._on_note(f"resumed after step {run.state.step:,} of {run.num_steps:,}")
+                with RunLog(folder.log, run.state.events) as log:
+                    run.on_event = _both(log, self._on_event)
+                    best = run.train()
+            self._take(run, best)
+            trained = self._finish(run, manifest)
+            folder.discard()
+            return trained
+
+    def _encode(self, texts: TargetedTexts) -> Examples:
+        encodings = self._start.encode(texts.texts, texts.places)
+        return Examples(encodings, texts.targets, texts.weights, texts.places)
+
+    def _describe(self) -> None:
+        """Say what was found in the data, which head the model has, and the recipe."""
+        cut = sum(encoding.truncated for encoding in self._examples.encodings)
+        lines = [*self._data.notes, self._start.reason]
+        if cut:
+            longest = self._start.encoder.max_tokens
+            lines.append(f"{counted(cut, 'text')} longer than {longest} tokens: cut at that length")
+        lines += describe_recipe(self._recipe, self._request.options)
+        for line in lines:
+            self._on_note(line)
+
+    def _blocks_in_flight(self) -> int:
+        """Return how many blocks may be computed side by side, after checking their bits."""
+        in_flight = self._request.blocks_in_flight or torch.get_num_threads()
+        gradients = self._gradients()
+        recipe = self._recipe
+        steps = plan_steps(len(self._examples), recipe.batch_size, recipe.seed, epoch=0)
+        blocks = cut_blocks(steps[0], self._examples.lengths, recipe.block_tokens)
+        reason = check_gradients(gradients, blocks, in_flight)
+        if reason is not None:
+            self._on_note(f"one block at a time: {reason}")
+            return 1
+        return in_flight
+
+    def _gradients(self) -> BlockGradients:
+        weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
+        return BlockGradients(weights, self._examples, self._recipe)
+
+    def _run(self, folder: RunFolder, threads: SingleThreads) -> TrainingRun:
+        weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
+        gradients = BlockGradients(weights, self._examples, self._recipe)
+        return TrainingRun(
+            weights,
+            self._examples,
+            self._validation,
+            self._recipe,
+            LocalEngine(gradients, threads),
+            Optimizer(weights, self._recipe, threads),
+            StateFolder(folder.state),
+            should_stop=self._should_stop,
+        )
+
+    @torch.no_grad()
+    def _take(self, run: TrainingRun, best: Mapping[str, Tensor]) -> None:
+        """Put the best weights into the model."""
+        for name, tensor in run.optimizer_weights().items():
+            tensor.copy_(best[name])
+        run.weights.write_words()
+
+    def _finish(self, run: TrainingRun, manifest: Mapping[str, Any]) -> TrainedFolder:
+        """Calibrate the model, and write its folder."""
+        calibrated = calibrate(self._start.model, self._validation, self._recipe.task)
+        trained = TrainedModel(
+            start=self._start,
+            calibrated=calibrated,
+            scheme=self._data.scheme,
+            recipe=self._recipe,
+            training=self._examples,
+            validation=self._validation,
+            validation_texts=self._data.validation.texts,
+            facts=self._data.facts,
+            events=run.state.events,
+            record={
+                **make_record(self._request, self._recipe),
+                "steps": run.state.step,
+                "manifest": manifest,
+            },
+        )
+        digest = write_trained_folder(self._request.out, trained)
+        return TrainedFolder(
+            self._request.out, digest, trained.metrics, run.state.step, run.state.seconds
+        )
+
+
+def _both(log: EventCallback, on_event: EventCallback) -> EventCallback:
+    def report(event: Event) -> None:
+        log(event)
+        on_event(event)
+
+    return report
+
+
+def _read_finished(out: Path) -> TrainedFolder:
+    """Read the result of a finished training from its record."""
+    content = read_json(out / RECORD_NAME)
+    return TrainedFolder(
+        out,
+        cast("str", content["model_sha256"]),
+        cast("dict[str, float]", content["validation"]),
+        cast("int", content["steps"]),
+        0.0,
+    )

@@ -1,0 +1,67 @@
+"""`fit`: trains a classifier on texts and labels from Python."""
+
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from isobatch.tasks import Classifier
+from isobatch.training.dataset import labelled_texts
+from isobatch.training.events import EventCallback
+from isobatch.training.fine_tuning import TrainingRequest, train
+from isobatch.training.recipe import RecipeOptions, Task
+from isobatch.types import TextInput
+
+
+def fit(
+    base: str | Path | None,
+    texts: Sequence[TextInput],
+    labels: Sequence[Any],
+    *,
+    weights: Sequence[float] | None = None,
+    validation: tuple[Sequence[TextInput], Sequence[Any]] | None = None,
+    validation_share: float = 0.1,
+    out: str | Path | None = None,
+    task: Task | Literal["auto"] = "auto",
+    class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none",
+    threads: int | None = None,
+    blocks_in_flight: int | None = None,
+    restart: bool = False,
+    callback: EventCallback | None = None,
+    **options: Any,
+) -> Classifier:
+    """Train a classifier, and load it.
+
+    base: a folder or hub id of a classifier or an encoder, or None for the bundled model. labels: a
+    text, number or boolean for each text; or a list of labels for each; or numbers, [texts,
+    outputs]. weights: of the texts in the loss. validation: (texts, labels) to choose the best
+    weights by; None holds out `validation_share` of the texts. out: the folder to write; with
+    the same arguments it is resumed, or loaded if it is finished. None for a temporary one, which
+    is deleted with the classifier. threads, blocks_in_flight: as `TrainingRequest` takes them; the
+    weights do not depend on them. callback: called with every StepDone and Evaluated. options: the
+    fields of RecipeOptions, such as epochs, batch_size, learning_rate and seed.
+
+    Raises OptionError for an unknown or invalid option, InputError and TrainingError for texts or
+    labels that cannot be learned, CheckpointError for the base, and JobError for the folder.
+    """
+    temporary = None if out is not None else tempfile.TemporaryDirectory(prefix="isobatch-")
+    place = Path(temporary.name) / "model" if temporary else Path(out or "")
+    request = TrainingRequest(
+        base=base,
+        out=place,
+        texts=labelled_texts(texts, labels, weights),
+        validation=None if validation is None else labelled_texts(*validation),
+        validation_share=validation_share,
+        task=task,
+        class_weights=class_weights,
+        options=RecipeOptions.from_dict(options),
+        threads=threads,
+        blocks_in_flight=blocks_in_flight,
+        restart=restart,
+    )
+    trained = train(request, on_event=callback or (lambda event: None))
+    classifier = Classifier.from_pretrained(trained.folder)
+    if temporary:
+        weakref.finalize(classifier, temporary.cleanup)
+    return classifier

@@ -1,0 +1,242 @@
+"""The record of a training, train.json: its options, files, base and environment.
+
+A record is accepted as the options of another training, and has all that is needed to train again
+and to compare. Invariant: the options in it are complete, so that later defaults change nothing;
+paths are relative to its folder.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from isobatch import __version__
+from isobatch.checkpoint import checkpoint_digest, locate_checkpoint
+from isobatch.errors import NotVerifiableError, OptionError
+from isobatch.scope import processor_name
+from isobatch.training.recipe import TASKS, Recipe, RecipeOptions
+
+if TYPE_CHECKING:
+    from isobatch.training.fine_tuning import TrainingRequest
+
+RECORD_NAME = "train.json"
+RECORD_FORMAT = 1
+
+COLUMN_OPTIONS = {
+    "text_column": "text",
+    "pair_column": "pair",
+    "label_columns": "labels",
+    "weight_column": "weight",
+    "id_column": "id",
+    "label_separator": "separator",
+    "skip_unlabelled": "skip_unlabelled",
+    "skip_empty": "skip_empty",
+}
+"""Options about columns, with the fields of LabelledColumns that they set."""
+
+OTHER_OPTIONS = ("base", "task", "class_weights", "validation_share", *COLUMN_OPTIONS)
+"""Options of a training that are not of its recipe."""
+
+_LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
+
+
+def environment() -> dict[str, str]:
+    """Return everything of this machine that the bits of trained weights may depend on."""
+    versions = {name: version(name) for name in _LIBRARIES}
+    return {
+        "isobatch": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **versions,
+        "processor": processor_name(),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def make_record(request: "TrainingRequest", recipe: Recipe) -> dict[str, Any]:
+    """Describe a training before it begins, in plain values for train.json.
+
+    Its results, such as metrics and the digest of the weights ("model_sha256", which verification
+    needs), are added at its end.
+    """
+    folder = locate_checkpoint(request.base)
+    return {
+        "record": RECORD_FORMAT,
+        "base": {
+            "source": _base_source(request.base, request.out),
+            "sha256": checkpoint_digest(folder),
+        },
+        "options": {
+            **recipe.as_dict(),
+            "class_weights": _plain(request.class_weights),
+            "validation_share": None if request.validation else request.validation_share,
+        },
+        "files": [dict(each) for each in request.files],
+        "environment": environment(),
+    }
+
+
+def _plain(class_weights: str | Mapping[str, float]) -> str | dict[str, float]:
+    return class_weights if isinstance(class_weights, str) else dict(class_weights)
+
+
+def _base_source(base: str | Path | None, out: Path) -> str | None:
+    """Return a hub id as it is, and a folder by its path from `out`."""
+    if base is None or not Path(base).expanduser().is_dir():
+        return None if base is None else str(base)
+    return os.path.join(os.path.relpath(Path(base).expanduser().resolve(), out.resolve()), "")  # noqa: PTH118
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRecord:
+    """A train.json that was read. base: a folder, a hub id or None for the bundled model."""
+
+    folder: Path
+    base: str | None
+    base_sha256: str
+    options: Mapping[str, Any]
+    files: tuple[Mapping[str, Any], ...]
+    environment: Mapping[str, str]
+    model_sha256: str
+
+    @property
+    def recipe_options(self) -> RecipeOptions:
+        """The options of the recipe, all of them given."""
+        names = {field.name for field in fields(RecipeOptions)}
+        return RecipeOptions(**{n: each for n, each in self.options.items() if n in names})
+
+
+def read_record(folder: Path) -> TrainRecord:
+    """Read the record of a finished training; NotVerifiableError if there is none."""
+    path = folder / RECORD_NAME
+    try:
+        content = _read_json(path)
+    except OptionError as error:
+        raise NotVerifiableError(
+            f"{error}. Name the output folder of a finished `isobatch train`"
+        ) from error
+    if content.get("record") != RECORD_FORMAT:
+        raise NotVerifiableError(
+            f"{path}: was written by another version of Isobatch. Use that version"
+        )
+    try:
+        return TrainRecord(
+            folder=folder,
+            base=_found_base(content["base"]["source"], folder),
+            base_sha256=content["base"]["sha256"],
+            options=content["options"],
+            files=tuple(content["files"]),
+            environment=content["environment"],
+            model_sha256=content["model_sha256"],
+        )
+    except (KeyError, TypeError) as error:
+        raise NotVerifiableError(
+            f"{path}: is incomplete: {error} is missing. Restore the file"
+        ) from error
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read options from JSON: the record of a training, or an object of options by name.
+
+    Names are those of RecipeOptions and OTHER_OPTIONS. OptionError for a file that cannot be read,
+    for unknown names, and for values of another type than an option has.
+    """
+    content = _read_json(path)
+    if "record" in content:
+        content = _recorded_options(content, path)
+    known = {*(field.name for field in fields(RecipeOptions)), *OTHER_OPTIONS}
+    if unknown := sorted(content.keys() - known):
+        raise OptionError(
+            f"{path}: unknown option {unknown[0]!r}. The known ones are {', '.join(sorted(known))}"
+        )
+    given = {name: value for name, value in content.items() if value is not None}
+    try:
+        check_options(given)
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from error
+    return given
+
+
+def check_options(given: Mapping[str, Any]) -> None:
+    """Raise OptionError for a value that cannot be one of OTHER_OPTIONS."""
+    for name, (is_valid, words) in _CHECKS.items():
+        if name in given and not is_valid(given[name]):
+            raise OptionError(f"{name} must be {words}, got {given[name]!r}")
+
+
+def _recorded_options(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        files = record["files"]
+        columns = files[0]["columns"] if files else {}
+        named = {name: columns.get(field) for name, field in COLUMN_OPTIONS.items()}
+        base = _found_base(record["base"]["source"], path.parent)
+        return {**record["options"], **named, "base": base}
+    except (KeyError, TypeError, IndexError) as error:
+        raise OptionError(f"{path}: is incomplete: {error} is missing. Restore the file") from error
+
+
+def _found_base(source: str | None, folder: Path) -> str | None:
+    """Return the base of a record: a path, which ends with a slash there, is seen from `folder`."""
+    if source is None or not source.endswith(os.sep):
+        return source
+    return str((folder.resolve() / source).resolve())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise OptionError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise OptionError(f"{path}: must be a JSON object of options")
+    return content
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float) and 0 < value < 1
+
+
+def _is_class_weights(value: object) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(_is_number(each) for each in value.values())
+    return value in ("none", "balanced")
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "base": (_is_text, "a folder or hub id"),
+    "task": (lambda value: value in ("auto", *TASKS), "auto, single, multi or regression"),
+    "class_weights": (_is_class_weights, "none, balanced, or an object of label: weight"),
+    "validation_share": (_is_share, "a number between 0 and 1"),
+    "text_column": (_is_text, "a name"),
+    "pair_column": (_is_text, "a name"),
+    "label_columns": (_is_names, "a list of names"),
+    "weight_column": (_is_text, "a name"),
+    "id_column": (_is_text, "a name"),
+    "label_separator": (_is_text, "a text"),
+    "skip_unlabelled": (_is_flag, "true or false"),
+    "skip_empty": (_is_flag, "true or false"),
+}
+"""The condition on the value of an option, in code and in words."""

@@ -1,0 +1,194 @@
+"""The finished folder: an ordinary checkpoint of Hugging Face, and the record of its training.
+
+Invariant: it is complete or absent, and the same training gives the same bytes: durations are in
+log.jsonl alone. A folder that holds anything else is never written into.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from isobatch.checkpoint import TOKENIZER_FILES, read_json, write_tensors
+from isobatch.checkpoint.checkpoint_tokenizer import read_tokenizer
+from isobatch.checkpoint.digest import checkpoint_digest
+from isobatch.errors import JobError
+from isobatch.jobs.durable import digest_file, sync_folder, write_errors
+from isobatch.training.initial_model import InitialModel
+from isobatch.training.model_card import render_model_card
+from isobatch.training.train_record import RECORD_NAME
+from isobatch.training.trained_model import TrainedModel
+from isobatch.training.training_report import render_training_report
+
+STATE_NAME = ".train"
+"""The folder of a run's state, in that of its result."""
+
+_FOR_OTHERS = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
+"""Files of a tokenizer that other libraries read."""
+
+
+def check_trained_folder(out: Path, *, restart: bool = False) -> None:
+    """Raise JobError, before anything is computed, if `out` cannot become the trained folder.
+
+    It may be new, empty, hold the state of an unfinished run or, under `restart`, a finished one.
+    """
+    if out.exists() and not out.is_dir():
+        raise JobError(f"{out}: is a file. Name an output folder")
+    try:
+        names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    except OSError as error:
+        raise JobError(f"{out}: cannot be read: {error.strerror}. Name another folder") from error
+    others = [name for name in names if name != STATE_NAME]
+    if others and RECORD_NAME not in others:
+        raise JobError(
+            f"{out}: holds {others[0]}, which is not of a training. Name a new output folder"
+        )
+    if others and not restart:
+        raise JobError(
+            f"{out}: holds a finished training. Name a new output folder, or replace it with "
+            "--restart"
+        )
+    parent = next(each for each in out.absolute().parents if each.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise JobError(f"{out}: the folder {parent} is not writable. Choose another one")
+
+
+def write_trained_folder(out: Path, trained: TrainedModel, *, report: bool = True) -> str:
+    """Write the folder of a trained model; returns the SHA-256 of model.safetensors.
+
+    An earlier content of `out`, such as the state of the run, is replaced. report: write
+    report.html, too. Raises JobError if it cannot be written; `out` is then as before.
+    """
+    out = out.absolute()
+    with _new_folder(out) as partial:
+        model = trained.calibrated.model
+        write_tensors(partial, model.config.family, dict(model.named_parameters()))
+        digest = digest_file(partial / "model.safetensors").sha256
+        _write_json(partial / "config.json", trained.start.raw_config)
+        _write_tokenizer(trained.start, partial)
+        _write_json(partial / RECORD_NAME, _record(trained, digest))
+        lines = (json.dumps(plain_json(each), ensure_ascii=False) for each in trained.events)
+        _write_text(partial / "log.jsonl", "".join(f"{line}\n" for line in lines))
+        _write_text(partial / "README.md", render_model_card(trained, out.name))
+        if report:
+            title = f"Training of {out.name}"
+            _write_text(partial / "report.html", render_training_report(trained, title))
+    return digest
+
+
+def plain_json(value: Any) -> Any:
+    """Return plain values for JSON, which has no NaN: null, as an undefined metric has no value."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _record(trained: TrainedModel, digest: str) -> dict[str, Any]:
+    """Return the content of train.json."""
+    start, best = trained.start, trained.best
+    return {
+        **trained.record,
+        "base": {
+            **trained.record.get("base", {}),
+            "name": start.hub[0] if start.hub else start.name,
+            "revision": start.hub[1] if start.hub else None,
+            "sha256": checkpoint_digest(start.folder),
+            "head": start.head,
+            "reason": start.reason,
+        },
+        "model_sha256": digest,
+        "task": trained.scheme.task,
+        "labels": trained.scheme.labels,
+        "evidence": trained.scheme.evidence,
+        "data": trained.facts.as_dict(),
+        "truncated": dict(zip(("training", "validation"), trained.num_truncated, strict=True)),
+        "digests": {
+            "training": _examples_digest(trained, "training"),
+            "validation": _examples_digest(trained, "validation"),
+            "evaluations": [[each["step"], each["digest"]] for each in trained.evaluations],
+        },
+        "best": {name: best[name] for name in ("step", "num_steps", "weights", "metric", "value")},
+        "temperature": asdict(trained.calibrated.temperature),
+        "validation": dict(trained.metrics),
+    }
+
+
+def _examples_digest(trained: TrainedModel, part: str) -> str:
+    """Compute SHA-256 over ids, types, targets and weights: all that is learned or compared."""
+    examples = trained.training if part == "training" else trained.validation
+    digest = hashlib.sha256()
+    for encoding in examples.encodings:
+        ids = [list(encoding.input_ids), list(encoding.token_type_ids)]
+        digest.update(json.dumps(ids).encode())
+    digest.update(examples.targets.astype("<f4").tobytes())
+    digest.update(examples.weights.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------ files
+
+
+def _write_tokenizer(start: InitialModel, out: Path) -> None:
+    """Copy the tokenizer; state the length that the model has, and write tokenizer.json."""
+    folder = start.folder
+    for name in (*TOKENIZER_FILES, *_FOR_OTHERS):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+    path = out / "tokenizer_config.json"
+    stated = read_json(path) if path.is_file() else {}
+    _write_json(path, stated | {"model_max_length": start.encoder.max_tokens})
+    if not (out / "tokenizer.json").is_file():
+        _write_text(out / "tokenizer.json", read_tokenizer(folder).backend.to_str(pretty=True))
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(plain_json(content), indent=2, ensure_ascii=False, allow_nan=False)
+    _write_text(path, text + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_bytes(text.encode())
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `out`, which takes its place on success."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    with write_errors(out):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            _sync(sorted(partial.iterdir()))
+            _exchange(partial, out, old)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(new: Path, out: Path, old: Path) -> None:
+    """Rename `new` to `out`; an earlier folder there becomes `old`, or stays if that fails."""
+    if out.exists():
+        out.rename(old)
+    try:
+        new.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    sync_folder(out.parent)
+
+
+def _sync(paths: Sequence[Path]) -> None:
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

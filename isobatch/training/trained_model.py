@@ -1,0 +1,64 @@
+"""A trained model with everything that its folder tells about it: plain data, nothing computed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from isobatch.training.data_facts import DataFacts
+from isobatch.training.examples import Examples
+from isobatch.training.initial_model import InitialModel
+from isobatch.training.label_scheme import LabelScheme
+from isobatch.training.recipe import Recipe
+from isobatch.training.temperature import CalibratedModel
+from isobatch.types import TextInput
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """The result of a training.
+
+    start: the checkpoint that it started from. calibrated: the trained model, with the used words
+    written into its table. training, validation: the examples; validation_texts: the texts of the
+    latter. events: steps and evaluations, as `event_fields` has them. record: versions, digests and
+    options of the run, for train.json.
+    """
+
+    start: InitialModel
+    calibrated: CalibratedModel
+    scheme: LabelScheme
+    recipe: Recipe
+    training: Examples
+    validation: Examples
+    validation_texts: Sequence[TextInput]
+    facts: DataFacts
+    events: Sequence[Mapping[str, Any]]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics of the finished model on the validation texts."""
+        return self.calibrated.after.metrics
+
+    @property
+    def evaluations(self) -> list[Mapping[str, Any]]:
+        return [each for each in self.events if each["event"] == "evaluation"]
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """The evaluation whose weights the model has."""
+        return [each for each in self.evaluations if each["best"]][-1]
+
+    @property
+    def name_of_data(self) -> str:
+        """The names of the files with the validation texts, or of those they were held out of."""
+        files = self.facts.validation_files or self.facts.files
+        return ", ".join(str(each["name"]) for each in files) or "texts passed in Python"
+
+    @property
+    def num_truncated(self) -> tuple[int, int]:
+        """How many training and validation texts were longer than the model's maximum."""
+        training, validation = (
+            sum(encoding.truncated for encoding in examples.encodings)
+            for examples in (self.training, self.validation)
+        )
+        return training, validation
