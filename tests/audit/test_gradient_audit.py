@@ -238,7 +238,7 @@ def test_the_message_has_the_norms_and_the_smallest_batch() -> None:
     assert norms["4 + 4"] == ["3.732", "1.866"]
     assert "0.01 % is allowed" in lines[1]
     assert "  text      'Dull.'" in lines
-    assert lines[-1] == "  norm 1.964: the gradient of both in micro-batches of 1 + 1"
+    assert lines[-1] == "  norm 1.964: gradient in micro-batches of 1 + 1"
 
 
 def test_pads_are_shown_with_a_pair_of_short_texts() -> None:

@@ -16,8 +16,8 @@ from isobatch.audit import audit_training_step
 from isobatch.checkpoint import read_config
 from isobatch.model import read_model, select_kernels
 from isobatch.training.block_gradients import WORDS, BlockGradients, TrainedWeights
-from isobatch.training.gradient_engine import LocalEngine, single_threads
 from isobatch.training.examples import Examples
+from isobatch.training.gradient_engine import LocalEngine, single_threads
 from isobatch.training.recipe import RecipeOptions, complete_recipe
 from isobatch.types import Encoding
 

@@ -1,4 +1,4 @@
-"""What scikit-learn's checks need of TextClassifier: a quick training, and numbers as texts."""
+"""Parts for scikit-learn's checks of TextClassifier: a quick training, and numbers as texts."""
 
 # ruff: noqa: N803  # X is the name of scikit-learn
 

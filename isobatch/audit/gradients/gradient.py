@@ -83,6 +83,11 @@ def weighted_sum(weights: Sequence[float], gradients: Sequence[Gradient]) -> Gra
     return total
 
 
+def mean(gradients: Sequence[Gradient]) -> Gradient:
+    """Return the mean of gradients, in float64."""
+    return weighted_sum([1.0 / len(gradients)] * len(gradients), gradients)
+
+
 def inner(first: Gradient, second: Gradient) -> float:
     """Return the inner product of two gradients."""
     products = (

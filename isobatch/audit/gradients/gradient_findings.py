@@ -184,11 +184,11 @@ def _reproduction(pair: tuple[StepExample, StepExample], compared: ComparedStep)
         (0, 0, 1): ", the text twice",
         (0, 1, 1): ", the other text twice",
     }
-    how = f"the gradient of both {where}{twice.get(compared.places, '')}"
+    how = f"gradient {where}{twice.get(compared.places, '')}"
     return Reproduction(
         first,
         second,
-        ("the mean of the gradients of the texts alone", how),
+        ("mean of the gradients alone", how),
         (compared.expected_norm,),
         (compared.norm,),
     )

@@ -154,7 +154,7 @@ def _outcome(
         named = [name for name in named if name != "texts-weigh-unequally"]
     size = f"{percent(worst.gap)} of the gradients' size" if isfinite(worst.gap) else "NaN"
     summary = (
-        f"{len(differ)} of {counted(len(compared), 'gradient is', 'gradients are')} another one "
+        f"{len(differ)} of {counted(len(compared), 'gradient differs', 'gradients differ')} "
         f"{where}, by up to {size} ({worst.parameter})"
     )
     return GradientOutcome(ProbeOutcome("bug", summary, None, (*named[:1],) or (fault,)), compared)

@@ -14,6 +14,7 @@ from isobatch.audit.gradients.gradient import (
     Gradient,
     GradientScale,
     inner,
+    mean,
     norm,
     num_numbers,
     weighted_sum,
@@ -101,8 +102,13 @@ class GradientSession:
 
     def expected(self, places: Sequence[int]) -> Gradient:
         """Return the mean of the gradients of these texts alone."""
-        share = 1.0 / len(places)
-        return weighted_sum([share] * len(places), [self.alone[place] for place in places])
+        if tuple(places) == self.everything:
+            return self._mean_of_all
+        return mean([self.alone[place] for place in places])
+
+    @cached_property
+    def _mean_of_all(self) -> Gradient:
+        return mean(self.alone)
 
     def compare(self, places: Sequence[int], split: MicroBatches | None = None) -> ComparedStep:
         """Compare the gradient of these texts with the mean of theirs alone.
