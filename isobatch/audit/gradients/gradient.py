@@ -5,7 +5,7 @@ without a gradient counts as zeros.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from isobatch.audit.subject import AnswerError
 
 Gradient = Mapping[str, NDArray[Any]]
 """float32 or float64 arrays by the name of the parameter, or by its number."""
+
+PIECE = 2**16
+"""Numbers of a gradient that are computed with at a time."""
 
 LEAST_SHARE = 0.01
 """Of the whole gradient: smaller parts are judged as if they were of this size.
@@ -76,10 +79,13 @@ def _array(value: Any, name: str, called: str) -> NDArray[Any]:
 
 def weighted_sum(weights: Sequence[float], gradients: Sequence[Gradient]) -> Gradient:
     """Add gradients, each times its weight, in float64."""
-    total: dict[str, NDArray[Any]] = {}
+    total: dict[str, NDArray[np.float64]] = {}
     for weight, gradient in zip(weights, gradients, strict=True):
         for name, values in gradient.items():
-            total[name] = total.get(name, np.zeros(values.shape)) + weight * values.astype(float)
+            if name not in total:
+                total[name] = np.zeros(values.shape)
+            for sums, piece in _pieces(total[name], values):
+                sums += weight * piece.astype(np.float64)
     return total
 
 
@@ -90,21 +96,45 @@ def mean(gradients: Sequence[Gradient]) -> Gradient:
 
 def inner(first: Gradient, second: Gradient) -> float:
     """Return the inner product of two gradients."""
-    products = (
-        float(np.vdot(first[name].astype(float), second[name].astype(float)))
-        for name in first.keys() & second.keys()
-    )
-    return math.fsum(products)
+    shared = first.keys() & second.keys()
+    return math.fsum(each for name in shared for each in _products(first[name], second[name]))
 
 
-def norm(gradient: Gradient) -> float:
-    """Return the Euclidean norm over all parameters."""
-    return math.sqrt(inner(gradient, gradient))
+def _products(first: NDArray[Any], second: NDArray[Any]) -> Iterator[float]:
+    for one, other in _pieces(first, second):
+        yield float(np.dot(one.astype(np.float64), other.astype(np.float64)))
+
+
+def _pieces(first: NDArray[Any], second: NDArray[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield views of pieces that fit the processor's cache: gradients do not."""
+    one, other = first.reshape(-1), second.reshape(-1)
+    for start in range(0, one.size, PIECE):
+        yield one[start : start + PIECE], other[start : start + PIECE]
+
+
+def norm(gradient: Gradient, name: str | None = None) -> float:
+    """Return the Euclidean norm over all parameters, or of the one of that name."""
+    chosen = gradient if name is None else {name: gradient[name]}
+    return math.sqrt(inner(chosen, chosen))
 
 
 def num_numbers(gradient: Gradient) -> int:
     """Return how many numbers a gradient has."""
     return sum(each.size for each in gradient.values())
+
+
+def _distance(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the Euclidean distance; a NaN at the same place in both counts as equal."""
+    squares = []
+    with np.errstate(invalid="ignore", over="ignore"):
+        for one, other in _pieces(first, second):
+            difference = np.subtract(one, other, dtype=np.float64)
+            square = float(np.dot(difference, difference))
+            if not math.isfinite(square):
+                difference[np.isnan(one) & np.isnan(other)] = 0.0
+                square = float(np.dot(difference, difference))
+            squares.append(square)
+    return math.sqrt(sum(squares))
 
 
 class GradientScale:
@@ -116,7 +146,7 @@ class GradientScale:
         for gradient in gradients:
             number += 1
             for name, values in gradient.items():
-                squares[name] = squares.get(name, 0.0) + norm({name: values}) ** 2
+                squares[name] = squares.get(name, 0.0) + norm(gradient, name) ** 2
         self.whole = math.sqrt(math.fsum(squares.values()) / max(number, 1))
         self._parts = {name: math.sqrt(each / number) for name, each in squares.items()}
 
@@ -124,16 +154,16 @@ class GradientScale:
         """Return the largest gap of a parameter; infinity where only one of the two is finite."""
         gaps = [GradientGap(0.0, "")]
         for name in dict.fromkeys([*found, *expected]):
-            first, second = (each.get(name, np.zeros(())) for each in (found, expected))
-            if first.shape != second.shape and first.shape and second.shape:
+            first, second = found.get(name), expected.get(name)
+            if first is None or second is None:
+                distance = norm(found if second is None else expected, name)
+            elif first.shape != second.shape:
                 raise AnswerError(
                     f"the gradient of {name} has the shape {list(first.shape)}, before "
                     f"{list(second.shape)}"
                 )
-            with np.errstate(invalid="ignore", over="ignore"):
-                difference = np.asarray(first.astype(float) - second.astype(float))
-                difference = np.where(np.isnan(first) & np.isnan(second), 0.0, difference)
-                distance = float(np.linalg.norm(difference.ravel()))
+            else:
+                distance = _distance(first, second)
             allowed = max(self._parts.get(name, 0.0), LEAST_SHARE * self.whole)
             size = distance / allowed if math.isfinite(distance) and allowed else math.inf
             gaps.append(GradientGap(size if distance else 0.0, name))
