@@ -13,6 +13,7 @@ from planted_steps import LoopStep, SmallModel, token_ids, whole
 import isobatch.audit.gradients
 from isobatch import assert_gradient_invariant
 from isobatch.audit import audit_training_step
+from isobatch.audit.gradients.gradient import GradientScale
 from isobatch.audit.gradients.gradient_faults import GRADIENT_FAULTS, explained_gradient_faults
 from isobatch.audit.report_junit import junit_xml
 from isobatch.audit.report_page import render_page
@@ -141,6 +142,19 @@ def test_a_gradient_may_have_any_form() -> None:
                 expected,
                 [] if not total else expected,
             )
+
+
+def test_gaps_are_relative_to_single_gradients_and_nothing_counts_as_zeros() -> None:
+    a, b = np.array([3.0, 4.0]), np.array([[1e-9]])
+    scale = GradientScale([{"a": a, "b": b}, {"a": -a, "b": b}])
+    gap = scale.gap({"a": a, "b": b}, {"a": a + [0.0, 0.5], "b": b})
+    assert (gap.size, gap.parameter) == (pytest.approx(0.1), "a")
+    assert scale.gap({"a": a}, {"a": a, "b": b}).size < 1e-6, "rounding, next to the whole"
+    assert scale.gap({"b": b}, {"a": a, "b": b}).size == pytest.approx(1.0)
+    assert scale.gap({"a": a * np.nan}, {"a": a}).size == float("inf")
+    assert scale.gap({"a": a * np.nan}, {"a": a * np.nan}).size == 0.0
+    with pytest.raises(AuditError, match=r"the gradient of a has the shape \[2\], before \[1, 1\]"):
+        scale.gap({"a": a}, {"a": b})
 
 
 def test_a_module_is_read_by_its_gradients() -> None:

@@ -145,7 +145,7 @@ class GradientScale:
         number = 0
         for gradient in gradients:
             number += 1
-            for name, values in gradient.items():
+            for name in gradient:
                 squares[name] = squares.get(name, 0.0) + norm(gradient, name) ** 2
         self.whole = math.sqrt(math.fsum(squares.values()) / max(number, 1))
         self._parts = {name: math.sqrt(each / number) for name, each in squares.items()}
