@@ -147,7 +147,7 @@ def test_a_gradient_may_have_any_form() -> None:
 def test_gaps_are_relative_to_single_gradients_and_nothing_counts_as_zeros() -> None:
     a, b = np.array([3.0, 4.0]), np.array([[1e-9]])
     scale = GradientScale([{"a": a, "b": b}, {"a": -a, "b": b}])
-    gap = scale.gap({"a": a, "b": b}, {"a": a + [0.0, 0.5], "b": b})
+    gap = scale.gap({"a": a, "b": b}, {"a": a + np.array([0.0, 0.5]), "b": b})
     assert (gap.size, gap.parameter) == (pytest.approx(0.1), "a")
     assert scale.gap({"a": a}, {"a": a, "b": b}).size < 1e-6, "rounding, next to the whole"
     assert scale.gap({"b": b}, {"a": a, "b": b}).size == pytest.approx(1.0)
