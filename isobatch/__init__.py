@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from isobatch.errors import IsobatchError, MissingAttentionMaskWarning
     from isobatch.tasks import Classifier, Prediction
+    from isobatch.training.fit import fit
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "assert_batch_invariant",
     "assert_gradient_invariant",
+    "fit",
     "pipeline",
 ]
 
@@ -50,6 +52,7 @@ _ROOMS = {
     "Prediction": "isobatch.tasks",
     "assert_batch_invariant": "isobatch.audit",
     "assert_gradient_invariant": "isobatch.audit",
+    "fit": "isobatch.training.fit",
     "pipeline": "isobatch.compat",
 }
 

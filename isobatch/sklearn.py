@@ -35,7 +35,7 @@ MAX_SEED = 2**31
 
 NOT_OPTIONS = frozenset(
     {"base", "out", "class_weight", "validation_share", "random_state"}
-    | {"threads", "blocks_in_flight", "callback"}
+    | {"teacher", "layers", "threads", "blocks_in_flight", "callback"}
 )
 """Parameters of the estimator that are not fields of RecipeOptions of the same name."""
 
@@ -47,9 +47,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     folder to write the checkpoint to; None for a temporary one. Do not name one in a
     cross-validation, where each fit is another run. class_weight: None, "balanced", or a weight
     for each class. validation_share: of the texts, held out to choose the best weights by.
-    random_state: the seed, or a generator that one is drawn from. threads, blocks_in_flight,
-    callback: as `isobatch.training.fit.fit` takes them. All other parameters are the values of the
-    recipe of `isobatch train`; None leaves one to the size of the base and of the data.
+    random_state: the seed, or a generator that one is drawn from. teacher, layers, threads,
+    blocks_in_flight, callback: as `isobatch.training.fit.fit` takes them. All other parameters are
+    the values of the recipe of `isobatch train`; None leaves one to the size of the base and of the
+    data.
 
     X is a list, array or pandas Series of texts, or an array or DataFrame with a column of texts,
     or two columns of pairs; or a list of pairs. y has one class for each text, or is a matrix of 0
@@ -81,6 +82,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         metric: str | None = None,
         freeze: int = 0,
         precision: str = "fp32",
+        teacher: str | Path | None = None,
+        teacher_weight: float = 0.7,
+        teacher_temperature: float = 2.0,
+        layers: int | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation_share: float = 0.1,
         random_state: Any = 0,
@@ -108,6 +113,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.metric = metric
         self.freeze = freeze
         self.precision = precision
+        self.teacher = teacher
+        self.teacher_weight = teacher_weight
+        self.teacher_temperature = teacher_temperature
+        self.layers = layers
         self.class_weight = class_weight
         self.validation_share = validation_share
         self.random_state = random_state
@@ -145,6 +154,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             weights=weights,
             validation_share=self.validation_share,
             out=self.out,
+            teacher=self.teacher,
+            layers=self.layers,
             task="multi" if self._is_multilabel else "single",
             class_weights=self._class_weights(),
             threads=self.threads,

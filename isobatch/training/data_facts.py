@@ -4,6 +4,7 @@ They are part of train.json, of the model card and of the report. Invariant: eac
 over whole sets, and each list names the first places in the order of the files.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,11 +16,15 @@ from isobatch.drawing.display_text import counted, shortened
 from isobatch.training.dataset import LabelledTexts
 from isobatch.training.equal_texts import Groups
 from isobatch.training.label_scheme import LabelScheme
+from isobatch.training.recipe import Task
 from isobatch.training.targets import Targets, describe_target
 from isobatch.types import Encoding, TextInput
 
 MAX_LISTED = 20
 """Of a list of places or texts; beyond that they are only counted."""
+
+NOT_NAMES = ("nan", "null", "n/a", "na", "<na>", "nil")
+"""Texts that tools write for a missing value; "none" is a label in many data sets."""
 
 RARE_SHARE = 0.05
 """A class with a smaller share of the texts is worth a note: accuracy hardly depends on it."""
@@ -46,6 +51,7 @@ class DataFacts:
     empty for a regression.
     """
 
+    task: Task
     num_train: int
     num_validation: int
     split_share: float | None
@@ -65,7 +71,7 @@ class DataFacts:
         """Return plain values for JSON."""
         return asdict(self)
 
-    def notes(self) -> list[str]:
+    def notes(self, *, has_class_weights: bool = False) -> list[str]:
         """Return sentences about what a user should look at."""
         said = []
         for number, reason in (
@@ -91,11 +97,11 @@ class DataFacts:
                 f"{counted(self.num_contradictions, 'text')} with different labels; the first: "
                 + ", ".join(f"{place} ({label})" for place, label in list(pairs)[:3])
             )
-        return said + self._notes_on_labels()
+        return said + self._notes_on_labels(has_class_weights) + self._notes_on_names()
 
-    def _notes_on_labels(self) -> list[str]:
+    def _notes_on_labels(self, has_class_weights: bool) -> list[str]:
         said = []
-        if self.train_labels:
+        if self.task == "single" and not has_class_weights:
             rarest = min(self.train_labels, key=lambda label: self.train_labels[label])
             share = self.train_labels[rarest] / self.num_train
             if share < RARE_SHARE:
@@ -108,11 +114,25 @@ class DataFacts:
                 f"no validation text has the label {absent[0]!r}"
                 + (f", nor {len(absent) - 1} others" if len(absent) > 1 else "")
             )
+        return said
+
+    def _notes_on_names(self) -> list[str]:
+        """Return sentences about labels that are probably not meant as they are."""
+        said = []
         folded: dict[str, str] = {}
         for label in self.train_labels:
             other = folded.setdefault(label.casefold(), label)
             if other != label:
                 said.append(f"the labels {other!r} and {label!r} differ in case alone")
+            if label.casefold() in NOT_NAMES:
+                said.append(f"{label!r} is read as the name of a label, not as a missing one")
+            for mark in ";|,":
+                parts = [part.strip() for part in label.split(mark)]
+                if len(parts) > 1 and all(part in self.train_labels for part in parts):
+                    said.append(
+                        f"the label {label!r} looks like several; split it with --label-separator "
+                        f"{shlex.quote(mark)}"
+                    )
         return said
 
 
@@ -139,6 +159,7 @@ def collect_facts(
     all_targets = np.concatenate([targets, *([validation[1]] if validation else [])])
     number, listed = _contradictions(scheme, sets, all_targets, groups)
     return DataFacts(
+        task=scheme.task,
         num_train=size - int(is_held.sum()),
         num_validation=len(held),
         split_share=split_share,

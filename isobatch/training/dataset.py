@@ -127,10 +127,11 @@ class _Reader:
         for name in read.texts if read else ():
             table.check_text(name)
         for rows in table.rows(MAX_CHUNK_ROWS, MAX_READ_CHARACTERS, hasher):
-            assert read is not None, "a file with rows has columns"
+            read = read or self._choose(file, names)  # rows without any key, which lack a label
             self._add(rows, read)
         digest = hasher.digest()
-        fact = {"name": file.path.name, "path": str(file.path), "rows": self._num_rows - before}
+        name, path = ("-", "-") if file.is_stdin else (file.path.name, str(file.path))
+        fact = {"name": name, "path": path, "rows": self._num_rows - before}
         self.files.append(fact | {"bytes": digest.bytes, "sha256": digest.sha256})
 
     def finish(self) -> LabelledTexts:
@@ -163,6 +164,11 @@ class _Reader:
             others = [name for name in names if name not in taken]
             if columns.text is not None:
                 check_column(columns.text, names)
+            if not others:
+                raise OptionError(
+                    f"there is no column of texts, only {', '.join(names)}. Name another file, or "
+                    "other columns for the labels"
+                )
             read = choose_columns(others, columns.text, columns.pair, columns.id)
         except OptionError as error:
             raise OptionError(f"{file.path}: {error}") from error
@@ -252,6 +258,13 @@ def labelled_texts(
     return LabelledTexts(taken, values, found, places, columns)
 
 
+def unlabelled_texts(texts: Iterable[object]) -> LabelledTexts:
+    """Take texts without labels from Python; InputError as `labelled_texts` raises it."""
+    taken = [_text(text, index) for index, text in enumerate(texts)]
+    places = [f"unlabelled text {index}" for index in range(len(taken))]
+    return LabelledTexts(taken, [None] * len(taken), None, places)
+
+
 def check_weight(cell: object, place: str) -> float:
     """Return the weight of a text. InputError unless it is a finite number, and not negative."""
     if cell is MISSING or cell is None or isinstance(cell, Unreadable):
@@ -328,6 +341,6 @@ def _find_label_column(names: Sequence[str], columns: LabelledColumns) -> str:
         return usual[0]
     found = f"it could be {' or '.join(usual)}" if usual else "none has a common name"
     raise OptionError(
-        f"cannot find the label column: {found} (it has {', '.join(names)}). Choose it with "
-        "--label-column"
+        f"cannot find the label column: {found} (it has {', '.join(names) or 'no columns'}). "
+        "Choose it with --label-column"
     )

@@ -4,17 +4,22 @@ Invariant: the folder is a function of base, texts, options and library versions
 stopped resumes, or says which of them has changed.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from isobatch.ambient import default_float_environment
 from isobatch.checkpoint import checkpoint_digest, read_json
 from isobatch.drawing.display_text import counted
+from isobatch.errors import OptionError
+from isobatch.jobs import RayOptions
+from isobatch.jobs.ray_connection import connected
 from isobatch.training.block_gradients import BlockGradients, TrainedWeights
 from isobatch.training.dataset import LabelledTexts
 from isobatch.training.events import Event, EventCallback
@@ -25,11 +30,14 @@ from isobatch.training.initial_model import read_initial_model
 from isobatch.training.optimizer import Optimizer
 from isobatch.training.order import cut_blocks, plan_steps
 from isobatch.training.prepared_data import TargetedTexts, prepare_data
+from isobatch.training.ray_workers import RayEngine, WorkerSetup
 from isobatch.training.recipe import RecipeOptions, Task, complete_recipe
 from isobatch.training.recipe_text import describe_recipe
 from isobatch.training.run_folder import RunFolder, make_training_manifest
 from isobatch.training.run_log import RunLog
 from isobatch.training.state import StateFolder
+from isobatch.training.student import keep_blocks
+from isobatch.training.teacher import check_teacher, teacher_logits
 from isobatch.training.temperature import calibrate
 from isobatch.training.train_record import RECORD_NAME, make_record
 from isobatch.training.trained_folder import write_trained_folder
@@ -46,7 +54,9 @@ class TrainingRequest:
     threads: of torch, None for its own number; blocks_in_flight: blocks computed at a time, None
     for the number of threads: fewer need less memory. Neither changes the result. restart: discard
     the saved state of an earlier run, and replace its folder. files: facts about the files that
-    the texts are from, for the record.
+    the texts are from, for the record. teacher: a classifier whose logits are learned, too; then
+    there may be unlabelled texts. layers: the number of blocks that are kept of the base. ray: the
+    cluster that computes the gradients, None for this process.
     """
 
     base: str | Path | None
@@ -61,6 +71,14 @@ class TrainingRequest:
     blocks_in_flight: int | None = None
     restart: bool = False
     files: tuple[Mapping[str, Any], ...] = ()
+    teacher: str | Path | None = None
+    unlabelled: LabelledTexts | None = None
+    layers: int | None = None
+    ray: RayOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.unlabelled is not None and self.teacher is None:
+            raise OptionError("unlabelled texts are learned from a teacher. Name one: --teacher")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +140,12 @@ class _Session:
         self._start = read_initial_model(
             request.base, scheme.task, scheme.labels, request.options.seed
         )
-        self._examples = self._encode(self._data.train)
+        if request.layers is not None:
+            self._start = keep_blocks(self._start, request.layers)
+        self._teacher = None
+        if request.teacher is not None:
+            self._teacher, _ = check_teacher(request.teacher, scheme)
+        self._examples = self._encode(self._with_unlabelled(self._data.train))
         self._validation = self._encode(self._data.validation)
         self._recipe = complete_recipe(
             request.options,
@@ -137,7 +160,11 @@ class _Session:
         request = self._request
         folder = RunFolder(request.out)
         manifest = make_training_manifest(
-            request, self._recipe, self._data.scheme.labels, checkpoint_digest(self._start.folder)
+            request,
+            self._recipe,
+            self._data.scheme.labels,
+            checkpoint_digest(self._start.folder),
+            self._teacher,
         )
         with folder.locked():
             status = folder.open(manifest, restart=request.restart)
@@ -145,8 +172,11 @@ class _Session:
                 self._on_note("the training is finished already")
                 return _read_finished(request.out)
             self._describe()
-            with single_threads(self._blocks_in_flight()) as threads:
-                run = self._run(folder, threads)
+            self._ask_teacher(folder)
+            with (
+                single_threads(self._blocks_in_flight()) as threads,
+                self._opened_run(folder, threads) as run,
+            ):
                 if run.resume():
                     self._on_note(f"resumed after step {run.state.step:,} of {run.num_steps:,}")
                 with RunLog(folder.log, run.state.events) as log:
@@ -160,6 +190,27 @@ class _Session:
     def _encode(self, texts: TargetedTexts) -> Examples:
         encodings = self._start.encode(texts.texts, texts.places)
         return Examples(encodings, texts.targets, texts.weights, texts.places)
+
+    def _with_unlabelled(self, train: TargetedTexts) -> TargetedTexts:
+        """Append the texts without labels, whose targets are NaN."""
+        unlabelled = self._request.unlabelled
+        if unlabelled is None:
+            return train
+        number, outputs = len(unlabelled.texts), train.targets.shape[1]
+        return TargetedTexts(
+            [*train.texts, *unlabelled.texts],
+            np.concatenate([train.targets, np.full((number, outputs), np.nan, np.float32)]),
+            np.concatenate([train.weights, np.ones(number, np.float32)]),
+            [*train.places, *unlabelled.places],
+        )
+
+    def _ask_teacher(self, folder: RunFolder) -> None:
+        if self._request.teacher is None:
+            return
+        texts = self._with_unlabelled(self._data.train).texts
+        self._on_note(f"computing the logits of the teacher for {counted(len(texts), 'text')}")
+        logits = teacher_logits(self._request.teacher, texts, self._data.scheme, folder.path.parent)
+        self._examples = replace(self._examples, teacher_logits=logits)
 
     def _describe(self) -> None:
         """Say what was found in the data, which head the model has, and the recipe."""
@@ -175,8 +226,9 @@ class _Session:
     def _blocks_in_flight(self) -> int:
         """Return how many blocks may be computed side by side, after checking their bits."""
         in_flight = self._request.blocks_in_flight or torch.get_num_threads()
-        gradients = self._gradients()
         recipe = self._recipe
+        weights = TrainedWeights(self._start.model, self._examples, recipe.freeze)
+        gradients = BlockGradients(weights, self._examples, recipe)
         steps = plan_steps(len(self._examples), recipe.batch_size, recipe.seed, epoch=0)
         blocks = cut_blocks(steps[0], self._examples.lengths, recipe.block_tokens)
         reason = check_gradients(gradients, blocks, in_flight)
@@ -185,23 +237,34 @@ class _Session:
             return 1
         return in_flight
 
-    def _gradients(self) -> BlockGradients:
+    @contextmanager
+    def _opened_run(self, folder: RunFolder, threads: SingleThreads) -> Iterator[TrainingRun]:
         weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
-        return BlockGradients(weights, self._examples, self._recipe)
+        with self._engine(weights, threads) as engine:
+            yield TrainingRun(
+                weights,
+                self._examples,
+                self._validation,
+                self._recipe,
+                engine,
+                Optimizer(weights, self._recipe, threads),
+                StateFolder(folder.state),
+                should_stop=self._should_stop,
+            )
 
-    def _run(self, folder: RunFolder, threads: SingleThreads) -> TrainingRun:
-        weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
-        gradients = BlockGradients(weights, self._examples, self._recipe)
-        return TrainingRun(
-            weights,
-            self._examples,
-            self._validation,
-            self._recipe,
-            LocalEngine(gradients, threads),
-            Optimizer(weights, self._recipe, threads),
-            StateFolder(folder.state),
-            should_stop=self._should_stop,
-        )
+    @contextmanager
+    def _engine(
+        self, weights: TrainedWeights, threads: SingleThreads
+    ) -> Iterator[LocalEngine | RayEngine]:
+        options = self._request.ray
+        if options is None:
+            yield LocalEngine(BlockGradients(weights, self._examples, self._recipe), threads)
+            return
+        model = self._start.model
+        tensors = {name: each.detach() for name, each in model.named_parameters()}
+        setup = WorkerSetup(model.config, tensors, self._examples, self._recipe, options.cpus)
+        with connected(options.address, options.workers * options.cpus) as ray:
+            yield RayEngine(ray, weights, setup, options.workers)
 
     @torch.no_grad()
     def _take(self, run: TrainingRun, best: Mapping[str, Tensor]) -> None:

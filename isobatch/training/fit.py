@@ -3,11 +3,12 @@
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 from isobatch.tasks import Classifier
-from isobatch.training.dataset import labelled_texts
+from isobatch.training.dataset import labelled_texts, unlabelled_texts
 from isobatch.training.events import EventCallback
 from isobatch.training.fine_tuning import TrainingRequest, train
 from isobatch.training.recipe import RecipeOptions, Task
@@ -28,6 +29,9 @@ def fit(
     threads: int | None = None,
     blocks_in_flight: int | None = None,
     restart: bool = False,
+    teacher: str | Path | None = None,
+    unlabelled: Sequence[TextInput] | None = None,
+    layers: int | None = None,
     callback: EventCallback | None = None,
     **options: Any,
 ) -> Classifier:
@@ -39,29 +43,34 @@ def fit(
     weights by; None holds out `validation_share` of the texts. out: the folder to write; with
     the same arguments it is resumed, or loaded if it is finished. None for a temporary one, which
     is deleted with the classifier. threads, blocks_in_flight: as `TrainingRequest` takes them; the
-    weights do not depend on them. callback: called with every StepDone and Evaluated. options: the
+    weights do not depend on them. teacher, unlabelled, layers: of a distillation, as
+    `TrainingRequest` takes them. callback: called with every StepDone and Evaluated. options: the
     fields of RecipeOptions, such as epochs, batch_size, learning_rate and seed.
 
     Raises OptionError for an unknown or invalid option, InputError and TrainingError for texts or
     labels that cannot be learned, CheckpointError for the base, and JobError for the folder.
     """
-    temporary = None if out is not None else tempfile.TemporaryDirectory(prefix="isobatch-")
-    place = Path(temporary.name) / "model" if temporary else Path(out or "")
-    request = TrainingRequest(
-        base=base,
-        out=place,
-        texts=labelled_texts(texts, labels, weights),
-        validation=None if validation is None else labelled_texts(*validation),
-        validation_share=validation_share,
-        task=task,
-        class_weights=class_weights,
-        options=RecipeOptions.from_dict(options),
-        threads=threads,
-        blocks_in_flight=blocks_in_flight,
-        restart=restart,
-    )
-    trained = train(request, on_event=callback or (lambda event: None))
-    classifier = Classifier.from_pretrained(trained.folder)
-    if temporary:
-        weakref.finalize(classifier, temporary.cleanup)
+    with ExitStack() as cleanup:
+        if out is None:
+            temporary = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="isobatch-"))
+            out = Path(temporary) / "model"
+        request = TrainingRequest(
+            base=base,
+            out=Path(out),
+            texts=labelled_texts(texts, labels, weights),
+            validation=None if validation is None else labelled_texts(*validation),
+            validation_share=validation_share,
+            task=task,
+            class_weights=class_weights,
+            options=RecipeOptions.from_dict(options),
+            threads=threads,
+            blocks_in_flight=blocks_in_flight,
+            restart=restart,
+            teacher=teacher,
+            unlabelled=None if unlabelled is None else unlabelled_texts(unlabelled),
+            layers=layers,
+        )
+        trained = train(request, on_event=callback or (lambda event: None))
+        classifier = Classifier.from_pretrained(trained.folder)
+        weakref.finalize(classifier, cleanup.pop_all().close)
     return classifier

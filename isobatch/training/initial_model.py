@@ -50,7 +50,7 @@ PROBLEM_TYPES: Mapping[Task, str] = {
 }
 """The name of each task in config.json."""
 
-_ACTIVATIONS: Mapping[Task, ScoreActivation] = {
+ACTIVATIONS: Mapping[Task, ScoreActivation] = {
     "single": "softmax",
     "multi": "sigmoid",
     "regression": "none",
@@ -184,7 +184,7 @@ def _match_head(
     """Return which row of the checkpoint's head is that of each label; None if it has to be new."""
     if old is None:
         return None, "the head is new: the base has none"
-    if old.score_activation != _ACTIVATIONS[task]:
+    if old.score_activation != ACTIVATIONS[task]:
         return None, f"the head is new: that of the base is for another task than {task!r}"
     if {*old.labels} != {*labels}:
         return None, f"the head is new: that of the base predicts {list_names(old.labels)}"

@@ -33,7 +33,7 @@ classes: stars from 1 to 5, indices of topics."""
 MIN_DECIMALS = 5
 """Fewer different numbers with decimals may be names of classes, such as versions."""
 
-Key = tuple[type, object]
+_Key = tuple[type, object]
 """A single value with its type: 1, 1.0 and True are equal for Python."""
 
 
@@ -67,6 +67,8 @@ def infer_labels(
         raise InputError("there are no labelled texts. Name files that have some")
     forms = [_form(value) for value in values]
     for index, form in enumerate(forms):
+        if values[index] is None:
+            raise InputError(f"{places[index]}: the label is missing. Add it, or leave it out")
         if form != forms[0]:
             raise InputError(
                 f"{places[index]}: {_shown(values[index])} is {form}, but {places[0]} has "
@@ -92,7 +94,7 @@ class _SingleColumn:
     def __init__(
         self, values: Sequence[object], places: Sequence[str], columns: Sequence[str]
     ) -> None:
-        self.first: dict[Key, str] = {}
+        self.first: dict[_Key, str] = {}
         for value, place in zip(values, places, strict=True):
             self.first.setdefault((type(value), value), place)
         self.size = len(values)
@@ -198,7 +200,7 @@ def _list_scheme(
             f"{where} has lists, such as {_shown(values[0])} ({places[0]}), but the task is "
             f"{task}. Choose --task multi, or name a column with one value for each text"
         )
-    found: dict[Key, PlainValue] = {}
+    found: dict[_Key, PlainValue] = {}
     sizes: Counter[int] = Counter()
     for value, place in zip(values, places, strict=True):
         assert isinstance(value, list)

@@ -86,7 +86,7 @@ def prepare_data(
         else _part(scheme, texts, targets, held, "none"),
         scheme,
         facts,
-        (scheme.evidence, *facts.notes()),
+        (scheme.evidence, *facts.notes(has_class_weights=class_weights != "none")),
         tuple(rows.tolist()),
         tuple(held.tolist()),
     )

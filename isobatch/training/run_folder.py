@@ -31,7 +31,11 @@ TrainingManifest = dict[str, Any]
 
 
 def make_training_manifest(
-    request: "TrainingRequest", recipe: Recipe, labels: Sequence[str], base_sha256: str
+    request: "TrainingRequest",
+    recipe: Recipe,
+    labels: Sequence[str],
+    base_sha256: str,
+    teacher_sha256: str | None = None,
 ) -> TrainingManifest:
     """Describe everything that the trained weights depend on, in plain values.
 
@@ -51,6 +55,9 @@ def make_training_manifest(
             if validation is None
             else _describe_texts(validation)
         ),
+        "teacher_sha256": teacher_sha256,
+        "unlabelled": request.unlabelled and _describe_texts(request.unlabelled),
+        "layers": request.layers,
         "environment": {n: each for n, each in environment().items() if n != "processor"},
     }
     plain: TrainingManifest = json.loads(json.dumps(manifest))

@@ -66,11 +66,11 @@ def split_groups(
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
-Pairs = tuple[NDArray[Any], NDArray[Any]]
-Fits = Callable[[list[tuple[int, int]]], bool]
+_Pairs = tuple[NDArray[Any], NDArray[Any]]
+_Fits = Callable[[list[tuple[int, int]]], bool]
 
 
-def _memberships(targets: Targets, task: Task) -> Pairs:
+def _memberships(targets: Targets, task: Task) -> _Pairs:
     """Return each text that is in a stratum, and the stratum: one entry for each such pair.
 
     A text with multiple labels is in one for each, or, without any, in one more.
@@ -98,7 +98,7 @@ class _Strata:
     """Group of each pair, ordered by stratum; and where each stratum begins."""
 
     @classmethod
-    def of(cls, groups: Groups, memberships: Pairs) -> "_Strata":
+    def of(cls, groups: Groups, memberships: _Pairs) -> "_Strata":
         texts, strata = memberships
         num_groups, num_strata = int(groups.max()) + 1, int(strata.max()) + 1
         keys, counts = np.unique(groups[texts] * num_strata + strata, return_counts=True)
@@ -137,7 +137,7 @@ class _Selection:
             self._hold_smallest()
         return self._held
 
-    def _fill(self, stratum: int, fits: Fits) -> None:
+    def _fill(self, stratum: int, fits: _Fits) -> None:
         groups, edges = self._strata.of_stratum
         if self._room[stratum] <= 0:
             return

@@ -1,18 +1,20 @@
 """The promise of training: the same weights for any threads, any memory, and any interruption."""
 
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+import training_process
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, reference_model
-from training_runs import make_examples, make_recipe, training_run
+from training_process import training_run
+from training_runs import make_examples, make_recipe
 
 from isobatch.errors import TrainingStopped
 from isobatch.training.recipe import Recipe
@@ -46,6 +48,15 @@ def test_blocks_in_flight_and_threads_change_no_bit(
             digests.add(train(tiny_folder(tiny), place, recipe, in_flight, tiny))
     finally:
         torch.set_num_threads(before)
+    assert len(digests) == 1
+
+
+def test_blocks_in_flight_change_no_bit_in_bf16(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+    recipe = make_recipe(TINY, make_examples(TINY), precision="bf16", epochs=1)
+    digests = {
+        train(tiny_folder(TINY), tmp_path / str(in_flight), recipe, in_flight)
+        for in_flight in (1, 3)
+    }
     assert len(digests) == 1
 
 
@@ -112,49 +123,30 @@ def test_a_trainer_that_pads_and_takes_means_of_means_fails_it(tiny_folder: Tiny
     assert not torch.allclose(whole, split, rtol=1e-2)
 
 
-RUN = """
-import sys, json
-from pathlib import Path
-sys.path.insert(0, sys.argv[4])
-from tiny_checkpoints import Tiny
-from training_runs import make_examples, make_recipe, training_run
-from isobatch.training.state import weights_digest
-tiny = Tiny("bert", num_labels=3)
-examples = make_examples(tiny)
-recipe = make_recipe(tiny, examples, epochs=int(sys.argv[3]), patience=1000)
-with training_run(Path(sys.argv[1]), examples, recipe, Path(sys.argv[2]), in_flight=2) as run:
-    run.save_seconds = 0.0
-    run.resume()
-    print("ready", flush=True)
-    run.train()
-    print(weights_digest(run.optimizer_weights()), flush=True)
-"""
-
-
-def start(checkpoint: Path, state: Path, epochs: int) -> "subprocess.Popen[str]":
-    arguments = [checkpoint, state, epochs, Path(__file__).parent.parent]
-    command = [sys.executable, "-c", RUN, *map(str, arguments)]
+def start(checkpoint: Path, state: Path, inputs: Path) -> "subprocess.Popen[str]":
+    script = Path(training_process.__file__)
+    command = [sys.executable, *map(str, (script, checkpoint, state, inputs))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def test_kill_9_at_random_moments_changes_no_bit(tiny_folder: TinyFolder, tmp_path: Path) -> None:
-    epochs = 30
-    checkpoint = tiny_folder(TINY)
-    whole = start(checkpoint, tmp_path / "whole", epochs)
+    examples, inputs = make_examples(TINY), tmp_path / "inputs"
+    recipe = make_recipe(TINY, examples, epochs=12, patience=1000)
+    inputs.write_bytes(pickle.dumps((examples, recipe)))
+    whole = start(tiny_folder(TINY), tmp_path / "whole", inputs)
     expected = whole.communicate(timeout=300)[0].split()[-1]
     chance, kills = random.Random(0), 0
     while True:
-        process = start(checkpoint, tmp_path / "killed", epochs)
+        process = start(tiny_folder(TINY), tmp_path / "killed", inputs)
         assert process.stdout is not None
         process.stdout.readline()
         try:
             process.wait(timeout=chance.uniform(0.05, 0.6))
         except subprocess.TimeoutExpired:
-            if kills < 4:
+            if kills < 3:
                 process.send_signal(signal.SIGKILL)
                 kills += 1
-                time.sleep(0.01)
                 process.communicate()
                 continue
         found = process.communicate(timeout=300)[0].split()[-1]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from tiny_checkpoints import Tiny, TinyFolder
-from training_runs import make_examples, make_recipe, make_weights, training_run
+from training_process import make_weights, training_run
+from training_runs import make_examples, make_recipe
 
 from isobatch.errors import JobError
 from isobatch.jobs.ray_connection import connected

@@ -1,12 +1,13 @@
-"""Weights of texts: mean 1 over the training set, the same for a text whatever its step."""
+"""Weights of texts: mean 1 over the training set, the same for a text in any step."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isobatch.errors import InputError, OptionError
@@ -36,7 +37,9 @@ def test_given_classes_are_normalized_over_the_set() -> None:
     assert np.allclose(weights, np.array([10, 10, 20, 30]) / 17.5)
 
 
-@given(st.lists(st.floats(0, 1e300), min_size=4, max_size=4).filter(any))
+@given(st.lists(st.floats(0, sys.float_info.max), min_size=4, max_size=4).filter(any))
+@example([sys.float_info.max] * 4)
+@example([5e-324, 0.0, 0.0, 0.0])
 def test_the_mean_is_one_for_any_weights(own: list[float]) -> None:
     assert np.mean(text_weights(SCHEME, TARGETS, own), dtype=np.float64) == pytest.approx(1, 1e-6)
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, reference_model
-from training_runs import make_examples, make_recipe, make_weights
+from training_process import make_weights
+from training_runs import make_examples, make_recipe
 
 from isobatch.training.block_gradients import WORDS, BlockGradients, TrainedWeights
 from isobatch.training.examples import Examples

@@ -98,6 +98,7 @@ def test_several_columns_of_numbers_are_a_regression_if_chosen() -> None:
     ("values", "task", "error", "said"),
     [
         ([], "auto", InputError, "there are no labelled texts"),
+        (["a", None], "auto", InputError, "a.csv:3: the label is missing"),
         (["a", ["a"]], "auto", InputError, "a.csv:3: ['a'] is a list, but a.csv:2 has a single"),
         ([["a"], ["b"]], "single", OptionError, "has lists, such as ['a'] (a.csv:2)"),
         ([["a"], ["b"]], "regression", OptionError, "but the task is regression"),

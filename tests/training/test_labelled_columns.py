@@ -154,6 +154,7 @@ BAD_FILES = [
     (CSV, {"pair": "w"}, OptionError, "the input has no column 'w'"),
     (CSV, {"text": "w"}, OptionError, "a.csv: the input has no column 'w'; it has text, label"),
     ("x,y,label\na,b,1\n", {}, OptionError, "a.csv: cannot find the text column"),
+    ("label\nx\n", {}, OptionError, "a.csv: there is no column of texts, only label"),
     ("text,label\na\n", {}, TableError, "a.csv:2: has 1 field"),
     ("text,label,w\na,x,-1\n", {"weight": "w"}, InputError, "a.csv:2: the weight '-1' is not"),
     ("text,label,w\na,x,nan\n", {"weight": "w"}, InputError, "a.csv:2: the weight 'nan' is not"),
@@ -188,6 +189,13 @@ def test_a_bad_row_of_json_is_named(tmp_path: Path, row: dict[str, object], said
     with pytest.raises(InputError) as raised:
         read(file)
     assert said in str(raised.value)
+
+
+def test_objects_without_keys_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"none has a common name \(it has no columns\)"):
+        read(table(tmp_path / "a.jsonl", "{}\n"))
+    with pytest.raises(OptionError, match=r"no column 'y'; it has no columns"):
+        read(table(tmp_path / "a.jsonl", "{}\n"), labels=("y",))
 
 
 def test_a_later_file_without_the_columns_is_named(tmp_path: Path) -> None:
@@ -234,6 +242,23 @@ def test_labels_from_python(labels: Any, values: list[object], columns: tuple[st
     assert (found.values, found.label_columns) == (values, columns)
     assert [type(each) for each in found.values] == [type(each) for each in values]
     assert type(found.texts[0]) is str
+
+
+class Frame:
+    """As much of a data frame as is used."""
+
+    def __init__(self, **columns: list[object]) -> None:
+        self.columns = list(columns)
+        self._cells = columns
+
+    def to_numpy(self) -> np.ndarray:
+        return np.array(list(self._cells.values()), object).T
+
+
+def test_a_frame_names_its_labels() -> None:
+    found = labelled_texts(["a", "b"], Frame(x=[1, 0], y=[0, 1]))
+    assert (found.values, found.label_columns) == ([(1, 0), (0, 1)], ("x", "y"))
+    assert labelled_texts(["a", "b"], Frame(x=["p", "n"])).values == ["p", "n"]
 
 
 def test_data_frames_are_taken_by_their_columns() -> None:

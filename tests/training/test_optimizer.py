@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import Tiny, TinyFolder
-from training_runs import make_examples, make_recipe, make_weights
+from training_process import make_weights
+from training_runs import make_examples, make_recipe
 
 from isobatch.training import optimizer as optimizer_module
 from isobatch.training.block_gradients import WORDS, BlockGradients

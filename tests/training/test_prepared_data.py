@@ -51,6 +51,7 @@ def test_given_validation_texts_are_all_of_the_validation() -> None:
     assert data.validation.targets.tolist() == [[0, 1], [1, 0], [1, 0]]
     assert (data.validation_rows, data.facts.split_share) == ((), None)
     facts = data.facts
+    assert facts.num_duplicates == 0
     assert (facts.num_shared, facts.shared_places) == (1, ("text 0",))
     assert any("1 validation text also among the training texts" in note for note in data.notes)
     # "text 1" is an "a" in training and a "b" here.
@@ -93,6 +94,35 @@ def test_notes_on_rare_absent_and_similar_labels() -> None:
     assert any("--class-weights balanced" in note for note in notes)
     assert any("no validation text has the label" in note for note in notes)
     assert any("differ in case alone" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", "NaN"], "'NaN' is read as the name of a label"),
+        (
+            ["a", "b", "a; b"],
+            "the label 'a; b' looks like several; split it with --label-separator",
+        ),
+    ],
+)
+def test_notes_on_names_that_are_probably_not_meant(labels: list[str], said: str) -> None:
+    rows = labels * 10
+    texts = TEXTS[: len(rows)]
+    assert any(said in note for note in prepare_data(labelled_texts(texts, rows)).notes)
+    other = [label.replace("a; b", "c; b").replace("NaN", "NaN values") for label in rows]
+    assert len(prepare_data(labelled_texts(texts, other)).notes) == 1
+
+
+def test_a_note_on_rare_labels_is_only_for_those_who_can_weight_them() -> None:
+    labels = ["pos"] * 38 + ["neg"] * 2
+    texts = labelled_texts(TEXTS * 2, labels * 2)
+    rare = labelled_texts([f"text {row}" for row in range(80)], ["a"] * 77 + ["b"] * 3)
+    assert "consider" in prepare_data(rare).notes[1]
+    assert not any("consider" in note for note in prepare_data(texts).notes)
+    assert not any(
+        "consider" in note for note in prepare_data(rare, class_weights="balanced").notes
+    )
 
 
 def test_a_regression_has_numbers_and_no_counts() -> None:

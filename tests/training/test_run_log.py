@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tiny_checkpoints import Tiny, TinyFolder
 from training.stand_in_training import evaluated, step_done
-from training_runs import make_examples, make_recipe, training_run
+from training_process import training_run
+from training_runs import make_examples, make_recipe
 
 from isobatch.errors import JobError, OptionError, TrainingStopped
 from isobatch.training.run_log import RunLog, read_log

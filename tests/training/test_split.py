@@ -81,6 +81,26 @@ def test_different_texts_are_stratified_within_one_text_of_a_class(
     assert len(held) == wanted
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.sets(st.integers(0, 3))), min_size=8, max_size=60),
+    shares,
+    seeds,
+)
+def test_multiple_labels_and_numbers_have_every_text_on_one_side(
+    rows: list[tuple[int, set[int]]], share: float, seed: int
+) -> None:
+    rows = [*rows, *((100 + row, {row % 4}) for row in range(8))]
+    texts = [f"text {name}" for name, _ in rows]
+    targets = np.array([[label in labels for label in range(4)] for _, labels in rows], np.float32)
+    numbers = np.array([[name / 7] for name, _ in rows], np.float32)
+    for task, used in (("multi", targets), ("regression", numbers)):
+        train, held = split_texts(texts, used, share, seed, task)  # type: ignore[arg-type]
+        assert sorted([*train, *held]) == list(range(len(rows)))
+        assert len(held) > 0
+        assert not {texts[row] for row in train} & {texts[row] for row in held}
+        assert used[train].any(axis=0).all()
+
+
 def test_another_seed_holds_out_other_texts() -> None:
     texts, targets = [f"text {row}" for row in range(100)], one_hot([0, 1] * 50)
     splits = {tuple(split_texts(texts, targets, 0.1, seed)[1]) for seed in range(5)}
@@ -108,14 +128,30 @@ def test_pairs_are_equal_if_both_texts_are() -> None:
     assert len(set(groups)) == 3
 
 
-def test_groups_are_kept_together_and_still_near_their_share() -> None:
-    """Each text 8 times: no group fits a quota of 5, but half of the groups come nearest to it."""
+def test_groups_that_fit_no_quota_are_held_out_if_that_is_nearer() -> None:
+    """Each text 8 times, and quotas of 5 and 6: a whole group is nearer to them than none is."""
     texts = [f"text {row // 8}" for row in range(800)]
     labels = [row // 8 % 10 for row in range(800)]
-    _, held = split_texts(texts, one_hot(labels), 0.1, 0)
+    _, held = split_texts(texts, one_hot(labels), 0.07, 0)
     counts = np.bincount([labels[row] for row in held], minlength=10)
-    assert len(held) == 80
-    assert set(counts.tolist()) == {8}
+    assert len(held) == 56
+    assert sorted(counts.tolist()) == [0] * 3 + [8] * 7
+
+
+def test_quotas_are_exact_where_some_groups_fit() -> None:
+    """Of each class 30 texts are different, and 10 are there 6 times."""
+    names = [f"single {row}" for row in range(60)] + [f"six {row % 20}" for row in range(120)]
+    labels = [int(name.split()[1]) % 2 for name in names]
+    for seed in range(10):
+        _, held = split_texts(names, one_hot(labels), 0.1, seed)
+        assert np.bincount([labels[row] for row in held]).tolist() == [9, 9]
+
+
+def test_the_only_text_of_a_class_is_trained_on() -> None:
+    """Its share of the quotas, 0.55, would be rounded up."""
+    for seed in range(5):
+        train, _ = split_texts([f"{row}" for row in range(11)], one_hot([0] * 10 + [1]), 0.5, seed)
+        assert 10 in train
 
 
 def test_a_text_of_several_classes_is_counted_in_each() -> None:

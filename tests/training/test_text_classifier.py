@@ -76,11 +76,10 @@ def test_most_checks_are_run() -> None:
 
 
 def test_parameters_are_those_of_the_recipe() -> None:
-    """The same names and defaults, but for the seed, and for a teacher, which `fit` has none of."""
+    """The same names and defaults, but for the seed."""
     given = inspect.signature(TextClassifier).parameters
     options = {field.name: field.default for field in fields(RecipeOptions)}
-    for name in ("seed", "teacher_weight", "teacher_temperature"):
-        del options[name]
+    del options["seed"]
     assert {n: p.default for n, p in given.items() if n not in NOT_OPTIONS} == options
     assert given["random_state"].default == RecipeOptions().seed
     assert given.keys() > NOT_OPTIONS
@@ -98,6 +97,8 @@ def test_everything_is_passed_on_to_fit(quick_fit: QuickFit) -> None:
         validation_share=0.25,
         random_state=7,
         out="folder",
+        teacher="teacher",
+        layers=2,
         threads=2,
         blocks_in_flight=1,
         callback=events.append,
@@ -119,6 +120,9 @@ def test_everything_is_passed_on_to_fit(quick_fit: QuickFit) -> None:
         "threads": 2,
         "blocks_in_flight": 1,
         "restart": False,
+        "teacher": "teacher",
+        "unlabelled": None,
+        "layers": 2,
         "callback": estimator.callback,
     }
 

@@ -1,0 +1,78 @@
+"""The logits of a teacher for the texts of a training, computed once by a file job and kept.
+
+Invariant: they are the bits that `isobatch run --logits` writes; a text's logits do not depend on
+its batch, so that a student's training is as reproducible as one without a teacher.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from isobatch.checkpoint import checkpoint_digest, locate_checkpoint, read_config
+from isobatch.checkpoint.weight_files import list_names
+from isobatch.errors import OptionError
+from isobatch.jobs import ModelOptions, ScoringOptions, plan_jobs, run_files
+from isobatch.jobs.durable import write_atomically, write_errors
+from isobatch.tables import TableFile
+from isobatch.training.examples import Floats
+from isobatch.training.initial_model import ACTIVATIONS
+from isobatch.training.label_scheme import LabelScheme
+from isobatch.types import TextInput
+
+_TEXT, _PAIR = "text", "text_pair"
+
+
+def check_teacher(teacher: str | Path, scheme: LabelScheme) -> tuple[str, list[int]]:
+    """Return the digest of a teacher, and its column for each label.
+
+    Raises OptionError for a teacher of another task or with other labels.
+    """
+    folder = locate_checkpoint(teacher)
+    head = read_config(folder).head
+    if head.score_activation != ACTIVATIONS[scheme.task]:
+        raise OptionError(
+            f"teacher {teacher}: is for another task than {scheme.task!r}. Choose a teacher that "
+            "was trained for the same one"
+        )
+    if scheme.task == "regression" and head.num_labels == len(scheme.labels):
+        return checkpoint_digest(folder), list(range(head.num_labels))
+    if {*head.labels} != {*scheme.labels}:
+        raise OptionError(
+            f"teacher {teacher}: predicts {list_names(head.labels)}, but the labels of the texts "
+            f"are {list_names(scheme.labels)}. Choose a teacher with the same labels, or rename "
+            "them in its config.json"
+        )
+    return checkpoint_digest(folder), [head.labels.index(label) for label in scheme.labels]
+
+
+def teacher_logits(
+    teacher: str | Path, texts: Sequence[TextInput], scheme: LabelScheme, place: Path
+) -> Floats:
+    """Return the logits of the teacher, float32 [texts, labels], in the order of the labels.
+
+    place: the folder where they are kept, and taken from if they are there already. Raises as
+    `check_teacher` and `isobatch run` do.
+    """
+    digest, columns = check_teacher(teacher, scheme)
+    content = b"".join(_line(text) for text in texts)
+    name = hashlib.sha256(digest.encode() + content).hexdigest()[:16]
+    source, output = place / f"teacher-{name}.texts.jsonl", place / f"teacher-{name}.jsonl"
+    with write_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    write_atomically(source, content)
+    pair = None if isinstance(texts[0], str) else _PAIR
+    options = ScoringOptions(_TEXT, pair, columns=(), logits=True, on_error="stop")
+    jobs = plan_jobs([TableFile(source, "jsonl", "none")], str(output), options)
+    run_files(jobs, ModelOptions(str(teacher)))
+    with output.open("rb") as file:
+        logits = np.array([json.loads(line)["logits"] for line in file], np.float32)
+    return logits[:, columns]
+
+
+def _line(text: TextInput) -> bytes:
+    parts = (text,) if isinstance(text, str) else text
+    row = dict(zip((_TEXT, _PAIR), parts, strict=False))
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,99 @@
+"""Distillation: a student learns a teacher's logits, also from texts without labels."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_checkpoints import Tiny, TinyFolder
+from tokenizer_folders import write_wordpiece_folder
+
+from isobatch import Classifier
+from isobatch.errors import OptionError
+from isobatch.training.fit import fit
+from isobatch.training.initial_model import read_initial_model
+from isobatch.training.label_scheme import LabelScheme
+from isobatch.training.student import keep_blocks
+from isobatch.training.teacher import teacher_logits
+
+SCHEME = LabelScheme("single", ("LABEL_1", "LABEL_0", "LABEL_2"), "")
+TEXTS = [f"word {number} the {'good' if number % 2 else 'bad'} one" for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_folder: TinyFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import shutil
+
+    folder = tmp_path_factory.mktemp("teacher") / "bert"
+    shutil.copytree(tiny_folder(Tiny("bert", num_labels=3, num_layers=3)), folder)
+    return write_wordpiece_folder(folder, "bert")
+
+
+def test_logits_are_those_of_the_teacher_by_label_and_kept(teacher: Path, tmp_path: Path) -> None:
+    found = teacher_logits(teacher, TEXTS, SCHEME, tmp_path)
+    expected = Classifier.from_pretrained(teacher).logits(TEXTS)
+    assert np.array_equal(found, expected[:, [1, 0, 2]])
+    (output,) = tmp_path.glob("teacher-*[!s].jsonl")
+    assert json.loads(output.read_text().splitlines()[0])["logits"] == expected[0].tolist()
+    before = output.stat().st_mtime_ns
+    assert np.array_equal(teacher_logits(teacher, TEXTS, SCHEME, tmp_path), found)
+    assert output.stat().st_mtime_ns == before
+
+
+def test_pairs_are_read_as_pairs(teacher: Path, tmp_path: Path) -> None:
+    pairs = [(text, "the other one") for text in TEXTS[:3]]
+    found = teacher_logits(teacher, pairs, SCHEME, tmp_path)
+    assert np.array_equal(found, Classifier.from_pretrained(teacher).logits(pairs)[:, [1, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "message"),
+    [
+        (LabelScheme("single", ("a", "b", "c"), ""), "predicts LABEL_0, LABEL_1, LABEL_2"),
+        (LabelScheme("multi", ("LABEL_0", "LABEL_1", "LABEL_2"), ""), "for another task"),
+    ],
+)
+def test_another_teacher_is_rejected(
+    teacher: Path, tmp_path: Path, scheme: LabelScheme, message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        teacher_logits(teacher, TEXTS, scheme, tmp_path)
+
+
+@pytest.mark.parametrize(("number", "kept"), [(1, [0]), (2, [0, 2]), (3, [0, 1, 2])])
+def test_a_student_has_evenly_spaced_blocks(teacher: Path, number: int, kept: list[int]) -> None:
+    whole = read_initial_model(teacher, "single", SCHEME.labels, 0)
+    student = keep_blocks(read_initial_model(teacher, "single", SCHEME.labels, 0), number)
+    for block, index in zip(student.model.blocks, kept, strict=True):
+        expected = whole.model.blocks[index].state_dict()
+        assert all(torch.equal(t, expected[name]) for name, t in block.state_dict().items())
+    assert student.raw_config["num_hidden_layers"] == number
+    assert [block.index for block in student.model.blocks] == list(range(number))
+    with pytest.raises(OptionError, match="layers must be from 1 to 3"):
+        keep_blocks(whole, 4)
+
+
+def test_a_shallow_student_learns_from_texts_without_labels(teacher: Path, tmp_path: Path) -> None:
+    names = [f"LABEL_{number % 3}" for number in range(len(TEXTS))]
+    student = fit(
+        teacher,
+        TEXTS,
+        names,
+        out=tmp_path / "student",
+        teacher=teacher,
+        unlabelled=["something else", "and this"],
+        layers=1,
+        epochs=1,
+        batch_size=8,
+    )
+    record = json.loads((tmp_path / "student/train.json").read_text())
+    assert record["manifest"]["layers"] == 1
+    assert record["manifest"]["unlabelled"]["number"] == 2
+    assert record["manifest"]["teacher_sha256"]
+    assert student.config.encoder.num_layers == 1
+
+
+def test_unlabelled_texts_need_a_teacher() -> None:
+    with pytest.raises(OptionError, match="Name one: --teacher"):
+        fit(None, TEXTS, [0, 1] * 20, unlabelled=["a"])
