@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from isobatch.audit import assert_batch_invariant
+    from isobatch.audit import assert_batch_invariant, assert_gradient_invariant
     from isobatch.compat import (
         AutoConfig,
         AutoModel,
@@ -35,6 +35,7 @@ __all__ = [
     "Prediction",
     "__version__",
     "assert_batch_invariant",
+    "assert_gradient_invariant",
     "fit",
     "pipeline",
 ]
@@ -50,6 +51,7 @@ _ROOMS = {
     "MissingAttentionMaskWarning": "isobatch.errors",
     "Prediction": "isobatch.tasks",
     "assert_batch_invariant": "isobatch.audit",
+    "assert_gradient_invariant": "isobatch.audit",
     "fit": "isobatch.training.fit",
     "pipeline": "isobatch.compat",
 }

@@ -7,7 +7,7 @@ program's own output and data, so that documentation cannot drift.
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -18,8 +18,11 @@ from benchmarks import files, table
 from benchmarks.audit.architecture_tables import render_audits, render_claims
 from benchmarks.result_files import newest_by_kind, read_newest
 from benchmarks.serving import serving_table
-from isobatch.audit import PROBES
-from isobatch.audit.faults import FAULTS
+from isobatch.audit import GRADIENT_PROBES, PROBES
+from isobatch.audit.faults import FAULTS, AuditFault
+from isobatch.audit.gradients.gradient_faults import GRADIENT_FAULTS
+from isobatch.audit.gradients.gradient_probes import GradientProbe
+from isobatch.audit.session import Probe
 from isobatch.cli import app
 from isobatch.cli.lesson import lesson_table
 from isobatch.kernels import ARITHMETIC
@@ -100,15 +103,13 @@ def _promise() -> str:
     return f"> {promise(ARITHMETIC)}"
 
 
-def _audit_probes() -> str:
-    rows = [f"| `{each.name}` | {each.changes} | {each.proves} |" for each in PROBES]
+def _audit_probes(probes: Iterable[Probe | GradientProbe] = PROBES) -> str:
+    rows = [f"| `{each.name}` | {each.changes} | {each.proves} |" for each in probes]
     return "\n".join(["| probe | changes | proves |", "|---|---|---|", *rows])
 
 
-def _audit_faults() -> str:
-    rows = [
-        f"| `{each.name}` | {each.title} | {each.cause} | {each.fix} |" for each in FAULTS.values()
-    ]
+def _audit_faults(faults: Iterable[AuditFault] = tuple(FAULTS.values())) -> str:
+    rows = [f"| `{each.name}` | {each.title} | {each.cause} | {each.fix} |" for each in faults]
     return "\n".join(["| name | fault | likely cause | fix |", "|---|---|---|---|", *rows])
 
 
@@ -158,6 +159,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "audit_architectures": lambda: render_audits(read_newest("audit")),
     "audit_claims": lambda: render_claims(read_newest("audit", "claims")),
     "audit_faults": _audit_faults,
+    "gradient_probes": lambda: _audit_probes(GRADIENT_PROBES),
+    "gradient_faults": lambda: _audit_faults(GRADIENT_FAULTS.values()),
     "audit_probes": _audit_probes,
     "benchmark": lambda: table.render_kinds_engines(newest_by_kind()),
     "benchmark_results": lambda: table.render_kinds(newest_by_kind()),

@@ -41,6 +41,7 @@ KINDS = {
     "onnx": "a model file, run by ONNX Runtime",
     "http": "a server, over HTTP",
     "python": "a Python function",
+    "training step": "a training step, a Python function",
 }
 
 INK, QUIET, LINE, SAME, MOVED = "#101010", "#606060", "#d0d0d0", "#0072b2", "#b34700"

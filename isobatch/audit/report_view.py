@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 
-from isobatch.audit.report_data import AuditReport, Movement, Reproduction, Status
+from isobatch.audit.report_data import AuditReport, AuditVerdict, Movement, Reproduction, Status
 from isobatch.drawing.display_text import counted, percent, shortened
 
 MEANINGS: dict[Status, str] = {
@@ -31,6 +31,22 @@ SYMBOLS: dict[Status, str] = {
     "exact": "=",
     "note": "i",
     "not tested": "–",
+}
+
+TRAINING_STEP = "training step"
+"""The kind of a report on gradients."""
+
+STEP_HEADLINES: dict[AuditVerdict, str] = {
+    "bug": "Your gradient depends on the batch: {bugs}",
+    "drift": "Only the last digits of the gradient move",
+    "exact": "Exact: the gradient of every batch is the mean of its texts' gradients",
+}
+STEP_MEANINGS: dict[AuditVerdict, str] = {
+    "bug": "The gradient of a batch is not the mean of the gradients of its texts, so that what is "
+    "learned from a text depends on how it was batched. The cause and fix of each bug are below.",
+    "drift": "The gradient of every batch is the mean of the gradients of its texts, in any order "
+    "and split that was tested, except for rounding.",
+    "exact": "No order and no split that was tested changed a bit of the gradient.",
 }
 
 VISIBLE = 1e-3
@@ -86,8 +102,10 @@ def headline(report: AuditReport) -> str:
     """Return the verdict."""
     if report.error:
         return "The audit could not be completed"
+    number = sum(finding.severity == "bug" for finding in report.findings)
+    if report.kind == TRAINING_STEP:
+        return STEP_HEADLINES[report.verdict].format(bugs=counted(number, "bug"))
     if report.verdict == "bug":
-        number = sum(finding.severity == "bug" for finding in report.findings)
         return f"Your answers depend on the batch: {counted(number, 'bug')}"
     if report.verdict == "configuration":
         number = sum(finding.severity == "configuration" for finding in report.findings)
@@ -105,6 +123,8 @@ def meaning(report: AuditReport) -> str:
     """Return what the verdict means, for readers who know neither batches nor floats."""
     if report.error:
         return report.error
+    if report.kind == TRAINING_STEP:
+        return STEP_MEANINGS[report.verdict]
     if report.verdict == "configuration":
         return (
             "It is not a fault of the batch: a text fails when it is sent alone as well, or a "

@@ -23,7 +23,7 @@ from isobatch.cli.audit_comparison import (
 )
 from isobatch.cli.audit_watch import AuditWatch
 from isobatch.cli.display import open_display
-from isobatch.cli.writing import check_writable, write_file
+from isobatch.cli.writing import write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError
 
@@ -103,6 +103,14 @@ SentApiKey = Annotated[
         "can read command lines, but not the environment variable.",
     ),
 ]
+IsTrainingStep = Annotated[
+    bool,
+    typer.Option(
+        "--training-step",
+        help="The target is a training step, python:module:function, from texts and labels to the "
+        "gradient: check that the gradient of a batch is the mean of its texts' gradients.",
+    ),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="Run a faster, less thorough audit.")]
 FailOn = Annotated[
     Literal["bug", "drift"],
@@ -145,6 +153,7 @@ def audit(
     revision: options.RevisionOption = None,
     dialect: DialectName = None,
     api_key: SentApiKey = None,
+    training_step: IsTrainingStep = False,
     quick: Quick = False,
     fail_on: FailOn = "bug",
     html: Html = None,
@@ -163,13 +172,11 @@ def audit(
     """
     shown_as_json = as_json or not sys.stdout.isatty()
     if list_probes:
-        _list_probes(as_json=shown_as_json)
+        _list_probes(training_step, as_json=shown_as_json)
         return
     if encoding is not None and texts is None:
         raise OptionError("--encoding is for the file of --texts. Leave it out")
-    for path in (html, junit, save):
-        check_writable(path)
-    check_paths(save, compare, html, junit)
+    check_paths(save, compare, html, junit, training_step=training_step)
     opening = {
         "tokenizer": tokenizer,
         "precision": precision,
@@ -180,6 +187,7 @@ def audit(
         "dialect": dialect,
     }
     how: dict[str, Any] = {"compare_with": read_answers(compare), "quick": quick, "quiet": quiet}
+    how["training_step"] = training_step
     watch = AuditWatch()
     try:
         report = _audit(target, texts, opening, watch, encoding=encoding, **how)
@@ -214,6 +222,7 @@ def _audit(
     encoding: str | None,
     quick: bool,
     quiet: bool,
+    training_step: bool,
     compare_with: "SavedAnswers | None",
 ) -> "AuditReport":
     import isobatch.audit as room
@@ -224,6 +233,9 @@ def _audit(
         open_display(quiet=quiet, beginning="opening") as watch.display,
     ):
         chosen = None if texts is None else _read_texts(texts, encoding)
+        if training_step:
+            step = room.open_training_step(target, **opening)
+            return room.audit_training_step(step, chosen, quick=quick, on_progress=watch.show)
         subject = room.open_subject(target, **opening)
         more: dict[str, Any] = {"compare_with": compare_with} if compare_with else {}
         return room.audit(subject, chosen, quick=quick, on_progress=watch.show, **more)
@@ -282,13 +294,14 @@ def _write_files(
             write_file(junit, junit_xml(report, fail_on), "test report")
 
 
-def _list_probes(*, as_json: bool) -> None:
+def _list_probes(training_step: bool, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from isobatch.audit import PROBES
+    from isobatch.audit import GRADIENT_PROBES, PROBES
 
-    probes = [{"name": p.name, "changes": p.changes, "proves": p.proves} for p in PROBES]
+    listed = GRADIENT_PROBES if training_step else PROBES
+    probes = [{"name": p.name, "changes": p.changes, "proves": p.proves} for p in listed]
     if as_json:
         sys.stdout.write(json.dumps(probes, ensure_ascii=False) + "\n")
         return

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isobatch.cli.writing import write_file
+from isobatch.cli.writing import check_writable, write_file
 from isobatch.drawing.display_text import counted, printable, shortened
 from isobatch.errors import OptionError, TableError
 
@@ -17,8 +17,19 @@ MAX_TEXTS = 10
 """Different texts that are shown on a terminal; JSON has all of them."""
 
 
-def check_paths(save: Path | None, *others: Path | None) -> None:
-    """Raise an OptionError before long work if --save would replace another file of the command."""
+def check_paths(
+    save: Path | None, compare: Path | None, *reports: Path | None, training_step: bool
+) -> None:
+    """Raise an error before long work if a file cannot be written, or replaces another one.
+
+    OptionError for both, and for --save and --compare of a training step, which has no answers.
+    """
+    for path in (*reports, save):
+        check_writable(path)
+    if training_step and (save or compare):
+        name = "--save" if save else "--compare"
+        raise OptionError(f"{name}: is for answers, and a training step has none. Leave it out")
+    others = (compare, *reports)
     if save and any(other and other.resolve() == save.resolve() for other in others):
         raise OptionError(f"--save {save}: is also the path of another option. Name another file")
 

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isobatch.audit.gradients.training_step import TrainingStep
 from isobatch.audit.subject import Subject
-from isobatch.audit.targets.python_target import subject_of
+from isobatch.audit.targets.python_target import open_python_step, subject_of
 from isobatch.errors import OptionError
 
 if TYPE_CHECKING:
     from isobatch.audit.targets.transformers_target import subject_of_model
 
-__all__ = ["open_subject", "subject_of", "subject_of_model"]
+__all__ = ["open_subject", "open_training_step", "subject_of", "subject_of_model"]
 
 KINDS = (
     "a checkpoint folder or hub id, transformers:PATH_OR_ID, onnx:FILE, http://..., "
@@ -76,6 +77,19 @@ def open_subject(
     module = importlib.import_module(f"isobatch.audit.targets.{kind}_target")
     opened: Subject = getattr(module, f"open_{kind}")(place, **options)
     return opened
+
+
+def open_training_step(target: str | None, **options: object) -> TrainingStep:
+    """Open `python:module:function`, a training step; OptionError for other targets and options."""
+    kind, place = _parse(target or "")
+    if kind != "python":
+        raise OptionError(
+            f"{target or 'the bundled model'}: is not a training step. Name one, "
+            "python:module:function: from texts and labels to the gradient"
+        )
+    stated = {name: value for name, value in options.items() if value not in (None, "cpu")}
+    _check_options(kind, target, stated)
+    return open_python_step(place)
 
 
 def _parse(target: str) -> tuple[str, str]:

@@ -8,9 +8,11 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from isobatch.audit.gradients.training_step import TrainingStep
 from isobatch.audit.subject import AnswerError, Outputs, Subject
 from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, OutputReader, look_like_scores
 from isobatch.drawing.display_text import counted
@@ -76,12 +78,33 @@ def open_python(place: str) -> Subject:
                 f"python:{place}: {attribute} is a {type(found).__name__}; name a function that "
                 "takes a list of texts, or a Subject"
             )
+        return subject_of(_in_current_folder(found), place)
 
-        def predict(texts: list[str]) -> Any:
-            with _current_folder():  # for what it imports only when it is called
-                return found(texts)
 
-        return subject_of(predict, place)
+def open_python_step(place: str) -> TrainingStep:
+    """Open `module:function`, a training step from texts and labels to a gradient."""
+    module_name, _, attribute = place.partition(":")
+    if not module_name or not attribute:
+        raise OptionError(f"python:{place}: expected python:module:function")
+    with _current_folder():
+        found = _attribute(_module(module_name), attribute, place)
+    if not callable(found):
+        raise OptionError(
+            f"python:{place}: {attribute} is a {type(found).__name__}; name a function from texts "
+            "and labels to the gradient"
+        )
+    return TrainingStep(_in_current_folder(found), place)
+
+
+def _in_current_folder(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function for what it imports only when it is called; its arguments stay visible."""
+
+    @wraps(function)
+    def called(*given: Any, **named: Any) -> Any:
+        with _current_folder():
+            return function(*given, **named)
+
+    return called
 
 
 def _module(name: str) -> Any:
