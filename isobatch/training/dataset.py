@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from isobatch.checkpoint.text_encoder import input_error
+from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError
 from isobatch.scoring.chunks import MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
 from isobatch.scoring.columns import InputColumns, check_column, choose_columns
@@ -245,7 +246,8 @@ def labelled_texts(
         columns = tuple(str(number) for number in range(rows.shape[1]))
     given = list(rows)
     if len(given) != len(taken):
-        raise InputError(f"{len(taken)} texts, but {len(given)} labels. Pass one for each")
+        number, labelled = counted(len(taken), "text"), counted(len(given), "label")
+        raise InputError(f"{number}, but {labelled}. Pass one for each")
     values = [
         _given_value(value, place, columns) for value, place in zip(given, places, strict=True)
     ]
@@ -253,7 +255,8 @@ def labelled_texts(
     if weights is not None:
         listed = list(weights)
         if len(listed) != len(taken):
-            raise InputError(f"{len(taken)} texts, but {len(listed)} weights. Pass one for each")
+            number, weighted = counted(len(taken), "text"), counted(len(listed), "weight")
+            raise InputError(f"{number}, but {weighted}. Pass one for each")
         found = [check_weight(each, place) for each, place in zip(listed, places, strict=True)]
     return LabelledTexts(taken, values, found, places, columns)
 

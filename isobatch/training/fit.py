@@ -42,10 +42,9 @@ def fit(
     outputs]. weights: of the texts in the loss. validation: (texts, labels) to choose the best
     weights by; None holds out `validation_share` of the texts. out: the folder to write; with
     the same arguments it is resumed, or loaded if it is finished. None for a temporary one, which
-    is deleted with the classifier. threads, blocks_in_flight: as `TrainingRequest` takes them; the
-    weights do not depend on them. teacher, unlabelled, layers: of a distillation, as
-    `TrainingRequest` takes them. callback: called with every StepDone and Evaluated. options: the
-    fields of RecipeOptions, such as epochs, batch_size, learning_rate and seed.
+    is deleted with the classifier. Others are as `TrainingRequest` takes them; the weights do not
+    depend on threads and blocks_in_flight. callback: called with every StepDone and Evaluated.
+    options: the fields of RecipeOptions, such as epochs, batch_size, learning_rate and seed.
 
     Raises OptionError for an unknown or invalid option, InputError and TrainingError for texts or
     labels that cannot be learned, CheckpointError for the base, and JobError for the folder.

@@ -115,8 +115,7 @@ class InitialModel:
             token = self.encoder.token(self.unknown_id)
             raise CheckpointError(
                 f"{self.folder}: {percent(unknown / total)} of the tokens of the texts are "
-                f"{token}, because its tokenizer, of {self.encoder.num_tokens} tokens, lacks their "
-                "words. "
+                f"{token}: its tokenizer lacks their words. "
                 "Start from a checkpoint for the language of the texts, with its own tokenizer"
             )
 

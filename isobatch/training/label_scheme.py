@@ -214,7 +214,7 @@ def _list_scheme(
     names = natural_order(list({name_of(value, whole=whole) for value in found.values()}))
     if len(names) > MAX_LABELS:
         raise InputError(
-            f"{places[0]}: {where} has lists of {len(names):,} different values: these are not "
+            f"{places[0]}: {where} has lists of {counted(len(names), 'different value')}: these are not "
             "labels. Name another column with --label-column"
         )
     chosen = "" if task == "auto" else ", as chosen"

@@ -32,7 +32,8 @@ _FOR_OTHERS = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 def write_trained_folder(out: Path, trained: TrainedModel, *, report: bool = True) -> str:
     """Write the folder of a trained model; returns the SHA-256 of model.safetensors.
 
-    An earlier folder of that name is replaced. report: write report.html, too. Raises JobError if it cannot be written; `out` is then as before.
+    An earlier folder of that name is replaced. report: write report.html, too. Raises JobError if
+    it cannot be written; `out` is then as before.
     """
     out = out.resolve()  # a link stays one
     with _new_folder(out) as partial:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import Tiny, TinyFolder
-from training.training_runs import make_examples, make_weights
+from training_process import make_weights
+from training_runs import make_examples
 
 from isobatch.training.recipe import Task
 from isobatch.training.temperature import (

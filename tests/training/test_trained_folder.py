@@ -46,7 +46,7 @@ def test_transformers_has_the_same_logits(
     assert np.array_equal(classifier.logits(held_out), trained.calibrated.after.logits)
     assert not np.allclose(classifier.logits(held_out), trained.calibrated.before.logits)
     record = json.loads((tmp_path / "out/train.json").read_text())
-    assert record["digests"]["model.safetensors"] == digest
+    assert record["model_sha256"] == digest
 
 
 @pytest.mark.parametrize(
