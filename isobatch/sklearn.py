@@ -71,8 +71,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         layer_decay: float = 0.9,
         warm_up: float = 0.1,
         weight_decay: float = 0.01,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
         epsilon: float = 1e-8,
         clip_norm: float = 1.0,
         label_smoothing: float = 0.0,
@@ -102,8 +100,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.layer_decay = layer_decay
         self.warm_up = warm_up
         self.weight_decay = weight_decay
-        self.beta1 = beta1
-        self.beta2 = beta2
         self.epsilon = epsilon
         self.clip_norm = clip_norm
         self.label_smoothing = label_smoothing

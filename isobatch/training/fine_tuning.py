@@ -222,8 +222,8 @@ class _Session:
         cut = sum(encoding.truncated for encoding in self._examples.encodings)
         lines = [*self._data.notes, self._start.reason]
         if cut:
-            longest = self._start.encoder.max_tokens
-            lines.append(f"{counted(cut, 'text')} longer than {longest} tokens: cut at that length")
+            longest = counted(self._start.encoder.max_tokens, "token")
+            lines.append(f"{counted(cut, 'text')} longer than {longest}: cut at that length")
         request = self._request
         has_teacher = request.teacher is not None
         lines += describe_recipe(self._recipe, request.options, has_teacher=has_teacher)

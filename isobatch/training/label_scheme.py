@@ -213,9 +213,10 @@ def _list_scheme(
     whole = all(number is not None and number.is_integer() for number in numbers)
     names = natural_order(list({name_of(value, whole=whole) for value in found.values()}))
     if len(names) > MAX_LABELS:
+        number = counted(len(names), "different value")
         raise InputError(
-            f"{places[0]}: {where} has lists of {counted(len(names), 'different value')}: these are not "
-            "labels. Name another column with --label-column"
+            f"{places[0]}: {where} has lists of {number}: these are not labels. Name another "
+            "column with --label-column"
         )
     chosen = "" if task == "auto" else ", as chosen"
     low, high = min(sizes), max(sizes)

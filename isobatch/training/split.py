@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError
 from isobatch.training.equal_texts import Groups, group_equal_texts
 from isobatch.training.order import draw_order
@@ -59,8 +60,8 @@ def split_groups(
     held = _Selection(strata, rank, wanted / len(groups), wanted).select()
     if not held:
         raise InputError(
-            f"cannot hold out validation texts: the {len(groups)} texts are too few different ones "
-            "to keep one of every class in training. Add texts, or name a validation file"
+            f"cannot hold out validation texts: of {counted(len(groups), 'text')} too few differ to "
+            "keep one of every class in training. Add texts, or name a validation file"
         )
     is_held = np.isin(groups, np.fromiter(held, np.int64))
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
