@@ -60,8 +60,8 @@ def split_groups(
     held = _Selection(strata, rank, wanted / len(groups), wanted).select()
     if not held:
         raise InputError(
-            f"cannot hold out validation texts: of {counted(len(groups), 'text')} too few differ to "
-            "keep one of every class in training. Add texts, or name a validation file"
+            f"cannot hold out validation texts: of {counted(len(groups), 'text')} too few differ "
+            "to keep one of every class in training. Add texts, or name a validation file"
         )
     is_held = np.isin(groups, np.fromiter(held, np.int64))
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
