@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isobatch.ambient import default_float_environment
+from isobatch.ambient import isolated
 from isobatch.checkpoint import checkpoint_digest, read_json
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
@@ -113,7 +113,7 @@ def train(
     try:
         if request.threads is not None:
             torch.set_num_threads(request.threads)
-        with default_float_environment():
+        with isolated(), torch.inference_mode(False), torch.enable_grad():
             return _Session(request, on_event, on_note, should_stop).train()
     finally:
         torch.set_num_threads(threads)
