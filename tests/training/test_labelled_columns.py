@@ -55,6 +55,7 @@ def zstd(data: bytes) -> bytes:
             b'{"text": "good", "label": "pos"}\n{"label": "neg", "text": "bad", "more": 1}\n',
         ),
     ],
+    ids=["csv", "tsv", "gzip", "zstd", "jsonl"],
 )
 def test_text_files_are_read(tmp_path: Path, name: str, content: bytes) -> None:
     found = read(table(tmp_path / name, content))
