@@ -1,6 +1,6 @@
 """`make bench-train`: one training by Isobatch and by `transformers`' Trainer: speed and memory.
 
-`--accuracy` compares whole trainings instead, which takes an hour; run it again to go on with it.
+`--accuracy` compares whole trainings instead, which takes an hour; the same command resumes.
 """
 
 import argparse

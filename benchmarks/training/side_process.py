@@ -83,7 +83,7 @@ class StepCounter:
         self._began = time.perf_counter()
 
     def on_step(self, tokens: int, computed: int) -> None:
-        """Count a step of so many tokens."""
+        """Count a step, its real tokens and the computed ones."""
         self._tokens += tokens
         self._computed += computed
         self._left -= 1
@@ -164,5 +164,5 @@ def _serve(
         counter = StepCounter(connection, warm_up, steps)
         getattr(module, side.function)(workload, threads, scratch, counter.on_step)
         connection.send("the training ended before its last round")
-    except Exception:  # noqa: BLE001  # whatever it is, the driver reports it
+    except Exception:  # noqa: BLE001  # the driver reports it
         connection.send(traceback.format_exc())

@@ -1,4 +1,4 @@
-"""What is trained: a checkpoint, and labelled texts in the order of the steps.
+"""Workloads: a checkpoint, and labelled texts in the order of the steps.
 
 Invariant: every side gets the same texts in the same steps, but for the one that groups by length:
 its order is that of `transformers`' own sampler over the whole pool, of which a fair part is taken.

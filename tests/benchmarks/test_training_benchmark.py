@@ -104,7 +104,7 @@ def test_grouped_steps_are_spread_over_all_lengths_in_every_round() -> None:
         sum(lengths[index] for index in range(first, first + 4 * BATCH_SIZE)) / (4 * BATCH_SIZE)
         for first in range(BATCH_SIZE, len(order), 4 * BATCH_SIZE)
     ]
-    assert max(in_order) < 20  # the first steps of the order are no fair share
+    assert max(in_order) < 20  # the first steps of the order are the shortest
 
 
 @pytest.mark.parametrize("side", SIDES, ids=lambda side: side.name)
