@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard $(addprefix isobatch/kernels/compiled/*,.h .cpp .map))
 
-.PHONY: demo test check bench bench-audit bench-files bench-serve docs wheel clean
+.PHONY: demo test check bench bench-audit bench-files bench-serve bench-train docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/isobatch classify "Today is a nice day!" "But what about tomorrow? Im not sure."
@@ -33,6 +33,9 @@ bench-files: $(VENV)/.installed-bench
 
 bench-serve: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.serving
+
+bench-train: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.training
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m scripts.write_docs

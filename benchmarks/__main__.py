@@ -29,7 +29,7 @@ from benchmarks.kernel_rates import measure_kernels
 from benchmarks.loaded_engines import BenchmarkRun
 from benchmarks.measure import measure
 from benchmarks.precision_accuracy import measure_accuracy
-from benchmarks.result_files import log, write_engines_result
+from benchmarks.result_files import log, write_result_by_kind
 from benchmarks.scaling import measure_scaling
 from benchmarks.schema import AccuracyResult, Result, ScalingResult
 from benchmarks.system_info import describe_machine, library_versions
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    path = write_engines_result(result, result_folder(options))
+    path = write_result_by_kind(result, result_folder(options))
     print(render(result))
     log(f"written to {path}")
     return 0

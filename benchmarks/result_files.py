@@ -1,7 +1,7 @@
 """Result files: one JSON file a run, named by its date, under results/.
 
-Those of the engines have a folder for each kind of machine: a run replaces what is shown of its own
-kind, and of no other.
+Those of the engines and of training have a folder for each kind of machine: a run replaces what is
+shown of its own kind, and of no other.
 """
 
 import json
@@ -26,8 +26,8 @@ def write_result(result: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
-def write_engines_result(result: Mapping[str, Any], folder: Path) -> Path:
-    """Write a result of `python -m benchmarks` to the folder of its kind of machine."""
+def write_result_by_kind(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write a result to the folder of its kind of machine; return the file."""
     return write_result(result, folder / kind_of(result["machine"]).name)
 
 

@@ -99,6 +99,14 @@ def read_labelled(data: Path, count: int | None) -> tuple[list[str], list[int]]:
     return [text for text, _ in rows], [int(label) for _, label in rows]
 
 
+def read_labelled_articles(data: Path, count: int | None) -> tuple[list[str], list[int]]:
+    """Read the AG News texts and the numbers of their labels, the first `count` of them or all."""
+    read_corpora(data)  # reports missing files
+    rows = _rows(data / "agnews" / "test.tsv")
+    number = {label: index for index, label in enumerate(sorted({label for _, label in rows}))}
+    return [text for text, _ in rows[:count]], [number[label] for _, label in rows[:count]]
+
+
 def make_text_pool(data: Path, plan: BenchmarkPlan) -> list[str]:
     """Draw the SST-2 texts that `distinct_texts` repeats."""
     sst2, _ = read_corpora(data)

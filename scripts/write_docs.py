@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from benchmarks import files, table
 from benchmarks.audit.architecture_tables import render_audits, render_claims
-from benchmarks.result_files import newest_by_kind, read_newest
+from benchmarks.result_files import RESULTS, newest_by_kind, read_newest
 from benchmarks.serving import serving_table
+from benchmarks.training import training_table
 from isobatch.audit import GRADIENT_PROBES, PROBES
 from isobatch.audit.faults import FAULTS, AuditFault
 from isobatch.audit.gradients.gradient_faults import GRADIENT_FAULTS
@@ -172,6 +173,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "promise": _promise,
     "serving_benchmark": lambda: serving_table.render(read_newest("serving")),
     "serving_criteria": lambda: serving_table.render_criteria(read_newest("serving")),
+    "training_results": lambda: training_table.render_kinds(
+        newest_by_kind(RESULTS / "training"), newest_by_kind(RESULTS / "training-accuracy")
+    ),
     "tree": _tree,
 }
 

@@ -172,7 +172,11 @@ class Optimizer:
 
 
 def _sum_of_squares(numbers: Tensor) -> float:
-    return float(torch.linalg.vector_norm(numbers, dtype=torch.float64)) ** 2
+    """Sum the squares of a piece: in float32, a fourth of the time, unless they overflow there."""
+    norm = float(torch.linalg.vector_norm(numbers))
+    if math.isinf(norm):
+        norm = float(torch.linalg.vector_norm(numbers, dtype=torch.float64))
+    return norm**2
 
 
 def learning_rate(recipe: Recipe, number: int, num_steps: int) -> float:

@@ -7,7 +7,7 @@ import pytest
 from benchmark_results import AVX2, AVX512, engine, result
 
 from benchmarks.machine_kinds import MACHINE_KINDS, kind_of
-from benchmarks.result_files import newest_by_kind, write_engines_result
+from benchmarks.result_files import newest_by_kind, write_result_by_kind
 from benchmarks.table import render_kinds, render_kinds_engines
 
 
@@ -32,7 +32,7 @@ def test_the_kind_follows_from_the_processor_s_flags(flags: list[str], name: str
 def test_a_new_run_replaces_only_the_section_of_its_own_kind(tmp_path: Path) -> None:
     def run(flags: list[str], speed: float, date: str) -> str:
         fast = engine(bulk=speed, kernel="avx2" if flags is AVX2 else "avx512")
-        write_engines_result(result(flags, {"isobatch": fast}, date), tmp_path)
+        write_result_by_kind(result(flags, {"isobatch": fast}, date), tmp_path)
         return render_kinds(newest_by_kind(tmp_path))
 
     first = run(AVX512, 111.0, "2026-11-26T01:00:00+00:00")

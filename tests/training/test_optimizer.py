@@ -108,6 +108,19 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny_folder: TinyFolder) 
     assert all(torch.equal(before[name], each) for name, each in optimizer.tensors.items())
 
 
+def test_the_norm_of_a_gradient_whose_squares_overflow_float32(tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("bert")
+    examples = make_examples(tiny)
+    weights = make_weights(tiny_folder(tiny), examples)
+    with single_threads(1) as pool:
+        optimizer = Optimizer(weights, make_recipe(tiny, examples), pool)
+        huge = [torch.zeros_like(each) for each in weights.parameters]
+        huge[0].view(-1)[:2] = torch.tensor([3e25, 4e25])
+        gradient = StepGradient(huge, [], np.zeros(2))
+        gradient.words = [(torch.zeros(0, dtype=torch.int64), weights.words[:0])]  # type: ignore[index]
+        assert optimizer.step(gradient, 1, 1e-3) == pytest.approx(2.5e25, rel=1e-6)
+
+
 def test_words_that_no_text_has_keep_their_vectors(tiny_folder: TinyFolder) -> None:
     tiny = Tiny("bert")
     examples = make_examples(tiny, 4)
