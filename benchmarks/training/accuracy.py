@@ -44,6 +44,7 @@ def measure_accuracy(
         ISOBATCH.name: train_isobatch,
         DYNAMIC.name: train_transformers,
     }
+    machine = describe_machine()
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in actions}
     epochs = default_epochs(train_texts)
     for seed in range(seeds):
@@ -61,7 +62,7 @@ def measure_accuracy(
             log(f"  {runs[name][-1]}")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
+        "machine": machine,
         "versions": {each: installed_version(each) for each in PACKAGES},
         "threads": threads,
         "epochs": epochs,
