@@ -115,6 +115,7 @@ class RunFolder:
             recorded = record.get("manifest", {})
             self._refuse_changes(recorded, manifest, "is the finished output of another run")
             return "finished"
+        self._refuse_other_files()
         self.discard()
         write_atomically(self._manifest, json.dumps(manifest, indent=2).encode() + b"\n")
         return "new"
@@ -142,6 +143,16 @@ class RunFolder:
             raise JobError(
                 f"{self.out}: {what} {verb} not of a training, and would be replaced. Choose "
                 "another folder"
+            )
+
+    def _refuse_other_files(self) -> None:
+        """Raise JobError for files next to a finished training, which would be deleted with it."""
+        record = self._read(self.out / RECORD_NAME) or {}
+        present = {path.name for path in self.out.iterdir()} if self.out.is_dir() else set()
+        if others := sorted(present - {*record.get("written", present)}):
+            raise JobError(
+                f"{self.out}: holds {others[0]}, which its training did not write, and which "
+                "--restart would delete. Move it, or choose another folder"
             )
 
     def _refuse_changes(

@@ -42,13 +42,14 @@ def write_trained_folder(out: Path, trained: TrainedModel, *, report: bool = Tru
         digest = digest_file(partial / "model.safetensors").sha256
         _write_json(partial / "config.json", trained.start.raw_config)
         _write_tokenizer(trained.start, partial)
-        _write_json(partial / RECORD_NAME, _record(trained, digest))
         lines = (json.dumps(plain_json(each), ensure_ascii=False) for each in trained.events)
         _write_text(partial / "log.jsonl", "".join(f"{line}\n" for line in lines))
         _write_text(partial / "README.md", render_model_card(trained, out.name))
         if report:
             title = f"Training of {out.name}"
             _write_text(partial / "report.html", render_training_report(trained, title))
+        written = sorted([RECORD_NAME, *(path.name for path in partial.iterdir())])
+        _write_json(partial / RECORD_NAME, _record(trained, digest) | {"written": written})
     return digest
 
 
@@ -78,7 +79,7 @@ def _record(trained: TrainedModel, digest: str) -> dict[str, Any]:
         "task": trained.scheme.task,
         "labels": trained.scheme.labels,
         "evidence": trained.scheme.evidence,
-        "data": trained.facts.as_dict(),
+        "data": _without_paths(trained.facts.as_dict()),
         "truncated": dict(zip(("training", "validation"), trained.num_truncated, strict=True)),
         "digests": {
             "training": _examples_digest(trained, "training"),
@@ -89,6 +90,14 @@ def _record(trained: TrainedModel, digest: str) -> dict[str, Any]:
         "temperature": asdict(trained.calibrated.temperature),
         "validation": dict(trained.metrics),
     }
+
+
+def _without_paths(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the paths of files out, which may be absolute: "files" has them from this folder."""
+    kept = dict(facts)
+    for key in ("files", "validation_files"):
+        kept[key] = [{n: v for n, v in each.items() if n != "path"} for each in facts[key]]
+    return kept
 
 
 def _examples_digest(trained: TrainedModel, part: str) -> str:

@@ -167,3 +167,16 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(
     monkeypatch.setattr("os.access", lambda *_: False)  # as it is for everyone but root
     with pytest.raises(JobError, match=r"new: the folder .* is not writable"):
         RunFolder(tmp_path / "new").check()
+
+
+def test_a_restart_does_not_delete_files_of_others(request_for: TrainingRequest) -> None:
+    out, folder = request_for.out, RunFolder(request_for.out)
+    out.mkdir()
+    (out / "train.json").write_text(json.dumps({"written": ["train.json", "config.json"]}))
+    (out / "config.json").write_text("{}")
+    with folder.locked():
+        assert folder.open(manifest(request_for), restart=True) == "new"
+        (out / "notes.txt").write_text("mine")
+        with pytest.raises(JobError, match=r"holds notes\.txt, .* --restart would delete"):
+            folder.open(manifest(request_for), restart=True)
+    assert (out / "notes.txt").exists()

@@ -152,6 +152,8 @@ def test_the_record_has_what_a_training_depends_on(tmp_path: Path, trained: Trai
     assert (record["base"]["head"], record["base"]["reason"][:15]) == ("new", "the head is new")
     assert record["labels"] == ["bad", "good"]
     assert record["data"]["files"][0]["sha256"] == "ab" * 32
+    assert "path" not in record["data"]["files"][0]
+    assert record["written"] == sorted(path.name for path in (tmp_path / "out").iterdir())
     assert record["best"]["step"] == 30
     assert record["temperature"]["value"] == trained.calibrated.temperature.value
     assert record["validation"] == dict(trained.metrics)
