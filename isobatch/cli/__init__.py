@@ -30,7 +30,9 @@ from isobatch.errors import (
 )
 
 if TYPE_CHECKING:
-    from isobatch.cli.commands import app
+    import typer
+
+    app: typer.Typer
 
 __all__ = ["app", "main"]
 
@@ -47,12 +49,12 @@ of the oldest generation walks through all of torch, 80 ms, while a model is loa
 
 
 def __getattr__(name: str) -> object:
-    """Import the commands when they are needed: `main` handles signals before that."""
+    """Import all commands when `app` is needed: `main` handles signals before that."""
     if name != "app":
         raise AttributeError(f"module 'isobatch.cli' has no attribute {name!r}")
-    from isobatch.cli.commands import app
+    from isobatch.cli.commands import NAMES, make_app
 
-    return app
+    return make_app(NAMES)
 
 
 def main() -> None:
@@ -75,9 +77,9 @@ def _run_command(signals: StopSignals) -> str | int | None:
             warnings.showwarning = _show_warning
             try:
                 _check_current_folder()
-                from isobatch.cli.commands import app
+                from isobatch.cli.commands import make_app, needed_commands
 
-                app()
+                make_app(needed_commands(sys.argv[1:]))()
             finally:
                 sys.stdout.flush()
     except SystemExit as ended:

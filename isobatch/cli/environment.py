@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from isobatch.errors import OptionError
 
 PREFIX = "ISOBATCH_"
-_LIBRARY = {"ISOBATCH_INSTRUCTION_SET"}
+LIBRARY = {"ISOBATCH_INSTRUCTION_SET"}
 """Read by the package itself, not by an option."""
 _KUBERNETES = ("ISOBATCH_PORT_", "ISOBATCH_SERVICE_")
 """Kubernetes sets these in each container next to a Service named isobatch."""
@@ -42,7 +42,7 @@ def check_environment(own: set[str], known: set[str], environment: Mapping[str, 
 
     own: the variables of its options. known: those of all commands.
     """
-    known = known | _LIBRARY
+    known = known | LIBRARY
     for name, value in environment.items():
         if name in own and not value.strip():
             raise OptionError(f"{name} is empty. Give it a value, or remove it: unset {name}")
