@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,9 @@ def _train(command: TrainCommand) -> None:
         done = _run(request, display, report, signals)
     if not command.quiet:
         typer.echo(summarize_training(done), err=True)  # below the bar, which is removed
+    if command.as_json:
+        shown = {**asdict(done), "folder": str(done.folder)}
+        sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
     if signals.received:
         raise signals.stopped()
 
@@ -170,6 +173,7 @@ def _chosen_options(command: TrainCommand) -> dict[str, Any]:
     from isobatch.training.train_record import OTHER_OPTIONS, check_options, read_options
 
     stored = read_options(command.options_file) if command.options_file else {}
+    _mention_other_texts(command)
     known = (*(field.name for field in fields(RecipeOptions)), *OTHER_OPTIONS)
     values = {name: getattr(command, name, None) for name in known}
     here = {name: value for name, value in values.items() if _is_given(value)}
@@ -178,6 +182,22 @@ def _chosen_options(command: TrainCommand) -> dict[str, Any]:
         here["class_weights"] = read_class_weights(Path(weights))
     check_options(here)
     return stored | here
+
+
+def _mention_other_texts(command: TrainCommand) -> None:
+    """Say which texts the training of --options had, too: files are not options."""
+    from isobatch.training.train_record import recorded_parts
+
+    given_parts = {"validation": command.validation, "unlabelled": command.unlabelled}
+    recorded = recorded_parts(command.options_file) if command.options_file else {}
+    for part, names in recorded.items():
+        if part in given_parts and not given_parts[part] and not command.quiet:
+            files = printable(", ".join(names))
+            typer.echo(
+                f"isobatch: note: {command.options_file} also names {files} (--{part}), which is "
+                "not read. Name it here, too, if that is meant",
+                err=True,
+            )
 
 
 def _is_given(value: object) -> bool:

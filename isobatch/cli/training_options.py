@@ -313,7 +313,7 @@ AverageDecay = Annotated[
     float | None,
     typer.Option(
         help="Decay of the average of the weights, which is evaluated too; 0 for none. Default: "
-        "an average over a tenth of a pass.",
+        "an average over a tenth of an epoch, and ten steps at least.",
         rich_help_panel=SELECTION,
     ),
 ]

@@ -71,7 +71,7 @@ def describe_evaluation(event: "Evaluated") -> str:
     """Describe an evaluation in a line; "average": of the averaged weights, which were better."""
     parts = [
         f"step {event.step:,} of {event.num_steps:,}",
-        f"epoch {event.epoch + 1}",
+        f"epoch {event.epoch}",
         f"loss {event.loss:.4f}",
         f"{event.metric} {event.value:.4f}{' (average)' if event.weights == 'average' else ''}",
         "best" if event.best else f"{event.evaluations_without_better} since the best",

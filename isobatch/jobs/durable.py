@@ -88,7 +88,7 @@ def digest_file(path: Path) -> FileDigest:
 def write_error(path: Path, error: OSError) -> JobError:
     """Build the JobError that says what failed and how to resume."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        fix = "Free some space and run the same command again: it resumes from the saved chunks"
+        fix = "Free some space and run the same command again: it resumes from the saved work"
     elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         fix = "Choose an output in a writable folder"
     else:

@@ -112,7 +112,7 @@ class DataFacts:
         if absent := [label for label, number in self.validation_labels.items() if not number]:
             said.append(
                 f"no validation text has the label {absent[0]!r}"
-                + (f", nor {len(absent) - 1} others" if len(absent) > 1 else "")
+                + (f", nor {counted(len(absent) - 1, 'other')}" if len(absent) > 1 else "")
             )
         return said
 

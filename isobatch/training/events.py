@@ -1,13 +1,17 @@
 """Events of a run, as plain data: for the log, the progress display and a callback."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step of the optimizer. loss: the mean of its texts. seconds: since the run began."""
+    """A step of the optimizer; steps and epochs count from 1.
+
+    loss: the mean of its texts. seconds: since the run began.
+    """
 
     step: int
     num_steps: int
@@ -51,3 +55,12 @@ def event_fields(event: Event) -> dict[str, Any]:
     """Return an event as plain values, with its kind under "event"."""
     kind = "step" if isinstance(event, StepDone) else "evaluation"
     return {"event": kind, **asdict(event)}
+
+
+def plain_json(value: Any) -> Any:
+    """Return plain values for JSON, which has no NaN: null, as an undefined metric has no value."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

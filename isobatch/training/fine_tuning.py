@@ -6,7 +6,7 @@ stopped resumes, or says which of them has changed.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from isobatch.ambient import isolated
-from isobatch.checkpoint import checkpoint_digest, read_json
+from isobatch.checkpoint import checkpoint_digest, locate_checkpoint, read_json
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 from isobatch.jobs import RayOptions
@@ -24,7 +24,7 @@ from isobatch.training.block_gradients import BlockGradients, TrainedWeights
 from isobatch.training.dataset import LabelledTexts
 from isobatch.training.events import Event, EventCallback
 from isobatch.training.examples import Examples
-from isobatch.training.gradient_check import check_gradients
+from isobatch.training.gradient_check import check_gradients, check_settings
 from isobatch.training.gradient_engine import LocalEngine, SingleThreads, single_threads
 from isobatch.training.initial_model import read_initial_model
 from isobatch.training.optimizer import Optimizer
@@ -37,6 +37,7 @@ from isobatch.training.run_folder import RunFolder, make_training_manifest
 from isobatch.training.run_log import RunLog
 from isobatch.training.state import StateFolder
 from isobatch.training.student import keep_blocks
+from isobatch.training.target_scale import TargetScale
 from isobatch.training.teacher import check_teacher, teacher_logits
 from isobatch.training.temperature import calibrate
 from isobatch.training.train_record import RECORD_NAME, make_record
@@ -44,6 +45,10 @@ from isobatch.training.trained_folder import write_trained_folder
 from isobatch.training.trained_model import TrainedModel
 from isobatch.training.trainer import TrainingRun
 from isobatch.training.training_report import check_report_libraries
+from isobatch.training.validation_metrics import check_metric
+
+FEW_TEXTS = 50
+"""Validation texts: with fewer, one text is more than 2 % of the accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,10 @@ class TrainingRequest:
     def __post_init__(self) -> None:
         if self.unlabelled is not None and self.teacher is None:
             raise OptionError("unlabelled texts are learned from a teacher. Name one: --teacher")
+        for name in ("threads", "blocks_in_flight"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,7 @@ class _Session:
         on_note: Callable[[str], None],
         should_stop: Callable[[], bool],
     ) -> None:
+        check_settings()
         if request.report:
             check_report_libraries()
         self._request = request
@@ -147,10 +157,19 @@ class _Session:
         )
         if request.layers is not None:
             self._start = keep_blocks(self._start, request.layers)
+        self._refuse_replaced("base", self._start.folder)
         self._teacher = None
         if request.teacher is not None:
+            self._refuse_replaced("teacher", locate_checkpoint(request.teacher))
             self._teacher, _ = check_teacher(request.teacher, scheme)
         self._examples = self._encode(self._with_unlabelled(self._data.train))
+        self._scale = None
+        if scheme.task == "regression":
+            self._scale = TargetScale.of(self._data.train.targets)
+            standard = self._scale.standardized(self._examples.targets)
+            self._examples = replace(self._examples, targets=standard)
+            if self._start.head == "kept":
+                self._scale.take_out_of(self._start.model)
         self._validation = self._encode(self._data.validation)
         self._recipe = complete_recipe(
             request.options,
@@ -159,6 +178,7 @@ class _Session:
             len(self._examples),
             len(scheme.labels),
         )
+        check_metric(self._recipe.metric, self._validation.targets)
 
     def train(self) -> TrainedFolder:
         """Open the folder, and do what remains to be done."""
@@ -192,6 +212,15 @@ class _Session:
             folder.discard()
             return trained
 
+    def _refuse_replaced(self, name: str, folder: Path) -> None:
+        """Raise OptionError for a checkpoint in the output folder, which is replaced as a whole."""
+        out = self._request.out
+        if folder.resolve().is_relative_to(out.resolve()):
+            raise OptionError(
+                f"{out}: the {name} is in the output folder, which is replaced. Choose another "
+                "output"
+            )
+
     def _encode(self, texts: TargetedTexts) -> Examples:
         encodings = self._start.encode(texts.texts, texts.places)
         return Examples(encodings, texts.targets, texts.weights, texts.places)
@@ -215,6 +244,8 @@ class _Session:
         texts = self._with_unlabelled(self._data.train).texts
         self._on_note(f"computing the logits of the teacher for {counted(len(texts), 'text')}")
         logits = teacher_logits(self._request.teacher, texts, self._data.scheme, folder.path.parent)
+        if self._scale is not None:
+            logits = self._scale.standardized(logits)
         self._examples = replace(self._examples, teacher_logits=logits)
 
     def _describe(self) -> None:
@@ -224,6 +255,14 @@ class _Session:
         if cut:
             longest = counted(self._start.encoder.max_tokens, "token")
             lines.append(f"{counted(cut, 'text')} longer than {longest}: cut at that length")
+        steps = -(-len(self._examples) // self._recipe.batch_size) * self._recipe.epochs
+        lines.append(f"{counted(steps, 'step')} at most, on {counted(len(self._examples), 'text')}")
+        if len(self._validation) < FEW_TEXTS:
+            texts = counted(len(self._validation), "validation text")
+            lines.append(
+                f"only {texts}: the choice of the best weights is uncertain. Hold out more with "
+                "--validation-share, or name a file with --validation"
+            )
         request = self._request
         has_teacher = request.teacher is not None
         lines += describe_recipe(self._recipe, request.options, has_teacher=has_teacher)
@@ -256,6 +295,7 @@ class _Session:
                 engine,
                 Optimizer(weights, self._recipe, threads),
                 StateFolder(folder.state),
+                scale=self._scale,
                 should_stop=self._should_stop,
             )
 
@@ -279,6 +319,8 @@ class _Session:
         for name, tensor in run.optimizer_weights().items():
             tensor.copy_(best[name])
         run.weights.write_words()
+        if self._scale is not None:
+            self._scale.fold_into(self._start.model)
 
     def _finish(self, run: TrainingRun, manifest: Mapping[str, Any]) -> TrainedFolder:
         """Calibrate the model, and write its folder."""
@@ -296,6 +338,7 @@ class _Session:
             record={
                 **make_record(self._request, self._recipe),
                 "steps": run.state.step,
+                "target_scale": self._scale and asdict(self._scale),
                 "manifest": manifest,
             },
         )

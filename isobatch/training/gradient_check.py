@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from isobatch.errors import NotInvariantError
+from isobatch.ambient import check_torch_settings
+from isobatch.errors import NotInvariantError, OptionError
 from isobatch.training.block_gradients import BlockGradients
 from isobatch.training.gradient_engine import LocalEngine, StepGradient, single_threads
 from isobatch.training.order import GradientBlock
@@ -25,6 +26,7 @@ def check_gradients(
     Raises NotInvariantError if even that gives different bits twice.
     """
     blocks = blocks[: min(max(in_flight, 2), MAX_BLOCKS)]
+    blocks = [*blocks, *blocks[: 2 - len(blocks)]]  # two at least, to be computed side by side
     with single_threads(1) as threads:
         engine = LocalEngine(gradients, threads)
         first = engine.compute(blocks, 0)
@@ -45,8 +47,24 @@ def check_gradients(
     return "blocks that are computed side by side have other bits on this machine"
 
 
+def check_settings() -> None:
+    """Raise OptionError under settings of the process that change the bits of torch's kernels."""
+    check_torch_settings()
+    if not torch.backends.mkldnn.enabled:
+        raise OptionError(
+            "torch.backends.mkldnn.enabled is False, which changes the bits of gradients. Set it "
+            "to True"
+        )
+
+
 def _equal(first: StepGradient, second: StepGradient) -> bool:
-    return all(map(torch.equal, _tensors(first), _tensors(second)))
+    return all(map(_same_bits, _tensors(first), _tensors(second)))
+
+
+def _same_bits(first: Tensor, second: Tensor) -> bool:
+    """Compare bits: a gradient that is NaN is reported by the first step, with its text."""
+    whole = torch.int64 if first.dtype == torch.float64 else torch.int32
+    return torch.equal(first.view(whole), second.view(whole))
 
 
 def _tensors(gradient: StepGradient) -> list[Tensor]:

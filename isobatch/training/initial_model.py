@@ -58,12 +58,13 @@ ACTIVATIONS: Mapping[Task, ScoreActivation] = {
 _DROPPED_KEYS = (
     "_name_or_path",
     "auto_map",
+    "finetuning_task",
     "num_labels",
     "quantization_config",
     "sbert_ce_default_activation_function",
     "sentence_transformers",
 )
-"""Keys of config.json that are about the labels, the dtype or the code of the old checkpoint."""
+"""Keys of config.json that are about the task, labels, dtype or code of the old checkpoint."""
 
 _DRAWN = ("head.dense.weight", "head.output.weight")
 _HEAD_PLACE = 2**33

@@ -36,9 +36,9 @@ def cut_blocks(
 ) -> list[GradientBlock]:
     """Cut a step into blocks of at most `block_tokens` tokens, evenly filled.
 
-    lengths: of all texts, by index. A text that is longer than a block is one of its own. The
-    number of blocks is even where it is more than one, so that two threads have equal work. Within
-    a block lengths fall, so that equal ones are adjacent.
+    lengths: of all texts, by index. A text that is longer than a block is one of its own. An even
+    number of blocks is tried first, so that two threads have equal work. Within a block lengths
+    fall, so that equal ones are adjacent.
     """
     total = sum(lengths[index] for index in texts)
     wanted = -(-total // block_tokens)

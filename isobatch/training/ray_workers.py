@@ -129,10 +129,9 @@ class RayEngine:
         for _ in range(MAX_CRASHES):
             try:
                 return future.result()
-            except errors.RayActorError as error:
-                if error.actor_init_failed:
-                    raise JobError(f"a Ray worker cannot start: {root_cause(error)}") from error
+            except errors.RayActorError:
                 self.workers[place] = self._start()
+                self._check_machine(self.workers[place])
                 future = self._submit(place, *arguments)
         raise JobError(
             f"{MAX_CRASHES} Ray workers crashed on the same blocks (out of memory?). See Ray's "
@@ -141,14 +140,20 @@ class RayEngine:
 
     def _check_machines(self) -> None:
         """Raise JobError for workers whose torch or processor gives other bits than the others."""
-        here = f"{this_machine()}, NumPy {np.__version__}"
         for worker in self.workers:
+            self._check_machine(worker)
+
+    def _check_machine(self, worker: Any) -> None:
+        here = f"{this_machine()}, NumPy {np.__version__}"
+        try:
             there = worker.describe.remote().future().result()
-            if there != here:
-                raise JobError(
-                    f"gradients of the workers could differ: here, on {platform.node()}, {here}; "
-                    f"on a worker {there}. Use machines of one kind, with the same versions"
-                )
+        except self._ray.exceptions.RayActorError as error:
+            raise JobError(f"a Ray worker cannot start: {root_cause(error)}") from error
+        if there != here:
+            raise JobError(
+                f"gradients of the workers could differ: here, on {platform.node()}, {here}; "
+                f"on a worker {there}. Use machines of one kind, with the same versions"
+            )
 
 
 def _aligned_share(num_blocks: int, workers: int) -> int:

@@ -5,6 +5,7 @@ size of the base and of the data, before the first step, and is stored with the 
 """
 
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from isobatch.checkpoint import ModelConfig
@@ -93,7 +94,8 @@ class RecipeOptions:
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
-            _check_number(name, getattr(self, name), low, high)
+            number = _checked_number(name, getattr(self, name), low, high)
+            object.__setattr__(self, name, number)
         if self.precision not in PRECISIONS:
             raise OptionError(f"precision must be fp32 or bf16 in training, got {self.precision!r}")
         if self.metric is not None and self.metric not in METRICS:
@@ -175,10 +177,14 @@ def complete_recipe(
     return Recipe(**given)
 
 
-def _check_number(name: str, value: object, low: float, high: float) -> None:
+def _checked_number(name: str, value: object, low: float, high: float) -> float | None:
+    """Return a plain number, also for one of NumPy, as grids of parameters have them."""
     if value is None and name in ("epochs", "learning_rate", "average_decay"):
-        return
-    kinds = (int,) if name in _WHOLE else (int, float)
-    whole = "a whole number" if name in _WHOLE else "a number"
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        raise OptionError(f"{name} must be {whole} from {low:g} to {high:g}, got {value!r}")
+        return None
+    is_whole = name in _WHOLE
+    if not isinstance(value, bool) and isinstance(value, Integral if is_whole else Real):
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if low <= number <= high:
+            return number
+    kind = "a whole number" if is_whole else "a number"
+    raise OptionError(f"{name} must be {kind} from {low:g} to {high:g}, got {value!r}")

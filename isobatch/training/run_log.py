@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from isobatch.jobs.durable import write_atomically, write_errors
-from isobatch.training.events import Event, event_fields
+from isobatch.training.events import Event, event_fields, plain_json
 
 LOG_NAME = "log.jsonl"
 
@@ -57,4 +57,4 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(plain_json(fields), ensure_ascii=False).encode() + b"\n"

@@ -181,6 +181,14 @@ def read_options(path: Path) -> dict[str, Any]:
     return given
 
 
+def recorded_parts(path: Path) -> dict[str, list[str]]:
+    """Return the names of the files of each part of a recorded training."""
+    parts: dict[str, list[str]] = {}
+    for each in _read_json(path).get("files", []):
+        parts.setdefault(each["part"], []).append(Path(each["path"] or "stdin").name)
+    return parts
+
+
 def check_options(given: Mapping[str, Any]) -> None:
     """Raise OptionError for a value that cannot be one of OTHER_OPTIONS."""
     for name, (is_valid, words) in _CHECKS.items():

@@ -6,7 +6,6 @@ log.jsonl alone. A folder that holds anything else is never written into.
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from isobatch.checkpoint import TOKENIZER_FILES, read_json, write_tensors
 from isobatch.checkpoint.checkpoint_tokenizer import read_tokenizer
 from isobatch.checkpoint.digest import checkpoint_digest
 from isobatch.jobs.durable import digest_file, sync_folder, write_errors
+from isobatch.training.events import plain_json
 from isobatch.training.initial_model import InitialModel
 from isobatch.training.model_card import render_model_card
 from isobatch.training.train_record import RECORD_NAME
@@ -51,15 +51,6 @@ def write_trained_folder(out: Path, trained: TrainedModel, *, report: bool = Tru
         written = sorted([RECORD_NAME, *(path.name for path in partial.iterdir())])
         _write_json(partial / RECORD_NAME, _record(trained, digest) | {"written": written})
     return digest
-
-
-def plain_json(value: Any) -> Any:
-    """Return plain values for JSON, which has no NaN: null, as an undefined metric has no value."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _record(trained: TrainedModel, digest: str) -> dict[str, Any]:

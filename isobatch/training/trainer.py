@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from isobatch.training.optimizer import Optimizer, learning_rate
 from isobatch.training.order import GradientBlock, cut_blocks, plan_steps
 from isobatch.training.recipe import Recipe
 from isobatch.training.state import RunState, StateFolder, weights_digest
+from isobatch.training.target_scale import TargetScale
 from isobatch.training.validation import ValidationResult, validate
 from isobatch.training.validation_metrics import METRICS
 
@@ -39,10 +41,15 @@ class TrainingRun:
     engine: GradientEngine
     optimizer: Optimizer
     folder: StateFolder
+    scale: TargetScale | None = None
     on_event: EventCallback = lambda event: None
     should_stop: Callable[[], bool] = lambda: False
     save_seconds: float = SAVE_SECONDS
     state: RunState = field(default_factory=RunState)
+    lengths: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lengths = self.examples.lengths
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,7 +78,7 @@ class TrainingRun:
         """
         start, saved = time.monotonic() - self.state.seconds, time.monotonic()
         for step, epoch, texts in self._remaining():
-            blocks = cut_blocks(texts, self.examples.lengths, self.recipe.block_tokens)
+            blocks = cut_blocks(texts, self.lengths, self.recipe.block_tokens)
             self._take_step(step, epoch, blocks, start)
             evaluates = step in self._evaluation_steps(epoch)
             if evaluates:
@@ -124,12 +131,12 @@ class TrainingRun:
         done = StepDone(
             step=step,
             num_steps=self.num_steps,
-            epoch=epoch,
+            epoch=epoch + 1,
             loss=total / len(texts),
             gradient_norm=norm,
             learning_rate=rate,
             texts=len(texts),
-            tokens=sum(self.examples.lengths[index] for index in texts),
+            tokens=sum(self.lengths[index] for index in texts),
             seconds=time.monotonic() - start,
         )
         self._report(done)
@@ -139,10 +146,10 @@ class TrainingRun:
         for index, loss in zip(texts, gradient.losses, strict=True):
             if not math.isfinite(loss):
                 self.folder.save(self.state, self.optimizer.tensors)
+                rate = "Lower the learning rate, or check" if step > 1 else "Check"
                 raise TrainingError(
-                    f"step {step}: the loss of a text is {loss} ({self._name([index])}). Lower the "
-                    "learning rate, or check that text and its label; the state before this step "
-                    "is saved"
+                    f"step {step}: the loss of a text is {loss} ({self._name([index])}). {rate} "
+                    "that text and its label; the state before this step is saved"
                 )
 
     def _name(self, texts: list[int]) -> str:
@@ -167,6 +174,7 @@ class TrainingRun:
         ):
             better = "average"
         value = results[better].metrics[self.recipe.metric]
+        self._check_logits(step, results[better])
         best = metric.is_better(value, self.state.best_value) or self.state.best_step == 0
         if best:
             self._keep_best(step, better, value)
@@ -177,7 +185,7 @@ class TrainingRun:
         evaluated = Evaluated(
             step=step,
             num_steps=self.num_steps,
-            epoch=epoch,
+            epoch=epoch + 1,
             weights=better,
             metric=self.recipe.metric,
             value=value,
@@ -191,6 +199,14 @@ class TrainingRun:
         )
         self.state.loss_sum, self.state.loss_texts = 0.0, 0
         self._report(evaluated)
+
+    def _check_logits(self, step: int, result: ValidationResult) -> None:
+        if not np.isfinite(result.logits).all():
+            index = int((~np.isfinite(result.logits)).any(axis=1).argmax())
+            raise TrainingError(
+                f"step {step}: a logit of a validation text is not finite "
+                f"({self.validation.places[index]}). Lower the learning rate, or use fp32"
+            )
 
     def _keep_best(self, step: int, kind: str, value: float) -> None:
         self.state.best_value, self.state.best_step = value, step
@@ -207,7 +223,8 @@ class TrainingRun:
 
     def _validate(self) -> ValidationResult:
         self.weights.write_words()
-        return validate(self.weights.model, self.validation, self.recipe.task)
+        model, task = self.weights.model, self.recipe.task
+        return validate(model, self.validation, task, scale=self.scale)
 
     def _report(self, event: StepDone | Evaluated) -> None:
         self.state.events.append(event_fields(event))

@@ -14,6 +14,7 @@ from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS, plan_batches
 from isobatch.model import SequenceClassifier
 from isobatch.training.examples import Examples
+from isobatch.training.target_scale import TargetScale
 from isobatch.training.validation_metrics import compute_metrics
 
 
@@ -31,14 +32,20 @@ def validate(
     examples: Examples,
     task: str,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
+    scale: TargetScale | None = None,
 ) -> ValidationResult:
-    """Compute the logits of `examples` in eval mode, and leave the model in training mode."""
+    """Compute the logits of `examples` in eval mode, and leave the model in training mode.
+
+    scale: of a regression whose head gives standardized numbers.
+    """
     model.eval()
     try:
         with isolated():
             logits = _logits(model, examples, max_batch_tokens)
     finally:
         model.train()
+    if scale is not None:
+        logits = scale.restored(logits)
     return ValidationResult(logits, compute_metrics(task, examples.targets, logits))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.errors import OptionError
+
 Numbers = NDArray[np.float64]
 
 
@@ -23,10 +25,10 @@ class Metric:
     tasks: tuple[str, ...]
 
     def is_better(self, value: float, than: float | None) -> bool:
-        """Return whether `value` beats the best so far; NaN never does."""
+        """Return whether `value` beats the best so far; any number beats NaN."""
         if math.isnan(value):
             return False
-        return than is None or (value > than if self.higher else value < than)
+        return than is None or math.isnan(than) or (value > than if self.higher else value < than)
 
 
 def _accuracy(targets: Numbers, logits: Numbers) -> float:
@@ -80,11 +82,19 @@ def _mae(targets: Numbers, logits: Numbers) -> float:
 
 
 def _pearson(targets: Numbers, logits: Numbers) -> float:
-    return _correlation(targets.ravel(), logits.ravel())
+    return _mean_correlation(targets, logits, lambda column: column)
 
 
 def _spearman(targets: Numbers, logits: Numbers) -> float:
-    return _correlation(_ranks(targets.ravel()), _ranks(logits.ravel()))
+    return _mean_correlation(targets, logits, _ranks)
+
+
+def _mean_correlation(
+    targets: Numbers, logits: Numbers, transform: Callable[[Numbers], Numbers]
+) -> float:
+    """Mean over the outputs, whose numbers may be of different sizes."""
+    columns = zip(targets.T, logits.T, strict=True)
+    return float(np.mean([_correlation(transform(x), transform(y)) for x, y in columns]))
 
 
 def _correlation(x: Numbers, y: Numbers) -> float:
@@ -126,3 +136,13 @@ def compute_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> d
     """Compute every metric of the task, in float64; [texts, outputs] both."""
     wide = targets.astype(np.float64), logits.astype(np.float64)
     return {name: metric.compute(*wide) for name, metric in METRICS.items() if task in metric.tasks}
+
+
+def check_metric(metric: str, targets: NDArray[Any]) -> None:
+    """Raise OptionError for a metric that no prediction could have on these validation targets."""
+    wide = targets.astype(np.float64)
+    if math.isnan(METRICS[metric].compute(wide, wide)):
+        raise OptionError(
+            f"metric {metric}: is not defined on the validation texts, as all their targets are "
+            "equal. Choose another one with --metric, or other validation texts"
+        )

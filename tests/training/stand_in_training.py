@@ -92,14 +92,14 @@ class StandIn:
 def step_done(step: int, num_steps: int = NUM_STEPS, **values: float) -> StepDone:
     fields: dict[str, Any] = {"loss": 1 / step, "gradient_norm": 1.0, "learning_rate": 1e-4}
     fields |= {"texts": 32, "tokens": 900, "seconds": 0.5 * step} | values
-    return StepDone(step=step, num_steps=num_steps, epoch=0, **fields)
+    return StepDone(step=step, num_steps=num_steps, epoch=1, **fields)
 
 
 def evaluated(step: int, best: bool = True) -> Evaluated:
     return Evaluated(
         step=step,
         num_steps=NUM_STEPS,
-        epoch=0,
+        epoch=1,
         weights="average",
         metric="accuracy",
         value=0.75,

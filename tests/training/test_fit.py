@@ -1,18 +1,21 @@
-"""`fit` from Python: what it returns, and settings of the caller that must not matter."""
+"""`fit` from Python: its result, and settings of the caller that must not matter."""
 
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import Tiny, TinyFolder
 from training.whole_checkpoints import write_whole
 
 from isobatch import Classifier, fit
-from isobatch.errors import OptionError
+from isobatch.errors import OptionError, TrainingError
+from isobatch.training import block_gradients
 from isobatch.training.events import Evaluated, Event, StepDone
+from isobatch.training.losses import text_losses
 
 TEXTS = [f"{'good' if number % 2 else 'bad'} film number {number}" for number in range(24)]
 LABELS = ["pos" if number % 2 else "neg" for number in range(24)]
@@ -71,3 +74,91 @@ def test_the_seed_changes_the_weights(start: Path) -> None:
 def test_an_unknown_option_is_named(start: Path) -> None:
     with pytest.raises(OptionError, match="unknown option 'lr'"):
         weights(start, lr=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
+        ({"threads": 1.5}, "threads must be a whole number"),
+        ({"blocks_in_flight": -1}, "blocks_in_flight must be a whole number"),
+        ({"epochs": 0}, "epochs must be a whole number from 1"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a number from 0 to 1"),
+    ],
+)
+def test_an_invalid_value_is_refused(start: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        fit(start, TEXTS, LABELS, **options)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers(start: Path) -> None:
+    options = {"epochs": np.int64(1), "batch_size": np.int32(8), "learning_rate": np.float64(1e-3)}
+    expected = fit(start, TEXTS, LABELS, epochs=1, batch_size=8, learning_rate=1e-3)
+    found = fit(start, TEXTS, LABELS, **options)  # type: ignore[arg-type]
+    assert (found.logits(TEXTS) == expected.logits(TEXTS)).all()
+
+
+def test_a_metric_that_the_validation_texts_cannot_have_is_refused(start: Path) -> None:
+    numbers = [number / 24 for number in range(24)]
+    with pytest.raises(OptionError, match="metric pearson: is not defined on the validation texts"):
+        fit(start, TEXTS, numbers, metric="pearson", validation=(["a", "b"], [1.0, 1.0]))
+
+
+def test_settings_that_change_gradients_are_refused(start: Path) -> None:
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with pytest.raises(OptionError, match="mkldnn"):
+            weights(start)
+    finally:
+        torch._C._set_mkldnn_enabled(True)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_text_and_keeps_the_last_state(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = weights(start, out=tmp_path / "whole")
+    steps: list[Event] = []
+
+    def broken(*arguments: object) -> torch.Tensor:
+        losses = text_losses(*arguments)  # type: ignore[arg-type]
+        taken = sum(isinstance(event, StepDone) for event in steps)
+        return losses * torch.nan if taken == 2 else losses
+
+    monkeypatch.setattr(block_gradients, "text_losses", broken)
+    place = r"step 3: the loss of a text is nan \(text \d+\)\. Lower the learning rate"
+    with pytest.raises(TrainingError, match=place):
+        weights(start, out=tmp_path / "out", callback=steps.append)
+    monkeypatch.undo()
+    steps.clear()
+    resumed = weights(start, out=tmp_path / "out", callback=steps.append)
+    assert [event.step for event in steps] == [3, 3], "the steps before were not taken again"
+    assert (resumed.logits(TEXTS) == expected.logits(TEXTS)).all()
+
+
+def test_a_regression_learns_numbers_of_any_size(start: Path) -> None:
+    numbers = [200_000.0 + 50_000.0 * (number % 2) for number in range(24)]
+    texts = [f"{'good' if number % 2 else 'bad'}" for number in range(24)]
+    more = {"epochs": 40, "batch_size": 8, "learning_rate": 1e-3, "patience": 100}
+    classifier = fit(start, texts, numbers, task="regression", validation=(texts, numbers), **more)
+    found = classifier.logits(["bad", "good"])[:, 0]
+    assert np.abs(found - [200_000.0, 250_000.0]).max() < 12_000, (
+        "half of what their mean is off by"
+    )
+
+
+def test_a_head_that_is_kept_starts_where_it_was(start: Path, tmp_path: Path) -> None:
+    """The scale is taken out of it, and folded in again."""
+    numbers = [200.0 + number for number in range(24)]
+    options = {"epochs": 1, "batch_size": 8, "task": "regression"}
+    first = fit(start, TEXTS, numbers, out=tmp_path / "first", **options)
+    second = fit(tmp_path / "first", TEXTS, numbers, learning_rate=1e-12, **options)
+    np.testing.assert_allclose(second.logits(TEXTS), first.logits(TEXTS), rtol=1e-4)
+
+
+def test_a_base_or_teacher_in_the_output_is_not_replaced(start: Path, tmp_path: Path) -> None:
+    weights(start, out=tmp_path / "out")
+    for options in ({"base": tmp_path / "out"}, {"base": start, "teacher": tmp_path / "out"}):
+        base = options.pop("base")
+        with pytest.raises(OptionError, match="is in the output folder, which is replaced"):
+            fit(base, TEXTS, LABELS, out=tmp_path / "out", restart=True, **options)  # type: ignore[arg-type]
+    assert (tmp_path / "out/model.safetensors").exists()

@@ -274,8 +274,8 @@ def test_data_frames_are_taken_by_their_columns() -> None:
     ("arguments", "said"),
     [
         (("a", ["x"]), "must be lists, got a string"),
-        ((["a", "b"], ["x"]), "2 texts, but 1 labels"),
-        ((["a"], ["x"], [1, 2]), "1 texts, but 2 weights"),
+        ((["a", "b"], ["x"]), "2 texts, but 1 label"),
+        ((["a"], ["x"], [1, 2]), "1 text, but 2 weights"),
         ((["a", " "], ["x", "y"]), "text 1: is empty or white space"),
         ((["a", ("b", "")], ["x", "y"]), "text 1: is empty or white space"),
         ((["a", 3], ["x", "y"]), "text 1: expected a string"),

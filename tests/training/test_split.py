@@ -195,7 +195,9 @@ def test_at_most_a_number_of_texts_is_held_out(task: Task) -> None:
 
 def test_what_cannot_be_split_is_refused() -> None:
     texts, targets = ["a", "A", "b", "B"], one_hot([0, 0, 1, 1])
-    with pytest.raises(InputError, match="cannot hold out validation texts: the 4 texts are too"):
+    with pytest.raises(
+        InputError, match="cannot hold out validation texts: of 4 texts too few differ"
+    ):
         split_texts(texts, targets, 0.5, 0)
     assert len(split_texts([*texts, "c"], one_hot([0, 0, 1, 1, 1]), 0.1, 0)[1]) == 1
     for share in (0.0, 0.6, -1.0, float("nan")):
