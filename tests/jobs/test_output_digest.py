@@ -129,7 +129,9 @@ def test_the_list_is_sorted_by_name() -> None:
     assert combine_digests(["b/y"], ["2"]) == "2"
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"a" * 999)[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"not gzip", gzip.compress(b"a" * 999)[:-9]], ids=["not gzip", "cut"]
+)
 def test_a_damaged_output_is_an_error_of_the_job(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "out.csv.gz"
     path.write_bytes(content)
