@@ -49,10 +49,11 @@ class Block(nn.Module):
     """Attention and feed-forward; [tokens, hidden] → [tokens, hidden] or [sequences, hidden].
 
     In eval mode the compiled kernel computes the layer where `select_kernels` chose it; otherwise,
-    and in training, the layers are computed one after another.
+    and in training, the layers are computed one after another. index: of the layer, by which its
+    dropout differs from that of the others.
     """
 
-    def __init__(self, spec: BlockSpec, dropout: Dropouts, index: int) -> None:
+    def __init__(self, spec: BlockSpec, dropout: Dropouts, index: int = 0) -> None:
         super().__init__()
         size, wide, biases = spec.hidden_size, spec.intermediate_size, spec.biases
         activation = activation_named(spec.activation)
