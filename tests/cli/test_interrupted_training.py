@@ -91,7 +91,7 @@ def test_a_training_that_was_ended_at_random_moments_has_the_same_bytes(
     assert logs[0] == logs[1]
     assert len(logs[0]) == 36
     ran = run("train", "--verify", str(stopped))
-    assert (ran.returncode, json.loads(ran.stdout)["verdict"]) == (0, "reproduced")
+    assert (ran.returncode, json.loads(ran.stdout)["verdict"]) == (0, "reproduced"), ran.stdout
     ran = run(*arguments, str(tmp_path / "other"), "--seed", "1")  # the control
     assert digest_of(tmp_path / "other") != digest_of(unbroken)
 
