@@ -96,7 +96,7 @@ def _text(cell: object, column: str) -> str | InputError:
         return InputError(f"has no {column}")
     if isinstance(cell, Unreadable):
         return InputError(f"{column} cannot be read: {cell.reason}")
-    return InputError(f"{column} is no text but {type(cell).__name__}: {str(cell)[:40]}")
+    return InputError(f"{column} must be a string, got {type(cell).__name__}: {str(cell)[:40]}")
 
 
 def column_values(

@@ -101,7 +101,7 @@ def test_rows_without_a_text_are_rows_with_an_error(
     [
         ('{"id": "x1", "text": null}', "text is null"),
         ('{"id": "x1"}', "has no text"),
-        ('{"id": "x1", "text": 5}', "text is no text but int: 5"),
+        ('{"id": "x1", "text": 5}', "text must be a string, got int: 5"),
         (r'{"id": "x1", "text": "\ud83d"}', "surrogate"),
         (json.dumps({"id": "x1", "text": TOO_LONG}), "more than 48 tokens"),
     ],
@@ -139,7 +139,7 @@ def test_pairs_have_an_error_where_either_is_none(
     assert command("run", rows, "-o", tmp_path / "out.jsonl", *options) == 0
     written = read_rows(tmp_path / "out.jsonl")
     assert written[0]["score"] == classifier(("nice", "day")).score
-    reasons = ["b is null", "a is no text but int: 1", "has no a"]
+    reasons = ["b is null", "a must be a string, got int: 1", "has no a"]
     assert [row["error"] for row in written[1:]] == reasons
 
 

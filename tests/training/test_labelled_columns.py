@@ -179,7 +179,7 @@ def test_what_is_wrong_is_named_with_its_place(
     [
         ({"text": None, "label": "x"}, "a.jsonl:2: text is null"),
         ({"label": "x"}, "a.jsonl:2: has no text"),
-        ({"text": 1, "label": "x"}, "a.jsonl:2: text is no text but int"),
+        ({"text": 1, "label": "x"}, "a.jsonl:2: text must be a string, got int"),
         ({"text": "b"}, "a.jsonl:2: the label is missing"),
         ({"text": "b", "label": {"x": 1}}, "a.jsonl:2: a label is a text, a number or a boolean"),
         ({"text": "b", "label": "\ud800"}, "a.jsonl:2: the label cannot be read"),
