@@ -54,8 +54,7 @@ class StopSignals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+        _put_back(self._before)
 
     @property
     def description(self) -> str:
@@ -93,8 +92,7 @@ class DeferredStop:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+        _put_back(self._before)
 
     def should_stop(self) -> bool:
         """Return whether a signal asked for the end; the first call begins to defer signals."""
@@ -126,6 +124,11 @@ def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> dict[
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     return before
+
+
+def _put_back(before: dict[int, Handler]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _described(number: int) -> str:

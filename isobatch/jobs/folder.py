@@ -7,12 +7,11 @@ overwritten. Invariant: a chunk counts only if the ledger has its line and the
 chunk has the digest of that line, so that a process may die between any two instructions.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,9 +23,9 @@ from isobatch.jobs.durable import (
     fill_atomically,
     sync_folder,
     write_atomically,
-    write_error,
     write_errors,
 )
+from isobatch.jobs.exclusive_lock import exclusive_lock
 from isobatch.jobs.manifest import MANIFEST_FORMAT, Manifest, describe_changes, portable_fix
 from isobatch.scoring import RowCounts
 from isobatch.tables import FileDigest
@@ -55,22 +54,9 @@ class JobFolder:
         self._runs = self.path / "runs.json"
         self._replaceable = self.path / "replaceable"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Exclude other runs; the lock is released when the process ends, however it ends."""
-        with write_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("wb")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JobError(
-                    f"{self.output}: another run is writing it. Wait for it, or stop it"
-                ) from None
-            except OSError as error:
-                raise write_error(self.path / "lock", error) from error
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """Exclude other runs of this output."""
+        return exclusive_lock(self.path, self.output, "run")
 
     def open(self, manifest: Manifest) -> list[SavedChunk]:
         """Start the job or resume it; returns the saved chunks, in order.

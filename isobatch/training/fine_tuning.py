@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from isobatch.ambient import isolated
-from isobatch.checkpoint import checkpoint_digest, locate_checkpoint, read_json
+from isobatch.checkpoint import locate_checkpoint, read_json
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 from isobatch.jobs import RayOptions
@@ -158,11 +158,11 @@ class _Session:
         if request.layers is not None:
             self._start = keep_blocks(self._start, request.layers)
         self._refuse_replaced("base", self._start.folder)
-        self._teacher = None
         if request.teacher is not None:
             self._refuse_replaced("teacher", locate_checkpoint(request.teacher))
-            self._teacher, _ = check_teacher(request.teacher, scheme)
-        self._examples = self._encode(self._with_unlabelled(self._data.train))
+            check_teacher(request.teacher, scheme)
+        self._train = self._with_unlabelled(self._data.train)
+        self._examples = self._encode(self._train)
         self._scale = None
         if scheme.task == "regression":
             self._scale = TargetScale.of(self._data.train.targets)
@@ -184,12 +184,13 @@ class _Session:
         """Open the folder, and do what remains to be done."""
         request = self._request
         folder = RunFolder(request.out)
+        record = make_record(request, self._recipe)
         manifest = make_training_manifest(
             request,
             self._recipe,
             self._data.scheme.labels,
-            checkpoint_digest(self._start.folder),
-            self._teacher,
+            record["base"]["sha256"],
+            record["teacher"] and record["teacher"]["sha256"],
         )
         with folder.locked():
             status = folder.open(manifest, restart=request.restart)
@@ -198,17 +199,20 @@ class _Session:
                 return _read_finished(request.out)
             self._describe()
             self._ask_teacher(folder)
+            weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
+            gradients = BlockGradients(weights, self._examples, self._recipe)
             with (
-                single_threads(self._blocks_in_flight()) as threads,
-                self._opened_run(folder, threads) as run,
+                single_threads(self._blocks_in_flight(gradients)) as threads,
+                self._engine(weights, gradients, threads) as engine,
             ):
+                run = self._make_run(weights, engine, threads, folder)
                 if run.resume():
                     self._on_note(f"resumed after step {run.state.step:,} of {run.num_steps:,}")
                 with RunLog(folder.log, run.state.events) as log:
                     run.on_event = _both(log, self._on_event)
                     best = run.train()
             self._take(run, best)
-            trained = self._finish(run, manifest)
+            trained = self._finish(run, record | {"manifest": manifest})
             folder.discard()
             return trained
 
@@ -241,7 +245,7 @@ class _Session:
     def _ask_teacher(self, folder: RunFolder) -> None:
         if self._request.teacher is None:
             return
-        texts = self._with_unlabelled(self._data.train).texts
+        texts = self._train.texts
         self._on_note(f"computing the logits of the teacher for {counted(len(texts), 'text')}")
         logits = teacher_logits(self._request.teacher, texts, self._data.scheme, folder.path.parent)
         if self._scale is not None:
@@ -255,7 +259,7 @@ class _Session:
         if cut:
             longest = counted(self._start.encoder.max_tokens, "token")
             lines.append(f"{counted(cut, 'text')} longer than {longest}: cut at that length")
-        steps = -(-len(self._examples) // self._recipe.batch_size) * self._recipe.epochs
+        steps = self._recipe.num_steps(len(self._examples))
         lines.append(f"{counted(steps, 'step')} at most, on {counted(len(self._examples), 'text')}")
         if len(self._validation) < FEW_TEXTS:
             texts = counted(len(self._validation), "validation text")
@@ -269,12 +273,10 @@ class _Session:
         for line in lines:
             self._on_note(line)
 
-    def _blocks_in_flight(self) -> int:
+    def _blocks_in_flight(self, gradients: BlockGradients) -> int:
         """Return how many blocks may be computed side by side, after checking their bits."""
         in_flight = self._request.blocks_in_flight or torch.get_num_threads()
         recipe = self._recipe
-        weights = TrainedWeights(self._start.model, self._examples, recipe.freeze)
-        gradients = BlockGradients(weights, self._examples, recipe)
         steps = plan_steps(len(self._examples), recipe.batch_size, recipe.seed, epoch=0)
         blocks = cut_blocks(steps[0], self._examples.lengths, recipe.block_tokens)
         reason = check_gradients(gradients, blocks, in_flight)
@@ -283,29 +285,32 @@ class _Session:
             return 1
         return in_flight
 
-    @contextmanager
-    def _opened_run(self, folder: RunFolder, threads: SingleThreads) -> Iterator[TrainingRun]:
-        weights = TrainedWeights(self._start.model, self._examples, self._recipe.freeze)
-        with self._engine(weights, threads) as engine:
-            yield TrainingRun(
-                weights,
-                self._examples,
-                self._validation,
-                self._recipe,
-                engine,
-                Optimizer(weights, self._recipe, threads),
-                StateFolder(folder.state),
-                scale=self._scale,
-                should_stop=self._should_stop,
-            )
+    def _make_run(
+        self,
+        weights: TrainedWeights,
+        engine: LocalEngine | RayEngine,
+        threads: SingleThreads,
+        folder: RunFolder,
+    ) -> TrainingRun:
+        return TrainingRun(
+            weights,
+            self._examples,
+            self._validation,
+            self._recipe,
+            engine,
+            Optimizer(weights, self._recipe, threads),
+            StateFolder(folder.state),
+            scale=self._scale,
+            should_stop=self._should_stop,
+        )
 
     @contextmanager
     def _engine(
-        self, weights: TrainedWeights, threads: SingleThreads
+        self, weights: TrainedWeights, gradients: BlockGradients, threads: SingleThreads
     ) -> Iterator[LocalEngine | RayEngine]:
         options = self._request.ray
         if options is None:
-            yield LocalEngine(BlockGradients(weights, self._examples, self._recipe), threads)
+            yield LocalEngine(gradients, threads)
             return
         model = self._start.model
         tensors = {name: each.detach() for name, each in model.named_parameters()}
@@ -322,7 +327,7 @@ class _Session:
         if self._scale is not None:
             self._scale.fold_into(self._start.model)
 
-    def _finish(self, run: TrainingRun, manifest: Mapping[str, Any]) -> TrainedFolder:
+    def _finish(self, run: TrainingRun, record: Mapping[str, Any]) -> TrainedFolder:
         """Calibrate the model, and write its folder."""
         calibrated = calibrate(self._start.model, self._validation, self._recipe.task)
         trained = TrainedModel(
@@ -336,10 +341,9 @@ class _Session:
             facts=self._data.facts,
             events=run.state.events,
             record={
-                **make_record(self._request, self._recipe),
+                **record,
                 "steps": run.state.step,
                 "target_scale": self._scale and asdict(self._scale),
-                "manifest": manifest,
             },
         )
         digest = write_trained_folder(self._request.out, trained, report=self._request.report)

@@ -65,8 +65,8 @@ class GradientWorker:
         self._threads = SingleThreads(setup.threads)
 
     def describe(self) -> str:
-        """Describe what the bits of a gradient depend on, besides the weights and the texts."""
-        return f"{this_machine()}, NumPy {np.__version__}"
+        """Describe the machine of this worker."""
+        return describe_machine()
 
     def compute(
         self, weights: list[Array], blocks: list[tuple[int, GradientBlock]], total: int, epoch: int
@@ -144,7 +144,7 @@ class RayEngine:
             self._check_machine(worker)
 
     def _check_machine(self, worker: Any) -> None:
-        here = f"{this_machine()}, NumPy {np.__version__}"
+        here = describe_machine()
         try:
             there = worker.describe.remote().future().result()
         except self._ray.exceptions.RayActorError as error:
@@ -154,6 +154,11 @@ class RayEngine:
                 f"gradients of the workers could differ: here, on {platform.node()}, {here}; "
                 f"on a worker {there}. Use machines of one kind, with the same versions"
             )
+
+
+def describe_machine() -> str:
+    """Describe what the bits of a gradient depend on, besides the weights and the texts."""
+    return f"{this_machine()}, NumPy {np.__version__}"
 
 
 def _aligned_share(num_blocks: int, workers: int) -> int:

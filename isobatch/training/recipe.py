@@ -65,6 +65,10 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def num_steps(self, num_texts: int) -> int:
+        """Return the number of steps of all epochs."""
+        return self.epochs * steps_per_epoch(num_texts, self.batch_size)
+
 
 @dataclass(frozen=True, slots=True)
 class RecipeOptions:
@@ -143,6 +147,11 @@ _WHOLE = (
 )  # fmt: skip
 
 
+def steps_per_epoch(num_texts: int, batch_size: int) -> int:
+    """Return the number of steps of an epoch, the last of which may have fewer texts."""
+    return -(-num_texts // batch_size)
+
+
 def complete_recipe(
     options: RecipeOptions, task: Task, config: ModelConfig, num_texts: int, num_labels: int
 ) -> Recipe:
@@ -154,8 +163,8 @@ def complete_recipe(
     layers = config.encoder.num_layers
     if options.freeze > layers:
         raise OptionError(f"freeze {options.freeze}: the base has only {layers} blocks")
-    steps_per_epoch = -(-num_texts // options.batch_size)
-    epochs = options.epochs or min(max(-(-WANTED_STEPS // steps_per_epoch), MIN_EPOCHS), MAX_EPOCHS)
+    steps = steps_per_epoch(num_texts, options.batch_size)
+    epochs = options.epochs or min(max(-(-WANTED_STEPS // steps), MIN_EPOCHS), MAX_EPOCHS)
     rate = options.learning_rate
     if rate is None:
         size = config.encoder.hidden_size
@@ -163,7 +172,7 @@ def complete_recipe(
     decay = options.average_decay
     if decay is None:
         # The average covers about a tenth of an epoch, and of 1,000 steps at most.
-        decay = 1.0 - 1.0 / min(max(steps_per_epoch // 10, 10), 1_000)
+        decay = 1.0 - 1.0 / min(max(steps // 10, 10), 1_000)
     metric = options.metric or default_metric(task, num_labels)
     if METRICS[metric].tasks and task not in METRICS[metric].tasks:
         raise OptionError(f"metric {metric!r} is not defined for the task {task}")

@@ -5,18 +5,18 @@ resumed, and a finished folder only taken as the result, if everything that the 
 as it was when the run began.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from isobatch.errors import JobError
 from isobatch.jobs.durable import write_atomically, write_errors
+from isobatch.jobs.exclusive_lock import exclusive_lock
 from isobatch.jobs.manifest import differences
 from isobatch.training.recipe import Recipe
 from isobatch.training.train_record import RECORD_NAME, environment
@@ -85,20 +85,9 @@ class RunFolder:
         self.log = self.path / "log.jsonl"
         self._manifest = self.path / "training.json"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Exclude other runs; the lock is released when the process ends, however it ends."""
-        with write_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("wb")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JobError(
-                    f"{self.out}: another training is writing it. Wait for it, or stop it"
-                ) from None
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """Exclude other trainings of this output."""
+        return exclusive_lock(self.path, self.out, "training")
 
     def open(self, manifest: TrainingManifest, *, restart: bool = False) -> FolderStatus:
         """Begin the run, or say that it is interrupted or finished.

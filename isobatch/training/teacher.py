@@ -25,27 +25,26 @@ from isobatch.types import TextInput
 _TEXT, _PAIR = "text", "text_pair"
 
 
-def check_teacher(teacher: str | Path, scheme: LabelScheme) -> tuple[str, list[int]]:
-    """Return the digest of a teacher, and its column for each label.
+def check_teacher(teacher: str | Path, scheme: LabelScheme) -> list[int]:
+    """Return the column of the teacher's logits for each label.
 
     Raises OptionError for a teacher of another task or with other labels.
     """
-    folder = locate_checkpoint(teacher)
-    head = read_config(folder).head
+    head = read_config(locate_checkpoint(teacher)).head
     if head.score_activation != ACTIVATIONS[scheme.task]:
         raise OptionError(
             f"teacher {teacher}: is for another task than {scheme.task!r}. Choose a teacher that "
             "was trained for the same one"
         )
     if scheme.task == "regression" and head.num_labels == len(scheme.labels):
-        return checkpoint_digest(folder), list(range(head.num_labels))
+        return list(range(head.num_labels))
     if {*head.labels} != {*scheme.labels}:
         raise OptionError(
             f"teacher {teacher}: predicts {list_names(head.labels)}, but the labels of the texts "
             f"are {list_names(scheme.labels)}. Choose a teacher with the same labels, or rename "
             "them in its config.json"
         )
-    return checkpoint_digest(folder), [head.labels.index(label) for label in scheme.labels]
+    return [head.labels.index(label) for label in scheme.labels]
 
 
 def teacher_logits(
@@ -56,7 +55,8 @@ def teacher_logits(
     place: the folder where they are kept, and taken from if they are there already. Raises as
     `check_teacher` and `isobatch run` do.
     """
-    digest, columns = check_teacher(teacher, scheme)
+    columns = check_teacher(teacher, scheme)
+    digest = checkpoint_digest(locate_checkpoint(teacher))
     content = b"".join(_line(text) for text in texts)
     name = hashlib.sha256(digest.encode() + content).hexdigest()[:16]
     source, output = place / f"teacher-{name}.texts.jsonl", place / f"teacher-{name}.jsonl"

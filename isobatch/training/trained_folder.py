@@ -16,7 +16,6 @@ from typing import Any
 
 from isobatch.checkpoint import TOKENIZER_FILES, read_json, write_tensors
 from isobatch.checkpoint.checkpoint_tokenizer import read_tokenizer
-from isobatch.checkpoint.digest import checkpoint_digest
 from isobatch.jobs.durable import digest_file, sync_folder, write_errors
 from isobatch.training.events import plain_json
 from isobatch.training.initial_model import InitialModel
@@ -62,7 +61,6 @@ def _record(trained: TrainedModel, digest: str) -> dict[str, Any]:
             **trained.record.get("base", {}),
             "name": start.hub[0] if start.hub else start.name,
             "revision": start.hub[1] if start.hub else None,
-            "sha256": checkpoint_digest(start.folder),
             "head": start.head,
             "reason": start.reason,
         },

@@ -20,7 +20,7 @@ from isobatch.training.examples import Examples
 from isobatch.training.gradient_engine import GradientEngine, StepGradient
 from isobatch.training.optimizer import Optimizer, learning_rate
 from isobatch.training.order import GradientBlock, cut_blocks, plan_steps
-from isobatch.training.recipe import Recipe
+from isobatch.training.recipe import Recipe, steps_per_epoch
 from isobatch.training.state import RunState, StateFolder, weights_digest
 from isobatch.training.target_scale import TargetScale
 from isobatch.training.validation import ValidationResult, validate
@@ -53,11 +53,11 @@ class TrainingRun:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.examples) // self.recipe.batch_size)
+        return steps_per_epoch(len(self.examples), self.recipe.batch_size)
 
     @property
     def num_steps(self) -> int:
-        return self.recipe.epochs * self.steps_per_epoch
+        return self.recipe.num_steps(len(self.examples))
 
     def resume(self) -> bool:
         """Load the saved state, if there is one, into the weights and the optimizer."""
