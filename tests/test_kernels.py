@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_blocks import batch_of, normal, random_linear, threads
+from random_blocks import batch_of, block_spec, normal, random_linear, threads
 from torch import Tensor
 
 from isobatch.batching.packed import PackedBatch
@@ -30,6 +30,7 @@ from isobatch.kernels import (
     activation_named,
 )
 from isobatch.kernels.activations import _BY_NAME, IDENTITY, Activation
+from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.kernels.linear_kernels import (
     Bf16Kernel,
     LinearKernel,
@@ -38,7 +39,7 @@ from isobatch.kernels.linear_kernels import (
     TileKernel,
     candidate_kernels,
 )
-from isobatch.specification import BlockSpec
+from isobatch.specification import AttentionSpec
 from isobatch.types import Rows
 
 CPU = torch.device("cpu")
@@ -289,7 +290,7 @@ def test_an_unsupported_activation_is_rejected_by_name() -> None:
 
 def attention_of(num_heads: int, head_dim: int, window: int | None = None) -> PackedAttention:
     size = num_heads * head_dim
-    return PackedAttention(BlockSpec(size, num_heads, size, "gelu", 1e-12, window=window))
+    return PackedAttention(AttentionSpec(num_heads, size // num_heads, window=window))
 
 
 def attention_by_formula(
@@ -317,7 +318,7 @@ def attention_changes(
     attention: PackedAttention, length: int, rows: Rows, thread_counts: tuple[int, ...]
 ) -> set[str]:
     """Where a sequence alone, or any thread count, gives other bits than all on the first count."""
-    query, key, value, batch = attention_inputs(length, attention.spec.hidden_size)
+    query, key, value, batch = attention_inputs(length, attention.spec.query_size)
     query = batch.select(query, rows)
     reference = None
     changed = set()
@@ -499,14 +500,14 @@ def test_a_kernel_is_chosen_once_a_shape_and_activation(monkeypatch: pytest.Monk
     assert {choice.kernel for choice in choices} == {"tiles"}
 
 
-SPEC = BlockSpec(32, 4, 64, "gelu", 1e-12)
+SPEC = block_spec(32, 4, 64)
 
 
 def select_all() -> tuple[KernelChoice, ...]:
     """One of each operation."""
     selector = KernelSelector(CPU)
     selector.select_linear(random_linear(32, 32))
-    selector.select_attention(SPEC)
+    selector.select_attention(SPEC.attention)
     selector.select_norm(NormWeights(torch.ones(32), torch.zeros(32), 1e-12))
     return selector.choices
 
@@ -557,7 +558,7 @@ def test_batch_dependent_attention_is_computed_sequence_by_sequence(
 ) -> None:
     plant_attention(monkeypatch, kind)
     selector = KernelSelector(CPU)
-    attention = selector.select_attention(SPEC)
+    attention = selector.select_attention(SPEC.attention)
     (choice,) = selector.choices
     assert choice.kernel == "sequence by sequence"
     assert choice.reason.startswith("segments of equal length rejected (bits differ at length ")
@@ -584,7 +585,8 @@ class BatchDependentNorm(NormWeights):
         return one_ulp_up(normed) if len(x) < 10 else normed
 
 
-def test_a_batch_dependent_layer_norm_is_rejected() -> None:
+def test_a_batch_dependent_layer_norm_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "torch")
     norm = BatchDependentNorm(torch.ones(32), torch.zeros(32), 1e-12)
     with pytest.raises(NotInvariantError, match="layer norm 32"):
         KernelSelector(CPU).select_norm(norm)

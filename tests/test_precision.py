@@ -189,7 +189,7 @@ def test_a_record_is_kept_in_a_folder_and_of_enough_texts_only(folder: Path) -> 
     results = compare_precisions(loader(folder), TEXTS)
     with pytest.raises(OptionError, match=f"at least {MIN_TEXTS}"):
         save_agreements(folder, results)
-    with pytest.raises(OptionError, match="name a checkpoint folder"):
+    with pytest.raises(OptionError, match="use a checkpoint folder"):
         save_agreements(None, results)
     assert not (folder / RECORD).exists()
     many = compare_precisions(

@@ -11,14 +11,32 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, random_ids
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Transformer,
+)
+from tiny_checkpoints import (
+    DECODERS,
+    FAMILIES,
+    ROTARY_FAMILIES,
+    Tiny,
+    TinyFolder,
+    fill_randomly,
+    pad_right,
+    random_ids,
+    tiny_config,
+)
 from tokenizer_folders import write_bpe_folder, write_wordpiece_folder
 from torch import Tensor
 
 from isobatch import AutoModelForSequenceClassification, Classifier, quantize
 from isobatch.batching.packed import pack
-from isobatch.checkpoint import bundled_folder, parse_config, read_config
+from isobatch.checkpoint import VectorOptions, bundled_folder, parse_config, read_config
 from isobatch.errors import (
     CheckpointError,
     IsobatchError,
@@ -28,7 +46,7 @@ from isobatch.errors import (
 )
 from isobatch.kernels import compiled, quantize_weight, supported_precisions
 from isobatch.kernels.compiled.variants import VARIABLE
-from isobatch.model import SequenceClassifier, read_model, read_packed_model
+from isobatch.model import EncoderModel, read_model, read_packed_model
 from isobatch.quantize import quantize_checkpoint
 from isobatch.specification import PositionRule
 from isobatch.types import Encoding, Precision
@@ -61,17 +79,17 @@ def edit_tensors(folder: Path, edit: Callable[[Tensors], object]) -> None:
     save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
 
 
-def model_of(folder: Path, precision: Precision = "int8") -> SequenceClassifier:
+def model_of(folder: Path, precision: Precision = "int8") -> EncoderModel:
     return read_packed_model(folder, CPU, precision)[0]
 
 
-def logits_of(model: SequenceClassifier, rows: Sequence[Sequence[int]], tiny: Tiny) -> Tensor:
+def logits_of(model: EncoderModel, rows: Sequence[Sequence[int]], tiny: Tiny) -> Tensor:
     encodings = [Encoding(row, [0] * len(row)) for row in rows]
     with torch.inference_mode():
         return model(pack(encodings, tiny.positions))
 
 
-def alone_and_together(model: SequenceClassifier, tiny: Tiny) -> tuple[bytes, bytes]:
+def alone_and_together(model: EncoderModel, tiny: Tiny) -> tuple[bytes, bytes]:
     rows = random_ids(LENGTHS, tiny)
     alone = torch.cat([logits_of(model, [row], tiny) for row in rows])
     return alone.numpy().tobytes(), logits_of(model, rows, tiny).numpy().tobytes()
@@ -127,8 +145,11 @@ def test_values_and_scales_are_those_of_int8_and_the_rest_is_unchanged(
     report = quantize_checkpoint(folder, out)
     before, after = load_file(folder / SINGLE), load_file(out / SINGLE)
     narrow = {name for name, tensor in after.items() if tensor.dtype == torch.int8}
-    assert report.num_tensors == len(narrow) == 1 + 6 * 2
-    assert sum("word_embeddings" in name for name in narrow) == 1
+    is_fused = model_type in ROTARY_FAMILIES
+    is_gated = is_fused or model_type in DECODERS
+    assert report.num_tensors == 1 + (7 if is_gated else 6) * 2  # a gate is one more
+    assert is_fused or len(narrow) == report.num_tensors
+    assert sum("_embeddings." in name or "embed_tokens" in name for name in narrow) == 1
     assert after.keys() == before.keys() | {f"{name}_scale" for name in narrow}
     for name, tensor in before.items():
         if name in narrow:
@@ -151,6 +172,12 @@ def test_the_linears_that_stay_are_named_in_the_configuration(
         "distilbert": ["pre_classifier", "classifier"],
         "bert": ["bert.pooler.dense", "classifier"],
         "electra": ["electra.embeddings_project", *two_steps],
+        "modernbert": ["head.dense", "classifier"],
+        "gte": ["gte.pooler.dense", "classifier"],
+        "nomic_bert": ["nomic_bert.pooler.dense", "classifier"],
+        "albert": ["albert.encoder.embedding_hidden_mapping_in", "albert.pooler", "classifier"],
+        "qwen3": ["score"],
+        "deberta-v2": ["pooler.dense", "classifier"],
     }
     assert section["ignore"] == expected.get(model_type, two_steps)
 
@@ -233,7 +260,7 @@ def test_each_companion_is_copied_once(
         copied.append(source.name)
         target.write_bytes(source.read_bytes())
 
-    monkeypatch.setattr("isobatch.quantize.shutil.copyfile", copying)
+    monkeypatch.setattr("isobatch.checkpoint.output_folder.shutil.copyfile", copying)
     quantize_checkpoint(folder, tmp_path / "int8")
     assert sorted(copied) == sorted({*copied})
     assert {"added_tokens.json", "config_sentence_transformers.json", "vocab.txt"} <= {*copied}
@@ -254,6 +281,79 @@ def test_the_output_has_the_usual_permissions(tiny_folder: TinyFolder, tmp_path:
     assert {path.stat().st_mode for path in (tmp_path / "int8").iterdir()} == {usual}
 
 
+# ------------------------------------------------------------------------------------- other tasks
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_token_classifier_is_quantized_with_its_own_head(model_type: str, tmp_path: Path) -> None:
+    tiny = Tiny(model_type, num_labels=5)
+    model = transformers.AutoModelForTokenClassification.from_config(tiny_config(tiny))
+    fill_randomly(model).save_pretrained(tmp_path / "tokens")
+    quantize_checkpoint(tmp_path / "tokens", tmp_path / "int8")
+    configs = [read_config(tmp_path / name, "token-classification") for name in ("tokens", "int8")]
+    assert configs[0].head == configs[1].head
+    models = [
+        read_packed_model(tmp_path / name, CPU, "int8", config)[0]
+        for name, config in zip(("tokens", "int8"), configs, strict=True)
+    ]
+    rows = random_ids(LENGTHS, tiny)
+    before, after = (logits_of(each, rows, tiny) for each in models)
+    assert after.shape == (sum(LENGTHS), 5)
+    assert torch.equal(after, before)
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Path:
+    """A folder of sentence-transformers: mean of the tokens, a dense layer, normalization."""
+    model = transformers.AutoModel.from_config(tiny_config(Tiny("bert")))
+    fill_randomly(model).save_pretrained(tmp_path / "encoder")
+    write_wordpiece_folder(tmp_path / "tokenizer")
+    for path in (tmp_path / "tokenizer").glob("*tok*"):
+        shutil.copy(path, tmp_path / "encoder")
+    encoder = Transformer(str(tmp_path / "encoder"))
+    modules = [encoder, Pooling(32, "mean"), Dense(32, 8), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "vectors"))
+    return tmp_path / "vectors"
+
+
+def test_modules_of_an_embedding_model_are_copied(embedder: Path, tmp_path: Path) -> None:
+    quantize_checkpoint(embedder, tmp_path / "int8")
+    for name in ("modules.json", "1_Pooling/config.json", f"2_Dense/{SINGLE}"):
+        assert (tmp_path / "int8" / name).read_bytes() == (embedder / name).read_bytes()
+    configs = [
+        read_config(folder, "feature-extraction") for folder in (embedder, tmp_path / "int8")
+    ]
+    assert configs[0].head == configs[1].head
+    assert [config.quantized for config in configs] == [False, True]
+    models = [
+        read_packed_model(folder, CPU, "int8", config)[0]
+        for folder, config in zip((embedder, tmp_path / "int8"), configs, strict=True)
+    ]
+    tiny = Tiny("bert")
+    rows = random_ids(LENGTHS, tiny)
+    before, after = (logits_of(each, rows, tiny) for each in models)
+    assert after.shape == (len(LENGTHS), 8)
+    assert torch.equal(after, before)
+
+
+def test_an_encoder_alone_is_quantized_for_any_pooling(tmp_path: Path) -> None:
+    model = transformers.AutoModel.from_config(tiny_config(Tiny("bert")))
+    fill_randomly(model).save_pretrained(tmp_path / "encoder")
+    quantize_checkpoint(tmp_path / "encoder", tmp_path / "int8")
+    for pooling in ("cls", "mean"):
+        config = read_config(tmp_path / "int8", "feature-extraction", VectorOptions(pooling))
+        assert read_packed_model(tmp_path / "int8", CPU, "int8", config)[0].config.quantized
+
+
+def test_a_reranker_keeps_its_score_rule(tiny_folder: TinyFolder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder(Tiny("bert", num_labels=1)), tmp_path / "reranker"))
+    stated = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(stated))
+    quantize_checkpoint(folder, tmp_path / "int8")
+    assert read_config(folder).head.score_activation == "none"
+    assert read_config(tmp_path / "int8").head == read_config(folder).head
+
+
 # -------------------------------------------------------------------------- read in every precision
 
 
@@ -265,7 +365,10 @@ def test_every_other_reader_gets_values_times_scale(
     quantize_checkpoint(tiny_folder(tiny), out)
     stored = load_file(out / SINGLE)
     model = AutoModelForSequenceClassification.from_pretrained(out)
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.state_dict().items():
+        if name not in stored:  # of an older spelling, or a part of a fused tensor
+            assert model_type in ROTARY_FAMILIES
+            continue
         scale = stored.get(f"{name}_scale", torch.ones(()))
         assert torch.equal(parameter, stored[name].to(torch.float32) * scale), name
     rows = random_ids(LENGTHS, tiny)
@@ -412,7 +515,7 @@ def test_an_unwritable_output_is_named(tiny_folder: TinyFolder, tmp_path: Path) 
     assert str(tmp_path / "file" / "out") in str(caught.value)
 
 
-@pytest.mark.parametrize("step", ["write_tensors", "_write_config", "_copy_companions"])
+@pytest.mark.parametrize("step", ["write_tensors", "_write_config", "copy_companions"])
 @pytest.mark.parametrize(
     ("failure", "seen_as"),
     [
@@ -529,7 +632,7 @@ def test_weights_and_configuration_must_say_the_same(
     quantized: Path, tiny_folder: TinyFolder
 ) -> None:
     shutil.copy(tiny_folder(Tiny("bert")) / SINGLE, quantized)
-    with pytest.raises(TensorMismatchError, match="announces int8 weights, but there is no"):
+    with pytest.raises(TensorMismatchError, match="declares int8 weights, but there is no"):
         read_model(quantized)
 
 
@@ -662,8 +765,6 @@ def test_transformers_reads_the_output(
 ) -> None:
     """Where compressed-tensors is installed: no key missing or left over, and the same logits."""
     pytest.importorskip("compressed_tensors")
-    import transformers
-
     tiny, out = Tiny(model_type), tmp_path / "int8"
     quantize_checkpoint(tiny_folder(tiny), out)
     theirs, found = transformers.AutoModelForSequenceClassification.from_pretrained(

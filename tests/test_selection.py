@@ -6,15 +6,18 @@ worthless. A block here only doubles its rows, so that these tests need no parti
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from random_blocks import (
     alone,
+    block_spec,
     compute,
     formula,
     normal,
     random_block,
+    random_context,
     random_weights,
     same_bits,
     threads,
@@ -43,7 +46,15 @@ from isobatch.kernels.int8 import Int8Block
 from isobatch.kernels.layers import LayerwiseBlock
 from isobatch.kernels.linear_kernels import Bf16Kernel
 from isobatch.kernels.selection import BlockCandidate
-from isobatch.specification import BlockSpec
+from isobatch.specification import (
+    POST_NORM,
+    PRE_NORM,
+    AttentionSpec,
+    BlockSpec,
+    Disentangled,
+    NormSpec,
+    Rotary,
+)
 from isobatch.types import PRECISIONS, Precision, Rows
 
 CPU = torch.device("cpu")
@@ -98,7 +109,9 @@ class PlantedBlock:
 
     spoil: Spoil
 
-    def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
+    def __call__(
+        self, hidden: Tensor, batch: PackedBatch, rows: Rows, context: Tensor | None = None
+    ) -> Tensor:
         return self.spoil(2 * batch.select(hidden, rows), Call(batch, rows))
 
 
@@ -253,11 +266,45 @@ def test_int8_in_torch_computes_batch_dependent_attention_by_sequence(
 # ------------------------------------------------------------------ every kind of specification
 
 SPECS = [
-    BlockSpec(32, 4, 48, "gelu", 1e-12, norm="pre"),
-    BlockSpec(32, 4, 48, "silu", 1e-6, gated=True),
-    BlockSpec(32, 4, 48, "gelu", 1e-12, biases=False),
-    BlockSpec(32, 4, 48, "gelu", 1e-12, window=3),
-    BlockSpec(64, 4, 64, "relu", 1e-5, norm="pre", gated=True, biases=False, window=20),
+    block_spec(32, 4, 48, norms=PRE_NORM),
+    block_spec(32, 4, 48, norms=(*PRE_NORM, *POST_NORM)),
+    block_spec(32, 4, 48, norms=PRE_NORM[1:]),
+    block_spec(32, 4, 48, norm=NormSpec(1e-6, "rms")),
+    block_spec(32, 4, 48, norm=NormSpec(1e-5, bias=False)),
+    block_spec(32, 4, 48, "silu", 1e-6, gated=True),
+    block_spec(32, 4, 48, biases=()),
+    block_spec(32, 4, 48, biases=("query", "key", "value", "output", "down")),
+    block_spec(32, 4, 48, window=3),
+    block_spec(32, 4, 48, causal=True),
+    block_spec(32, 4, 48, scale=0.3),
+    block_spec(32, 4, 48, num_key_heads=2, head_dim=16),
+    block_spec(32, 4, 48, head_norm=True),
+    block_spec(32, 4, 48, rotary=Rotary(100.0, 8)),
+    block_spec(32, 4, 48, rotary=Rotary(100.0, 4)),
+    block_spec(32, 4, 48, positions="toeplitz"),
+    block_spec(32, 4, 48, positions="disentangled", scale=24**-0.5, distances=Disentangled(9)),
+    block_spec(
+        *(28, 4, 48),
+        positions="disentangled",
+        distances=Disentangled(8, 30, ("p2c",), shared=False),
+    ),
+    block_spec(32, 1, 48, positions="disentangled", distances=Disentangled(70, None, ("c2p",))),
+    block_spec(
+        32, 4, 48, cross=AttentionSpec(4, 8), norms=("attention_norm", "cross_norm", "norm")
+    ),
+    block_spec(64, 4, 64, "relu", norms=PRE_NORM, gated=True, biases=(), window=20),
+    block_spec(
+        *(48, 6, 100, "silu"),
+        norm=NormSpec(1e-6, "rms"),
+        norms=PRE_NORM,
+        gated=True,
+        biases=("query", "key", "value"),
+        num_key_heads=2,
+        head_dim=20,
+        head_norm=True,
+        causal=True,
+        rotary=Rotary(10000.0, 20),
+    ),
 ]
 each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
@@ -268,18 +315,43 @@ each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_a_specification_is_computed_as_the_formula_says(spec: BlockSpec, rows: Rows) -> None:
     weights, x = random_weights(spec), normal(sum(LENGTHS), spec.hidden_size)
     kernel, _ = select(weights)
-    expected = formula(weights, x, LENGTHS, rows)
-    found = compute(kernel, x, LENGTHS, rows)
+    context = random_context(spec, LENGTHS)
+    expected = formula(weights, x, LENGTHS, rows, context)
+    found = compute(kernel, x, LENGTHS, rows, context)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=2e-5)
-    assert same_bits(alone(kernel, x, LENGTHS, rows), found)
+    assert same_bits(alone(kernel, x, LENGTHS, rows, context), found)
+
+
+@each_spec
+def test_a_layer_is_compiled_unless_it_crosses(spec: BlockSpec) -> None:
+    reason = compiled_unsupported(random_weights(spec))
+    assert reason == ("cross-attention is not compiled" if spec.cross else None)
+
+
+@pytest.mark.parametrize(
+    "reach", [{"window": 64}, {"window": 64, "causal": True}, {"causal": True}], ids=str
+)
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
+def test_keys_that_are_not_read_change_nothing(reach: dict[str, Any]) -> None:
+    spec, lengths = block_spec(32, 2, 48, **reach), (200, 64, 65, 66, 129)
+    weights, x = random_weights(spec), normal(sum(lengths), 32)
+    kernel, _ = select(weights)
+    for rows in Rows:
+        expected = formula(weights, x, lengths, rows)
+        found = compute(kernel, x, lengths, rows)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=2e-5)
 
 
 @each_spec
 def test_each_part_of_a_specification_changes_the_result(spec: BlockSpec) -> None:
     """The inverse: a field that was ignored would go unnoticed above only if it did nothing."""
-    plain = BlockSpec(spec.hidden_size, spec.num_heads, spec.intermediate_size, "gelu", 1e-12)
+    heads = spec.attention.num_heads
+    plain = block_spec(spec.hidden_size, heads, spec.intermediate_size)
     x = normal(sum(LENGTHS), spec.hidden_size)
-    outputs = [compute(select(random_weights(each))[0], x, LENGTHS) for each in (spec, plain)]
+    outputs = [
+        compute(select(random_weights(each))[0], x, LENGTHS, context=random_context(each, LENGTHS))
+        for each in (spec, plain)
+    ]
     assert not torch.allclose(*outputs, atol=1e-3)
 
 
@@ -288,9 +360,11 @@ def test_each_part_of_a_specification_changes_the_result(spec: BlockSpec) -> Non
 def test_int8_computes_every_specification_it_is_selected_for(spec: BlockSpec) -> None:
     weights, x = random_weights(spec), normal(sum(LENGTHS), spec.hidden_size)
     kernel, _ = select(weights, "int8")
-    error = compute(kernel, x, LENGTHS) - formula(weights, x, LENGTHS)
+    context = random_context(spec, LENGTHS)
+    found = compute(kernel, x, LENGTHS, context=context)
+    error = found - formula(weights, x, LENGTHS, context=context)
     assert error.square().mean().sqrt() < 0.1
-    assert same_bits(alone(kernel, x, LENGTHS), compute(kernel, x, LENGTHS))
+    assert same_bits(alone(kernel, x, LENGTHS, context=context), found)
 
 
 # ----------------------------------------------------------------- selection on this machine
@@ -333,7 +407,7 @@ def test_the_compiled_kernels_are_chosen_for_everything() -> None:
             assert choice.kernel == f"compiled {precision}"
     selector = KernelSelector(CPU)
     assert selector.select_trainable_block(weights)
-    selector.select_linear(weights.up)
+    selector.select_linear(weights.linears["up"])
     norm = NormWeights(torch.ones(9), torch.zeros(9), 1e-5)
     selector.select_embeddings(EmbeddingWeights(normal(3, 9), normal(3, 9), None, norm))
     assert [choice.kernel for choice in selector.choices] == ["compiled"] * 3
@@ -357,7 +431,7 @@ def test_without_compiled_kernels_everything_else_is_torch_s(
     monkeypatch.setenv(VARIABLE, "torch")
     selector, weights = KernelSelector(CPU), random_block(21, 33, 3)
     assert not selector.select_trainable_block(weights)
-    selector.select_linear(weights.up)
+    selector.select_linear(weights.linears["up"])
     norm = NormWeights(torch.ones(9), torch.zeros(9), 1e-5)
     selector.select_embeddings(EmbeddingWeights(normal(3, 9), normal(3, 9), None, norm))
     assert not [choice for choice in selector.choices if choice.kernel.startswith("compiled")]
