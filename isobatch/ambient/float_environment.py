@@ -56,8 +56,8 @@ def default_float_environment() -> Iterator[None]:
 
 def _unsuitable() -> OptionError:
     return OptionError(
-        "this thread rounds in another direction than to the nearest, or flushes subnormal numbers "
-        "to zero, which changes the last digits of results, and it cannot be changed from here. "
+        "this thread does not round to nearest, or flushes subnormal numbers to zero, which "
+        "changes the last digits of results, and Isobatch cannot reset it. "
         "Undo it: torch.set_flush_denormal(False), and fesetround(FE_TONEAREST) in C"
     )
 

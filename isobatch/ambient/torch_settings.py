@@ -23,7 +23,7 @@ _MEANS = (0.5, 0.5, 2.0**-127)
 
 def uses_torch(kernels: Iterable[str]) -> bool:
     """Return whether one of the kernels, as KernelChoice names them, is torch's own."""
-    return not all(kernel.startswith("compiled") for kernel in kernels)
+    return not all(kernel.startswith(("compiled", "numpy")) for kernel in kernels)
 
 
 def check_torch_settings() -> None:
@@ -43,8 +43,8 @@ def check_torch_settings() -> None:
         _reject(name, f"unset {name.partition('=')[0]} before Python starts")
     if torch.get_num_threads() > 1 and not _all_threads_have_default_floats():
         raise OptionError(
-            "some of torch's threads flush subnormal numbers to zero or round in another direction "
-            "than to the nearest, as they were started under torch.set_flush_denormal(True) or "
+            "some of torch's threads flush subnormal numbers to zero or do not round to nearest, "
+            "because they were started under torch.set_flush_denormal(True) or "
             "fesetround, which changes results. Load Isobatch before that, or use "
             "torch.set_num_threads(1)"
         )

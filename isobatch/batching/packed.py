@@ -37,7 +37,11 @@ class PackedBatch:
         """Take `rows` of each sequence from [tokens, hidden]; ALL returns `hidden` itself."""
         if rows is Rows.ALL:
             return hidden
-        return hidden[self.cu_seqlens[:-1] if rows is Rows.FIRST else self.cu_seqlens[1:] - 1]
+        return hidden[self.rows_of(rows)]
+
+    def rows_of(self, rows: Rows) -> Tensor:
+        """Return the indices of the first or last rows of the sequences, [sequences]."""
+        return self.cu_seqlens[:-1] if rows is Rows.FIRST else self.cu_seqlens[1:] - 1
 
     def to(self, device: torch.device) -> "PackedBatch":
         """Copy the batch to `device`."""
@@ -109,7 +113,8 @@ def concatenate(sequences: Sequence[TokenSequence]) -> PackedBatch:
 def position_ids(input_ids: Ids, positions: PositionRule) -> Ids:
     """Number the tokens along the last axis by the model's rule."""
     if positions.padding_idx is None:
-        return np.broadcast_to(np.arange(input_ids.shape[-1], dtype=np.int64), input_ids.shape)
+        places = np.arange(positions.offset, positions.offset + input_ids.shape[-1], dtype=np.int64)
+        return np.broadcast_to(places, input_ids.shape)
     real = input_ids != positions.padding_idx
     counted: Ids = np.cumsum(real, axis=-1, dtype=np.int64) * real + positions.padding_idx
     return counted

@@ -4,18 +4,29 @@
 the tokenizer; `families` is the data behind them, `quantized` the format of int8 weights.
 """
 
+from isobatch.checkpoint.answer_tokens import AnswerTokens, read_answer_tokens
 from isobatch.checkpoint.config import (
     Dropouts,
-    EncoderConfig,
-    HeadConfig,
     ModelConfig,
+    is_quantized,
     parse_config,
     read_config,
+    read_own_config,
     read_raw_config,
+    read_stated_task,
 )
 from isobatch.checkpoint.digest import checkpoint_digest, weights_digest
+from isobatch.checkpoint.encoder_config import EncoderConfig
 from isobatch.checkpoint.families import Family
+from isobatch.checkpoint.head_config import (
+    POOLINGS,
+    HeadConfig,
+    HeadOptions,
+    VectorOptions,
+    check_task,
+)
 from isobatch.checkpoint.json_files import read_json
+from isobatch.checkpoint.output_folder import atomic_folder, copy_companions, require_free
 from isobatch.checkpoint.quantized import QuantizedTensor, quantization_config
 from isobatch.checkpoint.source import (
     CONFIG_FILES,
@@ -24,7 +35,7 @@ from isobatch.checkpoint.source import (
     checkpoint_name,
     locate_checkpoint,
 )
-from isobatch.checkpoint.tensor_names import hub_name
+from isobatch.checkpoint.tensor_names import hub_name, place_of
 from isobatch.checkpoint.weight_files import weight_files
 from isobatch.checkpoint.weights import (
     read_stored_tensors,
@@ -35,25 +46,38 @@ from isobatch.checkpoint.weights import (
 
 __all__ = [
     "CONFIG_FILES",
+    "POOLINGS",
     "TOKENIZER_FILES",
+    "AnswerTokens",
     "Dropouts",
     "EncoderConfig",
     "Family",
     "HeadConfig",
+    "HeadOptions",
     "ModelConfig",
     "QuantizedTensor",
+    "VectorOptions",
+    "atomic_folder",
     "bundled_folder",
+    "check_task",
     "checkpoint_digest",
     "checkpoint_name",
+    "copy_companions",
     "hub_name",
+    "is_quantized",
     "locate_checkpoint",
     "parse_config",
+    "place_of",
     "quantization_config",
+    "read_answer_tokens",
     "read_config",
     "read_json",
+    "read_own_config",
     "read_raw_config",
+    "read_stated_task",
     "read_stored_tensors",
     "read_tensors",
+    "require_free",
     "stored_shapes",
     "weight_files",
     "weights_digest",

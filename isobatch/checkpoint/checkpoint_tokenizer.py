@@ -12,8 +12,10 @@ from typing import Any, Literal, cast
 import tokenizers
 from tokenizers import AddedToken
 
-from isobatch.checkpoint.conversion import convert_tokenizer_command
-from isobatch.checkpoint.tokenizer_classes import CLASSES, StoredTokenizer, TokenizerClass
+from isobatch.checkpoint.conversion import convert_tokenizer_command, isobatch_convert
+from isobatch.checkpoint.source import SENTENCEPIECE_FILES
+from isobatch.checkpoint.stored_tokenizer import StoredTokenizer
+from isobatch.checkpoint.tokenizer_classes import CLASSES, TokenizerClass
 from isobatch.checkpoint.tokenizer_settings import (
     NAMED_TOKENS,
     PLAIN_CLASS,
@@ -31,12 +33,7 @@ TokenizerSide = Literal["right", "left"]
 _FOREIGN_FILES = ("tekken.json", "tokenizer.model", "tiktoken.model")
 """Without tokenizer.json, transformers converts a file with one of these names in its name."""
 
-_SENTENCEPIECE = "sentencepiece.bpe.model"
-"""The file that it converts for the classes that are made from sentencepiece models."""
-
 _FOUND_FILES = {
-    "spiece.model": "a sentencepiece model",
-    _SENTENCEPIECE: "a sentencepiece model",
     "bpe.codes": "from BertweetTokenizer or another that runs in Python and is not supported",
 }
 
@@ -74,6 +71,7 @@ def read_tokenizer(
 
     Raises CheckpointError if there is none, or if its files cannot be read or are not supported.
     """
+    check_vocabulary_files(folder)
     settings = read_tokenizer_settings(folder, overrides)
     tokenizer_class = CLASSES[settings.class_name]
     _check_files(settings, tokenizer_class)
@@ -88,7 +86,7 @@ def read_tokenizer(
             raise
         raise CheckpointError(
             f"{folder}: the tokenizer cannot be built from its files: {error}. Load it with "
-            "transformers, which tells whether the files are valid, and save it again"
+            "transformers, which checks the files, and save it again"
         ) from error
 
 
@@ -105,10 +103,11 @@ def _build(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -> Chec
         options.setdefault("truncation_side", truncation["direction"])
     if (padding := components.padding) is not None:
         options.setdefault("padding_side", padding["direction"])
-        if plain and "pad_token" not in settings.options:
+        if not tokenizer_class.special_tokens.get("pad_token") and not options.get("pad_token"):
             named["pad_token"] = padding["pad_token"]
     backend.no_padding()
     backend.no_truncation()
+    options.setdefault("padding_side", tokenizer_class.padding_side)
     named |= settings.model_specific
     backend.encode_special_tokens = settings.flag("split_special_tokens", False)
     _add_tokens(backend, settings, named, extra)
@@ -211,6 +210,20 @@ def _side(settings: TokenizerSettings, options: Mapping[str, Any], name: str) ->
     return cast("TokenizerSide", side)
 
 
+def check_vocabulary_files(folder: Path) -> None:
+    """Raise CheckpointError, with the command, where a model of SentencePiece is all there is."""
+    others = ("tokenizer.json", "vocab.txt", "vocab.json")
+    if not folder.is_dir() or any((folder / name).is_file() for name in others):
+        return
+    found = [name for name in SENTENCEPIECE_FILES if (folder / name).is_file()]
+    if found:
+        raise CheckpointError(
+            f"{folder}: contains no tokenizer.json; {found[0]} is a SentencePiece model. "
+            'Convert it once, with pip install "isobatch[sentencepiece]": '
+            f"{isobatch_convert(folder)}"
+        )
+
+
 def _check_files(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -> None:
     """Raise CheckpointError, naming the files that are there, if no vocabulary can be read."""
     folder = settings.folder
@@ -218,7 +231,6 @@ def _check_files(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -
         return
     names = sorted(path.name for path in folder.iterdir())
     foreign = [name for name in names if any(each in name for each in _FOREIGN_FILES)]
-    from_sentencepiece = _SENTENCEPIECE in names and tokenizer_class.from_sentencepiece
     if tokenizer_class.files and not foreign and set(tokenizer_class.files) <= set(names):
         return
     needed = ", nor ".join(
@@ -229,7 +241,7 @@ def _check_files(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -
     raise CheckpointError(
         f"{folder}: contains no {needed}, which its tokenizer class {settings.class_name} needs"
         f"{''.join(f'; {each}' for each in found)}. "
-        + _advice(folder, names, convertible=bool(foreign) or from_sentencepiece)
+        + _advice(folder, names, convertible=bool(foreign))
     )
 
 

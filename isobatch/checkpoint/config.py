@@ -4,108 +4,63 @@ Invariant: a setting that would change the answer and is not implemented is reje
 ignored.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
+from isobatch.checkpoint.answer_tokens import AnswerTokens
+from isobatch.checkpoint.encoder_config import EncoderConfig
 from isobatch.checkpoint.families import FAMILIES, Family, family_of
+from isobatch.checkpoint.families.config_values import ConfigValues
 from isobatch.checkpoint.folder_kind import explain_missing_config, reject_adapters
-from isobatch.checkpoint.json_files import read_json
-from isobatch.checkpoint.label_map import read_labels
-from isobatch.checkpoint.quantized import announces_int8
-from isobatch.checkpoint.score_functions import (
-    ProblemType,
-    check_problem_type,
-    score_activation,
-    stated_activation,
+from isobatch.checkpoint.head_config import (
+    HeadConfig,
+    HeadOptions,
+    HeadSource,
+    VectorOptions,
+    read_head,
+    stated_task,
 )
+from isobatch.checkpoint.json_files import read_json
+from isobatch.checkpoint.quantized import announces_int8
+from isobatch.checkpoint.sentence_modules import SentenceModules, read_sentence_modules
 from isobatch.checkpoint.unreadable import is_there
 from isobatch.checkpoint.weight_files import StoredTensor, stored_tensors
 from isobatch.errors import CheckpointError, UnsupportedModelError
-from isobatch.specification import BlockSpec, PositionRule
-from isobatch.types import ScoreActivation
+from isobatch.types import Task
 
 CROSS_ENCODER_FILE = "config_sentence_transformers.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderConfig:
-    """Sizes and kinds of the encoder; `num_positions` counts the rows of its position table."""
+class Dropouts:
+    """Dropout probabilities by place, used in training only.
 
-    vocab_size: int
-    embedding_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    intermediate_size: int
-    hidden_act: str
-    layer_norm_eps: float
-    num_positions: int
-    type_vocab_size: int
-    pad_token_id: int | None
-    positions: PositionRule
-
-    @property
-    def max_tokens(self) -> int:
-        """Longest sequence: RoBERTa models reserve the first padding_idx + 1 positions."""
-        return self.num_positions - self.positions.first
-
-    @property
-    def block(self) -> BlockSpec:
-        """The specification of each of its layers."""
-        return BlockSpec(
-            hidden_size=self.hidden_size,
-            num_heads=self.num_heads,
-            intermediate_size=self.intermediate_size,
-            activation=self.hidden_act,
-            norm_eps=self.layer_norm_eps,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class HeadConfig:
-    """The classification head: its hidden activation, its labels, and how scores are computed.
-
-    stated_activation: of sentence-transformers, where it differs from that of transformers.
+    embeddings: of their rows. attention: of its weights. attention_output, feed_forward: of what is
+    added to the rows. activation: of the rows that the feed-forward's last linear reads. distances:
+    of their table. head_input: of the rows before the head's first linear. classifier: before its
+    last one.
     """
 
-    activation: str
-    labels: tuple[str, ...]
-    problem_type: ProblemType | None
-    stated_activation: ScoreActivation | None = None
-
-    @property
-    def num_labels(self) -> int:
-        return len(self.labels)
-
-    @property
-    def score_activation(self) -> ScoreActivation:
-        """The activation of the scores: as sentence-transformers states it, or by default."""
-        return self.stated_activation or self.pipeline_activation
-
-    @property
-    def pipeline_activation(self) -> ScoreActivation:
-        """The activation that transformers' text-classification pipeline chooses."""
-        return score_activation(self.problem_type, self.num_labels)
-
-
-@dataclass(frozen=True, slots=True)
-class Dropouts:
-    """Dropout probabilities, used in training only."""
-
-    hidden: float
-    attention: float
-    attention_output: float
-    classifier: float
+    embeddings: float = 0.0
+    attention: float = 0.0
+    attention_output: float = 0.0
+    activation: float = 0.0
+    feed_forward: float = 0.0
+    distances: float = 0.0
+    head_input: float = 0.0
+    classifier: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Everything that is needed to build the model of one checkpoint.
 
+    family: with the names that its head has for the task. task: that of the head.
+    stated_task: the one that the files state; None where they state none.
     quantized: its file holds int8 weights, each with its scale.
     saved_by: the class that config.json names, such as "BertForSequenceClassification".
     pruned_layers: layers from which transformers 4 or older removed attention heads.
@@ -115,18 +70,71 @@ class ModelConfig:
     encoder: EncoderConfig
     head: HeadConfig
     dropout: Dropouts
+    task: Task = "text-classification"
+    stated_task: Task | None = None
     quantized: bool = False
     saved_by: str | None = None
     pruned_layers: tuple[int, ...] = ()
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """Read config.json in `folder`. Raises CheckpointError if it is missing or not supported."""
+def read_config(
+    folder: Path,
+    task: Task = "text-classification",
+    options: HeadOptions = VectorOptions(),  # noqa: B008  # immutable
+) -> ModelConfig:
+    """Read config.json in `folder`, and what is next to it, for `task`.
+
+    options: of the vectors of "feature-extraction", or the tokens of a language model. Raises
+    CheckpointError if a file is missing or not supported, MissingHeadError for vectors that no file
+    says how to pool.
+    """
     raw = read_raw_config(folder)
     cross_encoder = folder / CROSS_ENCODER_FILE
     stated = read_json(cross_encoder) if cross_encoder.is_file() else {}
+    modules = None if isinstance(options, AnswerTokens) else read_sentence_modules(folder)
     try:
-        return parse_config(raw, stated, _stored(folder))
+        return parse_config(raw, stated, _stored(folder), modules, task, options)
+    except CheckpointError as error:
+        raise type(error)(f"{folder}/{error}") from error
+
+
+def read_stated_task(folder: Path) -> Task | None:
+    """Return the task that the files in `folder` state, of any architecture.
+
+    Raises CheckpointError for a file that cannot be read.
+    """
+    saved_by = _saved_by(read_raw_config(folder))
+    return stated_task(saved_by, read_sentence_modules(folder))
+
+
+def read_own_config(folder: Path, tensors: Collection[str] = ()) -> ModelConfig:
+    """Read config.json for the task that the files say the checkpoint is for.
+
+    Vectors that no file says how to pool are read for any pooling: the weights are the same.
+    tensors: the names of its weights; where the files state no task and these have no head, it is
+    read as an encoder. Raises as `read_config`.
+    """
+    config = read_config(folder)
+    task = config.stated_task
+    if task is None and tensors and not _has_head(config, tensors):
+        task = "feature-extraction"
+    if task in (None, config.task):
+        return config
+    pooling = "mean" if read_sentence_modules(folder) is None else None
+    return read_config(folder, task, VectorOptions(pooling))
+
+
+def _has_head(config: ModelConfig, tensors: Collection[str]) -> bool:
+    output = f".{config.family.head.get('head.output')}.weight"
+    names = (re.sub(r"\.modules_to_save\.[^.]+", "", name) for name in tensors)
+    return any(f".{name}".endswith(output) for name in names)
+
+
+def is_quantized(folder: Path) -> bool:
+    """Return whether the weights in `folder` are int8; raises as `read_config` does."""
+    section = read_raw_config(folder).get("quantization_config")
+    try:
+        return _is_quantized(section, _stored(folder))
     except CheckpointError as error:
         raise type(error)(f"{folder}/{error}") from error
 
@@ -144,19 +152,29 @@ def parse_config(
     raw: Mapping[str, object],
     cross_encoder: Mapping[str, object] | None = None,
     stored: Sequence[StoredTensor] = (),
+    modules: SentenceModules | None = None,
+    task: Task = "text-classification",
+    options: HeadOptions = VectorOptions(),  # noqa: B008  # immutable
 ) -> ModelConfig:
-    """Translate the content of a config.json.
-
-    cross_encoder: of config_sentence_transformers.json. stored: the tensors next to it, by which a
-    message says what to write; none are needed.
-    """
-    family = family_of(_model_type(raw, stored))
-    _reject_unsupported(raw)
+    """Translate the content of a config.json; the others are as in HeadSource and `read_config`."""
+    family = family_of(_model_type(raw, stored)).spelled_as([each.name for each in stored])
+    values = family.values(raw)
+    _reject_unsupported(family, values)
+    encoder = family.encoder(values)
+    if isinstance(options, AnswerTokens) and not encoder.layers[-1].attention.causal:
+        raise UnsupportedModelError(
+            f"config.json: {family.model_type} is not a language model, and answers by no token. "
+            "Leave out true_token and false_token"
+        )
+    source = HeadSource(values, cross_encoder or {}, stored, modules)
+    family, head = read_head(task, family, encoder.hidden_size, source, options)
     return ModelConfig(
         family,
-        _encoder(family, raw),
-        _head(family, raw, cross_encoder or {}, stored),
-        _dropouts(family, raw),
+        encoder,
+        head,
+        _dropouts(family, values, task),
+        task,
+        stated_task(_saved_by(raw), modules),
         quantized=_is_quantized(raw.get("quantization_config"), stored),
         saved_by=_saved_by(raw),
         pruned_layers=_pruned_layers(raw.get("pruned_heads")),
@@ -182,14 +200,15 @@ def _model_type(raw: Mapping[str, object], stored: Sequence[StoredTensor]) -> ob
     if model_type is not None:
         return model_type
     saved_by = _saved_by(raw) or ""
-    classes = {name.replace("-", ""): name for name in FAMILIES}
+    classes = {re.sub("[-_]", "", name): name for name in FAMILIES}
     named = classes.get(saved_by.partition("For")[0].removesuffix("Model").lower())
     if named is not None:
         reason = f"architectures has {saved_by}"
     else:
-        prefixes = {family.prefix: name for name, family in reversed(FAMILIES.items())}
+        prefixes = Counter(family.prefix for family in FAMILIES.values())
+        own = {family.prefix: name for name, family in reversed(FAMILIES.items())}
         first = (tensor.name.partition(".")[0] + "." for tensor in stored)
-        named = next((prefixes[each] for each in first if each in prefixes), None)
+        named = next((own[each] for each in first if prefixes[each] == 1), None)
         reason = "its tensors are named so"
     if named is None or (saved_by and reason.startswith("its")):
         raise UnsupportedModelError(
@@ -209,7 +228,7 @@ def _is_quantized(section: object, stored: Sequence[StoredTensor]) -> bool:
         if stored and all(tensor.dtype in _FLOATS for tensor in stored):
             method = section.get("quant_method") if isinstance(section, Mapping) else None
             raise CheckpointError(
-                f"config.json: quantization_config announces weights quantized by {method!r}, but "
+                f"config.json: quantization_config declares weights quantized by {method!r}, but "
                 f'all weights are floats ({stored[0].dtype}). Delete "quantization_config"'
             ) from None
         raise
@@ -221,14 +240,15 @@ def _pruned_layers(pruned: object) -> tuple[int, ...]:
     return tuple(int(layer) for layer, heads in pruned.items() if heads)
 
 
-def _reject_unsupported(raw: Mapping[str, object]) -> None:
-    if raw.get("is_decoder"):
+def _reject_unsupported(family: Family, values: ConfigValues) -> None:
+    values.reject_others(family.only)
+    if values.raw.get("is_decoder") and "is_decoder" not in family.only:
         raise UnsupportedModelError(
             "config.json: is_decoder is true, but only encoders are supported. If the model was "
             'trained as an encoder, write "is_decoder": false'
         )
-    kind = raw.get("position_embedding_type", "absolute")
-    if kind != "absolute":
+    kind = values.raw.get("position_embedding_type", "absolute")
+    if kind != "absolute" and "position_embedding_type" not in family.only:
         raise UnsupportedModelError(
             f"config.json: position_embedding_type {kind!r} is not supported, only 'absolute'. "
             "transformers 5 ignores it; to have its logits, write "
@@ -236,112 +256,21 @@ def _reject_unsupported(raw: Mapping[str, object]) -> None:
         )
 
 
-def _encoder(family: Family, raw: Mapping[str, object]) -> EncoderConfig:
-    hidden_size = _integer(family, raw, "hidden_size")
-    num_heads = _integer(family, raw, "num_heads")
-    if hidden_size % num_heads:
-        raise CheckpointError(
-            f"config.json: hidden_size {hidden_size} is not a multiple of the {num_heads} heads"
-        )
-    vocab_size = _integer(family, raw, "vocab_size")
-    pad_token_id = _value(family, raw, "pad_token_id")
-    if isinstance(pad_token_id, int) and pad_token_id >= vocab_size:
-        raise CheckpointError(
-            f"config.json: pad_token_id {pad_token_id} is not an id of the {vocab_size} tokens. "
-            "Write the id of the tokenizer's padding token"
-        )
-    if family.positions_from_padding and not isinstance(pad_token_id, int):
-        raise CheckpointError(
-            "config.json: pad_token_id is missing, and positions are counted from it"
-        )
-    return EncoderConfig(
-        vocab_size=vocab_size,
-        embedding_size=_integer(family, raw, "embedding_size"),
-        hidden_size=hidden_size,
-        num_layers=_integer(family, raw, "num_layers"),
-        num_heads=num_heads,
-        intermediate_size=_integer(family, raw, "intermediate_size"),
-        hidden_act=_hidden_act(family, raw),
-        layer_norm_eps=_layer_norm_eps(family, raw),
-        num_positions=_integer(family, raw, "num_positions"),
-        type_vocab_size=_integer(family, raw, "type_vocab_size"),
-        pad_token_id=cast("int | None", pad_token_id),
-        positions=PositionRule(
-            cast("int", pad_token_id) if family.positions_from_padding else None
-        ),
-    )
-
-
-def _head(
-    family: Family,
-    raw: Mapping[str, object],
-    cross_encoder: Mapping[str, object],
-    stored: Sequence[StoredTensor],
-) -> HeadConfig:
-    labels = read_labels(raw, _head_rows(family, stored))
-    problem_type = raw.get("problem_type")
-    check_problem_type(problem_type, len(labels))
-    known = cast("ProblemType | None", problem_type)
-    stated = stated_activation(raw, cross_encoder, known, len(labels))
-    return HeadConfig(family.head_activation, labels, known, stated)
-
-
-def _head_rows(family: Family, stored: Sequence[StoredTensor]) -> int | None:
-    """Return the number of the stored head's outputs; None without a head."""
-    name = f"{family.head['head.output']}.weight"
-    return next(
-        (tensor.shape[0] for tensor in stored if f".{tensor.name}".endswith(f".{name}")), None
-    )
-
-
-def _dropouts(family: Family, raw: Mapping[str, object]) -> Dropouts:
-    hidden = _probability(family, raw, "dropout.hidden", 0.0)
+def _dropouts(family: Family, values: ConfigValues, task: Task) -> Dropouts:
+    """Read them; "dropout.hidden" is that of all rows whose place has no key of its own."""
+    hidden = values.probability("dropout.hidden", 0.0)
+    classifier = values.probability("dropout.classifier", hidden)
+    if task == "token-classification":  # some families have a key of its own for it
+        classifier = values.probability("dropout.tokens", classifier)
+    has_dense = "head.dense" in family.head
+    pooler = values.probability("dropout.pooler", 0.0) if has_dense else 0.0
     return Dropouts(
-        hidden=hidden,
-        attention=_probability(family, raw, "dropout.attention", 0.0),
-        attention_output=_probability(family, raw, "dropout.attention_output", 0.0),
-        classifier=_probability(family, raw, "dropout.classifier", hidden),
+        embeddings=values.probability("dropout.embeddings", hidden),
+        attention=values.probability("dropout.attention", 0.0),
+        attention_output=values.probability("dropout.attention_output", hidden),
+        activation=values.probability("dropout.activation", 0.0),
+        feed_forward=values.probability("dropout.feed_forward", hidden),
+        distances=hidden,
+        head_input=classifier if family.head_drops_input else pooler,
+        classifier=classifier,
     )
-
-
-def _probability(family: Family, raw: Mapping[str, object], name: str, default: float) -> float:
-    """Read a dropout; `default` where the file says null."""
-    value = _value(family, raw, name)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        key = family.config_keys[name][0]
-        raise CheckpointError(f"config.json: {key} must be between 0 and 1, got {value!r}")
-    return float(value)
-
-
-def _value(family: Family, raw: Mapping[str, object], name: str) -> object:
-    if name in family.fixed:
-        return family.fixed[name]
-    key, default = family.config_keys[name]
-    return raw.get(key, default)
-
-
-def _integer(family: Family, raw: Mapping[str, object], name: str) -> int:
-    value = _value(family, raw, name)
-    if name in family.fixed:
-        return cast("int", value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        key = family.config_keys[name][0]
-        raise CheckpointError(f"config.json: {key} must be a positive integer, got {value!r}")
-    return value
-
-
-def _hidden_act(family: Family, raw: Mapping[str, object]) -> str:
-    value = _value(family, raw, "hidden_act")
-    if not isinstance(value, str):
-        key = family.config_keys["hidden_act"][0]
-        raise CheckpointError(f'config.json: {key} must be a name such as "gelu", got {value!r}')
-    return value
-
-
-def _layer_norm_eps(family: Family, raw: Mapping[str, object]) -> float:
-    value = _value(family, raw, "layer_norm_eps")
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise CheckpointError(f"config.json: layer_norm_eps must be a small number, got {value!r}")
-    return float(value)

@@ -42,21 +42,28 @@ class Renaming(NamedTuple):
             name = name.replace(part, "")
         return name.removeprefix(self.prefix)
 
-    def command(self, folder: Path) -> str:
-        """Return the command that renames the tensors in `folder`."""
-        name = "name" + "".join(f".replace({part!r}, '')" for part in self.removed)
-        name += f".removeprefix({self.prefix!r})" if self.prefix else ""
-        kept = f" if {self.dropped!r} not in name" if self.dropped else ""
-        return _edit(folder, f"{{{name}: tensor for name, tensor in tensors.items(){kept}}}")
+
+def converted_folder(folder: Path) -> Path:
+    """Return the folder that `isobatch_convert` writes."""
+    source = hub_source(folder)
+    return Path(source[0].rpartition("/")[2] if source else f"{folder}-converted")
+
+
+def isobatch_convert(folder: Path, *options: str) -> str:
+    """Return the commands that convert `folder` and then load it: a copy is written, not `folder`.
+
+    A folder of the hub's cache is named by its id and commit.
+    """
+    source = hub_source(folder)
+    name, revision = source or (str(folder), None)
+    given = [*options, *(("--revision", revision) if revision else ())]
+    out = str(converted_folder(folder))
+    return f"isobatch convert {shlex.join([name, out, *given])}; then load {shlex.quote(out)}"
 
 
 def drop_command(folder: Path, prefixes: Collection[str]) -> str:
-    """Return the command that removes the tensors whose names begin with one of `prefixes`."""
-    dropped = repr(tuple(sorted(prefixes)))
-    return _edit(
-        folder,
-        f"{{name: tensor for name, tensor in tensors.items() if not name.startswith({dropped})}}",
-    )
+    """Return the command that leaves out the tensors whose names begin with one of `prefixes`."""
+    return isobatch_convert(folder, *(f"--drop={prefix}" for prefix in sorted(prefixes)))
 
 
 def merge_shards_command(folder: Path) -> str:
@@ -99,6 +106,26 @@ def convert_tokenizer_command(folder: Path) -> str:
         f"truncation_side=t.truncation_side).save_pretrained({str(place)!r})"
     )
     return copy + python_command(code)
+
+
+def flatten_command(folder: Path, encoder: str) -> str:
+    """Return the command that moves the files of the encoder up, where modules.json expects it.
+
+    A model on the hub is downloaded first: of such a folder its cache has a part only.
+    """
+    download, place = "", folder
+    if source := hub_source(folder):
+        name, revision = source
+        place = Path(name.rpartition("/")[2])
+        words = ["hf", "download", name, "--revision", revision, "--local-dir", str(place)]
+        download = f"{shlex.join(words)} && "
+    code = (
+        f"import shutil; from pathlib import Path; folder = Path({str(place)!r}); "
+        f"[shutil.move(file, folder) for file in (folder / {encoder!r}).iterdir()]; "
+        "listed = folder / 'modules.json'; "
+        f"listed.write_text(listed.read_text().replace('\"{encoder}\"', '\"\"'))"
+    )
+    return download + python_command(code)
 
 
 def _edit(folder: Path, expression: str) -> str:

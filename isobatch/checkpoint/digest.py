@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from isobatch.checkpoint.sentence_modules import module_files
 from isobatch.checkpoint.source import CONFIG_FILES, TOKENIZER_FILES
 from isobatch.checkpoint.weight_files import weight_files
 
@@ -19,7 +20,8 @@ def weights_digest(folder: Path) -> str:
 def checkpoint_digest(folder: Path) -> str:
     """Compute SHA-256 over configuration, tokenizer and weights of the checkpoint in `folder`."""
     others = [folder / name for name in (*CONFIG_FILES, *TOKENIZER_FILES)]
-    return _digest([*(path for path in others if path.is_file()), *weight_files(folder)])
+    named = (path for path in others if path.is_file())
+    return _digest([*named, *module_files(folder), *weight_files(folder)])
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -27,17 +27,30 @@ def read_json(path: Path) -> dict[str, object]:
 
     Raises CheckpointError with file, line and column, and the fix.
     """
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: contains {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def read_json_list(path: Path) -> list[object]:
+    """Read a JSON array from a file; raises as `read_json` does."""
+    content = _read(path)
+    if not isinstance(content, list):
+        raise CheckpointError(f"{path}: contains {type(content).__name__}, expected a JSON array")
+    return content
+
+
+def _read(path: Path) -> object:
     text = _read_text(path)
     try:
-        content = json.loads(text)
+        content: object = json.loads(text)
     except json.JSONDecodeError as error:
         if not text.strip() or text.lstrip().startswith("<"):
             raise unreadable(path, error) from error
         raise CheckpointError(_syntax(path, error)) from error
     except RecursionError as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: contains {type(content).__name__}, expected a JSON object")
     return content
 
 

@@ -71,14 +71,14 @@ def scale_name(name: str) -> str:
     return f"{name}_scale"
 
 
-def quantization_config(kept_linears: Iterable[str]) -> dict[str, object]:
+def quantization_config(word_table: str, kept_linears: Iterable[str]) -> dict[str, object]:
     """Describe a checkpoint whose linears and word table are int8, for config.json.
 
-    kept_linears: module names, as in the file, of the linears that are not.
+    Names of modules as in the file; kept_linears: those of the linears that are not int8.
     """
     groups = {
         "group_0": _group("Linear", {**_ACTIVATIONS}),
-        "group_1": _group("re:.*word_embeddings$", None),
+        "group_1": _group(f"re:.*{word_table.rpartition('.')[2]}$", None),
     }
     return {**_HEADER, "config_groups": groups, "ignore": list(kept_linears)}
 
@@ -95,7 +95,7 @@ def _group(target: str, activations: dict[str, object] | None) -> dict[str, obje
 
 
 def announces_int8(section: object) -> bool:
-    """Return whether `quantization_config` of a config.json announces int8 weights.
+    """Return whether `quantization_config` of a config.json declares int8 weights.
 
     None announces nothing; raises UnsupportedModelError for any scheme but the one of this module.
     """
@@ -148,7 +148,7 @@ def check_announcement(folder: Path, *, announced: bool, scales: Collection[str]
     """Raise TensorMismatchError unless config.json and the tensors agree on int8 weights."""
     if announced and not scales:
         raise TensorMismatchError(
-            f"{folder}: config.json announces int8 weights, but there is no weight_scale. Restore "
+            f"{folder}: config.json declares int8 weights, but there is no weight_scale. Restore "
             "the weights that belong to it, or remove its quantization_config"
         )
     if scales and not announced:

@@ -8,6 +8,7 @@ leaves transformers' softmax: its logits are the raw ones.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from isobatch.errors import CheckpointError, UnsupportedModelError
@@ -24,6 +25,22 @@ _ACTIVATIONS: Mapping[str, ScoreActivation] = {
 _FILE = "config_sentence_transformers.json"
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """How scores are computed from logits, and the setting, or the default, that says so."""
+
+    activation: ScoreActivation
+    source: str
+
+
+def default_rule(problem_type: str | None, num_labels: int) -> ScoreRule:
+    """Return the rule of transformers' text-classification pipeline."""
+    source = "default for one label" if num_labels == 1 else "default for several labels"
+    if problem_type is not None:
+        source = "config.json: problem_type"
+    return ScoreRule(score_activation(problem_type, num_labels), source)
+
+
 def score_activation(problem_type: str | None, num_labels: int) -> ScoreActivation:
     """Return the activation that transformers' text-classification pipeline chooses."""
     if problem_type == "regression":
@@ -38,8 +55,8 @@ def check_problem_type(problem_type: object, num_labels: int) -> None:
     if problem_type is not None and problem_type not in PROBLEM_TYPES:
         raise CheckpointError(
             f"config.json: problem_type {problem_type!r} is unknown; expected null or one of "
-            f'{", ".join(PROBLEM_TYPES)}. Write "problem_type": null to have it chosen by the '
-            "labels"
+            f'{", ".join(PROBLEM_TYPES)}. Write "problem_type": null to have it inferred from '
+            "the labels"
         )
     if problem_type == "single_label_classification" and num_labels == 1:
         raise CheckpointError(
@@ -49,13 +66,13 @@ def check_problem_type(problem_type: object, num_labels: int) -> None:
         )
 
 
-def stated_activation(
+def stated_rule(
     raw: Mapping[str, object],
     cross_encoder: Mapping[str, object],
     problem_type: str | None,
     num_labels: int,
-) -> ScoreActivation | None:
-    """Return the activation that sentence-transformers states and that applies; None without one.
+) -> ScoreRule | None:
+    """Return the rule that sentence-transformers states and that applies; None without one.
 
     raw: of config.json; cross_encoder: of config_sentence_transformers.json (version 6).
     """
@@ -66,8 +83,10 @@ def stated_activation(
     default = score_activation(problem_type, num_labels)
     trusted = isinstance(path, str) and path.startswith("torch.")
     stated = _ACTIVATIONS.get(str(path).rpartition(".")[2]) if trusted else None
-    if stated == default or (stated == "none" and num_labels > 1):
-        return default
+    if stated == default:
+        return ScoreRule(default, where)
+    if stated == "none" and num_labels > 1:
+        return None
     if stated is None or stated == "softmax":
         other = ', or write "torch.nn.modules.linear.Identity" for logits as scores'
         raise UnsupportedModelError(
@@ -85,7 +104,19 @@ def stated_activation(
             f"{where} is {path!r}, but problem_type {problem_type!r} of config.json means "
             f'{default}. Write "problem_type": null, or delete "{key}"'
         )
-    return stated
+    return ScoreRule(stated, where)
+
+
+def check_prompt(cross_encoder: Mapping[str, object]) -> None:
+    """Raise UnsupportedModelError if a CrossEncoder puts a prompt before each query by default."""
+    name, prompts = cross_encoder.get("default_prompt_name"), cross_encoder.get("prompts")
+    prompt = prompts.get(name) if isinstance(prompts, Mapping) else None
+    if prompt and cross_encoder.get("model_type") == "CrossEncoder":
+        raise UnsupportedModelError(
+            f"{_FILE}: default_prompt_name is {name!r}, so that {prompt!r} belongs before each "
+            'query, which is not supported. Write it there, and "default_prompt_name": null into '
+            "the file"
+        )
 
 
 def _find(

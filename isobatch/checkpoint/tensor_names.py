@@ -8,11 +8,14 @@ or drops the tensors. Invariant: no name is taken for another where two could be
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from isobatch.checkpoint.conversion import Renaming, drop_command
+from isobatch.checkpoint.config import ModelConfig
+from isobatch.checkpoint.conversion import Renaming, drop_command, isobatch_convert
 from isobatch.checkpoint.families import FAMILIES, Family
+from isobatch.checkpoint.families.family import TensorPart
 from isobatch.checkpoint.weight_files import StoredTensor, list_names
 from isobatch.errors import MissingHeadError, TensorMismatchError, UnsupportedModelError
 
@@ -26,6 +29,8 @@ _WRITERS = {
     "model.": "a module around the model, such as Lightning's",
     "net.": "a module around the model, such as Lightning's",
 }
+_LAYER = re.compile(r"(?<=blocks\.)(?:\d+|\{i\})(?=\.)")
+"""The number of a layer in our names."""
 _SAVED_BY_PEFT = re.compile(r"\.modules_to_save\.[^.]+")
 _ORIGINAL = ".original_module."
 _QUANTIZED = {
@@ -43,23 +48,33 @@ _OTHER_HEADS = {
     "qa_outputs.": "question answering",
     "cls.seq_relationship.": "pre-training",
     "cls.predictions.": "masked language modelling",
+    "decoder.": "masked language modelling",
     "lm_head.": "masked language modelling",
     "vocab_projector.": "masked language modelling",
     "generator_predictions.": "masked language modelling",
+    "predictions.": "masked language modelling",
     "discriminator_predictions.": "replaced-token detection",
 }
 
 
 def hub_name(family: Family, name: str) -> str:
-    """Translate our tensor `name`, e.g. "blocks.3.up.weight", into Hugging Face's."""
+    """Translate our tensor `name`, e.g. "blocks.3.up.weight", into Hugging Face's.
+
+    Several of ours may be parts of one of theirs.
+    """
+    return place_of(family, name).name
+
+
+def place_of(family: Family, name: str) -> TensorPart:
+    """Return where our tensor `name` is: Hugging Face's name, and which part of its rows."""
     prefix, _, kind = name.rpartition(".")
-    parts = prefix.split(".")
-    layer = parts[1] if parts[0] == "blocks" else ""
-    if layer:
-        prefix = ".".join(["blocks", "{i}", *parts[2:]])
+    layer = "".join(_LAYER.findall(prefix))
+    prefix = _LAYER.sub("{i}", prefix)
     if prefix in family.head:
-        return f"{family.head[prefix]}.{kind}"
-    return f"{family.prefix}{family.names[prefix].format(i=layer)}.{kind}"
+        return TensorPart(f"{family.head[prefix]}.{kind}", 0, 1)
+    theirs = family.names[prefix]
+    part = theirs if isinstance(theirs, TensorPart) else TensorPart(theirs, 0, 1)
+    return replace(part, name=f"{family.prefix}{part.name.format(i=layer)}.{kind}")
 
 
 def find_tensors(
@@ -72,7 +87,7 @@ def find_tensors(
     """
     found: dict[str, StoredTensor] = {}
     for tensor in stored:
-        name = _read_name(tensor.name, family, wanted)
+        name = read_name(tensor.name, family, wanted)
         if name in found:
             raise TensorMismatchError(
                 f"{folder}: {found[name].name} and {tensor.name} are both read as {name}. Drop the "
@@ -82,10 +97,9 @@ def find_tensors(
     return found
 
 
-def _read_name(name: str, family: Family, wanted: Collection[str]) -> str:
+def read_name(name: str, family: Family, wanted: Collection[str]) -> str:
     """Translate one name as transformers does: its norms, and the prefix of its encoder."""
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
-    name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+    name = current_norm_name(name)
     # transformers strips the prefix and any one character after it, and so does this.
     base = family.prefix.removesuffix(".")
     if name.startswith(base) and name[len(family.prefix) :] in wanted:
@@ -93,18 +107,24 @@ def _read_name(name: str, family: Family, wanted: Collection[str]) -> str:
     return family.prefix + name if family.prefix + name in wanted else name
 
 
+def current_norm_name(name: str) -> str:
+    """Return the name with weight and bias for gamma and beta, TensorFlow's of a layer norm."""
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+
+
 def compare_names(
     folder: Path,
-    family: Family,
+    config: ModelConfig,
     wanted: Collection[str],
     found: Mapping[str, StoredTensor],
-    saved_by: str | None = None,
 ) -> None:
     """Raise TensorMismatchError unless `found` are the tensors `wanted`, and say what to do.
 
-    saved_by: the class that config.json names. Raises MissingHeadError if only the head is missing,
-    UnsupportedModelError for weights that are quantized.
+    Raises MissingHeadError if only the head is missing, UnsupportedModelError for weights that are
+    quantized.
     """
+    family, saved_by = config.family, config.saved_by
     missing = [name for name in wanted if name not in found]
     unexpected = [
         name
@@ -116,10 +136,8 @@ def compare_names(
     if missing or unexpected:
         _reject_quantized(folder, unexpected)
     head = {name for name in wanted if name.startswith(_head_prefixes(family))}
-    if head and head <= set(missing):
-        raise MissingHeadError(
-            _describe_missing_head(folder, family, sorted(head), found, saved_by)
-        )
+    if head and (head <= set(missing) or (saved_by or "").endswith("ForQuestionAnswering")):
+        raise MissingHeadError(_describe_missing_head(folder, config, sorted(head), found))
     if missing or unexpected:
         complaints = [f"{folder}: the tensors are not those of a {family.model_type} classifier"]
         complaints += [f"missing: {list_names(sorted(missing))}"] if missing else []
@@ -130,7 +148,11 @@ def compare_names(
 
 def _head_prefixes(family: Family) -> tuple[str, ...]:
     """List the prefixes of the head itself; BERT's pooler belongs to its pre-trained encoder."""
-    return tuple(f"{name}." for name in family.head.values() if not name.startswith(family.prefix))
+    return tuple(
+        f"{theirs}."
+        for ours, theirs in family.head.items()
+        if not theirs.startswith(family.prefix) and ours not in family.pretrained_head
+    )
 
 
 # ------------------------------------------------------------------------------ renamed tensors
@@ -141,13 +163,28 @@ def reject_renamed(
 ) -> None:
     """Raise TensorMismatchError with the command, if a renaming gives all tensors.
 
-    names: as stored. Also for LoRA matrices, which no renaming merges, and for several trained
+    names: as stored. Raises also as `find_renaming` does.
+    """
+    renaming = find_renaming(folder, family, wanted, names)
+    if renaming is not None:
+        raise TensorMismatchError(
+            f"{folder}: {'; '.join(describe_renaming(renaming))}. Rename them: "
+            f"{isobatch_convert(folder)}"
+        )
+
+
+def find_renaming(
+    folder: Path, family: Family, wanted: Collection[str], names: Collection[str]
+) -> Renaming | None:
+    """Find the renaming of `names`, as stored, that gives all `wanted` tensors; None without one.
+
+    Raises TensorMismatchError for LoRA matrices, which no renaming merges, and for several trained
     heads of PEFT, of which only the user knows the right one.
     """
     if merged := [name for name in names if ".lora_A." in name or ".lora_B." in name]:
         raise TensorMismatchError(
             f"{folder}: contains LoRA matrices that are not merged, such as {merged[0]}. Save it "
-            "again by the code that trained it: model = model.merge_and_unload(); "
+            "again with the code that trained it: model = model.merge_and_unload(); "
             "model.save_pretrained(new_folder)"
         )
     heads = {name: match[0] for name in names if (match := _SAVED_BY_PEFT.search(name))}
@@ -158,9 +195,11 @@ def reject_renamed(
             f"{folder}: has {len(copies)} trained heads by PEFT, {', '.join(copies)}. Drop the "
             f"others, such as: {drop_command(folder, unused)}"
         )
-    renaming = _find_renaming(family, wanted, names)
-    if renaming is None:
-        return
+    return _search_renaming(family, wanted, names)
+
+
+def describe_renaming(renaming: Renaming) -> list[str]:
+    """Say what is in the names that `renaming` removes, and which software writes it."""
     found = []
     if renaming.dropped:
         found.append(
@@ -176,12 +215,10 @@ def reject_renamed(
         writer = _WRITERS.get(renaming.prefix)
         shown = f" ({writer})" if writer else ""
         found.append(f"the names of its tensors begin with {renaming.prefix!r}{shown}")
-    raise TensorMismatchError(
-        f"{folder}: {'; '.join(found)}. Rename them: {renaming.command(folder)}"
-    )
+    return found
 
 
-def _find_renaming(
+def _search_renaming(
     family: Family, wanted: Collection[str], names: Collection[str]
 ) -> Renaming | None:
     """Find a renaming after which all wanted tensors are there, each once."""
@@ -196,7 +233,7 @@ def _find_renaming(
     for prefix in ("", *prefixes):
         renaming = Renaming((*removed,), prefix, dropped)
         results = [new for name in names if (new := renaming(name))]
-        read = [_read_name(name, family, wanted) for name in results]
+        read = [read_name(name, family, wanted) for name in results]
         if renaming != Renaming() and set(wanted) <= set(read) and len(set(read)) == len(read):
             return renaming
     return None
@@ -217,31 +254,37 @@ def _reject_quantized(folder: Path, unexpected: Iterable[str]) -> None:
 
 
 def _describe_missing_head(
-    folder: Path,
-    family: Family,
-    head: Iterable[str],
-    found: Collection[str],
-    saved_by: str | None,
+    folder: Path, config: ModelConfig, head: Iterable[str], found: Collection[str]
 ) -> str:
+    family, saved_by = config.family, config.saved_by
+    kind = "Token" if config.task == "token-classification" else "Sequence"
     missing = (
-        f"{folder}: no sequence-classification head for model_type {family.model_type!r}: "
+        f"{folder}: no {kind.lower()}-classification head for model_type {family.model_type!r}: "
         f"missing {list_names(head)}. "
     )
-    advice = "Fine-tune it, or name a checkpoint saved by a ...ForSequenceClassification class"
+    advice = f"Fine-tune it, or use a checkpoint saved by a ...For{kind}Classification class"
     for other in FAMILIES.values():
-        if other.prefix != family.prefix and any(name.startswith(other.prefix) for name in found):
+        own = other.prefix != family.prefix and other.prefix != "model."  # of many architectures
+        if own and any(name.startswith(other.prefix) for name in found):
             return (
                 f"{missing}The tensors begin with {other.prefix!r}. In config.json, write "
                 f'"model_type": "{other.model_type}" if that is the model'
             )
     if (folder / "modules.json").is_file() and (folder / "1_Pooling").exists():
         return f"{missing}It is an embedding model of sentence-transformers. {advice}"
+    if saved_by and saved_by.endswith("ForCausalLM"):
+        return (
+            f"{missing}It is a language model, as config.json says. If it ranks texts by its "
+            "answer (yes or no), load it with isobatch.Reranker.from_pretrained(path, "
+            "true_token=…, false_token=…, template=…), or use --true-token, --false-token and "
+            "--template, as its card says"
+        )
     for prefix, task in _OTHER_HEADS.items():
         if any(name.startswith(prefix) for name in found):
             return f"{missing}It has a head for {task} ({prefix}*). {advice}"
     if saved_by and "For" in saved_by and not saved_by.endswith("ForSequenceClassification"):
         return f"{missing}config.json says that it was saved by {saved_by}. {advice}"
-    return f"{missing}It is an encoder without a task, or with another one. {advice}"
+    return f"{missing}It is an encoder without a head, or with one for another task. {advice}"
 
 
 def _describe_fix(
@@ -256,8 +299,8 @@ def _describe_fix(
     heads = tuple(f".{name}." for name in family.head.values())
     if likely := [name for name in unexpected if any(head in f".{name}" for head in heads)]:
         return (
-            f". {likely[0]} seems to be of a classification head: load the file in the code that "
-            "trained it, and save only the model by its save_pretrained(new_folder)"
+            f". {likely[0]} seems to belong to a classification head: load the file with the code "
+            "that trained it, and save only the model with its save_pretrained(new_folder)"
         )
     drop = drop_command(folder, _distinct_prefixes(unexpected, wanted))
     layers = _num_layers(family, {*wanted, *unexpected} - {*missing})
@@ -270,7 +313,7 @@ def _describe_fix(
         return f". transformers ignores them; if the model does not use them, drop them: {drop}"
     if saved_by and not saved_by.endswith("ForSequenceClassification"):
         return (
-            f". config.json says that it was saved by {saved_by}, which has another head. Name a "
+            f". config.json says that it was saved by {saved_by}, which has another head. Use a "
             "checkpoint saved by a ...ForSequenceClassification class"
         )
     return (
@@ -287,7 +330,7 @@ def _num_layers(family: Family, names: Iterable[str]) -> int:
 
 
 def _layer(family: Family, name: str) -> int | None:
-    beginning = family.prefix + family.names["blocks.{i}.up"].partition("{i}")[0]
+    beginning = hub_name(family, "blocks.{i}.up.weight").partition("{i}")[0]
     number = name.removeprefix(beginning).partition(".")[0]
     return int(number) if name.startswith(beginning) and number.isdecimal() else None
 

@@ -1,12 +1,13 @@
 """Shapes of stored tensors against config.json: which key contradicts them, and its value."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from isobatch.checkpoint.config import ModelConfig
+from isobatch.checkpoint.families.family import TensorPart
 from isobatch.checkpoint.label_map import describe_rows
-from isobatch.checkpoint.tensor_names import hub_name
+from isobatch.checkpoint.tensor_names import place_of
 from isobatch.checkpoint.weight_files import StoredTensor
 from isobatch.errors import TensorMismatchError
 
@@ -28,42 +29,55 @@ def check_shapes(
 
     shapes: by our names; found: by Hugging Face's.
     """
+    places = {name: place_of(config.family, name) for name in shapes}
     wrong = {
-        name: tensor
-        for name, shape in shapes.items()
-        if (tensor := found[hub_name(config.family, name)]).shape != tuple(shape)
+        name: part_shape(tensor.shape, place)
+        for name, place in places.items()
+        if (tensor := found[place.name]).shape != whole_shape(shapes[name], place)
     }
     if not wrong:
         return
-    name, tensor = next(iter(wrong.items()))
+    name = next(iter(wrong))
+    tensor = found[places[name].name]
     raise TensorMismatchError(
         f"{tensor.path}: {tensor.name} has shape {list(tensor.shape)}, but config.json implies "
-        f"{list(shapes[name])}{_describe_fix(config, shapes, wrong)}"
+        f"{list(whole_shape(shapes[name], places[name]))}{_describe_fix(config, shapes, wrong)}"
     )
 
 
+def whole_shape(shape: Sequence[int], place: TensorPart) -> tuple[int, ...]:
+    """Return the shape of the stored tensor of which a part of `shape` is at `place`."""
+    return (shape[0] * place.of, *shape[1:]) if place.of > 1 else tuple(shape)
+
+
+def part_shape(shape: Sequence[int], place: TensorPart) -> tuple[int, ...]:
+    """Return the shape of the part at `place`; the whole one where rows are not split evenly."""
+    even = place.of > 1 and shape and shape[0] % place.of == 0
+    return (shape[0] // place.of, *shape[1:]) if even else tuple(shape)
+
+
 def _describe_fix(
-    config: ModelConfig, shapes: Mapping[str, torch.Size], wrong: Mapping[str, StoredTensor]
+    config: ModelConfig, shapes: Mapping[str, torch.Size], wrong: Mapping[str, Sequence[int]]
 ) -> str:
     """Return the sentence that fixes it, from the blank on; empty where no key explains it."""
     if _are_pruned(config, wrong):
         return (
             ". Attention heads were pruned from it (pruned_heads in config.json), which neither "
-            "transformers 5 nor Isobatch loads. Name the checkpoint before the pruning"
+            "transformers 5 nor Isobatch loads. Use the checkpoint before the pruning"
         )
     edits = {}
     for name, axes in _SIZES.items():
         for axis, field in axes:
-            tensor = wrong.get(name)
-            if tensor and len(tensor.shape) == 2 and tensor.shape[axis] != shapes[name][axis]:
+            shape = wrong.get(name)
+            if shape and len(shape) == 2 and shape[axis] != shapes[name][axis]:
                 key = config.family.config_keys.get(field, ("",))[0]
-                edits[key] = tensor.shape[axis]
+                edits[key] = shape[axis]
     if edits and "" not in edits:
         written = ", ".join(f'"{key}": {value}' for key, value in edits.items())
         return f". If the file is the right one, in config.json, write {written}"
     output = wrong.get(_OUTPUT)
-    if output and len(output.shape) == 2 and output.shape[1] == shapes[_OUTPUT][1]:
-        rows = output.shape[0]
+    if output and len(output) == 2 and output[1] == shapes[_OUTPUT][1]:
+        rows = output[0]
         return (
             f". The head has {rows} outputs, and id2label and num_labels of config.json say "
             f"{config.head.num_labels}. In config.json, {describe_rows(rows)}"

@@ -1,7 +1,7 @@
 """Tokenization: text to Encoding, with Hugging Face's `tokenizers` library.
 
-Texts longer than `max_tokens` are truncated and marked, or rejected. Invariant: no padding, no
-silent truncation, and an encoding depends on its own text alone.
+Texts longer than `max_tokens` are truncated and marked, rejected, or read in windows. Invariant: no
+padding, no silent truncation, and an encoding depends on its own text alone.
 """
 
 import re
@@ -12,20 +12,24 @@ from typing import cast
 import tokenizers
 
 from isobatch.checkpoint.checkpoint_tokenizer import CheckpointTokenizer, read_tokenizer
+from isobatch.checkpoint.pair_layout import PairLayout, read_pair_layout
+from isobatch.checkpoint.truncation import check_truncation, windows_of
+from isobatch.checkpoint.windows import join_windows, text_part, window_spans
 from isobatch.errors import InputError, OptionError, TooLongError
-from isobatch.types import TRUNCATIONS, Encoding, TextInput, Truncation
+from isobatch.types import Encoding, TextInput, TextWindows, Truncation
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TextEncoder:
-    """Encodes texts and pairs for one model. Thread-safe: it is immutable after construction."""
+    """Encodes texts and pairs for one model. Thread-safe: no call changes a setting of another."""
 
     def __init__(self, tokenizer: CheckpointTokenizer, max_tokens: int) -> None:
         self.max_tokens = min(max_tokens, tokenizer.model_max_length)
         self.truncation_side = tokenizer.truncation_side
         self._passes_token_types = tokenizer.passes_token_types
         self._tokenizer = tokenizer.backend
+        self._untruncated: tokenizers.Tokenizer | None = None
         self._tokenizer.enable_truncation(
             self.max_tokens, strategy="longest_first", direction=tokenizer.truncation_side
         )
@@ -42,10 +46,18 @@ class TextEncoder:
         return raise_first_error(self.encode_or_errors(texts, truncation, first_index))
 
     def encode_or_errors(
-        self, texts: Sequence[object], truncation: Truncation = "cut", first_index: int = 0
+        self,
+        texts: Sequence[object],
+        truncation: Truncation = "cut",
+        first_index: int = 0,
+        *,
+        prompt: str = "",
     ) -> list[Encoding | InputError]:
-        """Return for each text, in order, its encoding, or the error that it causes."""
-        check_truncation(truncation)
+        """Return for each text, in order, its encoding, or the error that it causes.
+
+        prompt: the beginning of each text, which all of its windows have.
+        """
+        self.check(truncation)
         errors = {
             index: error
             for index, text in enumerate(texts)
@@ -55,10 +67,106 @@ class TextEncoder:
         if errors:
             valid = [text for index, text in enumerate(texts) if index not in errors]
         encoded = iter(self._encode(cast("Sequence[TextInput]", valid)))
-        return [
+        results = [
             errors.get(index) or self._checked(next(encoded), first_index + index, truncation)
             for index in range(len(texts))
         ]
+        if windows := windows_of(truncation):
+            for index, result in enumerate(results):
+                if isinstance(result, Encoding) and result.truncated:
+                    text = cast("TextInput", texts[index])
+                    results[index] = self._in_windows(text, windows, prompt, first_index + index)
+        return results
+
+    def check(self, truncation: Truncation) -> None:
+        """Raise OptionError for another value, or a stride that no window has room for."""
+        check_truncation(truncation)
+        windows = windows_of(truncation)
+        if windows is None or windows.stride is None:
+            return
+        room = self.max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if windows.stride >= room:
+            raise OptionError(
+                f"stride must be less than {room}, the number of text tokens that fit into a "
+                f"window of this model, got {windows.stride}"
+            )
+
+    def encode_aligned(
+        self, text: str | list[str], truncation: Truncation, index: int
+    ) -> tuple[tokenizers.Encoding, Encoding | InputError]:
+        """Encode one valid text or list of words; also returns where its tokens come from.
+
+        For a truncation in windows the encoding is that of the whole text.
+        """
+        aligned = _encode_one(self._tokenizer, text)
+        result = self._checked(aligned, index, truncation)
+        if windows_of(truncation) and isinstance(result, Encoding) and result.truncated:
+            aligned = self.encode_whole(text)
+            result = self.as_encoding(aligned)
+        return aligned, result
+
+    def encode_filled(
+        self, text: str, part: tuple[int, int], truncation: Truncation, index: int
+    ) -> Encoding | InputError:
+        """Encode a text to which no special token is added, and of which only a part may be cut.
+
+        part: where its characters begin and stop; its last tokens are cut.
+        """
+        encoded = self._whole.encode(text, add_special_tokens=False)
+        ids, excess = encoded.ids, len(encoded) - self.max_tokens
+        if excess <= 0:
+            return self.as_encoding(encoded)
+        if truncation == "error":
+            return _too_long(self.max_tokens, index)
+        start = sum(stop <= part[0] for _, stop in encoded.offsets)
+        stop = sum(first < part[1] for first, _ in encoded.offsets)
+        if stop - start <= excess:
+            return InputError(
+                f"the template and the query alone have {len(ids) - (stop - start)} tokens, of the "
+                f"{self.max_tokens} that the model reads. Shorten the query",
+                index,
+            )
+        kept = ids[: stop - excess] + ids[stop:]
+        return Encoding(kept, [0] * len(kept), truncated=True)
+
+    def encode_whole(self, text: TextInput | list[str]) -> tokenizers.Encoding:
+        """Return all tokens of a text, a pair or a list of words, with their offsets and words.
+
+        It may be longer than the model. The text must be valid, see `input_error`.
+        """
+        return _encode_one(self._whole, text)
+
+    @property
+    def _whole(self) -> tokenizers.Tokenizer:
+        """The tokenizer that cuts nothing."""
+        if self._untruncated is None:
+            self._untruncated = without_truncation(self._tokenizer)
+        return self._untruncated
+
+    def as_encoding(self, encoded: tokenizers.Encoding, *, truncated: bool = False) -> Encoding:
+        """Take what the model reads of the library's encoding."""
+        ids = encoded.ids
+        types = encoded.type_ids if self._passes_token_types else [0] * len(ids)
+        return Encoding(ids, types, truncated)
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text without special tokens; those of a long one may be cut.
+
+        At least the `max_tokens` are there that any truncation keeps.
+        """
+        if len(texts) == 1:  # see _encode
+            return [self._tokenizer.encode(texts[0], add_special_tokens=False).ids]
+        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [each.ids for each in encoded]
+
+    def pair_layout(self) -> PairLayout:
+        """Return how the ids of two texts become those of a pair."""
+        return read_pair_layout(self._tokenizer, has_types=self._passes_token_types)
+
+    @property
+    def finds_words(self) -> bool:
+        """Whether the tokenizer splits a text into words before it looks for tokens."""
+        return self._tokenizer.pre_tokenizer is not None
 
     @property
     def num_tokens(self) -> int:
@@ -73,7 +181,7 @@ class TextEncoder:
     def __getstate__(self) -> dict[str, object]:
         """Pickle also the one setting that the library leaves out of a pickled tokenizer."""
         whole = self._tokenizer.encode_special_tokens
-        return {**self.__dict__, "encode_special_tokens": whole}
+        return {**self.__dict__, "_untruncated": None, "encode_special_tokens": whole}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         whole = bool(state.pop("encode_special_tokens"))
@@ -84,8 +192,7 @@ class TextEncoder:
         """Tokenize a batch with threads, one text without: they would disturb torch's own."""
         if len(texts) != 1:
             return self._tokenizer.encode_batch_fast(list(texts))
-        parts = (texts[0],) if isinstance(texts[0], str) else texts[0]
-        return [self._tokenizer.encode(*parts)]
+        return [_encode_one(self._tokenizer, texts[0])]
 
     def _checked(
         self, encoded: tokenizers.Encoding, index: int, truncation: Truncation
@@ -99,15 +206,45 @@ class TextEncoder:
             )
         truncated = bool(encoded.overflowing)
         if truncated and truncation == "error":
-            return TooLongError(
-                f"has more than {self.max_tokens} tokens, the maximum of this "
-                'model. Shorten it, or allow truncation="cut"',
-                index,
-            )
-        ids = encoded.ids
-        return Encoding(
-            ids, encoded.type_ids if self._passes_token_types else [0] * len(ids), truncated
-        )
+            return _too_long(self.max_tokens, index)
+        return self.as_encoding(encoded, truncated=truncated)
+
+    def _in_windows(
+        self, text: TextInput, windows: TextWindows, prompt: str, index: int
+    ) -> Encoding | InputError:
+        """Encode a text that is longer than the model."""
+        encoded = self.encode_whole(text)
+        whole, part = self.as_encoding(encoded), text_part(encoded, len(prompt))
+        limits = len(whole), part, self.max_tokens, windows.stride
+        try:
+            spans = window_spans(*limits, side=self.truncation_side)
+        except InputError as error:
+            return error.at(index)
+        return join_windows(whole, part, spans, windows.pooling, side=self.truncation_side)
+
+
+def _too_long(max_tokens: int, index: int) -> TooLongError:
+    return TooLongError(
+        f"has more than {max_tokens} tokens, the maximum of this "
+        'model. Shorten it, or allow truncation="cut" or "window"',
+        index,
+    )
+
+
+def _encode_one(
+    tokenizer: tokenizers.Tokenizer, text: TextInput | list[str]
+) -> tokenizers.Encoding:
+    if isinstance(text, list):
+        return tokenizer.encode(text, is_pretokenized=True)
+    return tokenizer.encode(*((text,) if isinstance(text, str) else text))
+
+
+def without_truncation(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Copy a tokenizer, whose truncation is a setting that all threads share."""
+    copied = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+    copied.no_truncation()
+    copied.encode_special_tokens = tokenizer.encode_special_tokens
+    return copied
 
 
 def raise_first_error(results: Iterable[Encoding | InputError]) -> list[Encoding]:
@@ -118,12 +255,6 @@ def raise_first_error(results: Iterable[Encoding | InputError]) -> list[Encoding
             raise result
         encodings.append(result)
     return encodings
-
-
-def check_truncation(truncation: str) -> None:
-    """Raise OptionError unless `truncation` is one of TRUNCATIONS."""
-    if truncation not in TRUNCATIONS:
-        raise OptionError(f"truncation must be 'cut' or 'error', got {truncation!r}")
 
 
 def check_texts(texts: Iterable[object]) -> None:
@@ -147,7 +278,8 @@ def input_error(text: object, index: int) -> InputError | None:
         if not part.isascii() and (found := _SURROGATE.search(part)):
             return InputError(
                 f"character {found.start()} is a lone surrogate (U+{ord(found[0]):04X}), which is "
-                'not Unicode text. Decode the source with errors="replace", or replace it',
+                'not Unicode text. Decode the source with errors="replace", or replace the '
+                "character",
                 index,
             )
     return None

@@ -5,8 +5,6 @@ tokenizer.json: normalizer, pre-tokenizer and special-token template follow the 
 settings, whose missing keys count as the class's defaults (`models/*/tokenization_*.py`).
 """
 
-import base64
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,44 +13,19 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
+from isobatch.checkpoint.byte_pair_tokenizers import (
+    BPE_FILES,
+    build_byte_level,
+    build_llama,
+    build_qwen,
+)
+from isobatch.checkpoint.stored_tokenizer import SpecialTokenMap, StoredTokenizer, token_id
 from isobatch.checkpoint.tokenizer_settings import PLAIN_CLASS, TokenizerSettings, TokenValue
-from isobatch.errors import CheckpointError
-
-SpecialTokenMap = Mapping[str, TokenValue | None]
-
-_METASPACE = "▁"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTokenizer:
-    """tokenizer.json: `content` as JSON; `components` has all of it but vocabulary and tokens."""
-
-    content: Mapping[str, Any]
-    components: tokenizers.Tokenizer
-
-    @classmethod
-    def parse(cls, content: Mapping[str, Any]) -> "StoredTokenizer":
-        """Parse the file without building its vocabulary, which takes 30 ms at 30,000 tokens."""
-        model = content.get("model") or {}
-        if model.get("type") in (None, "Unigram"):  # neither can be built without a vocabulary
-            return cls(content, tokenizers.Tokenizer.from_str(json.dumps(content)))
-        merges: dict[str, object] = {"merges": []} if model["type"] == "BPE" else {}
-        reduced = {**content, "added_tokens": [], "model": {**model, "vocab": {}, **merges}}
-        return cls(content, tokenizers.Tokenizer.from_str(json.dumps(reduced)))
-
-    @property
-    def model(self) -> Mapping[str, Any]:
-        """The section with vocabulary and merges."""
-        model: Mapping[str, Any] = self.content["model"]
-        return model
-
-    def vocab_to_ids(self) -> dict[str, int]:
-        """Return token → id; a list, as Unigram has, is numbered."""
-        vocab = self.model["vocab"]
-        if isinstance(vocab, dict):
-            return vocab
-        tokens = (token[0] if isinstance(token, list) else token for token in vocab)
-        return {token: index for index, token in enumerate(tokens)}
+from isobatch.checkpoint.unigram_tokenizers import (
+    build_albert,
+    build_deberta,
+    build_unigram,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +42,7 @@ class TokenizerClass:
     build: Callable[[TokenizerSettings, StoredTokenizer | None, SpecialTokenMap], Any]
     template: Callable[[TokenizerSettings, tokenizers.Tokenizer, SpecialTokenMap], Any]
     extra_special_tokens: tuple[str, ...] = ()
-
-    @property
-    def from_sentencepiece(self) -> bool:
-        """Whether transformers can make its tokenizer.json from sentencepiece.bpe.model."""
-        return self.template in (_unigram_template, _xlm_roberta_template)
+    padding_side: str = "right"
 
 
 def _word_piece(
@@ -100,12 +69,16 @@ def _word_piece(
 
 
 def _bert_template(
-    settings: TokenizerSettings, tokenizer: tokenizers.Tokenizer, special: SpecialTokenMap
+    settings: TokenizerSettings,
+    tokenizer: tokenizers.Tokenizer,
+    special: SpecialTokenMap,
+    missing: tuple[int, int] = (2, 3),
 ) -> Any:
-    ids = {"cls_token": 2, "sep_token": 3}  # transformers' ids for a class without such a token
+    """As "[CLS] text [SEP]"; missing: transformers' ids for a class without such a token."""
+    ids = dict(zip(("cls_token", "sep_token"), missing, strict=True))
     for name in ids:
         if special[name] is not None:
-            ids[name] = _token_id(tokenizer, special[name], special)
+            ids[name] = token_id(tokenizer, special[name], special)
     cls, sep = str(special["cls_token"]), str(special["sep_token"])
     return processors.TemplateProcessing(
         single=f"{cls}:0 $A:0 {sep}:0",
@@ -114,22 +87,15 @@ def _bert_template(
     )
 
 
-def _byte_level_bpe(
-    settings: TokenizerSettings, stored: StoredTokenizer | None, special: SpecialTokenMap
-) -> tokenizers.Tokenizer:
-    options: dict[str, Any] = {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
-    if stored:
-        merges = stored.model.get("merges") or []
-        pairs = [tuple(each.split(" ") if isinstance(each, str) else each) for each in merges]
-        model = models.BPE(stored.vocab_to_ids(), pairs, fuse_unk=False, **options)
-    else:
-        files = (str(settings.folder / name) for name in ("vocab.json", "merges.txt"))
-        model = models.BPE.from_file(*files, fuse_unk=False, **options)
-    tokenizer = tokenizers.Tokenizer(model)
-    add_prefix_space = settings.flag("add_prefix_space", False)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
+def _mpnet_template(
+    settings: TokenizerSettings, tokenizer: tokenizers.Tokenizer, special: SpecialTokenMap
+) -> Any:
+    ids = {"cls_token": 0, "sep_token": 2}  # transformers' ids for a class without such a token
+    for name in ids:
+        if special[name] is not None:
+            ids[name] = token_id(tokenizer, special[name], special)
+    sep, cls = ((str(special[name]), ids[name]) for name in ("sep_token", "cls_token"))
+    return processors.RobertaProcessing(sep, cls, trim_offsets=True, add_prefix_space=False)
 
 
 def _roberta_template(
@@ -140,52 +106,11 @@ def _roberta_template(
         for name in ("sep_token", "cls_token")
     )
     return processors.RobertaProcessing(
-        (sep[0], _token_id(tokenizer, sep[1], special)),
-        (cls[0], _token_id(tokenizer, cls[1], special)),
+        (sep[0], token_id(tokenizer, sep[1], special)),
+        (cls[0], token_id(tokenizer, cls[1], special)),
         settings.flag("trim_offsets", True),
         settings.flag("add_prefix_space", False),
     )
-
-
-def _unigram(
-    settings: TokenizerSettings,
-    stored: StoredTokenizer | None,
-    special: SpecialTokenMap,
-    *,
-    finds_unknown: bool,
-) -> tokenizers.Tokenizer:
-    """Build a Unigram tokenizer; CamemBERT finds the id of its unknown token, XLM-R's is 3."""
-    if stored is None:  # the caller checks the files
-        raise CheckpointError(f"{settings.folder}: contains no tokenizer.json")
-    vocab = [tuple(item) for item in stored.model["vocab"]]
-    unk_id = 3
-    if finds_unknown:
-        unk_token = str(special["unk_token"])
-        unk_id = next((i for i, (token, _) in enumerate(vocab) if token == unk_token), 0)
-    tokenizer = tokenizers.Tokenizer(models.Unigram(vocab, unk_id=unk_id, byte_fallback=False))
-    if (charsmap := _charsmap(stored.content)) is not None:
-        tokenizer.normalizer = normalizers.Precompiled(charsmap)
-    scheme: Any = "always" if settings.flag("add_prefix_space", True) else "never"
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Metaspace(replacement=_METASPACE, prepend_scheme=scheme),
-        ]
-    )
-    tokenizer.decoder = decoders.Metaspace(replacement=_METASPACE, prepend_scheme=scheme)
-    return tokenizer
-
-
-def _charsmap(content: Mapping[str, Any]) -> bytes | None:
-    """Return the compiled normalization of sentencepiece, the one part of a normalizer in use."""
-    normalizer = content.get("normalizer") or []
-    if isinstance(normalizer, dict):
-        sequence = normalizer.get("type") == "Sequence"
-        normalizer = normalizer["normalizers"] if sequence else [normalizer]
-    for part in normalizer:
-        if part.get("type") == "Precompiled" and "precompiled_charsmap" in part:
-            return base64.b64decode(part["precompiled_charsmap"])
-    return None
 
 
 def _unigram_template(
@@ -196,8 +121,8 @@ def _unigram_template(
         single=f"{bos} $A {eos}",
         pair=f"{bos} $A {eos} {eos} $B {eos}",
         special_tokens=[
-            (bos, _token_id(tokenizer, special["bos_token"], special)),
-            (eos, _token_id(tokenizer, special["eos_token"], special)),
+            (bos, token_id(tokenizer, special["bos_token"], special)),
+            (eos, token_id(tokenizer, special["eos_token"], special)),
         ],
     )
 
@@ -211,8 +136,8 @@ def _xlm_roberta_template(
         single=[bos, "$A", eos],
         pair=[bos, "$A", eos, eos, "$B", eos],
         special_tokens=[
-            (bos, _token_id(tokenizer, special["bos_token"], special)),
-            (eos, _token_id(tokenizer, special["eos_token"], special)),
+            (bos, token_id(tokenizer, special["bos_token"], special)),
+            (eos, token_id(tokenizer, special["eos_token"], special)),
         ],
     )
 
@@ -220,16 +145,6 @@ def _xlm_roberta_template(
 def _stated(settings: TokenizerSettings, name: str, default: str) -> str:
     """Return the token that the class is given, which a model-specific one may have replaced."""
     return str(settings.options.get(name, default))
-
-
-def _token_id(
-    tokenizer: tokenizers.Tokenizer, token: TokenValue | None, special: SpecialTokenMap
-) -> Any:
-    """Return the id of a special token, or that of the unknown token, as transformers does."""
-    if token is None:
-        return None
-    known = tokenizer.token_to_id(str(token))
-    return known if known is not None else tokenizer.token_to_id(str(special["unk_token"]))
 
 
 def _from_file(
@@ -241,9 +156,20 @@ def _from_file(
 def _template_of_file(
     settings: TokenizerSettings, tokenizer: tokenizers.Tokenizer, special: SpecialTokenMap
 ) -> Any:
+    """Return the tokenizer's own post-processor; one that adds no token where it has none."""
     if tokenizer.post_processor is not None:
         return tokenizer.post_processor
     return processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
+
+
+def _qwen_template(
+    settings: TokenizerSettings, tokenizer: tokenizers.Tokenizer, special: SpecialTokenMap
+) -> Any:
+    """Return the post-processor; the class adds its special tokens again, without other flags."""
+    extra = settings.options.get("extra_special_tokens") or ()
+    named = [*(each for each in special.values() if each), *extra]
+    tokenizer.add_tokens([AddedToken(str(each), special=True) for each in named])
+    return _template_of_file(settings, tokenizer, special)
 
 
 _BERT_TOKENS = {
@@ -264,7 +190,6 @@ _ROBERTA_TOKENS = {
 }
 _UNTYPED = ("input_ids", "attention_mask")
 _TYPED = ("input_ids", "token_type_ids", "attention_mask")
-_BPE_FILES = ("vocab.json", "merges.txt")
 
 CLASSES: Mapping[str, TokenizerClass] = {
     "BertTokenizer": TokenizerClass(
@@ -273,23 +198,61 @@ CLASSES: Mapping[str, TokenizerClass] = {
     "DistilBertTokenizer": TokenizerClass(
         _BERT_TOKENS, _UNTYPED, ("vocab.txt",), _word_piece, _bert_template
     ),
+    "MPNetTokenizer": TokenizerClass(
+        _ROBERTA_TOKENS
+        | {"unk_token": "[UNK]", "mask_token": AddedToken("<mask>", lstrip=True, special=True)},
+        _UNTYPED,
+        ("vocab.txt",),
+        _word_piece,
+        _mpnet_template,
+    ),
     "RobertaTokenizer": TokenizerClass(
-        _ROBERTA_TOKENS, _UNTYPED, _BPE_FILES, _byte_level_bpe, _roberta_template
+        _ROBERTA_TOKENS, _UNTYPED, BPE_FILES, build_byte_level, _roberta_template
     ),
     "XLMRobertaTokenizer": TokenizerClass(
         _ROBERTA_TOKENS,
         _UNTYPED,
         (),
-        partial(_unigram, finds_unknown=False),
+        partial(build_unigram, unk_id=3),
         _xlm_roberta_template,
     ),
     "CamembertTokenizer": TokenizerClass(
         _ROBERTA_TOKENS | {"mask_token": AddedToken("<mask>", lstrip=True, special=True)},
         _UNTYPED,
         (),
-        partial(_unigram, finds_unknown=True),
+        build_unigram,
         _unigram_template,
         extra_special_tokens=("<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"),
+    ),
+    "DebertaV2Tokenizer": TokenizerClass(
+        _BERT_TOKENS | {"bos_token": "[CLS]", "eos_token": "[SEP]"},
+        ("input_ids", "attention_mask", "token_type_ids"),
+        (),
+        build_deberta,
+        partial(_bert_template, missing=(0, 0)),
+    ),
+    "AlbertTokenizer": TokenizerClass(
+        _BERT_TOKENS
+        | {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "<unk>", "pad_token": "<pad>"},
+        _UNTYPED,
+        (),
+        build_albert,
+        _template_of_file,
+    ),
+    "Qwen2Tokenizer": TokenizerClass(
+        dict.fromkeys(("unk_token", "eos_token", "pad_token"), "<|endoftext|>"),
+        _UNTYPED,
+        BPE_FILES,
+        build_qwen,
+        _qwen_template,
+    ),
+    "LlamaTokenizer": TokenizerClass(
+        {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"},
+        _UNTYPED,
+        (),
+        build_llama,
+        _template_of_file,
+        padding_side="left",
     ),
     PLAIN_CLASS: TokenizerClass({}, _UNTYPED, (), _from_file, _template_of_file),
 }

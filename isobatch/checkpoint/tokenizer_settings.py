@@ -47,13 +47,25 @@ _CLASS_ALIASES = {
     "LEDTokenizer": "RobertaTokenizer",
     "LongformerTokenizer": "RobertaTokenizer",
     "MvpTokenizer": "RobertaTokenizer",
+    "MPNetTokenizer": "MPNetTokenizer",
     "XLMRobertaTokenizer": "XLMRobertaTokenizer",
     "CamembertTokenizer": "CamembertTokenizer",
+    "AlbertTokenizer": "AlbertTokenizer",
+    "DebertaV2Tokenizer": "DebertaV2Tokenizer",
+    "LlamaTokenizer": "LlamaTokenizer",
+    "Qwen2Tokenizer": "Qwen2Tokenizer",
     "PreTrainedTokenizer": PLAIN_CLASS,
     "TokenizersBackend": PLAIN_CLASS,
     "PythonBackend": PLAIN_CLASS,
 }
 """The class that each `tokenizer_class`, without "Fast", means in transformers 5.20 to 5.23."""
+
+_PYTHON_CLASSES = ("PreTrainedTokenizer", "PythonBackend")
+"""Classes that transformers cannot build where config.json names them, and it has no own class of
+the model_type; elsewhere it takes PLAIN_CLASS for them."""
+
+_CLASS_OF_FAMILY = ("modernbert", "qwen2")
+"""Families for which transformers ignores tokenizer_class, and takes the class of the family."""
 
 _REJECTED = {
     "auto_map": "names a tokenizer in remote code, which is never run",
@@ -168,18 +180,39 @@ def read_tokenizer_settings(
     return TokenizerSettings(folder, class_name, options, dict(listed), model_specific, stored)
 
 
-def _class_name(folder: Path, stated: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Choose the class as `AutoTokenizer.from_pretrained` does."""
+def has_known_class(folder: Path) -> bool:
+    """Return whether the class of the tokenizer in `folder` is one of _CLASS_ALIASES."""
+    stated = read_optional_json(folder / "tokenizer_config.json")
+    return _known_class(folder, stated, read_optional_json(folder / "config.json"))[0] is not None
+
+
+def _known_class(
+    folder: Path, stated: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[str | None, str]:
+    """Return the class that `AutoTokenizer.from_pretrained` chooses, None for others, and why."""
     name = stated.get("tokenizer_class") or config.get("tokenizer_class")
-    where = "tokenizer_config.json" if stated.get("tokenizer_class") else "config.json"
+    model_type = config.get("model_type")
+    family = FAMILIES.get(str(model_type))
     if name:
         known = _CLASS_ALIASES.get(str(name).removesuffix("Fast"))
         problem = f"tokenizer_class {name!r} is not supported"
     else:
-        model_type = config.get("model_type")
-        family = FAMILIES.get(str(model_type))
         known = family.tokenizer_class if family else None if model_type else PLAIN_CLASS
         problem = f"the tokenizer of model_type {model_type!r} is not supported"
+    if name and family and model_type in _CLASS_OF_FAMILY:
+        known = family.tokenizer_class
+    if known == "LlamaTokenizer" and _is_byte_level(folder):
+        known = PLAIN_CLASS
+    registered = family is not None and model_type != "llama"
+    if name in _PYTHON_CLASSES and not stated.get("tokenizer_class") and not registered:
+        known = None
+    return known, problem
+
+
+def _class_name(folder: Path, stated: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Return the class of the tokenizer; CheckpointError for one that is not supported."""
+    where = "tokenizer_config.json" if stated.get("tokenizer_class") else "config.json"
+    known, problem = _known_class(folder, stated, config)
     if known is None:
         raise CheckpointError(
             f"{folder / where}: {problem}; supported: {', '.join(sorted(_CLASS_ALIASES))}, each "
@@ -187,6 +220,12 @@ def _class_name(folder: Path, stated: Mapping[str, Any], config: Mapping[str, An
             "this one with its Rust backend, convert it once: " + convert_tokenizer_command(folder)
         )
     return known
+
+
+def _is_byte_level(folder: Path) -> bool:
+    """Return whether tokenizer.json is of Llama 3, which transformers then reads unchanged."""
+    path = folder / "tokenizer.json"
+    return path.is_file() and '"ByteLevel"' in path.read_text("utf-8")
 
 
 def _pop_model_specific(options: dict[str, Any]) -> dict[str, TokenValue]:
@@ -215,6 +254,16 @@ def _listed_tokens(listed: object, path: Path) -> list[tuple[int, AddedToken]]:
     if not isinstance(listed, dict) or not all(isinstance(each, dict) for each in listed.values()):
         raise CheckpointError(f'{path}: "added_tokens_decoder" must map ids to token objects')
     return [(int(index), _added_token(token)) for index, token in listed.items()]
+
+
+def listed_added_tokens(folder: Path, stated: Mapping[str, Any]) -> list[tuple[int, AddedToken]]:
+    """Return the tokens that the files add to a vocabulary, with their ids.
+
+    stated: tokenizer_config.json, whose added_tokens_decoder takes the place of added_tokens.json.
+    """
+    if "added_tokens_decoder" in stated:
+        return _listed_tokens(stated["added_tokens_decoder"], folder / "tokenizer_config.json")
+    return _legacy_tokens(folder, dict(stated), {}, {})
 
 
 def _legacy_tokens(

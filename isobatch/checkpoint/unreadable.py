@@ -89,6 +89,15 @@ def _content(path: Path, error: Exception) -> str:
             start = file.read(512)
     except OSError as failure:
         return f"cannot be read: {failure}. {_AGAIN}"
+    if (foreign := describe_foreign(path, start)) is not None:
+        return foreign
+    if path.suffix != ".json":
+        return _tensor_file(path, start, error)
+    return f"cannot be read: {error}. {_AGAIN}"
+
+
+def describe_foreign(path: Path, start: bytes) -> str | None:
+    """Describe by its first bytes a file that is certainly another one than its name says."""
     if not start:
         return f"is empty (0 bytes). {_AGAIN}"
     if start.startswith(_LFS):
@@ -105,9 +114,7 @@ def _content(path: Path, error: Exception) -> str:
     for magic, name in _ARCHIVES.items():
         if start.startswith(magic):
             return f"is compressed ({name}). Decompress it under the same name"
-    if path.suffix != ".json":
-        return _tensor_file(path, start, error)
-    return f"cannot be read: {error}. {_AGAIN}"
+    return None
 
 
 def _tensor_file(path: Path, start: bytes, error: Exception) -> str:
@@ -116,13 +123,13 @@ def _tensor_file(path: Path, start: bytes, error: Exception) -> str:
         kind = "an HDF5 file of TensorFlow" if start.startswith(_HDF5) else "a pickle of torch.save"
         old, new = (shlex.quote(str(each)) for each in (path, path.with_name(name)))
         return (
-            f"not a safetensors file but {kind}, which is never loaded. Name it so, and load again "
-            f"for the command that converts it: mv {old} {new}"
+            f"not a safetensors file but {kind}, which is never loaded. Rename it, and load it "
+            f"again to get the command that converts it: mv {old} {new}"
         )
     size, expected = path.stat().st_size, _expected_size(path)
     if expected is not None and size != expected:
         state = "truncated" if size < expected else "longer than its header says"
-        return f"{state}: it has {size:,} bytes, and its header announces {expected:,}. {_AGAIN}"
+        return f"{state}: it has {size:,} bytes, and its header declares {expected:,}. {_AGAIN}"
     return f"truncated or not a safetensors file ({error}). {_AGAIN}"
 
 

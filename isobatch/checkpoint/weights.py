@@ -5,6 +5,7 @@ exactly the expected ones, in float32 or in int8 with a scale.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,20 +15,30 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from isobatch.checkpoint.answer_tokens import read_answer_row
 from isobatch.checkpoint.config import ModelConfig
 from isobatch.checkpoint.conversion import float32_command
 from isobatch.checkpoint.families import Family
+from isobatch.checkpoint.families.family import TensorPart
 from isobatch.checkpoint.quantized import (
     QuantizedTensor,
     check_announcement,
     join_scale,
     scale_name,
 )
-from isobatch.checkpoint.tensor_names import compare_names, find_tensors, hub_name, reject_renamed
-from isobatch.checkpoint.tensor_shapes import check_shapes
+from isobatch.checkpoint.sentence_modules import module_tensors
+from isobatch.checkpoint.tensor_names import (
+    compare_names,
+    find_tensors,
+    hub_name,
+    place_of,
+    reject_renamed,
+)
+from isobatch.checkpoint.tensor_shapes import check_shapes, part_shape
 from isobatch.checkpoint.weight_files import SINGLE, StoredTensor, stored_tensors
 from isobatch.errors import CheckpointError, TensorMismatchError
 
+OUTPUT = "head.output.weight"
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _FLOAT8 = "If its 8 bits need no scale, convert it:"
 
@@ -53,23 +64,49 @@ def read_stored_tensors(
 
     As float32, or as int8 where the file has that. A tensor may be a view of the file, which stays
     mapped as long as the tensor lives: copy it to keep it. unread: those of `shapes` that may be
-    missing or misshapen, and are not read.
+    missing or of the wrong shape, and are not read.
     Raises MissingHeadError if only the classification head is missing, TensorMismatchError for any
     other missing, unexpected or misshapen tensor, CheckpointError for files that cannot be read.
     """
+    of_modules = dict(module_tensors(folder, config.head.modules, shapes))
+    for name, tensor in of_modules.items():
+        yield name, _as_float32(tensor.path, tensor.name, load_tensor(tensor))
+    shapes = {name: shape for name, shape in shapes.items() if name not in of_modules}
+    stored = stored_tensors(folder)
+    if config.head.answers is not None:
+        words = hub_name(config.family, "embeddings.word.weight")
+        names = (words, words.removeprefix(config.family.prefix))
+        yield OUTPUT, read_answer_row(folder, stored, names, config.head.answers)
+        shapes = {name: shape for name, shape in shapes.items() if name != OUTPUT}
+    found = match_tensors(folder, config, shapes, stored, unread)
+    for ours in (name for name in shapes if name not in unread):
+        place = place_of(config.family, ours)
+        yield ours, _read_tensor(found[place.name], found.get(scale_name(place.name)), place)
+
+
+def match_tensors(
+    folder: Path,
+    config: ModelConfig,
+    shapes: Mapping[str, torch.Size],
+    stored: Iterable[StoredTensor],
+    unread: Collection[str] = (),
+) -> dict[str, StoredTensor]:
+    """Map Hugging Face's names of `shapes` (our names), and of scales, to the `stored` tensors.
+
+    Raises as `read_stored_tensors` does for names and shapes; no tensor is read.
+    """
     known = _known_names(config.family, shapes)
-    found = find_tensors(folder, config.family, known, stored_tensors(folder))
+    found = find_tensors(folder, config.family, known, stored)
     for name in _known_names(config.family, unread):
         found.pop(name, None)
     shapes = {name: shape for name, shape in shapes.items() if name not in unread}
-    wanted = {hub_name(config.family, name): name for name in shapes}
+    wanted = {hub_name(config.family, name) for name in shapes}
     scales = {scale_name(theirs) for theirs in wanted} & found.keys()
     check_announcement(folder, announced=config.quantized, scales=scales)
     named = {name: tensor for name, tensor in found.items() if name not in scales}
-    compare_names(folder, config.family, wanted.keys(), named, config.saved_by)
+    compare_names(folder, config, wanted, named)
     check_shapes(config, shapes, found)
-    for theirs, ours in wanted.items():
-        yield ours, _read_tensor(found[theirs], found.get(scale_name(theirs)))
+    return found
 
 
 def stored_shapes(folder: Path, family: Family, names: Collection[str]) -> dict[str, torch.Size]:
@@ -80,11 +117,14 @@ def stored_shapes(folder: Path, family: Family, names: Collection[str]) -> dict[
     """
     stored = stored_tensors(folder)
     found = find_tensors(folder, family, _known_names(family, names), stored)
-    wanted = {hub_name(family, name): name for name in names}
-    if not wanted.keys() <= found.keys():
-        reject_renamed(folder, family, wanted.keys(), [tensor.name for tensor in stored])
+    places = {ours: place_of(family, ours) for ours in names}
+    wanted = {place.name for place in places.values()}
+    if not wanted <= found.keys():
+        reject_renamed(folder, family, wanted, [tensor.name for tensor in stored])
     return {
-        ours: torch.Size(found[theirs].shape) for theirs, ours in wanted.items() if theirs in found
+        ours: torch.Size(part_shape(found[place.name].shape, place))
+        for ours, place in places.items()
+        if place.name in found
     }
 
 
@@ -98,19 +138,36 @@ def write_tensors(
 
     Float tensors as `dtype`. Raises CheckpointError if the file cannot be written.
     """
-    renamed: dict[str, Tensor] = {}
+    parts: defaultdict[str, dict[int, Tensor]] = defaultdict(dict)
+    sizes: dict[str, int] = {}
     for name, tensor in tensors.items():
-        theirs = hub_name(family, name)
+        place = place_of(family, name)
         if isinstance(tensor, QuantizedTensor):
-            renamed[theirs] = tensor.values.contiguous()
-            renamed[scale_name(theirs)] = tensor.scale[:, None].contiguous()
+            written = {place.name: tensor.values, scale_name(place.name): tensor.scale[:, None]}
         else:
-            renamed[theirs] = tensor.detach().to("cpu", dtype).contiguous()
+            written = {place.name: tensor}
+        for theirs, each in written.items():
+            parts[theirs][place.index], sizes[theirs] = each, place.of
+    renamed = {}
+    for name, found in parts.items():
+        assert len(found) == sizes[name], f"{name} has {len(found)} of {sizes[name]} parts"
+        rows = [found[index] for index in range(sizes[name])]
+        whole = (torch.cat(rows) if len(rows) > 1 else rows[0]).detach()
+        narrow = whole.dtype == torch.int8 or name.endswith(scale_name(""))
+        renamed[name] = (whole if narrow else whole.to("cpu", dtype)).contiguous()
+    save_tensors(folder, renamed)
+
+
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write `tensors` to model.safetensors in `folder` as they are; contiguous, none shared.
+
+    Raises CheckpointError if the file cannot be written.
+    """
     partial = folder / f"{SINGLE}.partial"
     try:
         partial.touch()
         mode = partial.stat().st_mode  # as the user's umask has it; safetensors makes it 0600
-        save_file(renamed, partial, metadata={"format": "pt"})
+        save_file(dict(tensors), partial, metadata={"format": "pt"})
         partial.chmod(mode)
         partial.replace(folder / SINGLE)
     except (SafetensorError, OSError) as error:
@@ -126,22 +183,28 @@ def _known_names(family: Family, names: Iterable[str]) -> set[str]:
     return theirs | {scale_name(name) for name in theirs}
 
 
-def _read_tensor(stored: StoredTensor, scale: StoredTensor | None) -> Tensor | QuantizedTensor:
-    tensor = _load(stored)
+def _read_tensor(
+    stored: StoredTensor, scale: StoredTensor | None, place: TensorPart
+) -> Tensor | QuantizedTensor:
+    tensor = load_tensor(stored, place)
     if scale is not None:
-        return join_scale(f"{stored.path}: {stored.name}", tensor, _load(scale))
+        return join_scale(f"{stored.path}: {stored.name}", tensor, load_tensor(scale, place))
     return _as_float32(stored.path, stored.name, tensor)
 
 
-def _load(stored: StoredTensor) -> Tensor:
-    """Read one tensor from a mapping of its own.
+def load_tensor(stored: StoredTensor, place: TensorPart | None = None) -> Tensor:
+    """Read one tensor, or the part of it at `place`, from a mapping of its own.
 
     A mapping that stays open keeps every page that was read in memory, next to the packed weights:
     for a DistilBERT in fp32 that was 260 MB more at the peak.
     """
     with safe_open(stored.path, framework="pt") as file:
-        tensor: Tensor = file.get_tensor(stored.name)
-        return tensor
+        if place is None or place.of == 1:
+            tensor: Tensor = file.get_tensor(stored.name)
+            return tensor
+        size = stored.shape[0] // place.of
+        part: Tensor = file.get_slice(stored.name)[place.index * size : (place.index + 1) * size]
+        return part
 
 
 def _as_float32(path: Path, name: str, tensor: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The model: one forward over packed sequences, for inference and training, for every family."""
 
-from isobatch.model.classifier import SequenceClassifier
+from isobatch.model.encoder_model import EncoderModel
 from isobatch.model.loading import (
     empty_model,
     int8_weights,
@@ -11,7 +11,7 @@ from isobatch.model.loading import (
 )
 
 __all__ = [
-    "SequenceClassifier",
+    "EncoderModel",
     "empty_model",
     "int8_weights",
     "parameter_shapes",

@@ -15,7 +15,7 @@ from isobatch.kernels import (
     Int8Embedding,
     KernelSelector,
     Linear,
-    NormWeights,
+    Norm,
     PackedLinear,
 )
 from isobatch.model.block import TORCH_DROPOUT
@@ -32,10 +32,12 @@ class Embeddings(nn.Module):
         super().__init__()
         size = config.embedding_size
         self.word: nn.Embedding | Int8Embedding = _table(config.vocab_size, size)
-        self.position = _table(config.num_positions, size)
+        self.position = _table(config.num_positions, size) if config.num_positions else None
         self.token_type = _table(config.type_vocab_size, size) if config.type_vocab_size else None
-        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        projects = size != config.hidden_size
+        norm = config.embedding_norm
+        self.norm = None if norm is None else Norm(size, norm)
+        self.word_scale = config.word_scale
+        projects = config.always_projects or size != config.hidden_size
         self.project: Linear | PackedLinear | None = (
             Linear(size, config.hidden_size) if projects else None
         )
@@ -45,12 +47,13 @@ class Embeddings(nn.Module):
     @property
     def weights(self) -> EmbeddingWeights:
         """The present tables; the tensors are the parameters themselves."""
-        word, types = self.word, self.token_type
+        word, position, types = self.word, self.position, self.token_type
         return EmbeddingWeights(
             word.table if isinstance(word, Int8Embedding) else word.weight,
-            self.position.weight,
+            None if position is None else position.weight,
             None if types is None else types.weight,
-            NormWeights(self.norm.weight, self.norm.bias, self.norm.eps),
+            None if self.norm is None else self.norm.weights,
+            self.word_scale,
         )
 
     def select_kernel(self, selector: KernelSelector) -> None:
@@ -67,20 +70,10 @@ class Embeddings(nn.Module):
         if self.kernel is not None and not self.training:
             embedded = self.kernel(self.weights, batch, words)
             return embedded if self.project is None else self.project(embedded)
-        embedded = self.word(batch.input_ids) if words is None else words
-        if self.token_type is not None:
-            embedded = embedded + self._types(self.token_type, batch.token_type_ids)
-        embedded = self.norm(embedded + self.position(batch.position_ids))
+        embedded = self.weights(batch, words)
         if self.training:
             embedded = dropout.rows(embedded, self.dropout, EMBEDDINGS_PLACE, Rows.ALL)
         return embedded if self.project is None else self.project(embedded)
-
-    def _types(self, table: nn.Embedding, token_type_ids: Tensor) -> Tensor:
-        """Look the types up; a model with one type has it for every token."""
-        if table.num_embeddings == 1:
-            return table.weight[0]
-        types: Tensor = table(token_type_ids)
-        return types
 
 
 def _table(num_rows: int, size: int) -> nn.Embedding:

@@ -4,8 +4,10 @@ Invariant: a packed model never holds a weight twice; the kernel of each unit is
 weights are packed as soon as its tensors are read, before the next unit.
 """
 
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,35 +25,37 @@ from isobatch.kernels import (
     KernelSelector,
     Linear,
     LinearWeights,
+    Norm,
     PackedLinear,
     block_weights,
     check_precision,
     int8_weight,
 )
 from isobatch.model.block import Block, InferenceBlock, unscoped
-from isobatch.model.classifier import SequenceClassifier
-from isobatch.types import Precision
+from isobatch.model.encoder_model import EncoderModel
+from isobatch.specification import NormStep
+from isobatch.types import Precision, Rows, Task
 
 _WORDS = "embeddings.word.weight"
 
 Tensors = dict[str, Tensor | QuantizedTensor]
 
 
-def empty_model(config: ModelConfig) -> SequenceClassifier:
+def empty_model(config: ModelConfig) -> EncoderModel:
     """Build the model with uninitialized parameters, in eval mode.
 
     Such memory is only reserved. torch's "meta" device would do the same, but its first use imports
     800 modules: 70 MB and 0.6 s.
     """
-    return SequenceClassifier(config).eval()
+    return EncoderModel(config).eval()
 
 
-def read_model(folder: Path) -> SequenceClassifier:
-    """Read the checkpoint in `folder` as a trainable model, in eval mode.
+def read_model(folder: Path, task: Task = "text-classification") -> EncoderModel:
+    """Read the checkpoint in `folder` as a trainable model for `task`, in eval mode.
 
     Raises as `read_config` and `read_tensors` do.
     """
-    config = read_config(folder)
+    config = read_config(folder, task)
     model = empty_model(config)
     tensors = read_tensors(folder, config, parameter_shapes(model))
     # assign: the tensors become the parameters themselves, so that none exists twice.
@@ -59,7 +63,7 @@ def read_model(folder: Path) -> SequenceClassifier:
     return model
 
 
-def select_kernels(model: SequenceClassifier) -> tuple[KernelChoice, ...]:
+def select_kernels(model: EncoderModel) -> tuple[KernelChoice, ...]:
     """Select kernels that read the model's own parameters at each call; it stays trainable.
 
     Raises NotInvariantError if no kernel passes its invariance check.
@@ -72,19 +76,24 @@ def select_kernels(model: SequenceClassifier) -> tuple[KernelChoice, ...]:
         elif isinstance(unit, Linear):
             unit.kernel = selector.select_linear(unit.weights)
     model.embeddings.select_kernel(selector)
+    _check_head(model, selector)
     return selector.choices
 
 
 def read_packed_model(
-    folder: Path, device: torch.device, precision: Precision = "fp32"
-) -> tuple[SequenceClassifier, tuple[KernelChoice, ...]]:
+    folder: Path,
+    device: torch.device,
+    precision: Precision = "fp32",
+    config: ModelConfig | None = None,
+) -> tuple[EncoderModel, tuple[KernelChoice, ...]]:
     """Read the checkpoint for inference only: kernels selected, every linear packed.
 
-    Raises as `read_model` does, PrecisionError if this machine does not support `precision`, and
+    config: as `read_config` returned it for the task; None for text classification. Raises as
+    `read_model` does, PrecisionError if this machine does not support `precision`, and
     NotInvariantError if no kernel passes its invariance check.
     """
     check_precision(precision, device)
-    config = read_config(folder)
+    config = config or read_config(folder)
     model = empty_model(config)
     selector = KernelSelector(device, precision)
     missing = _units(model)
@@ -101,32 +110,38 @@ def read_packed_model(
         if not missing[unit]:
             _pack_unit(model, unit, read.pop(unit), selector)
     model.embeddings.select_kernel(selector)
+    _check_head(model, selector)
+    if model.relative_positions is not None:
+        model.relative_positions.freeze()
     return model, selector.choices
 
 
-def int8_weights(model: SequenceClassifier) -> tuple[str, ...]:
+def int8_weights(model: EncoderModel) -> tuple[str, ...]:
     """Name the int8 tensors of precision "int8": the word table and the blocks' linears."""
-    modules = model.blocks.named_modules(prefix="blocks")
-    linears = (f"{name}.weight" for name, module in modules if isinstance(module, Linear))
+    linears = (
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and "blocks." in name
+    )
     return (_WORDS, *linears)
 
 
-def parameter_shapes(model: SequenceClassifier) -> dict[str, torch.Size]:
+def parameter_shapes(model: EncoderModel) -> dict[str, torch.Size]:
     """Return the shape of each parameter that a checkpoint must contain, by our names."""
     return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
-def _units(model: SequenceClassifier) -> Counter[str]:
+def _units(model: EncoderModel) -> Counter[str]:
     """Count the tensors of each unit: blocks whole, other modules singly."""
     return Counter(_unit_of(name) for name, _ in model.named_parameters())
 
 
 def _unit_of(name: str) -> str:
-    first, *others = name.split(".")
-    return f"{first}.{others[0]}" if first == "blocks" else name.rpartition(".")[0]
+    block = re.match(r"(decoder\.)?blocks\.\d+", name)
+    return block[0] if block else name.rpartition(".")[0]
 
 
-def _is_packed(model: SequenceClassifier, name: str) -> bool:
+def _is_packed(model: EncoderModel, name: str) -> bool:
     """Return whether packing copies this tensor: until then it may stay a view of the file."""
     owner, _, attribute = name.rpartition(".")
     return attribute == "weight" and isinstance(model.get_submodule(owner), Linear)
@@ -143,9 +158,7 @@ def _widened(tensor: Tensor | QuantizedTensor, device: torch.device, *, packed: 
     return widened.to(device, copy=not packed)
 
 
-def _pack_unit(
-    model: SequenceClassifier, name: str, tensors: Tensors, selector: KernelSelector
-) -> None:
+def _pack_unit(model: EncoderModel, name: str, tensors: Tensors, selector: KernelSelector) -> None:
     """Replace one unit of the model by its form for inference."""
     owner, _, attribute = name.rpartition(".")
     parent, unit = model.get_submodule(owner), model.get_submodule(name)
@@ -158,11 +171,27 @@ def _pack_unit(
     if isinstance(weight, QuantizedTensor):
         setattr(parent, attribute, Int8Embedding(weight))
     elif isinstance(unit, Linear):
-        layer = LinearWeights(weight, _plain(tensors["bias"]), unit.activation)
+        bias = _plain(tensors["bias"]) if "bias" in tensors else None
+        layer = LinearWeights(weight, bias, unit.activation)
         setattr(parent, attribute, PackedLinear(layer, selector.select_linear(layer)))
     else:
         for each, tensor in tensors.items():
             setattr(unit, each, nn.Parameter(_plain(tensor), requires_grad=False))
+
+
+def _check_head(model: EncoderModel, selector: KernelSelector) -> None:
+    """Select the kernels of norms outside of layers, and check the pools."""
+    spec, positions = model.head.spec, model.relative_positions
+    norms = [model.final_norm, None if positions is None else positions.norm]
+    if spec.rows is Rows.ALL:
+        for pool in spec.pools:
+            selector.select_pool(pool, model.config.encoder.hidden_size)
+    for step in spec.steps:
+        if isinstance(step, NormStep):
+            norms.append(cast("Norm", model.head.get_submodule(step.name)))
+    for norm in norms:
+        if norm is not None:
+            norm.kernel = selector.select_norm(norm.weights)
 
 
 def _plain(tensor: Tensor | QuantizedTensor) -> Tensor:

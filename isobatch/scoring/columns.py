@@ -3,13 +3,13 @@
 import difflib
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from isobatch.checkpoint.text_encoder import check_truncation
+from isobatch.checkpoint.truncation import check_truncation, windows_of
 from isobatch.errors import OptionError
-from isobatch.tables import AddedField, TableChunk
-from isobatch.tasks import RowFormat
+from isobatch.tables import AddedField, Format, TableChunk
+from isobatch.tasks import Column, RowFormat
 from isobatch.types import Truncation
 
 TEXT_COLUMN = "text"
@@ -17,6 +17,11 @@ USUAL_NAMES = ("sentence", "content", "review", "comment", "message", "document"
 """Common names of the text column, other than "text"."""
 
 OnEmpty = Literal["score", "error"]
+
+MARKS = (Column("truncated", "flag"), Column("empty", "flag"), Column("error", "text"))
+"""The last columns of every task, with NUM_WINDOWS after the first for texts in windows."""
+
+NUM_WINDOWS = Column("num_windows", "integer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +31,11 @@ class ScoringOptions:
     text_column: None finds the one obvious column. columns: those to keep; None keeps all.
     id_column: always kept, and names a row in messages. logits, scores: add all logits as one
     column, and one column for the score of each class. prefix: prepended to the added columns'
-    names. truncation: "error" makes a text too long for the model a row with an error. on_empty:
-    "score" predicts empty texts and white space like others, "error" makes them rows with an error;
-    both mark them. on_error: "row" writes the reason into the row, "stop" ends the job there.
+    names. truncation: "error" makes a text too long for the model a row with an error; None leaves
+    it to the task. on_empty: "score" predicts empty texts and white space like others, "error"
+    makes them rows with an error; both mark them. on_error: "row" writes the reason into the row,
+    "stop" ends the job there. query_column: each row is the pair of its query and its text.
+    labels_column: each row has its own labels to choose from.
     """
 
     text_column: str | None = None
@@ -38,12 +45,25 @@ class ScoringOptions:
     logits: bool = False
     scores: bool = False
     prefix: str = ""
-    truncation: Truncation = "cut"
+    truncation: Truncation | None = None
     on_empty: OnEmpty = "score"
     on_error: Literal["row", "stop"] = "row"
+    query_column: str | None = None
+    labels_column: str | None = None
 
     def __post_init__(self) -> None:
-        check_truncation(self.truncation)
+        if self.labels_column is not None and self.pair_column is not None:
+            raise OptionError(
+                "--labels-column is for zero-shot classification, which reads one text per row. "
+                "Leave --pair-column out"
+            )
+        if self.query_column is not None and self.pair_column is not None:
+            raise OptionError(
+                "--query-column makes pairs of query and text, --pair-column of text and a second "
+                "text. Leave one out"
+            )
+        if self.truncation is not None:
+            check_truncation(self.truncation)
         if self.on_empty not in ("score", "error"):
             raise OptionError(f"on_empty must be 'score' or 'error', got {self.on_empty!r}")
         if self.on_error not in ("row", "stop"):
@@ -52,11 +72,15 @@ class ScoringOptions:
 
 @dataclass(frozen=True, slots=True)
 class InputColumns:
-    """The columns that are read: the text, the second text of a pair, and the id of the row."""
+    """The columns that are read: the text, the second text of a pair, and the id of the row.
+
+    labels: of the labels that a row is classified into.
+    """
 
     text: str
     pair: str | None = None
     id: str | None = None
+    labels: str | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -85,22 +109,28 @@ class OutputColumns:
     has_logits: bool
     has_scores: bool
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether one of the added columns is NUM_WINDOWS."""
+        return any(field.kind == NUM_WINDOWS.kind for field in self.added)
+
 
 def plan_columns(
-    columns: Sequence[str], row_format: RowFormat[Any], options: ScoringOptions
+    columns: Sequence[str],
+    row_format: RowFormat[Any],
+    options: ScoringOptions,
+    output: Format = "jsonl",
 ) -> OutputColumns:
-    """Choose the columns of one output.
+    """Choose the columns of one output of that format.
 
     OptionError for a column that the input lacks, if no column is the obvious text, and for an
     added name that the input has already. Invariant: no two output columns share a name.
     """
-    named = (options.text_column, options.pair_column, options.id_column)
-    if columns:
-        read = choose_columns(columns, *named)
-    else:  # only a file without JSON objects, such as an empty shard, has no columns
-        read = InputColumns(named[0] or TEXT_COLUMN, *named[1:])
+    read = _read_columns(columns, options)
     kept = _kept_columns(columns, options)
     added = _added_fields(row_format, options)
+    if output == "npy":
+        kept, added = _only_vectors(added, options)
     if taken := [field.name for field in added if field.name in kept]:
         raise OptionError(
             f"the input already has a column {taken[0]!r}, which would be overwritten. Add a "
@@ -108,6 +138,35 @@ def plan_columns(
             "the column out (--columns)"
         )
     return OutputColumns(read, kept, added, row_format.labels, options.logits, options.scores)
+
+
+def _read_columns(columns: Sequence[str], options: ScoringOptions) -> InputColumns:
+    query, id, labels = options.query_column, options.id_column, options.labels_column
+    named = options.text_column, query or options.pair_column, id
+    if columns:
+        read = replace(choose_columns(columns, *named, labels), labels=labels)
+    else:  # only a file without JSON objects, such as an empty shard, has no columns
+        read = InputColumns(named[0] or TEXT_COLUMN, *named[1:], labels)
+    return read if query is None else InputColumns(query, read.text, id)
+
+
+def _only_vectors(
+    added: Sequence[AddedField], options: ScoringOptions
+) -> tuple[tuple[str, ...], tuple[AddedField, ...]]:
+    """Return the columns of an array; OptionError for those that it cannot have."""
+    vectors = tuple(field for field in added if field.kind == "vector")
+    if not vectors:
+        raise OptionError(
+            "a .npy file is an array of vectors, which `isobatch embed` writes. Use another "
+            "format: .csv, .tsv, .jsonl or .parquet"
+        )
+    given = {"--columns": options.columns is not None, "--prefix": options.prefix != ""}
+    if unused := [name for name, is_given in given.items() if is_given]:
+        raise OptionError(
+            f"{unused[0]}: a .npy file is an array of vectors, without columns. Leave it out, or "
+            "write .parquet"
+        )
+    return (), vectors
 
 
 def choose_columns(
@@ -178,10 +237,18 @@ def _kept_columns(columns: Sequence[str], options: ScoringOptions) -> tuple[str,
 
 
 def _added_fields(row_format: RowFormat[Any], options: ScoringOptions) -> tuple[AddedField, ...]:
+    plain = row_format.columns(raw=False, all_scores=False)
+    for option, given, more in (
+        ("--logits", options.logits, {"raw": True, "all_scores": False}),
+        ("--scores", options.scores, {"raw": False, "all_scores": True}),
+    ):
+        if given and row_format.columns(**more) == plain:
+            names = ", ".join(column.name for column in plain)
+            raise OptionError(f"{option}: this task adds only {names}. Leave it out")
     columns = row_format.columns(raw=options.logits, all_scores=options.scores)
-    fields = [(column.name, column.kind) for column in columns]
-    every = (*fields, ("truncated", "flag"), ("empty", "flag"), ("error", "text"))
-    return tuple(AddedField(options.prefix + name, kind) for name, kind in every)
+    windows = (NUM_WINDOWS,) if options.truncation and windows_of(options.truncation) else ()
+    every = (*columns, MARKS[0], *windows, *MARKS[1:])
+    return tuple(AddedField(options.prefix + each.name, each.kind, each.size) for each in every)
 
 
 def check_column(name: str, columns: Sequence[str]) -> None:

@@ -7,11 +7,15 @@ from dataclasses import asdict, dataclass, field, fields
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Number of rows, errors, truncated and empty texts, duplicates, tokens, pads, and labels."""
+    """Number of rows, errors, truncated and empty texts, duplicates, tokens, pads, and labels.
+
+    windowed: texts that were read in several windows.
+    """
 
     rows: int = 0
     errors: int = 0
     truncated: int = 0
+    windowed: int = 0
     empty: int = 0
     duplicates: int = 0
     tokens: int = 0

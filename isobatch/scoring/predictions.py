@@ -1,20 +1,34 @@
-"""Predictions for rows: reads the text columns, calls the classifier, and fills output columns."""
+"""Predictions for rows: reads the text columns, calls the pipeline, and fills output columns."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from isobatch.batching.cache import OutputCache
 from isobatch.batching.plan import count_padding
 from isobatch.errors import InputError
 from isobatch.scoring.columns import InputColumns, OnEmpty, OutputColumns
 from isobatch.scoring.counts import RowCounts
+from isobatch.scoring.row_labels import labels_of_row
 from isobatch.tables import MISSING, TableChunk, Unreadable
-from isobatch.tasks import Classifier, Prediction, RowFormat
+from isobatch.tasks import RowFormat
 from isobatch.types import TextInput, Truncation
 
-RowPrediction = Prediction | InputError
-"""The prediction for one row, or the reason why there is none."""
+RowPrediction = Any | InputError
+"""The prediction for one row, or the reason why there is none.
+
+A prediction of any task has `num_tokens`, `num_windows` and `truncated`.
+"""
+
+
+class Predictor(Protocol):
+    """A RowScorer, or a pipeline that needs no options."""
+
+    def predict_or_errors(
+        self, texts: Iterable[object], *, truncation: Truncation, cache: OutputCache
+    ) -> Sequence[RowPrediction]:
+        """Return for each text, in order, its prediction, or the error that it causes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +45,20 @@ class ScoredRows:
 def score_rows(
     rows: TableChunk,
     columns: InputColumns,
-    classifier: Classifier,
+    predictor: Predictor,
     truncation: Truncation,
     cache: OutputCache,
     on_empty: OnEmpty = "score",
 ) -> ScoredRows:
     """Predict one result for each row, in their order. The texts are read once."""
     inputs = read_inputs(rows, columns)
-    return score_inputs(inputs, columns, classifier, truncation, cache, on_empty)
+    return score_inputs(inputs, columns, predictor, truncation, cache, on_empty)
 
 
 def score_inputs(
     inputs: Sequence[TextInput | InputError],
     columns: InputColumns,
-    classifier: Classifier,
+    predictor: Predictor,
     truncation: Truncation,
     cache: OutputCache,
     on_empty: OnEmpty = "score",
@@ -59,7 +73,7 @@ def score_inputs(
             for each, at in zip(inputs, places, strict=True)
         ]
     texts = [each for each in inputs if not isinstance(each, InputError)]
-    found = iter(classifier.predict_or_errors(texts, truncation=truncation, cache=cache))
+    found = iter(predictor.predict_or_errors(texts, truncation=truncation, cache=cache))
     results = [each if isinstance(each, InputError) else next(found) for each in inputs]
     return ScoredRows(results, [None if at is None else at >= 0 for at in places])
 
@@ -76,9 +90,16 @@ def _empty_at(texts: TextInput) -> int:
 
 
 def read_inputs(rows: TableChunk, columns: InputColumns) -> list[TextInput | InputError]:
-    """Read the text or pair of texts of each row, or the reason why it has none."""
+    """Read the text or pair of texts of each row, or the reason why it has none.
+
+    Where rows have labels of their own, a pair is a text and its labels as JSON.
+    """
+    cells: list[list[str | InputError]]
     cells = [[_text(cell, name) for cell in rows.cells(name)] for name in columns.texts]
-    if columns.pair is None:
+    if columns.labels is not None:
+        labels = rows.cells(columns.labels)
+        cells.append([labels_of_row(cell, columns.labels) for cell in labels])
+    if len(cells) == 1:
         return list(cells[0])
     return [
         next((cell for cell in pair if isinstance(cell, InputError)), pair)
@@ -100,7 +121,7 @@ def _text(cell: object, column: str) -> str | InputError:
 
 
 def column_values(
-    scored: ScoredRows, columns: OutputColumns, row_format: RowFormat[Prediction]
+    scored: ScoredRows, columns: OutputColumns, row_format: RowFormat[Any]
 ) -> list[list[object]]:
     """Return the values of each added column, row by row."""
     rows = [
@@ -114,26 +135,36 @@ def _added_values(
     prediction: RowPrediction,
     is_empty: bool | None,
     columns: OutputColumns,
-    row_format: RowFormat[Prediction],
+    row_format: RowFormat[Any],
 ) -> list[object]:
+    """Return the values of one row; an array has only the first of them."""
+    num_columns = len(columns.added)
     if isinstance(prediction, InputError):
-        return [None] * (len(columns.added) - 1) + [prediction.reason]
-    values = row_format.values(prediction, raw=columns.has_logits, all_scores=columns.has_scores)
-    return [*values, prediction.truncated, is_empty, None]
+        reason = prediction.reason if num_columns > 1 else None
+        return [*[None] * (num_columns - 1), reason]
+    found = row_format.values(prediction, raw=columns.has_logits, all_scores=columns.has_scores)
+    windows = [prediction.num_windows] if columns.has_windows else []
+    return [*found, prediction.truncated, *windows, is_empty, None][:num_columns]
 
 
-def count_rows(scored: ScoredRows, duplicates: int) -> RowCounts:
+def _label(prediction: Any) -> Iterable[str]:
+    return (prediction.label,)
+
+
+def count_rows(
+    scored: ScoredRows, duplicates: int, labels_of: Callable[[Any], Iterable[str]] = _label
+) -> RowCounts:
     """Count rows, errors, tokens and labels; `duplicates` came from the cache."""
-    results = scored.results
-    predictions = [each for each in results if isinstance(each, Prediction)]
+    predictions = [each for each in scored.results if not isinstance(each, InputError)]
     lengths = [prediction.num_tokens for prediction in predictions]
     return RowCounts(
-        rows=len(results),
-        errors=len(results) - len(predictions),
+        rows=len(scored.results),
+        errors=len(scored.results) - len(predictions),
         truncated=sum(prediction.truncated for prediction in predictions),
+        windowed=sum(prediction.num_windows > 1 for prediction in predictions),
         empty=sum(map(bool, scored.empty)),
         duplicates=duplicates,
         tokens=sum(lengths),
         pads=count_padding(lengths),
-        labels=dict(Counter(prediction.label for prediction in predictions)),
+        labels=dict(Counter(label for each in predictions for label in labels_of(each))),
     )

@@ -4,14 +4,16 @@ The exported names are the whole interface. Invariant: every row is read, in ord
 cell as it is in the file, or a TableError says where and why not.
 """
 
+from isobatch.tables.delimited import split_at_commas
 from isobatch.tables.encodings import UTF8, check_encoding, decode_lines
-from isobatch.tables.factory import make_writer, open_table
+from isobatch.tables.factory import make_writer, open_output, open_table
 from isobatch.tables.file_names import (
     DELIMITERS,
     Compression,
     CsvDialect,
     Format,
     TableFile,
+    TableFormat,
     detect_format,
     expand_inputs,
     stem,
@@ -33,6 +35,7 @@ __all__ = [
     "Table",
     "TableChunk",
     "TableFile",
+    "TableFormat",
     "TableScan",
     "TableWriter",
     "Unreadable",
@@ -41,8 +44,10 @@ __all__ = [
     "detect_format",
     "expand_inputs",
     "make_writer",
+    "open_output",
     "open_table",
     "scan_tables",
+    "split_at_commas",
     "stem",
     "stream_lines",
 ]

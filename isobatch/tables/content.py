@@ -44,7 +44,7 @@ def check_content(file: TableFile) -> None:
     if shown.lower().startswith(MARKUP):
         raise TableError(
             f"{file.path}: is an HTML or XML page, not rows of text; a download may have failed or "
-            f"needs a login: fetch the file again{_or_lines(file)}"
+            f"needs a login: download the file again{_or_lines(file)}"
         )
     if file.format == "jsonl":
         _check_json(file, lines, shown)
@@ -185,7 +185,7 @@ def _refuse_table(file: TableFile, lines: Sequence[str]) -> None:
             header = "" if is_header else " --no-header"
             raise TableError(
                 f"{file.path}: has columns that are separated by {NAMES[delimiter]}, and is not "
-                f"one text a line; use --format {format}{option}{header}{_or_lines(file)}"
+                f"one text per line; use --format {format}{option}{header}{_or_lines(file)}"
             )
 
 
@@ -238,7 +238,7 @@ def _refuse_quoted_lines(
                 f"delimiter={file.delimiter!r}) if row]"
             )
             raise TableError(
-                f"{file.path}:1: each line is quoted as a whole, so that it is one column: "
+                f"{file.path}:1: each line is quoted as a whole, so it is a single column: "
                 f"{lines[0].strip()[:60]!r}; remove these quotes: python -c {shlex.quote(script)} "
                 f"{shlex.quote(str(file.path))} > NEW"
             )

@@ -157,8 +157,7 @@ class DelimitedTable(Table):
             raise TableError(
                 f"{self.file.path}: is empty: needs a header line that names the columns"
                 if self.file.dialect.header
-                else f"{self.file.path}: is empty, so that its columns cannot be counted; leave "
-                "it out"
+                else f"{self.file.path}: is empty, so its columns cannot be counted; leave it out"
             )
         if not self.file.dialect.header:
             return tuple(f"column_{number}" for number in range(1, len(first) + 1))
@@ -284,8 +283,8 @@ class DelimitedWriter(TableWriter):
             if self._delimiter in cell or "\n" in cell or "\r" in cell:
                 raise TableError(
                     f"{rows.place(index) if rows else 'the header'}: the cell {cell[:40]!r} holds "
-                    "a delimiter or line end, which needs quotes, but the output has none, as its "
-                    "input (--no-quotes); use --output-format jsonl"
+                    "a delimiter or line end, which needs quotes, but the output has none, like "
+                    "its input (--no-quotes); use --output-format jsonl"
                 )
         return self._delimiter.join(record) + "\n"
 
@@ -293,3 +292,8 @@ class DelimitedWriter(TableWriter):
 def _quoting(record: Cells) -> Literal[0, 1]:
     """Python 3.11 writes a cell with a lone carriage return unquoted, and cannot read it back."""
     return csv.QUOTE_ALL if any("\r" in cell for cell in record) else csv.QUOTE_MINIMAL
+
+
+def split_at_commas(line: str) -> tuple[str, ...]:
+    """Split names at commas, as in a line of CSV; a name with a comma is quoted."""
+    return tuple(next(csv.reader([line], skipinitialspace=True), ()))

@@ -39,6 +39,15 @@ def open_table(file: TableFile) -> Table:
     return reader(file)
 
 
+def open_output(file: TableFile) -> Table:
+    """Open a file that was written, as `open_table`; also an array of vectors."""
+    if file.format != "npy":
+        return open_table(file)
+    from isobatch.tables.npy_files import NpyTable
+
+    return NpyTable(file)
+
+
 def make_writer(
     format: Format,
     compression: Compression,
@@ -64,6 +73,10 @@ def make_writer(
         with needs_extra("files", "JSON Lines"):
             from isobatch.tables.json_lines import JsonWriter
         return JsonWriter(columns, fields, compression)
+    if format == "npy":
+        from isobatch.tables.npy_files import NpyWriter
+
+        return NpyWriter(columns, fields)
     if format == "parquet":
         if schema is None:
             raise OptionError("Parquet output needs the rows' schema: scan them with_schema")

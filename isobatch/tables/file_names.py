@@ -13,8 +13,13 @@ from typing import Literal, get_args
 
 from isobatch.errors import OptionError, TableError
 
-Format = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+TableFormat = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
+"""The formats of tables, which are read and, lines excepted, written."""
+
+Format = Literal[TableFormat, "npy"]
+"""Also NumPy's array of vectors, which is written only."""
+
+FORMATS: tuple[Format, ...] = get_args(TableFormat)
 
 Compression = Literal["none", "gzip", "zstd"]
 
@@ -29,6 +34,8 @@ ENDINGS: dict[str, Format] = {
     ".txt": "lines",
     ".lines": "lines",
 }
+OUTPUT_ENDINGS: dict[str, Format] = {**ENDINGS, ".npy": "npy"}
+
 COMPRESSED_ENDINGS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 
@@ -112,8 +119,14 @@ def check_format(
     place: str, format: Format, compression: Compression, *, is_input: bool = True
 ) -> None:
     """Raise an OptionError for an unknown format, or Parquet compressed as a whole."""
-    if format not in FORMATS:
-        raise OptionError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    known = FORMATS if is_input else (*FORMATS, "npy")
+    if format not in known:
+        raise OptionError(f"format must be one of {', '.join(known)}, got {format!r}")
+    if format == "npy" and compression != "none":
+        raise OptionError(
+            f"{place}: NumPy maps arrays that are not compressed; leave out the second ending of "
+            "its name"
+        )
     if format == "parquet" and compression != "none":
         raise OptionError(
             f"{place}: Parquet is compressed inside, never as a whole; decompress it: "
@@ -140,8 +153,9 @@ def _split_compression(name: str) -> tuple[str, Compression]:
 
 
 def _format_by_ending(name: str, ending: str, option: str) -> Format:
-    if ending in ENDINGS:
-        return ENDINGS[ending]
+    known = ENDINGS if option == "--format" else OUTPUT_ENDINGS
+    if ending in known:
+        return known[ending]
     is_input, quoted = option == "--format", shlex.quote(name)
     if ending == ".json" and is_input:
         raise OptionError(
@@ -153,6 +167,10 @@ def _format_by_ending(name: str, ending: str, option: str) -> Format:
         raise OptionError(
             f"{name}: JSON arrays are not written, but JSON Lines are; name the output .jsonl, or "
             f"use {option} jsonl"
+        )
+    if ending in OUTPUT_ENDINGS and is_input:
+        raise OptionError(
+            f"{name}: an array of vectors is written, not read; specify the file of the texts"
         )
     if ending in UNPACKING and is_input:
         raise OptionError(
@@ -247,7 +265,7 @@ def unreadable(path: Path, error: OSError) -> TableError:
     if isinstance(error, FileNotFoundError):
         return TableError(f"{path}: no such file; check its spelling and folder")
     if isinstance(error, IsADirectoryError):
-        return TableError(f"{path}: is a folder, where a file is expected; name the files in it")
+        return TableError(f"{path}: is a folder, where a file is expected; specify the files in it")
     if isinstance(error, PermissionError):
         return TableError(f"{path}: permission denied; change its permissions (chmod +r)")
     return TableError(

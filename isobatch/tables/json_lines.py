@@ -282,7 +282,7 @@ def _malformed(path: Path, number: int, line: bytes, error: Exception) -> TableE
     if not line.endswith(b"\n"):
         return TableError(
             f"{where}: malformed JSON: {reason}; this last line has no line end either: the file "
-            "may be truncated, so make it again, or remove the line"
+            "may be truncated, so recreate it, or remove the line"
         )
     return TableError(f"{where}: malformed JSON: {reason}; fix this line, or remove it")
 

@@ -34,7 +34,7 @@ from isobatch.tables.table import (
     unknown_column,
 )
 from isobatch.tables.text_files import FileHasher, damage_errors, open_stream
-from isobatch.tables.values import AddedField, AddedKind, json_of, key_prefix, text_of
+from isobatch.tables.values import ENTITY, AddedField, AddedKind, json_of, key_prefix, text_of
 
 READ_BYTES = 1 << 20
 """A column is read in steps; in one piece it would be as long as the row group, often the file."""
@@ -47,9 +47,20 @@ GROUP_ROWS, GROUP_BYTES = 100_000, 64 << 20
 ADDED_TYPES: dict[AddedKind, pa.DataType] = {
     "text": pa.string(),
     "number": pa.float64(),
+    "integer": pa.int64(),
     "flag": pa.bool_(),
     "numbers": pa.list_(pa.float32()),
 }
+ADDED_TYPES["entities"] = pa.list_(
+    pa.struct([pa.field(name, ADDED_TYPES[kind]) for name, kind in ENTITY.items()])
+)
+
+
+def added_type(field: AddedField) -> pa.DataType:
+    """Return the type of an added column; vectors have a fixed size."""
+    if field.kind == "vector":
+        return pa.list_(pa.float32(), field.size)
+    return ADDED_TYPES[field.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +220,7 @@ class ParquetTable(Table):
             return TableError(f"{self.file.path}: not a Parquet file; {option}")
         return TableError(
             f"{self.file.path}{where}: not a Parquet file, or truncated or corrupt: "
-            f"{one_line(error)}; fetch or make the file again"
+            f"{one_line(error)}; download or recreate the file"
         )
 
 
@@ -218,7 +229,7 @@ def _other_format(path: Path) -> str | None:
     with path.open("rb") as source:
         start = source.read(READ_BYTES)
     if not start:
-        return "it is empty; fetch or make the file again"
+        return "it is empty; download or recreate the file"
     if start.startswith(b"PAR1"):
         return None
     if (outer := compression_of(start)) != "none":
@@ -301,7 +312,7 @@ class ParquetWriter(TableWriter):
         if lacking:
             raise OptionError(f"the schema has no column {lacking[0]!r}; scan the file again")
         kept = [schema.field(column) for column in columns]
-        new = [pa.field(field.name, ADDED_TYPES[field.kind]) for field in fields]
+        new = [pa.field(field.name, added_type(field)) for field in fields]
         self._schema = pa.schema([*kept, *new], schema.metadata)
         _check_writable(self._schema)
 
@@ -309,7 +320,7 @@ class ParquetWriter(TableWriter):
         """Return an Arrow stream."""
         arrays = [rows.arrow(column, self._schema.field(column).type) for column in self._columns]
         for field, values in zip(self._fields, added, strict=True):
-            arrays.append(pa.array(values, ADDED_TYPES[field.kind]))
+            arrays.append(pa.array(values, added_type(field)))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._schema) as stream:
             stream.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
@@ -332,8 +343,8 @@ def _read_chunk(path: Path) -> pa.Table:
             return pa.ipc.open_stream(source).read_all()
         except (pa.ArrowException, OSError) as error:
             raise TableError(
-                f"{path}: this chunk is corrupt: {one_line(error)}; remove it, so that it is "
-                "made again"
+                f"{path}: this chunk is corrupt: {one_line(error)}; remove it, and it will be "
+                "recomputed"
             ) from error
 
 

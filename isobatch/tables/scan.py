@@ -66,12 +66,13 @@ def _check_columns(first: Table, table: Table) -> None:
     if table.columns != first.columns:
         raise TableError(
             f"{table.file.path}: its columns are {_listed(table)}, but those of {first.file.path} "
-            f"are {_listed(first)}; rows of one output need the same: name a folder as output "
+            f"are {_listed(first)}; rows of one output need the same: specify a folder as output "
             "(ending with /), which gets a file for each"
         )
     if table.schema is not None and not table.schema.equals(first.schema):
         raise TableError(
-            f"{table.file.path}: its columns have other types than those of {first.file.path}; "
+            f"{table.file.path}: its columns do not have the same types as those of "
+            f"{first.file.path}; "
             "name a folder as output (ending with /), which gets a file for each"
         )
 

@@ -112,7 +112,7 @@ def open_stream(path: Path, compression: Compression, hasher: FileHasher | None 
     """
     if compression != "none" and path.stat().st_size == 0:
         raise TableError(
-            f"{path}: is empty, and no {compression} file is. Was it cut off? Make it again"
+            f"{path}: is empty, which a {compression} file never is. Was it truncated? Recreate it"
         )
     raw = _HashedFile(path, hasher) if hasher else io.FileIO(path)
     file = io.BufferedReader(raw, BUFFER_BYTES)
@@ -222,7 +222,7 @@ def _damaged(file: TableFile, number: int, error: BaseException | None) -> Table
         )
     return TableError(
         f"{file.path}: breaks off after line {number}: its {file.compression} data is truncated or "
-        f"corrupt ({error}); fetch or make the file again"
+        f"corrupt ({error}); download or recreate the file"
     )
 
 
@@ -232,7 +232,7 @@ def _compression_fix(path: Path) -> str:
     if found == "none":
         return (
             "if it is not compressed, use --compression none, or leave out the ending of its name; "
-            "otherwise make the file again"
+            "otherwise recreate the file"
         )
     return (
         f"it is {found}: use --compression {found}, or decompress it: "

@@ -4,6 +4,7 @@ Invariant: floats are written by repr, so that they read back to the same bits; 
 nor infinities, and gets null for them.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,19 @@ from typing import Any, Literal
 
 from isobatch.extras import needs_extra
 
-AddedKind = Literal["text", "number", "flag", "numbers"]
-"""str, float, bool, or a list of floats that are float32 values; None is null in each of them."""
+AddedKind = Literal["text", "number", "integer", "flag", "numbers", "vector", "entities"]
+"""str, float, int, bool, a list of floats that are float32 values, a float32 array [size], or a
+list of objects with the members of ENTITY; None is null in each of them."""
+
+ENTITY: dict[str, Literal["text", "number", "integer"]] = {
+    "label": "text",
+    "score": "number",
+    "start": "integer",
+    "end": "integer",
+    "text": "text",
+}
+"""The members of an entity, in their order, and their kinds; `start` and `end` are offsets in
+characters."""
 
 
 @cache
@@ -55,7 +67,7 @@ def has_surrogate(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AddedField:
-    """A column that is added after those of the input.
+    """A column that is added after those of the input; `size` is that of each vector.
 
     Invariant: a value reads back with the same bits from every format, NaN and infinities in JSON
     excepted.
@@ -63,9 +75,15 @@ class AddedField:
 
     name: str
     kind: AddedKind
+    size: int | None = None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether a CSV cell of this column is JSON, with commas in it."""
+        return self.kind in ("numbers", "vector", "entities")
 
     def texts(self, values: Sequence[Any]) -> list[str]:
-        """Return the values as CSV cells: null is empty, and numbers are a JSON array."""
+        """Return the values as CSV cells: null is empty, lists are JSON arrays."""
         return ["" if value is None else self._text(value) for value in values]
 
     def json(self, values: Sequence[Any]) -> list[bytes]:
@@ -81,4 +99,17 @@ class AddedField:
             return float.__repr__(value)
         if self.kind == "flag":
             return "true" if value else "false"
-        return f"[{','.join(map(_json_number, value))}]"
+        if self.kind == "integer":
+            return str(value)
+        plain = self.plain(value)
+        if self.kind == "entities":
+            return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return f"[{','.join(map(_json_number, plain))}]"
+
+    def plain(self, value: Any) -> Any:
+        """Return a value as lists and dictionaries; an entity has the members of ENTITY only."""
+        if value is None:
+            return None
+        if self.kind == "entities":
+            return [{name: entity[name] for name in ENTITY} for entity in value]
+        return value.tolist() if self.kind == "vector" else value

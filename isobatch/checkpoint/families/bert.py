@@ -1,6 +1,8 @@
 """BERT: "bert"; its keys and names are also those of RoBERTa and ELECTRA."""
 
-from isobatch.checkpoint.families.family import BUFFERS, EMBEDDINGS, Family
+from functools import partial
+
+from isobatch.checkpoint.families.family import BUFFERS, EMBEDDINGS, Family, dense_features
 
 BERT_KEYS: dict[str, tuple[str, object]] = {
     "vocab_size": ("vocab_size", 30522),
@@ -16,7 +18,6 @@ BERT_KEYS: dict[str, tuple[str, object]] = {
     "pad_token_id": ("pad_token_id", 0),
     "dropout.hidden": ("hidden_dropout_prob", 0.1),
     "dropout.attention": ("attention_probs_dropout_prob", 0.1),
-    "dropout.attention_output": ("hidden_dropout_prob", 0.1),
     "dropout.classifier": ("classifier_dropout", None),
 }
 
@@ -40,7 +41,7 @@ BERT = Family(
     prefix="bert.",
     names=BERT_NAMES,
     head={"head.dense": "bert.pooler.dense", "head.output": "classifier"},
-    head_activation="tanh",
+    features=partial(dense_features, "tanh"),
     ignored=(*BUFFERS, "cls.*"),
     takes_token_types=True,
 )

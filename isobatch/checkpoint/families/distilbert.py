@@ -1,6 +1,8 @@
 """DistilBERT: "distilbert", without token types; transformers fixes the epsilon of its norms."""
 
-from isobatch.checkpoint.families.family import BUFFERS, EMBEDDINGS, Family
+from functools import partial
+
+from isobatch.checkpoint.families.family import BUFFERS, EMBEDDINGS, Family, dense_features
 
 DISTILBERT = Family(
     model_type="distilbert",
@@ -19,6 +21,7 @@ DISTILBERT = Family(
         "dropout.hidden": ("dropout", 0.1),
         "dropout.attention": ("attention_dropout", 0.1),
         "dropout.classifier": ("seq_classif_dropout", 0.2),
+        "dropout.tokens": ("dropout", 0.1),
     },
     fixed={"layer_norm_eps": 1e-12, "type_vocab_size": 0, "dropout.attention_output": 0.0},
     prefix="distilbert.",
@@ -34,6 +37,7 @@ DISTILBERT = Family(
         "blocks.{i}.norm": "transformer.layer.{i}.output_layer_norm",
     },
     head={"head.dense": "pre_classifier", "head.output": "classifier"},
-    head_activation="relu",
+    features=partial(dense_features, "relu"),
     ignored=(*BUFFERS, "vocab_transform.*", "vocab_layer_norm.*", "vocab_projector.*"),
+    has_pooler=False,
 )

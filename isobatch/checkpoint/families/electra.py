@@ -1,7 +1,9 @@
 """ELECTRA: "electra", whose embeddings may be narrower than its layers and are then projected."""
 
+from functools import partial
+
 from isobatch.checkpoint.families.bert import BERT_KEYS, BERT_NAMES
-from isobatch.checkpoint.families.family import BUFFERS, TWO_STEP_HEAD, Family
+from isobatch.checkpoint.families.family import BUFFERS, TWO_STEP_HEAD, Family, dense_features
 
 ELECTRA = Family(
     model_type="electra",
@@ -17,8 +19,9 @@ ELECTRA = Family(
     prefix="electra.",
     names=BERT_NAMES | {"embeddings.project": "embeddings_project"},
     head=TWO_STEP_HEAD,
-    head_activation="gelu",
+    features=partial(dense_features, "gelu"),
     ignored=(*BUFFERS, "discriminator_predictions.*", "generator_*"),
+    has_pooler=False,
     head_drops_input=True,
     takes_token_types=True,
 )

@@ -1,7 +1,10 @@
 """RoBERTa: "roberta", "xlm-roberta" and "camembert", which count positions from the padding id."""
 
+from functools import partial
+
 from isobatch.checkpoint.families.bert import BERT_KEYS, BERT_NAMES
-from isobatch.checkpoint.families.family import BUFFERS, TWO_STEP_HEAD, Family
+from isobatch.checkpoint.families.family import BUFFERS, TWO_STEP_HEAD, Family, dense_features
+from isobatch.checkpoint.families.standard_layers import read_encoder_counted_from_padding
 
 
 def _roberta(model_type: str, class_prefix: str, vocab_size: int = 30522) -> Family:
@@ -14,10 +17,10 @@ def _roberta(model_type: str, class_prefix: str, vocab_size: int = 30522) -> Fam
         prefix="roberta.",
         names=BERT_NAMES,
         head=TWO_STEP_HEAD,
-        head_activation="tanh",
+        features=partial(dense_features, "tanh"),
         ignored=(*BUFFERS, "lm_head.*", "roberta.pooler.*"),
         head_drops_input=True,
-        positions_from_padding=True,
+        encoder=read_encoder_counted_from_padding,
     )
 
 
