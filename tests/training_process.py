@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isobatch.model import read_model, select_kernels
-from isobatch.training.block_gradients import BlockGradients, TrainedWeights
-from isobatch.training.examples import Examples
-from isobatch.training.gradient_engine import LocalEngine, single_threads
-from isobatch.training.optimizer import Optimizer
 from isobatch.training.recipe import Recipe
-from isobatch.training.state import StateFolder, weights_digest
-from isobatch.training.trainer import TrainingRun
+from isobatch.training.steps.block_gradients import BlockGradients, TrainedWeights
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_engine import LocalEngine, single_threads
+from isobatch.training.steps.optimizer import Optimizer
+from isobatch.training.steps.state import StateFolder, weights_digest
+from isobatch.training.steps.trainer import TrainingRun
 
 
 def make_weights(folder: Path, examples: Examples, freeze: int = 0) -> TrainedWeights:

@@ -5,15 +5,19 @@ from dataclasses import replace
 import numpy as np
 from tiny_checkpoints import Tiny, random_ids
 
-from isobatch.training.examples import Examples
-from isobatch.training.recipe import Recipe, RecipeOptions, Task, complete_recipe
+from isobatch.training.recipe import Recipe, RecipeOptions, TrainingTask, complete_recipe
+from isobatch.training.steps.examples import Examples
 from isobatch.types import Encoding
 
 LENGTHS = (3, 17, 9, 9, 31, 5, 12, 24, 9, 40, 7, 16, 3, 28)
 
 
 def make_examples(
-    tiny: Tiny, number: int = 24, seed: int = 0, task: Task = "single", weights: bool = False
+    tiny: Tiny,
+    number: int = 24,
+    seed: int = 0,
+    task: TrainingTask = "single",
+    weights: bool = False,
 ) -> Examples:
     """Random texts of different lengths, whose labels follow from an id: they can be learned."""
     lengths = [LENGTHS[index % len(LENGTHS)] for index in range(number)]
@@ -35,7 +39,9 @@ def make_examples(
     )
 
 
-def make_recipe(tiny: Tiny, examples: Examples, task: Task = "single", **values: object) -> Recipe:
+def make_recipe(
+    tiny: Tiny, examples: Examples, task: TrainingTask = "single", **values: object
+) -> Recipe:
     """The default recipe with small blocks, so that a step has several."""
     from tiny_checkpoints import tiny_config
 
@@ -43,5 +49,5 @@ def make_recipe(tiny: Tiny, examples: Examples, task: Task = "single", **values:
 
     config = parse_config(tiny_config(tiny).to_dict())
     options = RecipeOptions(epochs=2, batch_size=8, block_tokens=48, learning_rate=1e-3)
-    recipe = complete_recipe(options, task, config, len(examples), tiny.num_labels)
+    recipe = complete_recipe(options, task, config, len(examples))
     return replace(recipe, **values)  # type: ignore[arg-type]

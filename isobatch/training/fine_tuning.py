@@ -15,37 +15,37 @@ import torch
 from torch import Tensor
 
 from isobatch.ambient import isolated
-from isobatch.checkpoint import locate_checkpoint, read_json
+from isobatch.checkpoint import checkpoint_name, locate_checkpoint, read_json
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 from isobatch.jobs import RayOptions
-from isobatch.jobs.ray_connection import connected
-from isobatch.training.block_gradients import BlockGradients, TrainedWeights
-from isobatch.training.dataset import LabelledTexts
-from isobatch.training.events import Event, EventCallback
-from isobatch.training.examples import Examples
-from isobatch.training.gradient_check import check_gradients, check_settings
-from isobatch.training.gradient_engine import LocalEngine, SingleThreads, single_threads
+from isobatch.jobs.ray_connection import await_room, connected
+from isobatch.training.data.dataset import LabelledTexts
+from isobatch.training.data.prepared_data import TargetedTexts, prepare_data
 from isobatch.training.initial_model import read_initial_model
-from isobatch.training.optimizer import Optimizer
-from isobatch.training.order import cut_blocks, plan_steps
-from isobatch.training.prepared_data import TargetedTexts, prepare_data
-from isobatch.training.ray_workers import RayEngine, WorkerSetup
-from isobatch.training.recipe import RecipeOptions, Task, complete_recipe
+from isobatch.training.output.temperature import calibrate
+from isobatch.training.output.trained_folder import write_trained_folder
+from isobatch.training.output.trained_model import TrainedModel
+from isobatch.training.output.training_report import check_report_libraries
+from isobatch.training.recipe import RecipeOptions, TrainingTask, complete_recipe
 from isobatch.training.recipe_text import describe_recipe
-from isobatch.training.run_folder import RunFolder, make_training_manifest
+from isobatch.training.run_folder import RunFolder
 from isobatch.training.run_log import RunLog
-from isobatch.training.state import StateFolder
+from isobatch.training.steps.block_gradients import BlockGradients, TrainedWeights
+from isobatch.training.steps.events import Event, EventCallback
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_check import check_gradients, check_settings
+from isobatch.training.steps.gradient_engine import LocalEngine, SingleThreads, single_threads
+from isobatch.training.steps.optimizer import Optimizer
+from isobatch.training.steps.order import cut_blocks, plan_steps
+from isobatch.training.steps.ray_workers import RayEngine, WorkerSetup
+from isobatch.training.steps.state import StateFolder
+from isobatch.training.steps.target_scale import TargetScale
+from isobatch.training.steps.trainer import TrainingRun
+from isobatch.training.steps.validation_metrics import check_metric
 from isobatch.training.student import keep_blocks
-from isobatch.training.target_scale import TargetScale
 from isobatch.training.teacher import check_teacher, teacher_logits
-from isobatch.training.temperature import calibrate
 from isobatch.training.train_record import RECORD_NAME, make_record
-from isobatch.training.trained_folder import write_trained_folder
-from isobatch.training.trained_model import TrainedModel
-from isobatch.training.trainer import TrainingRun
-from isobatch.training.training_report import check_report_libraries
-from isobatch.training.validation_metrics import check_metric
 
 FEW_TEXTS = 50
 """Validation texts: with fewer, one text is more than 2 % of the accuracy."""
@@ -63,7 +63,7 @@ class TrainingRequest:
     the texts are from, for the record. teacher: a classifier whose logits are learned, too; then
     there may be unlabelled texts. layers: the number of blocks that are kept of the base. ray: the
     cluster that computes the gradients, None for this process. report: write report.html, whose
-    libraries are those of the extra `train`.
+    libraries are those of the extra `train`. revision: of the base, a hub id.
     """
 
     base: str | Path | None
@@ -71,7 +71,7 @@ class TrainingRequest:
     texts: LabelledTexts
     validation: LabelledTexts | None = None
     validation_share: float = 0.1
-    task: Task | Literal["auto"] = "auto"
+    task: TrainingTask | Literal["auto"] = "auto"
     class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none"
     options: RecipeOptions = field(default_factory=RecipeOptions)
     threads: int | None = None
@@ -83,10 +83,11 @@ class TrainingRequest:
     layers: int | None = None
     ray: RayOptions | None = None
     report: bool = True
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if self.unlabelled is not None and self.teacher is None:
-            raise OptionError("unlabelled texts are learned from a teacher. Name one: --teacher")
+            raise OptionError("unlabelled texts are learned from a teacher. Specify one: --teacher")
         for name in ("threads", "blocks_in_flight"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
@@ -153,7 +154,7 @@ class _Session:
         )
         scheme = self._data.scheme
         self._start = read_initial_model(
-            request.base, scheme.task, scheme.labels, request.options.seed
+            request.base, scheme.task, scheme.labels, request.options.seed, request.revision
         )
         if request.layers is not None:
             self._start = keep_blocks(self._start, request.layers)
@@ -176,7 +177,6 @@ class _Session:
             scheme.task,
             self._start.model.config,
             len(self._examples),
-            len(scheme.labels),
         )
         check_metric(self._recipe.metric, self._validation.targets)
 
@@ -184,16 +184,9 @@ class _Session:
         """Open the folder, and do what remains to be done."""
         request = self._request
         folder = RunFolder(request.out)
-        record = make_record(request, self._recipe)
-        manifest = make_training_manifest(
-            request,
-            self._recipe,
-            self._data.scheme.labels,
-            record["base"]["sha256"],
-            record["teacher"] and record["teacher"]["sha256"],
-        )
+        record = make_record(request, self._recipe, self._data.scheme.labels)
         with folder.locked():
-            status = folder.open(manifest, restart=request.restart)
+            status = folder.open(record, restart=request.restart)
             if status == "finished":
                 self._on_note("the training is finished already")
                 return _read_finished(request.out)
@@ -212,7 +205,7 @@ class _Session:
                     run.on_event = _both(log, self._on_event)
                     best = run.train()
             self._take(run, best)
-            trained = self._finish(run, record | {"manifest": manifest})
+            trained = self._finish(run, record)
             folder.discard()
             return trained
 
@@ -221,8 +214,8 @@ class _Session:
         out = self._request.out
         if folder.resolve().is_relative_to(out.resolve()):
             raise OptionError(
-                f"{out}: the {name} is in the output folder, which is replaced. Choose another "
-                "output"
+                f"{out}: the {name} is in the output folder, which will be replaced. Choose "
+                "another output"
             )
 
     def _encode(self, texts: TargetedTexts) -> Examples:
@@ -265,7 +258,7 @@ class _Session:
             texts = counted(len(self._validation), "validation text")
             lines.append(
                 f"only {texts}: the choice of the best weights is uncertain. Hold out more with "
-                "--validation-share, or name a file with --validation"
+                "--validation-share, or specify a file with --validation"
             )
         request = self._request
         has_teacher = request.teacher is not None
@@ -316,6 +309,8 @@ class _Session:
         tensors = {name: each.detach() for name, each in model.named_parameters()}
         setup = WorkerSetup(model.config, tensors, self._examples, self._recipe, options.cpus)
         with connected(options.address, options.workers * options.cpus) as ray:
+            room = {"CPU": float(options.cpus)}
+            await_room(ray, options.workers, room, options.seconds_to_wait)
             yield RayEngine(ray, weights, setup, options.workers)
 
     @torch.no_grad()
@@ -330,6 +325,7 @@ class _Session:
     def _finish(self, run: TrainingRun, record: Mapping[str, Any]) -> TrainedFolder:
         """Calibrate the model, and write its folder."""
         calibrated = calibrate(self._start.model, self._validation, self._recipe.task)
+        teacher = self._request.teacher
         trained = TrainedModel(
             start=self._start,
             calibrated=calibrated,
@@ -345,6 +341,7 @@ class _Session:
                 "steps": run.state.step,
                 "target_scale": self._scale and asdict(self._scale),
             },
+            teacher=None if teacher is None else checkpoint_name(teacher),
         )
         digest = write_trained_folder(self._request.out, trained, report=self._request.report)
         return TrainedFolder(

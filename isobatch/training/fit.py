@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from isobatch.tasks import Classifier
-from isobatch.training.dataset import labelled_texts, unlabelled_texts
-from isobatch.training.events import EventCallback
+from isobatch.training.data.dataset import labelled_texts, unlabelled_texts
 from isobatch.training.fine_tuning import TrainingRequest, train
-from isobatch.training.recipe import RecipeOptions, Task
+from isobatch.training.recipe import RecipeOptions, TrainingTask
+from isobatch.training.steps.events import EventCallback
 from isobatch.types import TextInput
 
 
@@ -24,7 +24,7 @@ def fit(
     validation: tuple[Sequence[TextInput], Sequence[Any]] | None = None,
     validation_share: float = 0.1,
     out: str | Path | None = None,
-    task: Task | Literal["auto"] = "auto",
+    task: TrainingTask | Literal["auto"] = "auto",
     class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none",
     threads: int | None = None,
     blocks_in_flight: int | None = None,

@@ -32,9 +32,9 @@ from isobatch.checkpoint.weight_files import list_names
 from isobatch.compat.pretrained import read_stored_weights
 from isobatch.drawing.display_text import percent
 from isobatch.errors import CheckpointError, InputError
-from isobatch.model import SequenceClassifier, parameter_shapes, select_kernels
+from isobatch.model import EncoderModel, parameter_shapes, select_kernels
 from isobatch.tasks.table_limits import TableLimits
-from isobatch.training.recipe import Task
+from isobatch.training.recipe import TrainingTask
 from isobatch.types import Encoding, ScoreActivation, TextInput
 
 HEAD_STD = 0.02
@@ -43,14 +43,14 @@ HEAD_STD = 0.02
 MAX_UNKNOWN = 0.5
 """Largest share of the tokens of all texts that may be the tokenizer's unknown token."""
 
-PROBLEM_TYPES: Mapping[Task, str] = {
+PROBLEM_TYPES: Mapping[TrainingTask, str] = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
     "regression": "regression",
 }
 """The name of each task in config.json."""
 
-ACTIVATIONS: Mapping[Task, ScoreActivation] = {
+ACTIVATIONS: Mapping[TrainingTask, ScoreActivation] = {
     "single": "softmax",
     "multi": "sigmoid",
     "regression": "none",
@@ -84,7 +84,7 @@ class InitialModel:
     folder: Path
     name: str
     hub: tuple[str, str] | None
-    model: SequenceClassifier
+    model: EncoderModel
     encoder: TextEncoder
     raw_config: Mapping[str, object]
     head: Literal["kept", "new"]
@@ -123,7 +123,7 @@ class InitialModel:
 
 def read_initial_model(
     base: str | Path | None,
-    task: Task,
+    task: TrainingTask,
     labels: Sequence[str],
     seed: int,
     revision: str | None = None,
@@ -146,7 +146,8 @@ def read_initial_model(
         )
         rows, reason = _match_head(old.head if has_head else None, task, labels)
         if rows is None:
-            new = [*{**dict.fromkeys(new), "head.output.weight": None, "head.output.bias": None}]
+            outputs = (f"head.output.{name}" for name, _ in model.head.output.named_parameters())
+            new = [*dict.fromkeys([*new, *outputs])]
         else:
             _reorder_rows(model, rows)
         _draw_head(model, new, seed)
@@ -165,7 +166,7 @@ def read_initial_model(
 
 
 def _trained_config(
-    raw: Mapping[str, object], family: Family, task: Task, labels: Sequence[str]
+    raw: Mapping[str, object], family: Family, task: TrainingTask, labels: Sequence[str]
 ) -> dict[str, object]:
     """Return the content of config.json for the trained model."""
     kept = {key: value for key, value in raw.items() if key not in _DROPPED_KEYS}
@@ -179,7 +180,7 @@ def _trained_config(
 
 
 def _match_head(
-    old: HeadConfig | None, task: Task, labels: Sequence[str]
+    old: HeadConfig | None, task: TrainingTask, labels: Sequence[str]
 ) -> tuple[list[int] | None, str]:
     """Return which row of the checkpoint's head is that of each label; None if it has to be new."""
     if old is None:
@@ -194,13 +195,13 @@ def _match_head(
     )
 
 
-def _reorder_rows(model: SequenceClassifier, rows: Sequence[int]) -> None:
+def _reorder_rows(model: EncoderModel, rows: Sequence[int]) -> None:
     with torch.no_grad():
         for parameter in model.head.output.parameters():
             parameter.copy_(parameter[list(rows)].clone())
 
 
-def _draw_head(model: SequenceClassifier, names: Sequence[str], seed: int) -> None:
+def _draw_head(model: EncoderModel, names: Sequence[str], seed: int) -> None:
     with torch.no_grad():
         for name in names:
             parameter = model.get_parameter(name)

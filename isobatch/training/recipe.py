@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from isobatch.checkpoint import ModelConfig
 from isobatch.errors import OptionError
-from isobatch.training.validation_metrics import METRICS, default_metric
+from isobatch.training.steps.validation_metrics import DEFAULT_METRICS, METRICS
 
-Task = Literal["single", "multi", "regression"]
-TASKS: tuple[Task, ...] = ("single", "multi", "regression")
+TrainingTask = Literal["single", "multi", "regression"]
+TASKS: tuple[TrainingTask, ...] = ("single", "multi", "regression")
 
 TrainingPrecision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[TrainingPrecision, ...] = ("fp32", "bf16")
@@ -39,7 +39,7 @@ class Recipe:
     teacher_weight, teacher_temperature: of the soft targets of a teacher.
     """
 
-    task: Task
+    task: TrainingTask
     epochs: int
     batch_size: int
     block_tokens: int
@@ -114,7 +114,7 @@ class RecipeOptions:
         given = {name: value for name, value in values.items() if name != "task"}
         if unknown := sorted(given.keys() - known):
             raise OptionError(
-                f"unknown option {unknown[0]!r}. The known ones are {', '.join(sorted(known))}"
+                f"option {unknown[0]!r} is not supported. Use one of: {', '.join(sorted(known))}"
             )
         return cls(**given)
 
@@ -153,16 +153,18 @@ def steps_per_epoch(num_texts: int, batch_size: int) -> int:
 
 
 def complete_recipe(
-    options: RecipeOptions, task: Task, config: ModelConfig, num_texts: int, num_labels: int
+    options: RecipeOptions, task: TrainingTask, config: ModelConfig, num_texts: int
 ) -> Recipe:
     """Decide what the options leave open.
 
     The rate of learning goes by the width: small encoders take 1e-4 to 3e-4 (Turc et al. 2019,
     "Well-Read Students Learn Better"), base ones 2e-5 to 5e-5 (Devlin et al. 2019).
     """
-    layers = config.encoder.num_layers
+    layers = len(config.encoder.blocks)
     if options.freeze > layers:
-        raise OptionError(f"freeze {options.freeze}: the base has only {layers} blocks")
+        raise OptionError(
+            f"freeze {options.freeze}: the base has only {layers} blocks. Freeze {layers} at most"
+        )
     steps = steps_per_epoch(num_texts, options.batch_size)
     epochs = options.epochs or min(max(-(-WANTED_STEPS // steps), MIN_EPOCHS), MAX_EPOCHS)
     rate = options.learning_rate
@@ -173,9 +175,13 @@ def complete_recipe(
     if decay is None:
         # The average covers about a tenth of an epoch, and of 1,000 steps at most.
         decay = 1.0 - 1.0 / min(max(steps // 10, 10), 1_000)
-    metric = options.metric or default_metric(task, num_labels)
-    if METRICS[metric].tasks and task not in METRICS[metric].tasks:
-        raise OptionError(f"metric {metric!r} is not defined for the task {task}")
+    metric = options.metric or DEFAULT_METRICS[task]
+    usable = [name for name, each in METRICS.items() if not each.tasks or task in each.tasks]
+    if metric not in usable:
+        raise OptionError(
+            f"metric {metric!r} is not defined for the task {task}. Choose one of "
+            f"{', '.join(usable)}"
+        )
     given = asdict(options) | {
         "task": task,
         "epochs": epochs,

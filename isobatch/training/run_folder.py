@@ -5,73 +5,21 @@ resumed, and a finished folder only taken as the result, if everything that the 
 as it was when the run began.
 """
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from isobatch.errors import JobError
 from isobatch.jobs.durable import write_atomically, write_errors
 from isobatch.jobs.exclusive_lock import exclusive_lock
 from isobatch.jobs.manifest import differences
-from isobatch.training.recipe import Recipe
-from isobatch.training.train_record import RECORD_NAME, environment
-
-if TYPE_CHECKING:
-    from isobatch.training.dataset import LabelledTexts
-    from isobatch.training.fine_tuning import TrainingRequest
-
-MANIFEST_FORMAT = 1
+from isobatch.training.train_record import RECORD_NAME, weight_factors
 
 FolderStatus = Literal["new", "interrupted", "finished"]
-TrainingManifest = dict[str, Any]
-
-
-def make_training_manifest(
-    request: "TrainingRequest",
-    recipe: Recipe,
-    labels: Sequence[str],
-    base_sha256: str,
-    teacher_sha256: str | None = None,
-) -> TrainingManifest:
-    """Describe everything that the trained weights depend on, in plain values.
-
-    The processor is not part of it: the instruction set is what decides the bits.
-    """
-    validation = request.validation
-    weights = request.class_weights
-    manifest = {
-        "manifest": MANIFEST_FORMAT,
-        "base_sha256": base_sha256,
-        "recipe": recipe.as_dict(),
-        "labels": list(labels),
-        "class_weights": weights if isinstance(weights, str) else dict(weights),
-        "texts": _describe_texts(request.texts),
-        "validation": (
-            {"share": request.validation_share}
-            if validation is None
-            else _describe_texts(validation)
-        ),
-        "teacher_sha256": teacher_sha256,
-        "unlabelled": request.unlabelled and _describe_texts(request.unlabelled),
-        "layers": request.layers,
-        "environment": {n: each for n, each in environment().items() if n != "processor"},
-    }
-    plain: TrainingManifest = json.loads(json.dumps(manifest))
-    return plain
-
-
-def _describe_texts(texts: "LabelledTexts") -> dict[str, object]:
-    """Return number and SHA-256 of texts with their labels and weights, not of their files."""
-    digest = hashlib.sha256()
-    weights = texts.weights or [1.0] * len(texts.texts)
-    for row in zip(texts.texts, texts.values, weights, strict=True):
-        digest.update(json.dumps(row, default=repr).encode() + b"\n")
-    return {"number": len(texts.texts), "sha256": digest.hexdigest()}
 
 
 class RunFolder:
@@ -83,36 +31,40 @@ class RunFolder:
         self.path = place.parent / ".isobatch" / place.name
         self.state = self.path / "state"
         self.log = self.path / "log.jsonl"
-        self._manifest = self.path / "training.json"
+        self._begun = self.path / "training.json"
 
     def locked(self) -> AbstractContextManager[None]:
         """Exclude other trainings of this output."""
         return exclusive_lock(self.path, self.out, "training")
 
-    def open(self, manifest: TrainingManifest, *, restart: bool = False) -> FolderStatus:
-        """Begin the run, or say that it is interrupted or finished.
+    def open(self, record: Mapping[str, Any], *, restart: bool = False) -> FolderStatus:
+        """Begin the run of this record, or say that it is interrupted or finished.
 
-        restart: discard saved work; a finished folder stays until another replaces it. JobError for
-        saved work or a finished folder of another run, and for a folder that no training wrote.
+        A run that was stopped before it saved a state has no work: it is new, and another may take
+        its place. restart: discard saved work; a finished folder stays until another replaces it.
+        JobError for saved work or a finished folder of another run, and for a folder that no
+        training wrote.
         """
         self.check()
-        before = None if restart else self._read(self._manifest)
-        if before is not None:
-            self._refuse_changes(before, manifest, "has saved work of another run")
+        factors = weight_factors(record)
+        before = None if restart else self._read(self._begun)
+        if before is not None and self.state.exists():
+            self._refuse_changes(before, factors, "has saved work of another run")
             return "interrupted"
-        if not restart and (record := self._read(self.out / RECORD_NAME)) is not None:
-            recorded = record.get("manifest", {})
-            self._refuse_changes(recorded, manifest, "is the finished output of another run")
+        if not restart and (done := self._read(self.out / RECORD_NAME)) is not None:
+            self._refuse_changes(
+                weight_factors(done), factors, "is the finished output of another run"
+            )
             return "finished"
         self._refuse_other_files()
         self.discard()
-        write_atomically(self._manifest, json.dumps(manifest, indent=2).encode() + b"\n")
+        write_atomically(self._begun, json.dumps(factors, indent=2).encode() + b"\n")
         return "new"
 
     def discard(self) -> None:
-        """Delete the saved work; the manifest first, without which none of it is read."""
+        """Delete the saved work; first what it belongs to, without which none of it is read."""
         with write_errors(self.path):
-            self._manifest.unlink(missing_ok=True)
+            self._begun.unlink(missing_ok=True)
             self.log.unlink(missing_ok=True)
             if self.state.exists():
                 shutil.rmtree(self.state)
@@ -145,9 +97,9 @@ class RunFolder:
             )
 
     def _refuse_changes(
-        self, before: Mapping[str, object], manifest: TrainingManifest, problem: str
+        self, before: Mapping[str, object], factors: Mapping[str, object], problem: str
     ) -> None:
-        if changes := differences(before, manifest):
+        if changes := differences(before, factors):
             more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
             raise JobError(
                 f"{self.out}: {problem} ({'; '.join(changes[:5])}{more}). Restore what has "
@@ -162,4 +114,6 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             raise JobError(f"{path}: cannot be read: {error}. Start over with --restart") from error
+        if not isinstance(content, dict):
+            raise JobError(f"{path}: is not of a training. Choose another folder")
         return content

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from isobatch.jobs.durable import write_atomically, write_errors
-from isobatch.training.events import Event, event_fields, plain_json
+from isobatch.training.steps.events import Event, event_fields, plain_json
 
 LOG_NAME = "log.jsonl"
 

@@ -1,11 +1,12 @@
 """A shallower model to train: some of the blocks of a checkpoint, evenly spaced."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
 
+from isobatch.checkpoint import EncoderConfig, parse_config
 from isobatch.errors import OptionError
-from isobatch.model.block import Block
 from isobatch.training.initial_model import InitialModel
 
 
@@ -16,20 +17,28 @@ def keep_blocks(start: InitialModel, number: int) -> InitialModel:
     OptionError if there are fewer.
     """
     model, config = start.model, start.model.config
-    blocks = list(model.blocks)
-    if not 1 <= number <= len(blocks):
+    depth = config.encoder.num_layers
+    if not 1 <= number <= depth:
+        raise OptionError(f"layers must be from 1 to {depth}, those of the base; got {number}")
+    kept = [round(place * (depth - 1) / max(number - 1, 1)) for place in range(number)]
+    if not config.encoder.weights_of:
+        model.blocks = nn.ModuleList(model.blocks[index] for index in kept)
+    model.config = replace(config, encoder=_keep_layers(config.encoder, kept))
+    values = config.family.values(start.raw_config)
+    raw = {**start.raw_config, **config.family.change_depth(values, kept)}
+    if parse_config(raw).encoder != model.config.encoder:
         raise OptionError(
-            f"layers must be from 1 to {len(blocks)}, those of the base; got {number}"
+            f"layers={number}: config.json cannot describe a {config.family.class_prefix} of these "
+            "layers alone. Keep all of them"
         )
-    kept = [round(place * (len(blocks) - 1) / max(number - 1, 1)) for place in range(number)]
-    model.blocks = nn.ModuleList(blocks[index] for index in kept)
-    for index, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
-        block.index = index
-    model.config = replace(config, encoder=replace(config.encoder, num_layers=number))
-    key, _ = config.family.config_keys["num_layers"]
-    reason = f"{start.reason}; of {len(blocks)} blocks {number} are kept: {_numbers(kept)}"
-    return replace(start, raw_config={**start.raw_config, key: number}, reason=reason)
+    reason = f"{start.reason}; of {depth} layers {number} are kept: {_numbers(kept)}"
+    return replace(start, raw_config=raw, reason=reason)
+
+
+def _keep_layers(encoder: EncoderConfig, kept: Sequence[int]) -> EncoderConfig:
+    layers = tuple(encoder.layers[index] for index in kept)
+    shared = tuple(encoder.weights_of[index] for index in kept) if encoder.weights_of else ()
+    return replace(encoder, layers=layers, weights_of=shared)
 
 
 def _numbers(kept: list[int]) -> str:

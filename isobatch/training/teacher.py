@@ -17,9 +17,9 @@ from isobatch.errors import OptionError
 from isobatch.jobs import ModelOptions, ScoringOptions, plan_jobs, run_files
 from isobatch.jobs.durable import write_atomically, write_errors
 from isobatch.tables import TableFile
-from isobatch.training.examples import Floats
+from isobatch.training.data.label_scheme import LabelScheme
 from isobatch.training.initial_model import ACTIVATIONS
-from isobatch.training.label_scheme import LabelScheme
+from isobatch.training.steps.examples import Floats
 from isobatch.types import TextInput
 
 _TEXT, _PAIR = "text", "text_pair"

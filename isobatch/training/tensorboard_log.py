@@ -11,7 +11,7 @@ from typing import Self
 
 from isobatch.errors import JobError
 from isobatch.extras import needs_extra
-from isobatch.training.events import Evaluated, Event, StepDone
+from isobatch.training.steps.events import Evaluated, Event, StepDone
 
 
 class TensorBoardLog:
@@ -28,7 +28,7 @@ class TensorBoardLog:
             self._writer = Writer(str(folder))
         except OSError as error:
             raise JobError(
-                f"{folder}: event files cannot be written: {error.strerror}. Name another folder"
+                f"{folder}: event files cannot be written: {error.strerror}. Use another folder"
             ) from error
 
     def __enter__(self) -> Self:

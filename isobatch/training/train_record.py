@@ -2,14 +2,16 @@
 
 A record is accepted as the options of another training, and has all that is needed to train again
 and to compare. Invariant: the options in it are complete, so that later defaults change nothing;
-paths are relative to its folder.
+each fact is in it once; paths are relative to its folder.
 """
 
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +25,13 @@ from isobatch.scope import processor_name
 from isobatch.training.recipe import TASKS, Recipe, RecipeOptions
 
 if TYPE_CHECKING:
+    from isobatch.training.data.dataset import LabelledTexts
     from isobatch.training.fine_tuning import TrainingRequest
 
 RECORD_NAME = "train.json"
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
+READABLE_FORMATS = (1, RECORD_FORMAT)
+"""Format 1 had all that the weights depend on a second time, as a manifest."""
 
 COLUMN_OPTIONS = {
     "text_column": "text",
@@ -42,6 +47,7 @@ COLUMN_OPTIONS = {
 
 OTHER_OPTIONS = (
     "base",
+    "revision",
     "teacher",
     "layers",
     "task",
@@ -66,16 +72,23 @@ def environment() -> dict[str, str]:
     }
 
 
-def make_record(request: "TrainingRequest", recipe: Recipe) -> dict[str, Any]:
+def make_record(
+    request: "TrainingRequest", recipe: Recipe, labels: Sequence[str]
+) -> dict[str, Any]:
     """Describe a training before it begins, in plain values for train.json.
 
     Its results, such as metrics and the digest of the weights ("model_sha256", which verification
     needs), are added at its end.
     """
     teacher, out = request.teacher, request.out
+    parts = {
+        "training": request.texts,
+        "validation": request.validation,
+        "unlabelled": request.unlabelled,
+    }
     return {
         "record": RECORD_FORMAT,
-        "base": _describe_checkpoint(request.base, out),
+        "base": _describe_checkpoint(request.base, out, request.revision),
         "teacher": None if teacher is None else _describe_checkpoint(teacher, out),
         "options": {
             **recipe.as_dict(),
@@ -83,24 +96,60 @@ def make_record(request: "TrainingRequest", recipe: Recipe) -> dict[str, Any]:
             "class_weights": _plain(request.class_weights),
             "validation_share": None if request.validation else request.validation_share,
         },
+        "labels": list(labels),
+        "texts": {
+            part: None if texts is None else _describe_texts(texts) for part, texts in parts.items()
+        },
         "files": [dict(each) for each in request.files],
         "environment": environment(),
     }
+
+
+def weight_factors(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a record that the trained weights depend on, in plain values.
+
+    Neither places nor names are part of it, nor the processor: the instruction set is what decides
+    the bits. An entry that is missing in the record is None.
+    """
+    same = {name: record.get(name) for name in ("record", "options", "labels", "texts")}
+    for name in ("base", "teacher"):
+        same[f"{name}_sha256"] = _mapping(record.get(name)).get("sha256")
+    machine = _mapping(record.get("environment"))
+    same["environment"] = {name: each for name, each in machine.items() if name != "processor"}
+    factors: dict[str, Any] = json.loads(json.dumps(same))
+    return factors
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _describe_texts(texts: "LabelledTexts") -> dict[str, object]:
+    """Return number and SHA-256 of texts with their labels and weights, not of their files."""
+    digest = hashlib.sha256()
+    weights = texts.weights or [1.0] * len(texts.texts)
+    for row in zip(texts.texts, texts.values, weights, strict=True):
+        digest.update(json.dumps(row, default=repr).encode() + b"\n")
+    return {"number": len(texts.texts), "sha256": digest.hexdigest()}
 
 
 def _plain(class_weights: str | Mapping[str, float]) -> str | dict[str, float]:
     return class_weights if isinstance(class_weights, str) else dict(class_weights)
 
 
-def _describe_checkpoint(place: str | Path | None, out: Path) -> dict[str, str | None]:
+def _describe_checkpoint(
+    place: str | Path | None, out: Path, revision: str | None = None
+) -> dict[str, str | None]:
     """Return its digest, and as its source a hub id as it is, or the path of a folder from `out`.
 
-    Such a path ends with a slash.
+    Such a path ends with a slash. revision: of a hub id; it is named where one was asked for.
     """
     source = None if place is None else str(place)
     if place is not None and Path(place).expanduser().is_dir():
         source = os.path.relpath(Path(place).expanduser().resolve(), out.resolve()) + os.sep
-    return {"source": source, "sha256": checkpoint_digest(locate_checkpoint(place))}
+    digest = checkpoint_digest(locate_checkpoint(place, revision))
+    named = {} if revision is None else {"revision": revision}
+    return {"source": source, **named, "sha256": digest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +161,7 @@ class TrainRecord:
 
     folder: Path
     base: str | None
+    revision: str | None
     base_sha256: str
     teacher: str | None
     teacher_sha256: str | None
@@ -134,9 +184,9 @@ def read_record(folder: Path) -> TrainRecord:
         content = _read_json(path)
     except OptionError as error:
         raise NotVerifiableError(
-            f"{error}. Name the output folder of a finished `isobatch train`"
+            f"{error}. Specify the output folder of a finished `isobatch train`"
         ) from error
-    if content.get("record") != RECORD_FORMAT:
+    if content.get("record") not in READABLE_FORMATS:
         raise NotVerifiableError(
             f"{path}: was written by another version of Isobatch. Use that version"
         )
@@ -145,6 +195,7 @@ def read_record(folder: Path) -> TrainRecord:
         return TrainRecord(
             folder=folder,
             base=_found_checkpoint(content["base"]["source"], folder),
+            revision=content["base"].get("revision"),
             base_sha256=content["base"]["sha256"],
             teacher=teacher and _found_checkpoint(teacher["source"], folder),
             teacher_sha256=teacher and teacher["sha256"],
@@ -170,12 +221,13 @@ def read_options(path: Path) -> dict[str, Any]:
         content = _recorded_options(content, path)
     known = {*(field.name for field in fields(RecipeOptions)), *OTHER_OPTIONS}
     if unknown := sorted(content.keys() - known):
-        raise OptionError(
-            f"{path}: unknown option {unknown[0]!r}. The known ones are {', '.join(sorted(known))}"
-        )
+        near = get_close_matches(unknown[0], sorted(known), 1)
+        fix = f"Write {near[0]!r}" if near else f"Use one of: {', '.join(sorted(known))}"
+        raise OptionError(f"{path}: option {unknown[0]!r} is not supported. {fix}")
     given = {name: value for name, value in content.items() if value is not None}
     try:
         check_options(given)
+        RecipeOptions.from_dict({n: each for n, each in given.items() if n not in OTHER_OPTIONS})
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
     return given
@@ -205,7 +257,8 @@ def _recorded_options(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
             name: record[name] and _found_checkpoint(record[name]["source"], path.parent)
             for name in ("base", "teacher")
         }
-        return {**record["options"], **named, **found}
+        revision = record["base"].get("revision")
+        return {**record["options"], **named, **found, "revision": revision}
     except (KeyError, TypeError, IndexError) as error:
         raise OptionError(f"{path}: is incomplete: {error} is missing. Restore the file") from error
 
@@ -221,11 +274,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise OptionError(f"{path}: cannot be read: {error.strerror}") from error
+        raise OptionError(
+            f"{path}: cannot be read: {error.strerror}. Specify a file of options"
+        ) from error
     except ValueError as error:
-        raise OptionError(f"{path}: is not JSON: {error}") from error
+        raise OptionError(
+            f"{path}: is not JSON: {error}. Specify a train.json, or write an object of options, "
+            'such as {"epochs": 3}'
+        ) from error
     if not isinstance(content, dict):
-        raise OptionError(f"{path}: must be a JSON object of options")
+        raise OptionError(
+            f"{path}: must be a JSON object of options, got {type(content).__name__}. Write it "
+            'such as {"epochs": 3}'
+        )
     return content
 
 
@@ -261,6 +322,7 @@ def _is_flag(value: object) -> bool:
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "base": (_is_text, "a folder or hub id"),
+    "revision": (_is_text, "a branch, tag or commit"),
     "teacher": (_is_text, "a folder or hub id"),
     "layers": (_is_number_of_layers, "a whole number from 1"),
     "task": (lambda value: value in ("auto", *TASKS), "auto, single, multi or regression"),

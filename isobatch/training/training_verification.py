@@ -12,9 +12,9 @@ from pathlib import Path
 from isobatch.checkpoint import checkpoint_digest, locate_checkpoint
 from isobatch.errors import CheckpointError, JobError, NotVerifiableError
 from isobatch.jobs.durable import digest_file
-from isobatch.training.events import EventCallback
+from isobatch.training.data.labelled_source import LabelledSource, find_sources
 from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest, train
-from isobatch.training.labelled_source import LabelledSource, find_sources
+from isobatch.training.steps.events import EventCallback
 from isobatch.training.train_record import TrainRecord, environment, read_record
 
 MODEL_NAME = "model.safetensors"
@@ -67,8 +67,9 @@ def verify_training(
     record = read_record(folder)
     problems = _changed_model(folder, record)
     sources = find_sources(_recorded_files(record), folder, moved)
+    revision = None if base else record.revision  # of the recorded base alone
     base, teacher = base or record.base, teacher or record.teacher
-    _check_checkpoint(folder, "base", base, record.base_sha256)
+    _check_checkpoint(folder, "base", base, record.base_sha256, revision)
     if record.teacher_sha256 is not None:
         _check_checkpoint(folder, "teacher", teacher, record.teacher_sha256)
     notes = _other_environment(record)
@@ -78,6 +79,7 @@ def verify_training(
         request = replace(
             _request(record, sources, Path(place) / "model"),
             base=base,
+            revision=revision,
             teacher=teacher,
             threads=threads,
             blocks_in_flight=blocks_in_flight,
@@ -113,24 +115,31 @@ def _changed_model(folder: Path, record: TrainRecord) -> list[str]:
 def _recorded_files(record: TrainRecord) -> Sequence[dict[str, object]]:
     if not record.files:
         raise NotVerifiableError(
-            f"{record.folder}: was trained from Python, by `fit`, so that its record names no "
-            "files. Call fit again with the same texts, and compare the SHA-256 of "
+            f"{record.folder}: was trained from Python, with `fit`, so its record names no files. "
+            "Call fit again with the same texts, and compare the SHA-256 of "
             f"{MODEL_NAME} with {record.model_sha256}"
         )
     return [dict(each) for each in record.files]
 
 
-def _check_checkpoint(folder: Path, kind: str, place: str | Path | None, recorded: str) -> None:
+def _check_checkpoint(
+    folder: Path,
+    kind: str,
+    place: str | Path | None,
+    recorded: str,
+    revision: str | None = None,
+) -> None:
     try:
-        found = checkpoint_digest(locate_checkpoint(place))
+        found = checkpoint_digest(locate_checkpoint(place, revision))
     except CheckpointError as error:
         raise NotVerifiableError(
-            f"{folder}: its {kind} cannot be read: {error}. If it was moved, name it with --{kind}"
+            f"{folder}: its {kind} cannot be read: {error}. If it was moved, specify it "
+            f"with --{kind}"
         ) from error
     if found != recorded:
         raise NotVerifiableError(
             f"{folder}: its {kind} {place or '(the bundled model)'} has changed: SHA-256 was "
-            f"{recorded}, is {found}. Restore it, or name it with --{kind}"
+            f"{recorded}, is {found}. Restore it, or specify it with --{kind}"
         )
 
 
@@ -170,7 +179,7 @@ def _difference(
     found = f"trained again, SHA-256 is {trained.digest}; recorded is {record.model_sha256}"
     if notes:
         raise NotVerifiableError(
-            f"{folder}: {found}, but the environment is another one: {'; '.join(notes)}. Only an "
-            "equal one guarantees equal bits: verify it there"
+            f"{folder}: {found}, but the environment differs: {'; '.join(notes)}. Only the same "
+            "environment guarantees the same bits: verify it there"
         )
     return found

@@ -11,12 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import validate_data
 
 from isobatch.sklearn import TextClassifier
-from isobatch.training.class_weights import text_weights
-from isobatch.training.dataset import labelled_texts
+from isobatch.training.data.class_weights import text_weights
+from isobatch.training.data.dataset import labelled_texts
+from isobatch.training.data.label_scheme import infer_labels
+from isobatch.training.data.targets import make_targets
 from isobatch.training.fit import fit
-from isobatch.training.label_scheme import infer_labels
 from isobatch.training.recipe import RecipeOptions
-from isobatch.training.targets import make_targets
 from isobatch.types import TextInput
 
 SIGNATURE = inspect.signature(fit)

@@ -1,7 +1,7 @@
 """A stand-in for `fine_tuning.train`: steps and events without a model; a digest as the weights.
 
 As the real one, it resumes saved work, refuses a folder of another run, and writes a record; its
-output depends on the manifest alone.
+output depends on `weight_factors` alone.
 """
 
 import hashlib
@@ -12,13 +12,13 @@ from typing import Any
 
 from isobatch.checkpoint import locate_checkpoint, read_config
 from isobatch.errors import TrainingStopped
-from isobatch.training.events import Evaluated, EventCallback, StepDone
 from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
 from isobatch.training.recipe import complete_recipe
 from isobatch.training.recipe_text import describe_recipe
-from isobatch.training.run_folder import RunFolder, make_training_manifest
+from isobatch.training.run_folder import RunFolder
 from isobatch.training.run_log import RunLog, read_log
-from isobatch.training.train_record import RECORD_NAME, make_record
+from isobatch.training.steps.events import Evaluated, EventCallback, StepDone
+from isobatch.training.train_record import RECORD_NAME, make_record, weight_factors
 
 NUM_STEPS = 6
 
@@ -42,24 +42,23 @@ class StandIn:
         self.requests.append(request)
         config = read_config(locate_checkpoint(request.base))
         task = "single" if request.task == "auto" else request.task
-        recipe = complete_recipe(request.options, task, config, len(request.texts), 2)
+        recipe = complete_recipe(request.options, task, config, len(request.texts))
         for line in describe_recipe(
             recipe, request.options, has_teacher=request.teacher is not None
         ):
             on_note(line)
         labels = sorted({str(value) for value in request.texts.values})
-        record = make_record(request, recipe)
-        digests = [(record[name] or {}).get("sha256") for name in ("base", "teacher")]
-        manifest = make_training_manifest(request, recipe, labels, *digests)
+        record = make_record(request, recipe, labels)
         folder = RunFolder(request.out)
         with folder.locked():
-            status = folder.open(manifest, restart=request.restart)
+            status = folder.open(record, restart=request.restart)
             done = read_log(folder.log) if status == "interrupted" and folder.log.exists() else []
             steps = [event["step"] for event in done]
             if status != "finished":
+                folder.state.mkdir(exist_ok=True)
                 with RunLog(folder.log, done) as log:
                     self._take_steps(max(steps, default=0), log, on_event, should_stop)
-                self._write(request.out, record, manifest)
+                self._write(request.out, record)
                 folder.discard()
         digest = hashlib.sha256((request.out / "model.safetensors").read_bytes()).hexdigest()
         return TrainedFolder(request.out, digest, {"accuracy": 0.75}, NUM_STEPS, 1.5)
@@ -81,12 +80,12 @@ class StandIn:
                 raise TrainingStopped(f"stopped after step {step} of {NUM_STEPS}")
 
     @staticmethod
-    def _write(out: Path, record: dict[str, Any], manifest: dict[str, Any]) -> None:
-        weights = json.dumps(manifest, sort_keys=True).encode()
+    def _write(out: Path, record: dict[str, Any]) -> None:
+        weights = json.dumps(weight_factors(record), sort_keys=True).encode()
         out.mkdir(exist_ok=True)
         (out / "model.safetensors").write_bytes(weights)
-        extra = {"manifest": manifest, "model_sha256": hashlib.sha256(weights).hexdigest()}
-        (out / RECORD_NAME).write_text(json.dumps(record | extra))
+        digest = {"model_sha256": hashlib.sha256(weights).hexdigest()}
+        (out / RECORD_NAME).write_text(json.dumps(record | digest))
 
 
 def step_done(step: int, num_steps: int = NUM_STEPS, **values: float) -> StepDone:

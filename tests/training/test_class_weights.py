@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isobatch.errors import InputError, OptionError
-from isobatch.training.class_weights import read_class_weights, text_weights
-from isobatch.training.label_scheme import LabelScheme
+from isobatch.training.data.class_weights import read_class_weights, text_weights
+from isobatch.training.data.label_scheme import LabelScheme
 
 SCHEME = LabelScheme("single", ("a", "b"), "")
 TARGETS = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]

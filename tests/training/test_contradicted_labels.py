@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobatch.training.contradicted_labels import ContradictedLabel, find_contradicted_labels
-from isobatch.training.recipe import Task
+from isobatch.training.output.contradicted_labels import ContradictedLabel, find_contradicted_labels
+from isobatch.training.recipe import TrainingTask
 
 LABELS = ("a", "b", "c")
 
 
 def found(
-    task: Task, targets: np.ndarray, logits: np.ndarray, labels: tuple[str, ...] = LABELS
+    task: TrainingTask, targets: np.ndarray, logits: np.ndarray, labels: tuple[str, ...] = LABELS
 ) -> list[ContradictedLabel]:
     places = [f"line {row}" for row in range(len(targets))]
     texts = [f"text {row}" for row in range(len(targets))]
@@ -93,7 +93,7 @@ def test_a_constant_error_is_not_an_outlier() -> None:
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["single", "multi", "regression"]))
-def test_the_strongest_is_first_and_every_text_is_wrong(seed: int, task: Task) -> None:
+def test_the_strongest_is_first_and_every_text_is_wrong(seed: int, task: TrainingTask) -> None:
     random = np.random.default_rng(seed)
     logits = random.normal(size=(30, 3))
     targets = (

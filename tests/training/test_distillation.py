@@ -8,12 +8,14 @@ import pytest
 import torch
 from tiny_checkpoints import Tiny, TinyFolder
 from tokenizer_folders import write_wordpiece_folder
+from training.whole_checkpoints import write_whole
 
 from isobatch import Classifier
+from isobatch.checkpoint import parse_config
 from isobatch.errors import OptionError
+from isobatch.training.data.label_scheme import LabelScheme
 from isobatch.training.fit import fit
 from isobatch.training.initial_model import read_initial_model
-from isobatch.training.label_scheme import LabelScheme
 from isobatch.training.student import keep_blocks
 from isobatch.training.teacher import teacher_logits
 
@@ -69,9 +71,18 @@ def test_a_student_has_evenly_spaced_blocks(teacher: Path, number: int, kept: li
         expected = whole.model.blocks[index].state_dict()
         assert all(torch.equal(t, expected[name]) for name, t in block.state_dict().items())
     assert student.raw_config["num_hidden_layers"] == number
-    assert [block.index for block in student.model.blocks] == list(range(number))
     with pytest.raises(OptionError, match="layers must be from 1 to 3"):
         keep_blocks(whole, 4)
+
+
+def test_a_student_of_modernbert_keeps_the_kinds_of_its_layers(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder = write_whole(tmp_path / "base", Tiny("modernbert", num_layers=5), tiny_folder)
+    student = keep_blocks(read_initial_model(folder, "single", ("LABEL_0", "LABEL_1"), 0), 3)
+    kinds = ["full_attention", "sliding_attention", "sliding_attention"]
+    assert student.raw_config["layer_types"] == kinds
+    assert parse_config(student.raw_config).encoder == student.model.config.encoder
 
 
 def test_a_shallow_student_learns_from_texts_without_labels(teacher: Path, tmp_path: Path) -> None:
@@ -88,12 +99,16 @@ def test_a_shallow_student_learns_from_texts_without_labels(teacher: Path, tmp_p
         batch_size=8,
     )
     record = json.loads((tmp_path / "student/train.json").read_text())
-    assert record["manifest"]["layers"] == 1
-    assert record["manifest"]["unlabelled"]["number"] == 2
-    assert record["manifest"]["teacher_sha256"]
+    assert record["options"]["layers"] == 1
+    assert record["texts"]["unlabelled"]["number"] == 2
+    assert record["teacher"]["sha256"]
+    card = (tmp_path / "student/README.md").read_text()
+    assert f"It also learned the logits of {teacher.name}." in card
+    assert "| texts without a label | 2, learned from the teacher |" in card
+    assert f"| teacher | {teacher.name} |" in card
     assert student.config.encoder.num_layers == 1
 
 
 def test_unlabelled_texts_need_a_teacher() -> None:
-    with pytest.raises(OptionError, match="Name one: --teacher"):
+    with pytest.raises(OptionError, match="Specify one: --teacher"):
         fit(None, TEXTS, [0, 1] * 20, unlabelled=["a"])

@@ -29,6 +29,16 @@ def test_masks_of_attention_are_the_same_in_any_segment() -> None:
     assert not torch.equal(both[:1], alone)
 
 
+def test_the_mask_of_a_table_is_the_same_for_all_texts_of_an_epoch() -> None:
+    x = torch.ones(30, 16)
+    masks = [
+        KeyedDropout(1, epoch, keys, [2] * len(keys)).table(x, 0.3, 5)
+        for epoch, keys in ((4, [7]), (4, [9, 8]), (5, [7]))
+    ]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+
+
 @pytest.mark.parametrize("changed", ["seed", "epoch", "key", "place"])
 def test_every_part_of_the_key_changes_the_mask(changed: str) -> None:
     given = {"seed": 1, "epoch": 2, "key": 3, "place": 4}

@@ -1,8 +1,10 @@
 """`fit` from Python: its result, and settings of the caller that must not matter."""
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,12 @@ from training.whole_checkpoints import write_whole
 
 from isobatch import Classifier, fit
 from isobatch.errors import OptionError, TrainingError
-from isobatch.training import block_gradients
-from isobatch.training.events import Evaluated, Event, StepDone
-from isobatch.training.losses import text_losses
+from isobatch.training.recipe import Recipe
+from isobatch.training.steps import block_gradients
+from isobatch.training.steps.block_gradients import BlockGradient, BlockGradients
+from isobatch.training.steps.events import Evaluated, Event, StepDone
+from isobatch.training.steps.losses import text_losses
+from isobatch.training.steps.order import GradientBlock
 
 TEXTS = [f"{'good' if number % 2 else 'bad'} film number {number}" for number in range(24)]
 LABELS = ["pos" if number % 2 else "neg" for number in range(24)]
@@ -54,6 +59,8 @@ def test_a_folder_is_kept_and_loaded_again(start: Path, tmp_path: Path) -> None:
     again = weights(start, out=tmp_path / "out", callback=lambda _: pytest.fail("trained again"))
     assert (again.logits(TEXTS) == first.logits(TEXTS)).all()
     assert record["steps"] == 3
+    keys = re.findall(r'"(\w+)":', (tmp_path / "out/train.json").read_text())
+    assert [keys.count(field.name) for field in fields(Recipe)] == [1] * len(fields(Recipe))
     assert not list((tmp_path / ".isobatch").rglob("*.safetensors"))
 
 
@@ -72,7 +79,7 @@ def test_the_seed_changes_the_weights(start: Path) -> None:
 
 
 def test_an_unknown_option_is_named(start: Path) -> None:
-    with pytest.raises(OptionError, match="unknown option 'lr'"):
+    with pytest.raises(OptionError, match="option 'lr' is not supported"):
         weights(start, lr=1e-3)
 
 
@@ -135,6 +142,32 @@ def test_a_loss_that_is_not_finite_names_step_and_text_and_keeps_the_last_state(
     assert (resumed.logits(TEXTS) == expected.logits(TEXTS)).all()
 
 
+def test_a_gradient_that_is_not_finite_names_step_and_text_and_keeps_the_last_state(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = weights(start, out=tmp_path / "whole")
+    steps: list[Event] = []
+    bad: dict[str, int] = {}
+    compute = BlockGradients.compute
+
+    def broken(gradients: BlockGradients, block: GradientBlock, epoch: int) -> BlockGradient:
+        found = compute(gradients, block, epoch)
+        taken = sum(isinstance(event, StepDone) for event in steps)
+        if taken == 2 and bad.setdefault("text", block[-1]) in block:
+            found.parameters[0].fill_(torch.inf)
+        return found
+
+    monkeypatch.setattr(BlockGradients, "compute", broken)
+    said = r"step 3: the gradient is not finite, though every loss is \(text \d+\)\. Lower"
+    with pytest.raises(TrainingError, match=said):
+        weights(start, out=tmp_path / "out", callback=steps.append)
+    monkeypatch.undo()
+    steps.clear()
+    resumed = weights(start, out=tmp_path / "out", callback=steps.append)
+    assert [event.step for event in steps] == [3, 3]
+    assert (resumed.logits(TEXTS) == expected.logits(TEXTS)).all()
+
+
 def test_a_regression_learns_numbers_of_any_size(start: Path) -> None:
     numbers = [200_000.0 + 50_000.0 * (number % 2) for number in range(24)]
     texts = [f"{'good' if number % 2 else 'bad'}" for number in range(24)]
@@ -159,6 +192,6 @@ def test_a_base_or_teacher_in_the_output_is_not_replaced(start: Path, tmp_path: 
     weights(start, out=tmp_path / "out")
     for options in ({"base": tmp_path / "out"}, {"base": start, "teacher": tmp_path / "out"}):
         base = options.pop("base")
-        with pytest.raises(OptionError, match="is in the output folder, which is replaced"):
+        with pytest.raises(OptionError, match="is in the output folder, which will be replaced"):
             fit(base, TEXTS, LABELS, out=tmp_path / "out", restart=True, **options)  # type: ignore[arg-type]
     assert (tmp_path / "out/model.safetensors").exists()

@@ -8,13 +8,13 @@ from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, reference_model
 from training_process import make_weights
 from training_runs import make_examples, make_recipe
 
-from isobatch.training.block_gradients import WORDS, BlockGradients, TrainedWeights
-from isobatch.training.examples import Examples
-from isobatch.training.gradient_engine import LocalEngine, single_threads
-from isobatch.training.order import GradientBlock, cut_blocks
-from isobatch.training.recipe import Recipe, Task
+from isobatch.training.recipe import Recipe, TrainingTask
+from isobatch.training.steps.block_gradients import WORDS, BlockGradients, TrainedWeights
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_engine import LocalEngine, single_threads
+from isobatch.training.steps.order import GradientBlock, cut_blocks
 
-TASKS: dict[Task, int] = {"single": 3, "multi": 4, "regression": 1}
+TASKS: dict[TrainingTask, int] = {"single": 3, "multi": 4, "regression": 1}
 
 
 def compute(
@@ -68,7 +68,7 @@ def test_a_text_has_another_gradient_in_another_epoch_and_with_another_seed(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_without_dropout_the_gradient_is_that_of_transformers(
-    tiny_folder: TinyFolder, task: Task
+    tiny_folder: TinyFolder, task: TrainingTask
 ) -> None:
     tiny = Tiny("bert", dropout=0.0, num_labels=TASKS[task])
     examples = make_examples(tiny, 6, task=task)

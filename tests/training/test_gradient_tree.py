@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from isobatch.training.gradient_tree import GradientTree
+from isobatch.training.steps.gradient_tree import GradientTree
 
 
 def make_gradients(number: int) -> list[list[torch.Tensor]]:

@@ -18,7 +18,7 @@ from isobatch.training.initial_model import (
     _normal_numbers,
     read_initial_model,
 )
-from isobatch.training.recipe import Task
+from isobatch.training.recipe import TrainingTask
 
 TWO = ("LABEL_0", "LABEL_1")
 THREE = ("a", "b", "c")
@@ -38,7 +38,8 @@ def test_a_head_of_the_same_labels_is_kept(
     assert start.reason == "the head is kept: it predicts the same labels"
     assert start.model.training
     stored = load_file(folder / "model.safetensors")
-    name = "classifier.weight" if "classifier.weight" in stored else "classifier.out_proj.weight"
+    outputs = ("classifier.weight", "classifier.out_proj.weight", "score.weight")
+    (name,) = (each for each in outputs if each in stored)
     assert torch.equal(tensors_of(start)["head.output.weight"], stored[name])
 
 
@@ -63,7 +64,11 @@ def test_rows_of_a_kept_head_follow_the_order_of_the_labels(
     ],
 )
 def test_a_head_of_other_labels_is_drawn(
-    tmp_path: Path, tiny_folder: TinyFolder, task: Task, labels: tuple[str, ...], reason: str
+    tmp_path: Path,
+    tiny_folder: TinyFolder,
+    task: TrainingTask,
+    labels: tuple[str, ...],
+    reason: str,
 ) -> None:
     folder = write_whole(tmp_path / "base", Tiny("distilbert"), tiny_folder)
     kept = tensors_of(read_initial_model(folder, "single", TWO, seed=3))

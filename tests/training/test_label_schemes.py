@@ -1,6 +1,7 @@
 """Labels: the task that values make, the order of their names, and the values that are refused."""
 
 import json
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isobatch.errors import InputError, OptionError
-from isobatch.training.label_scheme import LabelScheme, infer_labels
-from isobatch.training.label_values import (
+from isobatch.training.data.label_scheme import LabelScheme, infer_labels
+from isobatch.training.data.label_values import (
     flag_of,
     name_of,
     natural_order,
@@ -18,8 +19,8 @@ from isobatch.training.label_values import (
     plain_value,
     read_json_lists,
 )
-from isobatch.training.recipe import Task
-from isobatch.training.targets import check_classes, describe_target, make_targets
+from isobatch.training.data.targets import check_classes, describe_target, make_targets
+from isobatch.training.recipe import TrainingTask
 
 
 def places_of(values: Sequence[object]) -> list[str]:
@@ -127,6 +128,17 @@ def test_one_label_column_is_needed_for_single_labels() -> None:
 
 
 # ------------------------------------------------------------------------------------- values
+
+
+@pytest.mark.parametrize("mark", [",", ";", "|"])
+def test_values_that_look_like_several_labels_get_a_hint(mark: str) -> None:
+    names = ("sport", f"sport{mark} news", f"news{mark}film", "film")
+    said = infer(names * 3).evidence
+    assert f"if 'news{mark}film' is several labels, separate them: --label-separator" in said
+    assert shlex.split(said)[-1] == mark
+    assert "--label-separator" not in infer(names * 3, "single").evidence, "as chosen"
+    cities = (f"Paris{mark} France", f"London{mark} England")
+    assert "--label-separator" not in infer(cities * 3).evidence
 
 
 def test_natural_order() -> None:
@@ -254,7 +266,9 @@ def test_columns_are_matched_by_name() -> None:
         ([1, 1, 1], "regression", "a.csv:2: 'label' is 1 here and in all other texts"),
     ],
 )
-def test_classes_that_cannot_be_learned(values: list[object], task: Task, said: str) -> None:
+def test_classes_that_cannot_be_learned(
+    values: list[object], task: TrainingTask, said: str
+) -> None:
     scheme, places = infer(values, task), places_of(values)
     with pytest.raises(InputError) as raised:
         check_classes(scheme, make_targets(scheme, values, places, ("label",)), places)

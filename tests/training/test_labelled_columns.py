@@ -11,7 +11,12 @@ import pytest
 
 from isobatch.errors import InputError, IsobatchError, OptionError, TableError
 from isobatch.tables import CsvDialect, TableFile, detect_format
-from isobatch.training.dataset import LabelledColumns, LabelledTexts, labelled_texts, read_labelled
+from isobatch.training.data.dataset import (
+    LabelledColumns,
+    LabelledTexts,
+    labelled_texts,
+    read_labelled,
+)
 
 CSV = "text,label\ngood,pos\nbad,neg\n"
 

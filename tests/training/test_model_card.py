@@ -10,9 +10,9 @@ from tiny_checkpoints import Tiny, TinyFolder
 from training.trained_models import labelled_texts, make_trained
 from training.whole_checkpoints import write_whole
 
-from isobatch.training.model_card import render_model_card
-from isobatch.training.recipe import Task
-from isobatch.training.trained_model import TrainedModel
+from isobatch.training.output.model_card import render_model_card
+from isobatch.training.output.trained_model import TrainedModel
+from isobatch.training.recipe import TrainingTask
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_metadata_is_read_by_the_hub_s_classes(base: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["single", "multi", "regression"])
-def test_no_number_is_called_a_test(base: Path, task: Task) -> None:
+def test_no_number_is_called_a_test(base: Path, task: TrainingTask) -> None:
     text = render_model_card(make_trained(base, task), "my-model").lower()
     assert "validation" in text
     assert "test" not in text.replace("latest", "")

@@ -10,10 +10,10 @@ from tiny_checkpoints import Tiny, TinyFolder
 from training_process import make_weights
 from training_runs import make_examples, make_recipe
 
-from isobatch.training import optimizer as optimizer_module
-from isobatch.training.block_gradients import WORDS, BlockGradients
-from isobatch.training.gradient_engine import LocalEngine, StepGradient, single_threads
-from isobatch.training.optimizer import Optimizer, learning_rate
+from isobatch.training.steps import optimizer as optimizer_module
+from isobatch.training.steps.block_gradients import WORDS, BlockGradients
+from isobatch.training.steps.gradient_engine import LocalEngine, StepGradient, single_threads
+from isobatch.training.steps.optimizer import Optimizer, learning_rate
 
 
 def steps(folder: object, threads: int, **values: object) -> dict[str, torch.Tensor]:

@@ -8,9 +8,14 @@ import pytest
 
 from isobatch.errors import InputError
 from isobatch.tables import TableFile, detect_format
-from isobatch.training.data_facts import count_truncated
-from isobatch.training.dataset import LabelledColumns, LabelledTexts, labelled_texts, read_labelled
-from isobatch.training.prepared_data import prepare_data
+from isobatch.training.data.data_facts import count_truncated
+from isobatch.training.data.dataset import (
+    LabelledColumns,
+    LabelledTexts,
+    labelled_texts,
+    read_labelled,
+)
+from isobatch.training.data.prepared_data import prepare_data
 from isobatch.types import Encoding
 
 TEXTS = [f"text {row}" for row in range(40)]

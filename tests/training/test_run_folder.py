@@ -10,11 +10,11 @@ import pytest
 from isobatch.checkpoint import locate_checkpoint, read_config
 from isobatch.errors import JobError, NotVerifiableError, OptionError
 from isobatch.training import train_record
-from isobatch.training.dataset import LabelledTexts
+from isobatch.training.data.dataset import LabelledTexts
 from isobatch.training.fine_tuning import TrainingRequest
 from isobatch.training.recipe import Recipe, RecipeOptions, complete_recipe
 from isobatch.training.recipe_text import GROUPS
-from isobatch.training.run_folder import RunFolder, make_training_manifest
+from isobatch.training.run_folder import RunFolder
 from isobatch.training.train_record import make_record, read_options, read_record
 
 TEXTS = LabelledTexts(["a film", "a play"], ["pos", "neg"], None, ["r.csv:2", "r.csv:3"])
@@ -23,11 +23,11 @@ BUNDLED = locate_checkpoint(None)
 
 def recipe(**options: Any) -> Recipe:
     config = read_config(BUNDLED)
-    return complete_recipe(RecipeOptions(**options), "single", config, len(TEXTS), 2)
+    return complete_recipe(RecipeOptions(**options), "single", config, len(TEXTS))
 
 
-def manifest(request: TrainingRequest, **options: Any) -> dict[str, Any]:
-    return make_training_manifest(request, recipe(**options), ["neg", "pos"], "base")
+def record_of(request: TrainingRequest, **options: Any) -> dict[str, Any]:
+    return make_record(request, recipe(**options), ["neg", "pos"])
 
 
 @pytest.fixture
@@ -36,22 +36,25 @@ def request_for(tmp_path: Path) -> TrainingRequest:
 
 
 def test_work_is_resumed_by_an_equal_run(request_for: TrainingRequest) -> None:
-    folder, same = RunFolder(request_for.out), manifest(request_for)
+    folder, same = RunFolder(request_for.out), record_of(request_for)
     with folder.locked():
         assert folder.open(same) == "new"
-        assert folder.open(manifest(request_for)) == "interrupted"
+        assert folder.open(record_of(request_for, seed=1)) == "new", "there is no work yet"
+        assert folder.open(same) == "new"
+        folder.state.mkdir()
+        assert folder.open(record_of(request_for)) == "interrupted"
         elsewhere = replace(TEXTS, places=["s.csv:9", "s.csv:8"])
-        assert folder.open(manifest(replace(request_for, texts=elsewhere))) == "interrupted"
-        assert folder.open(manifest(replace(request_for, threads=7))) == "interrupted"
+        assert folder.open(record_of(replace(request_for, texts=elsewhere))) == "interrupted"
+        assert folder.open(record_of(replace(request_for, threads=7))) == "interrupted"
     assert not request_for.out.exists()
 
 
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (replace(TEXTS, texts=["a film", "a poem"]), "texts.sha256: was"),
-        (replace(TEXTS, values=["pos", "pos"]), "texts.sha256: was"),
-        (replace(TEXTS, weights=[1.0, 2.0]), "texts.sha256: was"),
+        (replace(TEXTS, texts=["a film", "a poem"]), "texts.training.sha256: was"),
+        (replace(TEXTS, values=["pos", "pos"]), "texts.training.sha256: was"),
+        (replace(TEXTS, weights=[1.0, 2.0]), "texts.training.sha256: was"),
     ],
 )
 def test_other_texts_are_another_run(
@@ -59,26 +62,30 @@ def test_other_texts_are_another_run(
 ) -> None:
     folder = RunFolder(request_for.out)
     with folder.locked():
-        folder.open(manifest(request_for))
+        folder.open(record_of(request_for))
         (folder.state / "x").parent.mkdir()
         with pytest.raises(JobError, match=words):
-            folder.open(manifest(replace(request_for, texts=texts)))
+            folder.open(record_of(replace(request_for, texts=texts)))
         assert folder.state.exists()
-        assert folder.open(manifest(replace(request_for, texts=texts)), restart=True) == "new"
+        assert folder.open(record_of(replace(request_for, texts=texts)), restart=True) == "new"
         assert not folder.state.exists()
 
 
 def test_other_options_weights_and_shares_are_another_run(request_for: TrainingRequest) -> None:
     folder = RunFolder(request_for.out)
     changed = [
-        (manifest(request_for, seed=1), "recipe.seed: was 0, is 1"),
-        (manifest(replace(request_for, validation_share=0.2)), "validation.share: was 0.1, is 0.2"),
-        (manifest(replace(request_for, class_weights="balanced")), "class_weights"),
-        (manifest(replace(request_for, validation=TEXTS)), "validation"),
-        (manifest(request_for) | {"environment": {"torch": "0.1"}}, "environment.torch"),
+        (record_of(request_for, seed=1), "options.seed: was 0, is 1"),
+        (
+            record_of(replace(request_for, validation_share=0.2)),
+            "options.validation_share: was 0.1, is 0.2",
+        ),
+        (record_of(replace(request_for, class_weights="balanced")), "class_weights"),
+        (record_of(replace(request_for, validation=TEXTS)), "validation"),
+        (record_of(request_for) | {"environment": {"torch": "0.1"}}, "environment.torch"),
     ]
     with folder.locked():
-        folder.open(manifest(request_for))
+        folder.open(record_of(request_for))
+        folder.state.mkdir()
         for other, words in changed:
             with pytest.raises(JobError, match=words):
                 folder.open(other)
@@ -100,7 +107,11 @@ def test_files_of_others_are_never_replaced(request_for: TrainingRequest) -> Non
     RunFolder(request_for.out).check()  # an empty folder is a place to write to
     (request_for.out / "thesis.md").write_text("years of work")
     with pytest.raises(JobError, match="not of a training"):
-        RunFolder(request_for.out).open(manifest(request_for), restart=True)
+        RunFolder(request_for.out).open(record_of(request_for), restart=True)
+    for content, words in (("[1]", "not of a training"), ('{"base": "x"}', "of another run")):
+        (request_for.out / "train.json").write_text(content)
+        with pytest.raises(JobError, match=words):
+            RunFolder(request_for.out).open(record_of(request_for))
 
 
 # ------------------------------------------------------------------------------ train.json
@@ -108,7 +119,7 @@ def test_files_of_others_are_never_replaced(request_for: TrainingRequest) -> Non
 
 def write_record(request: TrainingRequest, **more: object) -> None:
     request.out.mkdir(exist_ok=True)
-    record = make_record(request, recipe(epochs=4)) | {"model_sha256": "0"} | more
+    record = record_of(request, epochs=4) | {"model_sha256": "0"} | more
     (request.out / "train.json").write_text(json.dumps(record))
 
 
@@ -116,7 +127,7 @@ def test_a_record_is_complete_and_read_back(request_for: TrainingRequest) -> Non
     write_record(request_for)
     record = read_record(request_for.out)
     assert (record.base, record.model_sha256, record.files) == (None, "0", ())
-    again = complete_recipe(record.recipe_options, "single", read_config(BUNDLED), 10**6, 99)
+    again = complete_recipe(record.recipe_options, "single", read_config(BUNDLED), 10**6)
     assert again == recipe(epochs=4)
 
 
@@ -129,7 +140,7 @@ def test_a_base_is_found_again_from_the_record(
         place.symlink_to(BUNDLED)
         base = str(place)
     else:
-        monkeypatch.setattr(train_record, "locate_checkpoint", lambda base: BUNDLED)
+        monkeypatch.setattr(train_record, "locate_checkpoint", lambda base, _revision: BUNDLED)
     write_record(replace(request_for, base=base))
     assert str(request_for.out.parent) not in (request_for.out / "train.json").read_text()
     found = read_options(request_for.out / "train.json").get("base")
@@ -144,6 +155,8 @@ def test_an_incomplete_record_says_what_is_missing(request_for: TrainingRequest)
         path.write_text(json.dumps({n: each for n, each in content.items() if n != name}))
         with pytest.raises(NotVerifiableError, match=f"'{name}' is missing"):
             read_record(request_for.out)
+    path.write_text(json.dumps(content | {"record": 1, "manifest": {"labels": []}}))
+    assert read_record(request_for.out).model_sha256 == "0"
     path.write_text(json.dumps(content | {"record": 99}))
     with pytest.raises(NotVerifiableError, match="another version"):
         read_record(request_for.out)
@@ -175,8 +188,8 @@ def test_a_restart_does_not_delete_files_of_others(request_for: TrainingRequest)
     (out / "train.json").write_text(json.dumps({"written": ["train.json", "config.json"]}))
     (out / "config.json").write_text("{}")
     with folder.locked():
-        assert folder.open(manifest(request_for), restart=True) == "new"
+        assert folder.open(record_of(request_for), restart=True) == "new"
         (out / "notes.txt").write_text("mine")
         with pytest.raises(JobError, match=r"holds notes\.txt, .* --restart would delete"):
-            folder.open(manifest(request_for), restart=True)
+            folder.open(record_of(request_for), restart=True)
     assert (out / "notes.txt").exists()

@@ -117,5 +117,5 @@ def test_without_the_library_the_error_names_the_extra(
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "file").write_text("")
-    with pytest.raises(JobError, match="Name another folder"):
+    with pytest.raises(JobError, match="Use another folder"):
         TensorBoardLog(tmp_path / "file" / "board")

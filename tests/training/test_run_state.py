@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from isobatch.errors import JobError
-from isobatch.training import state as state_module
-from isobatch.training.state import RunState, StateFolder
+from isobatch.training.steps import state as state_module
+from isobatch.training.steps.state import RunState, StateFolder
 
 NEWER = "state-1.safetensors"
 

@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from isobatch.errors import InputError, OptionError
-from isobatch.training.equal_texts import group_equal_texts
-from isobatch.training.recipe import Task
-from isobatch.training.split import MAX_VALIDATION, split_texts
-from isobatch.training.targets import Targets
+from isobatch.training.data.equal_texts import group_equal_texts
+from isobatch.training.data.split import MAX_VALIDATION, split_texts
+from isobatch.training.data.targets import Targets
+from isobatch.training.recipe import TrainingTask
 
 Rows = list[tuple[str, int]]
 
@@ -108,8 +108,8 @@ def test_another_seed_holds_out_other_texts() -> None:
 
 
 def test_the_split_is_not_the_first_epoch_s_order() -> None:
-    from isobatch.training.order import draw_order
-    from isobatch.training.split import _SPLIT_EPOCH
+    from isobatch.training.data.split import _SPLIT_EPOCH
+    from isobatch.training.steps.order import draw_order
 
     assert draw_order(50, 3, 0) != draw_order(50, 3, _SPLIT_EPOCH)
 
@@ -186,7 +186,7 @@ def test_a_regression_is_stratified_by_tenths() -> None:
 
 
 @pytest.mark.parametrize("task", ["single", "regression"])
-def test_at_most_a_number_of_texts_is_held_out(task: Task) -> None:
+def test_at_most_a_number_of_texts_is_held_out(task: TrainingTask) -> None:
     size = MAX_VALIDATION * 4
     targets = one_hot([0, 1] * (size // 2)) if task == "single" else np.arange(size)[:, None]
     texts = [f"text {row}" for row in range(size)]
@@ -207,7 +207,7 @@ def test_what_cannot_be_split_is_refused() -> None:
 
 def test_the_work_grows_with_the_number_of_texts_and_not_its_square() -> None:
     """Counted, as times vary: each group is looked at a few times, however many there are."""
-    from isobatch.training import split as module
+    from isobatch.training.data import split as module
 
     looked = 0
     original = module._Selection._counts

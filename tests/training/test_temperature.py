@@ -9,19 +9,21 @@ from tiny_checkpoints import Tiny, TinyFolder
 from training_process import make_weights
 from training_runs import make_examples
 
-from isobatch.training.recipe import Task
-from isobatch.training.temperature import (
+from isobatch.training.output.temperature import (
     HIGHEST,
     MIN_TEXTS,
     CalibratedModel,
     calibrate,
     fit_temperature,
 )
-from isobatch.training.validation import validate
-from isobatch.training.validation_metrics import METRICS
+from isobatch.training.recipe import TrainingTask
+from isobatch.training.steps.validation import validate
+from isobatch.training.steps.validation_metrics import METRICS
 
 
-def sharpened(number: int, by: float, task: Task = "single") -> tuple[np.ndarray, np.ndarray]:
+def sharpened(
+    number: int, by: float, task: TrainingTask = "single"
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels drawn from softmax or sigmoid of random logits, and the logits times `by`."""
     random = np.random.default_rng(3)
     logits = random.normal(size=(number, 3)).astype(np.float32) * 2
@@ -34,7 +36,7 @@ def sharpened(number: int, by: float, task: Task = "single") -> tuple[np.ndarray
 
 @pytest.mark.parametrize("task", ["single", "multi"])
 @pytest.mark.parametrize("by", [0.5, 1.0, 3.0])
-def test_the_temperature_undoes_a_factor(task: Task, by: float) -> None:
+def test_the_temperature_undoes_a_factor(task: TrainingTask, by: float) -> None:
     found = fit_temperature(*sharpened(4000, by, task), task)
     assert found.value == pytest.approx(by, rel=0.06)
     assert found.reason == "fitted on 4,000 validation texts"
@@ -42,7 +44,7 @@ def test_the_temperature_undoes_a_factor(task: Task, by: float) -> None:
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_no_temperature_near_it_has_a_smaller_loss(task: Task) -> None:
+def test_no_temperature_near_it_has_a_smaller_loss(task: TrainingTask) -> None:
     targets, logits = sharpened(500, 3.0, task)
     found = fit_temperature(targets, logits, task)
     compute = METRICS["log_loss" if task == "single" else "binary_log_loss"].compute
@@ -62,7 +64,9 @@ def test_no_temperature_near_it_has_a_smaller_loss(task: Task) -> None:
         (MIN_TEXTS, "regression", "a regression has no probabilities to calibrate"),
     ],
 )
-def test_it_is_left_out_where_it_would_be_a_guess(number: int, task: Task, reason: str) -> None:
+def test_it_is_left_out_where_it_would_be_a_guess(
+    number: int, task: TrainingTask, reason: str
+) -> None:
     found = fit_temperature(*sharpened(number, 3.0), task)
     assert (found.value, found.num_texts) == (1.0, number)
     assert found.reason == reason
@@ -79,7 +83,9 @@ def test_a_perfect_model_has_no_best_temperature() -> None:
     assert HIGHEST == 10.0
 
 
-def calibrated(tiny_folder: TinyFolder, number: int, task: Task = "single") -> CalibratedModel:
+def calibrated(
+    tiny_folder: TinyFolder, number: int, task: TrainingTask = "single"
+) -> CalibratedModel:
     tiny = Tiny("bert", num_labels=3)
     examples = make_examples(tiny, number, task=task)
     model = make_weights(tiny_folder(tiny), examples).model
@@ -91,7 +97,7 @@ def calibrated(tiny_folder: TinyFolder, number: int, task: Task = "single") -> C
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_the_head_holds_the_temperature(tiny_folder: TinyFolder, task: Task) -> None:
+def test_the_head_holds_the_temperature(tiny_folder: TinyFolder, task: TrainingTask) -> None:
     found = calibrated(tiny_folder, MIN_TEXTS, task)
     value = found.temperature.value
     assert abs(value - 1) > 0.2, "the control: there is something to fold"

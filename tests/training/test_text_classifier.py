@@ -76,11 +76,10 @@ def test_most_checks_are_run() -> None:
 
 
 def test_parameters_are_those_of_the_recipe() -> None:
-    """The same names and defaults, but for the seed and for betas, which hardly anybody changes."""
+    """The same names and defaults, but for the seed, which is scikit-learn's random_state."""
     given = inspect.signature(TextClassifier).parameters
     options = {field.name: field.default for field in fields(RecipeOptions)}
-    for name in ("seed", "beta1", "beta2"):
-        del options[name]
+    del options["seed"]
     assert {n: p.default for n, p in given.items() if n not in NOT_OPTIONS} == options
     assert given["random_state"].default == RecipeOptions().seed
     assert given.keys() > NOT_OPTIONS

@@ -13,11 +13,11 @@ from training.trained_models import make_trained
 from training.whole_checkpoints import write_whole
 
 from isobatch import Classifier
-from isobatch.training.recipe import Task
-from isobatch.training.trained_folder import write_trained_folder
-from isobatch.training.trained_model import TrainedModel
+from isobatch.training.output.trained_folder import write_trained_folder
+from isobatch.training.output.trained_model import TrainedModel
+from isobatch.training.recipe import TrainingTask
 
-Finished = Callable[[Task], tuple[TrainedModel, str]]
+Finished = Callable[[TrainingTask], tuple[TrainedModel, str]]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_folder: TinyFolder) 
     root = tmp_path_factory.mktemp("finished")
     base = write_whole(root / "tiny", Tiny("bert"), tiny_folder)
 
-    def make(task: Task) -> tuple[TrainedModel, str]:
+    def make(task: TrainingTask) -> tuple[TrainedModel, str]:
         trained = make_trained(base, task, number=400)
         if not (root / task).exists():
             write_trained_folder(root / task, trained, report=False)
@@ -36,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_folder: TinyFolder) 
 
 @pytest.mark.parametrize("task", ["single", "multi", "regression"])
 def test_classify_and_the_server_give_the_scores_of_the_validation(
-    finished: Finished, task: Task
+    finished: Finished, task: TrainingTask
 ) -> None:
     trained, folder = finished(task)
     text = trained.validation_texts[0]

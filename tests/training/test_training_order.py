@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobatch.training.order import cut_blocks, draw_order, plan_steps
+from isobatch.training.steps.order import cut_blocks, draw_order, plan_steps
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 2**63), st.integers(0, 50))

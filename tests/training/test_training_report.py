@@ -12,10 +12,10 @@ from training.trained_models import labelled_texts, make_trained
 from training.whole_checkpoints import write_whole
 
 from isobatch.errors import OptionError
-from isobatch.training import training_report
-from isobatch.training.recipe import Task
-from isobatch.training.trained_model import TrainedModel
-from isobatch.training.training_report import check_report_libraries, render_training_report
+from isobatch.training.output import training_report
+from isobatch.training.output.trained_model import TrainedModel
+from isobatch.training.output.training_report import check_report_libraries, render_training_report
+from isobatch.training.recipe import TrainingTask
 
 
 class _Text(HTMLParser):
@@ -70,13 +70,14 @@ def test_a_page_has_curves_confusion_and_calibration_before_and_after(
     assert "Before: calibration error" in page.words
     assert "With the temperature: calibration error" in page.words
     assert "The weights are those after step 30 of 40, the best of 4 evaluations by" in page.words
+    assert re.search(r"weights best so far 10 1 .* 20 1 .* 30 2 .* 40 2 ", page.words), "epochs"
     accuracy = f"{100 * trained.metrics['accuracy']:.1f} %"
     assert f"Accuracy {accuracy} by which the best weights were chosen" in page.words
     assert len(page.ids) == len({*page.ids}), "two charts have no id in common"
 
 
 @pytest.mark.parametrize(("task", "pictures"), [("multi", 3), ("regression", 2)])
-def test_each_task_has_a_page(base: Path, task: Task, pictures: int) -> None:
+def test_each_task_has_a_page(base: Path, task: TrainingTask, pictures: int) -> None:
     page = page_of(make_trained(base, task))
     assert page.elements.count("svg") == pictures
     assert ("a regression has no probabilities" in page.words) == (task == "regression")

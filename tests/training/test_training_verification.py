@@ -9,9 +9,9 @@ from training.stand_in_training import StandIn
 from isobatch.errors import NotVerifiableError, OptionError
 from isobatch.tables import CsvDialect, TableFile
 from isobatch.training import training_verification
-from isobatch.training.dataset import LabelledColumns
+from isobatch.training.data.dataset import LabelledColumns
+from isobatch.training.data.labelled_source import LabelledSource, find_sources
 from isobatch.training.fine_tuning import TrainingRequest
-from isobatch.training.labelled_source import LabelledSource, find_sources
 from isobatch.training.training_verification import verify_training
 
 
@@ -60,12 +60,12 @@ def test_other_weights_in_another_environment_say_nothing(trained: Path) -> None
     assert (found.is_reproduced, len(found.notes)) == (True, 1)
     assert "torch was 0.1" in found.notes[0]
     edit(trained, options=record["options"] | {"seed": 1})
-    with pytest.raises(NotVerifiableError, match=r"the environment is another one: torch was 0\.1"):
+    with pytest.raises(NotVerifiableError, match=r"the environment differs: torch was 0\.1"):
         verify_training(trained)
 
 
 def test_a_changed_base_cannot_be_verified(trained: Path) -> None:
-    with pytest.raises(NotVerifiableError, match="name it with --base"):
+    with pytest.raises(NotVerifiableError, match="specify it with --base"):
         verify_training(trained, base="./nowhere")
     edit(trained, base={"source": None, "sha256": "0"})
     with pytest.raises(NotVerifiableError, match=r"its base .* has changed"):

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics
 
 from isobatch.errors import OptionError
-from isobatch.training.validation_metrics import METRICS, check_metric, compute_metrics
+from isobatch.training.steps.validation_metrics import METRICS, check_metric, compute_metrics
 
 CHANCE = np.random.default_rng(0)
 

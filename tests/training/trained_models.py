@@ -8,23 +8,23 @@ import torch
 from tokenizer_folders import SENTENCES
 
 from isobatch.batching.plan import plan_batches
-from isobatch.model import SequenceClassifier
-from isobatch.training.dataset import LabelledTexts
-from isobatch.training.events import Evaluated, StepDone, event_fields
-from isobatch.training.examples import Examples
+from isobatch.model import EncoderModel
+from isobatch.training.data.dataset import LabelledTexts
+from isobatch.training.data.prepared_data import TargetedTexts, prepare_data
 from isobatch.training.initial_model import read_initial_model
-from isobatch.training.prepared_data import TargetedTexts, prepare_data
-from isobatch.training.recipe import Recipe, RecipeOptions, Task, complete_recipe
-from isobatch.training.temperature import calibrate
-from isobatch.training.trained_model import TrainedModel
-from isobatch.training.validation import validate
-from isobatch.training.validation_metrics import compute_metrics
+from isobatch.training.output.temperature import calibrate
+from isobatch.training.output.trained_model import TrainedModel
+from isobatch.training.recipe import Recipe, RecipeOptions, TrainingTask, complete_recipe
+from isobatch.training.steps.events import Evaluated, StepDone, event_fields
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.validation import validate
+from isobatch.training.steps.validation_metrics import compute_metrics
 
 FILE = {"name": "news.csv", "path": "data/news.csv", "rows": 9, "bytes": 90, "sha256": "ab" * 32}
 
 
 def labelled_texts(
-    task: Task, number: int, labels: Sequence[str] = ("bad", "good")
+    task: TrainingTask, number: int, labels: Sequence[str] = ("bad", "good")
 ) -> LabelledTexts:
     """Different texts; the label is that of the sentence that a text begins with, nearly always."""
     texts, values = [], []
@@ -40,7 +40,7 @@ def labelled_texts(
 
 def make_trained(
     base: Path,
-    task: Task = "single",
+    task: TrainingTask = "single",
     number: int = 240,
     held_out: int = 210,
     *,
@@ -62,7 +62,7 @@ def make_trained(
     _fit_head(start.model, training, task)
     options = RecipeOptions(epochs=2, batch_size=8)
     config = start.model.config
-    recipe = complete_recipe(options, task, config, len(training), len(data.scheme.labels))
+    recipe = complete_recipe(options, task, config, len(training))
     return TrainedModel(
         start,
         calibrate(start.model, validation, task),
@@ -77,7 +77,7 @@ def make_trained(
     )
 
 
-def _fit_head(model: SequenceClassifier, examples: Examples, task: Task) -> None:
+def _fit_head(model: EncoderModel, examples: Examples, task: TrainingTask) -> None:
     """Fit the last layer by least squares, so that predictions mean something."""
     features: list[torch.Tensor] = []
     hook = model.head.output.register_forward_hook(lambda *each: features.append(each[1][0]))
@@ -93,7 +93,8 @@ def _fit_head(model: SequenceClassifier, examples: Examples, task: Task) -> None
     weight = np.linalg.solve(gram, centred.T @ (wanted - level)).T
     with torch.no_grad():
         model.head.output.weight.copy_(torch.from_numpy(weight))
-        model.head.output.bias.copy_(torch.from_numpy(level - weight @ mean))
+        if model.head.output.bias is not None:
+            model.head.output.bias.copy_(torch.from_numpy(level - weight @ mean))
 
 
 def make_events(
@@ -102,8 +103,9 @@ def make_events(
     """Events of a run that learned until shortly before its end."""
     events = []
     for step in range(1, num_steps + 1):
+        epoch = 1 + (step - 1) // 20
         loss = 0.7 * 0.95**step + 0.02 * (step % 3)
-        done = StepDone(step, num_steps, step // 20, loss, 1.5, 1e-4, 8, 90, step * seconds)
+        done = StepDone(step, num_steps, epoch, loss, 1.5, 1e-4, 8, 90, step * seconds)
         events.append(event_fields(done))
         if step % 10 == 0:
             quality = min(step, 30)
@@ -115,7 +117,7 @@ def make_events(
             )
             value = metrics[recipe.metric]
             evaluated = Evaluated(
-                step, num_steps, step // 20, "average", recipe.metric, value, metrics, others, loss,
+                step, num_steps, epoch, "average", recipe.metric, value, metrics, others, loss,
                 step <= 30, max(step - 30, 0) // 10, f"{step:064x}", step * seconds,
             )  # fmt: skip
             events.append(event_fields(evaluated))

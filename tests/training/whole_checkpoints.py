@@ -9,20 +9,13 @@ from typing import Any
 import transformers
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import Tiny, TinyFolder
-from tokenizer_folders import write_bpe_folder, write_unigram_folder, write_wordpiece_folder
-
-_WRITERS = {
-    "roberta": write_bpe_folder,
-    "xlm-roberta": write_unigram_folder,
-    "camembert": write_unigram_folder,
-}
+from tokenizer_folders import WRITERS, write_wordpiece_folder
 
 
 def write_whole(folder: Path, tiny: Tiny, tiny_folder: TinyFolder, **options: Any) -> Path:
     """A copy of the tiny checkpoint, with a tokenizer of its family."""
     shutil.copytree(tiny_folder(tiny), folder)
-    writer = _WRITERS.get(tiny.model_type, write_wordpiece_folder)
-    return writer(folder, tiny.model_type, **options)
+    return WRITERS.get(tiny.model_type, write_wordpiece_folder)(folder, tiny.model_type, **options)
 
 
 def edit_config(folder: Path, removed: Collection[str] = (), **changes: object) -> None:

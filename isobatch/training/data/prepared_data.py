@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.errors import InputError
-from isobatch.training.class_weights import ClassWeights, text_weights
-from isobatch.training.data_facts import DataFacts, collect_facts
-from isobatch.training.dataset import LabelledTexts
-from isobatch.training.equal_texts import group_equal_texts
-from isobatch.training.label_scheme import LabelScheme, infer_labels
-from isobatch.training.recipe import Task
-from isobatch.training.split import Indices, split_groups
-from isobatch.training.targets import Targets, check_classes, make_targets
+from isobatch.training.data.class_weights import ClassWeights, text_weights
+from isobatch.training.data.data_facts import DataFacts, collect_facts
+from isobatch.training.data.dataset import LabelledTexts
+from isobatch.training.data.equal_texts import group_equal_texts
+from isobatch.training.data.label_scheme import LabelScheme, infer_labels
+from isobatch.training.data.split import Indices, split_groups
+from isobatch.training.data.targets import Targets, check_classes, make_targets
+from isobatch.training.recipe import TrainingTask
 from isobatch.types import TextInput
 
 
@@ -56,7 +56,7 @@ def prepare_data(
     texts: LabelledTexts,
     validation: LabelledTexts | None = None,
     *,
-    task: Task | Literal["auto"] = "auto",
+    task: TrainingTask | Literal["auto"] = "auto",
     validation_share: float = 0.1,
     seed: int = 0,
     class_weights: ClassWeights = "none",
@@ -98,13 +98,13 @@ def _targets(scheme: LabelScheme, texts: LabelledTexts) -> Targets:
 
 def _check_validation(texts: LabelledTexts, validation: LabelledTexts) -> None:
     if not len(validation):
-        raise InputError("there are no validation texts. Name a file that has some")
+        raise InputError("there are no validation texts. Specify a file that has some")
     kinds = {isinstance(text, str) for text in texts.texts}
     for text, place in zip(validation.texts, validation.places, strict=True):
         if isinstance(text, str) not in kinds:
             found, wanted = ("text", "pairs") if isinstance(text, str) else ("pair", "texts")
             raise InputError(
-                f"{place}: this is a single {found}, but the training has {wanted}. Name the same "
+                f"{place}: this is a single {found}, but the training has {wanted}. Use the same "
                 "columns for both"
             )
 

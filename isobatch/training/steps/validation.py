@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from isobatch.ambient import isolated
 from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS, plan_batches
-from isobatch.model import SequenceClassifier
-from isobatch.training.examples import Examples
-from isobatch.training.target_scale import TargetScale
-from isobatch.training.validation_metrics import compute_metrics
+from isobatch.model import EncoderModel
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.target_scale import TargetScale
+from isobatch.training.steps.validation_metrics import compute_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ValidationResult:
 
 @torch.inference_mode()
 def validate(
-    model: SequenceClassifier,
+    model: EncoderModel,
     examples: Examples,
     task: str,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
@@ -49,9 +49,7 @@ def validate(
     return ValidationResult(logits, compute_metrics(task, examples.targets, logits))
 
 
-def _logits(
-    model: SequenceClassifier, examples: Examples, max_batch_tokens: int
-) -> NDArray[np.float32]:
+def _logits(model: EncoderModel, examples: Examples, max_batch_tokens: int) -> NDArray[np.float32]:
     logits = np.empty_like(examples.targets)
     for batch in plan_batches(examples.lengths, max_batch_tokens):
         encodings = [examples.encodings[index] for index in batch]

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isobatch.model import SequenceClassifier
-from isobatch.training.examples import Floats
+from isobatch.model import EncoderModel
+from isobatch.training.steps.examples import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +41,20 @@ class TargetScale:
         return numbers.astype(np.float32)
 
     @torch.no_grad()
-    def fold_into(self, model: SequenceClassifier) -> None:
+    def fold_into(self, model: EncoderModel) -> None:
         """Let a head that gives standardized numbers give those of the targets."""
         weight, bias, mean, deviation = self._parts(model)
         weight.copy_(weight.double() * deviation[:, None])
         bias.copy_(bias.double() * deviation + mean)
 
     @torch.no_grad()
-    def take_out_of(self, model: SequenceClassifier) -> None:
+    def take_out_of(self, model: EncoderModel) -> None:
         """Let a head that gives the numbers of the targets give standardized ones."""
         weight, bias, mean, deviation = self._parts(model)
         weight.copy_(weight.double() / deviation[:, None])
         bias.copy_((bias.double() - mean) / deviation)
 
-    def _parts(self, model: SequenceClassifier) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _parts(self, model: EncoderModel) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         layer = model.head.output
         assert layer.bias is not None
         mean = torch.tensor(self.mean, dtype=torch.float64)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import one_line
 from isobatch.errors import InputError, OptionError
-from isobatch.training.label_scheme import LabelScheme, list_item
-from isobatch.training.label_values import PlainValue, flag_of, name_of, number_of, plain_value
+from isobatch.training.data.label_scheme import LabelScheme, list_item
+from isobatch.training.data.label_values import PlainValue, flag_of, name_of, number_of, plain_value
 
 Targets = NDArray[np.float32]
 
@@ -102,7 +102,7 @@ def check_classes(scheme: LabelScheme, targets: Targets, places: Sequence[str]) 
         for name, column in zip(scheme.labels, targets.T, strict=True):
             if (column == column[0]).all():
                 raise InputError(
-                    f"{places[0]}: {name!r} is {column[0]:g} here and in all other texts, so that "
+                    f"{places[0]}: {name!r} is {column[0]:g} here and in all other texts, so "
                     "there is nothing to learn. Add texts with other numbers"
                 )
         return
@@ -127,7 +127,7 @@ def check_classes(scheme: LabelScheme, targets: Targets, places: Sequence[str]) 
             )
         if len(has) == len(column):
             raise InputError(
-                f"{places[0]}: this text and all others have the label {label!r}, so that there is "
+                f"{places[0]}: this text and all others have the label {label!r}, so there is "
                 "nothing to learn. Leave that label out, or add texts without it"
             )
 
@@ -155,7 +155,7 @@ def _cells(
     if sorted(columns) != sorted(scheme.labels):
         raise OptionError(
             f"{place}: the label columns are {', '.join(columns) or 'not named'}, but those of the "
-            f"training texts are {', '.join(scheme.labels)}. Name the same"
+            f"training texts are {', '.join(scheme.labels)}. Use the same"
         )
     by_name = dict(zip(columns, cells, strict=True))
     return [by_name[label] for label in scheme.labels]

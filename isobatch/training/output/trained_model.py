@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from isobatch.training.data_facts import DataFacts
-from isobatch.training.examples import Examples
+from isobatch.training.data.data_facts import DataFacts
+from isobatch.training.data.label_scheme import LabelScheme
 from isobatch.training.initial_model import InitialModel
-from isobatch.training.label_scheme import LabelScheme
+from isobatch.training.output.temperature import CalibratedModel
 from isobatch.training.recipe import Recipe
-from isobatch.training.temperature import CalibratedModel
+from isobatch.training.steps.examples import Examples
 from isobatch.types import TextInput
 
 
@@ -20,7 +20,7 @@ class TrainedModel:
     start: the checkpoint that it started from. calibrated: the trained model, with the used words
     written into its table. training, validation: the examples; validation_texts: the texts of the
     latter. events: steps and evaluations, as `event_fields` has them. record: versions, digests and
-    options of the run, for train.json.
+    options of the run, for train.json. teacher: the name of the teacher, None without one.
     """
 
     start: InitialModel
@@ -33,6 +33,7 @@ class TrainedModel:
     facts: DataFacts
     events: Sequence[Mapping[str, Any]]
     record: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -53,6 +54,11 @@ class TrainedModel:
         """The names of the files with the validation texts, or of those they were held out of."""
         files = self.facts.validation_files or self.facts.files
         return ", ".join(str(each["name"]) for each in files) or "texts passed in Python"
+
+    @property
+    def num_unlabelled(self) -> int:
+        """How many texts without a label were learned from the teacher."""
+        return len(self.training) - self.facts.num_train
 
     @property
     def num_truncated(self) -> tuple[int, int]:

@@ -17,12 +17,13 @@ from typing import Any
 from isobatch.checkpoint import TOKENIZER_FILES, read_json, write_tensors
 from isobatch.checkpoint.checkpoint_tokenizer import read_tokenizer
 from isobatch.jobs.durable import digest_file, sync_folder, write_errors
-from isobatch.training.events import plain_json
+from isobatch.training.data.data_facts import DataFacts
 from isobatch.training.initial_model import InitialModel
-from isobatch.training.model_card import render_model_card
+from isobatch.training.output.model_card import render_model_card
+from isobatch.training.output.trained_model import TrainedModel
+from isobatch.training.output.training_report import render_training_report
+from isobatch.training.steps.events import plain_json
 from isobatch.training.train_record import RECORD_NAME
-from isobatch.training.trained_model import TrainedModel
-from isobatch.training.training_report import render_training_report
 
 _FOR_OTHERS = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 """Files of a tokenizer that other libraries read."""
@@ -65,28 +66,24 @@ def _record(trained: TrainedModel, digest: str) -> dict[str, Any]:
             "reason": start.reason,
         },
         "model_sha256": digest,
-        "task": trained.scheme.task,
-        "labels": trained.scheme.labels,
         "evidence": trained.scheme.evidence,
-        "data": _without_paths(trained.facts.as_dict()),
+        "data": _counts(trained.facts),
         "truncated": dict(zip(("training", "validation"), trained.num_truncated, strict=True)),
         "digests": {
             "training": _examples_digest(trained, "training"),
             "validation": _examples_digest(trained, "validation"),
             "evaluations": [[each["step"], each["digest"]] for each in trained.evaluations],
         },
-        "best": {name: best[name] for name in ("step", "num_steps", "weights", "metric", "value")},
+        "best": {name: best[name] for name in ("step", "num_steps", "weights", "value")},
         "temperature": asdict(trained.calibrated.temperature),
         "validation": dict(trained.metrics),
     }
 
 
-def _without_paths(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave the paths of files out, which may be absolute: "files" has them from this folder."""
-    kept = dict(facts)
-    for key in ("files", "validation_files"):
-        kept[key] = [{n: v for n, v in each.items() if n != "path"} for each in facts[key]]
-    return kept
+def _counts(facts: DataFacts) -> dict[str, Any]:
+    """Return what was counted; the rest is in "options", and in "files" with relative paths."""
+    elsewhere = ("task", "split_share", "files", "validation_files")
+    return {name: each for name, each in facts.as_dict().items() if name not in elsewhere}
 
 
 def _examples_digest(trained: TrainedModel, part: str) -> str:

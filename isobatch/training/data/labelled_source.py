@@ -14,17 +14,17 @@ from isobatch.drawing.display_text import counted
 from isobatch.errors import JobError, NotVerifiableError, OptionError
 from isobatch.jobs.durable import digest_file
 from isobatch.tables import CsvDialect, TableFile
-from isobatch.training.dataset import LabelledColumns, LabelledTexts, read_labelled
+from isobatch.training.data.dataset import LabelledColumns, LabelledTexts, read_labelled
 
-Part = Literal["training", "validation", "unlabelled"]
-PARTS: tuple[Part, ...] = get_args(Part)
+DataPart = Literal["training", "validation", "unlabelled"]
+PARTS: tuple[DataPart, ...] = get_args(DataPart)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSource:
     """The files of one part, which have the same columns; unlabelled texts have no labels."""
 
-    part: Part
+    part: DataPart
     tables: tuple[TableFile, ...]
     columns: LabelledColumns
 
@@ -95,7 +95,7 @@ def _paths(files: Sequence[Mapping[str, Any]], folder: Path, moved: Sequence[Pat
     if any(each["path"] is None for each in files) and not moved:
         raise NotVerifiableError(
             f"{folder}: its texts were read from stdin, which is not kept. Save them to a file, "
-            "and name it"
+            "and specify it"
         )
     recorded = [(folder.resolve() / (each["path"] or "stdin")).resolve() for each in files]
     if not moved:
@@ -124,7 +124,7 @@ def _check_file(folder: Path, path: Path, described: Mapping[str, Any]) -> None:
     if found != described["sha256"]:
         raise NotVerifiableError(
             f"{folder}: {path}, which it was trained from, has changed: SHA-256 was "
-            f"{described['sha256']}, is {found}. Restore it, or name the file that it was"
+            f"{described['sha256']}, is {found}. Restore it, or specify the file that it was"
         )
 
 

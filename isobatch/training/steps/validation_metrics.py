@@ -127,9 +127,8 @@ METRICS = {
 """By name. A new metric needs its direction here; none is ever guessed from a name."""
 
 
-def default_metric(task: str, num_labels: int) -> str:
-    """Return the metric that the best evaluation is chosen by where none is named."""
-    return {"single": "accuracy", "multi": "micro_f1", "regression": "rmse"}[task]
+DEFAULT_METRICS = {"single": "accuracy", "multi": "micro_f1", "regression": "rmse"}
+"""The metric that the best evaluation is chosen by where none is named, by task."""
 
 
 def compute_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
@@ -144,5 +143,5 @@ def check_metric(metric: str, targets: NDArray[Any]) -> None:
     if math.isnan(METRICS[metric].compute(wide, wide)):
         raise OptionError(
             f"metric {metric}: is not defined on the validation texts, as all their targets are "
-            "equal. Choose another one with --metric, or other validation texts"
+            "equal. Choose a different one with --metric, or different validation texts"
         )

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isobatch.ambient import isolated
-from isobatch.training.block_gradients import BlockGradient, BlockGradients
-from isobatch.training.gradient_tree import GradientTree
-from isobatch.training.order import GradientBlock
+from isobatch.training.steps.block_gradients import BlockGradient, BlockGradients
+from isobatch.training.steps.gradient_tree import GradientTree
+from isobatch.training.steps.order import GradientBlock
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

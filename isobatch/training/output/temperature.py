@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import counted
-from isobatch.model import SequenceClassifier
-from isobatch.training.examples import Examples
-from isobatch.training.recipe import Task
-from isobatch.training.validation import ValidationResult, validate
-from isobatch.training.validation_metrics import METRICS
+from isobatch.model import EncoderModel
+from isobatch.training.recipe import TrainingTask
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.validation import ValidationResult, validate
+from isobatch.training.steps.validation_metrics import METRICS
 
 MIN_TEXTS = 200
 """With fewer validation texts the temperature would be a guess."""
@@ -48,13 +48,13 @@ class Temperature:
 class CalibratedModel:
     """A model with its temperature folded in, and its validation before and after that."""
 
-    model: SequenceClassifier
+    model: EncoderModel
     temperature: Temperature
     before: ValidationResult
     after: ValidationResult
 
 
-def calibrate(model: SequenceClassifier, validation: Examples, task: Task) -> CalibratedModel:
+def calibrate(model: EncoderModel, validation: Examples, task: TrainingTask) -> CalibratedModel:
     """Fit a temperature on the validation texts, and divide the head's last layer by it.
 
     The texts are validated again with the new weights, so that the reported numbers are those of
@@ -71,7 +71,7 @@ def calibrate(model: SequenceClassifier, validation: Examples, task: Task) -> Ca
 
 
 def fit_temperature(
-    targets: NDArray[np.float32], logits: NDArray[np.float32], task: Task
+    targets: NDArray[np.float32], logits: NDArray[np.float32], task: TrainingTask
 ) -> Temperature:
     """Find the temperature of the smallest cross-entropy; targets, logits: [texts, outputs].
 
@@ -100,7 +100,7 @@ def fit_temperature(
     return Temperature(value, number, reason, loss, compute_loss(wide[0], wide[1] / value))
 
 
-def _slope(inverse: float, targets: _Rows, logits: _Rows, task: Task) -> float:
+def _slope(inverse: float, targets: _Rows, logits: _Rows, task: TrainingTask) -> float:
     """Derivative of the summed loss by the inverse temperature: Σ (p - target) · logit."""
     scaled = inverse * logits
     if task == "multi":

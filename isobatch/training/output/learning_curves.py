@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import one_line
 from isobatch.drawing.svg import BLUE, GREY, ORANGE, draw_svg
-from isobatch.training.metric_words import spoken_metric
-from isobatch.training.recipe import Task
+from isobatch.training.output.metric_words import spoken_metric
+from isobatch.training.recipe import TrainingTask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +29,12 @@ _Event = Mapping[str, Any]
 _LOSSES = {"single": "log_loss", "multi": "binary_log_loss"}
 
 
-def validation_loss(task: Task, metrics: Mapping[str, float]) -> float:
+def validation_loss(task: TrainingTask, metrics: Mapping[str, float]) -> float:
     """Return the loss of the validation texts: of a regression the mean square error."""
     return metrics[_LOSSES[task]] if task in _LOSSES else metrics["rmse"] ** 2
 
 
-def learning_chart(task: Task, events: Sequence[_Event], description: str) -> str:
+def learning_chart(task: TrainingTask, events: Sequence[_Event], description: str) -> str:
     """Draw the losses of steps and evaluations above the metric that the best was chosen by."""
     steps = [each for each in events if each["event"] == "step"]
     evaluations = [each for each in events if each["event"] == "evaluation"]
@@ -78,7 +78,7 @@ def regression_chart(
 
 
 def _draw_losses(
-    axes: "Axes", task: Task, steps: Sequence[_Event], evaluations: Sequence[_Event]
+    axes: "Axes", task: TrainingTask, steps: Sequence[_Event], evaluations: Sequence[_Event]
 ) -> None:
     size = -(-len(steps) // MAX_POINTS)
     parts = [steps[first : first + size] for first in range(0, len(steps), size)]

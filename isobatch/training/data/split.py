@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError
-from isobatch.training.equal_texts import Groups, group_equal_texts
-from isobatch.training.order import draw_order
-from isobatch.training.recipe import Task
-from isobatch.training.targets import Targets
+from isobatch.training.data.equal_texts import Groups, group_equal_texts
+from isobatch.training.data.targets import Targets
+from isobatch.training.recipe import TrainingTask
+from isobatch.training.steps.order import draw_order
 from isobatch.types import TextInput
 
 MAX_VALIDATION = 2_000
@@ -32,7 +32,11 @@ Indices = NDArray[np.int64]
 
 
 def split_texts(
-    texts: Sequence[TextInput], targets: Targets, share: float, seed: int, task: Task = "single"
+    texts: Sequence[TextInput],
+    targets: Targets,
+    share: float,
+    seed: int,
+    task: TrainingTask = "single",
 ) -> tuple[Indices, Indices]:
     """Return the indices of the training and of the validation texts, both in order.
 
@@ -46,7 +50,7 @@ def split_texts(
 
 
 def split_groups(
-    groups: Groups, targets: Targets, share: float, seed: int, task: Task = "single"
+    groups: Groups, targets: Targets, share: float, seed: int, task: TrainingTask = "single"
 ) -> tuple[Indices, Indices]:
     """Split as `split_texts`, by the group of each text."""
     if not 0.0 < share <= 0.5:
@@ -61,7 +65,7 @@ def split_groups(
     if not held:
         raise InputError(
             f"cannot hold out validation texts: of {counted(len(groups), 'text')} too few differ "
-            "to keep one of every class in training. Add texts, or name a validation file"
+            "to keep one of every class in training. Add texts, or specify a validation file"
         )
     is_held = np.isin(groups, np.fromiter(held, np.int64))
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
@@ -71,7 +75,7 @@ _Pairs = tuple[NDArray[Any], NDArray[Any]]
 _Fits = Callable[[list[tuple[int, int]]], bool]
 
 
-def _memberships(targets: Targets, task: Task) -> _Pairs:
+def _memberships(targets: Targets, task: TrainingTask) -> _Pairs:
     """Return each text that is in a stratum, and the stratum: one entry for each such pair.
 
     A text with multiple labels is in one for each, or, without any, in one more.

@@ -7,13 +7,13 @@ where values allow two tasks the caller has to choose.
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from isobatch.drawing.display_text import counted, one_line
 from isobatch.errors import InputError, OptionError
-from isobatch.training.label_values import (
+from isobatch.training.data.label_values import (
     PlainValue,
     flag_of,
     name_of,
@@ -21,7 +21,7 @@ from isobatch.training.label_values import (
     number_of,
     plain_value,
 )
-from isobatch.training.recipe import TASKS, Task
+from isobatch.training.recipe import TASKS, TrainingTask
 
 MAX_LABELS = 10_000
 """More different values are not labels: the head alone would be larger than a small encoder."""
@@ -44,7 +44,7 @@ class LabelScheme:
     In a regression a label is the name of a column.
     """
 
-    task: Task
+    task: TrainingTask
     labels: tuple[str, ...]
     evidence: str
 
@@ -52,7 +52,7 @@ class LabelScheme:
 def infer_labels(
     values: Sequence[object],
     places: Sequence[str],
-    task: Task | Literal["auto"] = "auto",
+    task: TrainingTask | Literal["auto"] = "auto",
     columns: Sequence[str] = (),
 ) -> LabelScheme:
     """Find the task and the labels of `values`, of which none is missing.
@@ -64,7 +64,7 @@ def infer_labels(
     if task not in ("auto", *TASKS):
         raise OptionError(f"task must be auto, single, multi or regression, got {task!r}")
     if not values:
-        raise InputError("there are no labelled texts. Name files that have some")
+        raise InputError("there are no labelled texts. Specify files that have some")
     forms = [_form(value) for value in values]
     for index, form in enumerate(forms):
         if values[index] is None:
@@ -106,7 +106,7 @@ class _SingleColumn:
         self.others = [value for value, number in found if number is None]
         self.whole = not self.others and all(each.is_integer() for each in self.numbers)
 
-    def scheme(self, task: Task | Literal["auto"]) -> LabelScheme:
+    def scheme(self, task: TrainingTask | Literal["auto"]) -> LabelScheme:
         chosen = "" if task == "auto" else ", as chosen"
         if task == "auto":
             task = self._find_task()
@@ -126,7 +126,20 @@ class _SingleColumn:
                 said += ', read as classes; if they are amounts, choose the task "regression"'
         else:
             said += f" ({_listed(labels)})"
+            if not chosen:
+                said += self._advice(labels)
         return LabelScheme(task, labels, said)
+
+    def _advice(self, names: Collection[str]) -> str:
+        """Return what to do if the values look like several labels each; "" if they do not."""
+        mark = _separator(names)
+        if mark is None:
+            return ""
+        shown = next(name for name in names if mark in name)
+        return (
+            f"; if {shown!r} is several labels, separate them: --label-separator "
+            f"{shlex.quote(mark)}"
+        )
 
     def _count(self) -> str:
         kinds = {bool: "boolean", str: "text"}
@@ -136,7 +149,7 @@ class _SingleColumn:
             kind = "whole number" if self.whole else "number"
         return f"has {counted(len(self.different), f'different {kind}')}"
 
-    def _find_task(self) -> Task:
+    def _find_task(self) -> TrainingTask:
         """Decide between classes and amounts; OptionError or InputError if that is unclear."""
         if self.others:
             self._refuse_stray()
@@ -182,23 +195,33 @@ class _SingleColumn:
         if len(names) > MAX_LABELS or len(names) > max(MAX_WHOLE, self.size // 2):
             raise InputError(
                 f"{next(iter(self.first.values()))}: {self.where} {self._count()} in "
-                f"{counted(self.size, 'row')}: these are not labels. Name another column with "
-                "--label-column, or choose --task regression for amounts"
+                f"{counted(self.size, 'row')}: these are not labels. Use another column with "
+                "--label-column, or choose --task regression for amounts" + self._advice(names)
             )
         return natural_order(list(names))
+
+
+def _separator(names: Collection[str]) -> str | None:
+    """Return the mark at which names can be split into fewer names than they are."""
+    for mark in ";|,":
+        parts = {part.strip() for name in names for part in name.split(mark)}
+        joined = sum(mark in name for name in names)
+        if joined > 1 and "" not in parts and len(parts) < len(names):
+            return mark
+    return None
 
 
 def _list_scheme(
     values: Sequence[object],
     places: Sequence[str],
-    task: Task | Literal["auto"],
+    task: TrainingTask | Literal["auto"],
     columns: Sequence[str],
 ) -> LabelScheme:
     where = _where(columns)
     if task not in ("auto", "multi"):
         raise OptionError(
             f"{where} has lists, such as {_shown(values[0])} ({places[0]}), but the task is "
-            f"{task}. Choose --task multi, or name a column with one value for each text"
+            f"{task}. Choose --task multi, or specify a column with one value for each text"
         )
     found: dict[_Key, PlainValue] = {}
     sizes: Counter[int] = Counter()
@@ -215,7 +238,7 @@ def _list_scheme(
     if len(names) > MAX_LABELS:
         number = counted(len(names), "different value")
         raise InputError(
-            f"{places[0]}: {where} has lists of {number}: these are not labels. Name another "
+            f"{places[0]}: {where} has lists of {number}: these are not labels. Use another "
             "column with --label-column"
         )
     chosen = "" if task == "auto" else ", as chosen"
@@ -250,15 +273,15 @@ def _refuse_flags(value: list[object], place: str) -> None:
 def _columns_scheme(
     values: Sequence[object],
     places: Sequence[str],
-    task: Task | Literal["auto"],
+    task: TrainingTask | Literal["auto"],
     columns: Sequence[str],
 ) -> LabelScheme:
     names = tuple(columns)
     where = f"the {len(names)} columns {_listed(names)}"
     if task == "single":
         raise OptionError(
-            f"--task single: {where} are given, but a text with one label has one column. Name it "
-            "with --label-column"
+            f"--task single: {where} are given, but a text with one label has one column. Specify "
+            "it with --label-column"
         )
     chosen = "" if task == "auto" else ", as chosen"
     if task == "regression":

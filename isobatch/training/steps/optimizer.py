@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from isobatch.training.block_gradients import WORDS, TrainedWeights
-from isobatch.training.gradient_engine import SingleThreads, StepGradient
 from isobatch.training.recipe import Recipe
+from isobatch.training.steps.block_gradients import WORDS, TrainedWeights
+from isobatch.training.steps.gradient_engine import SingleThreads, StepGradient
 
 PIECE = 2**18
 """Numbers: a megabyte of each of the five arrays, a few milliseconds of work."""
 
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
+_BLOCK = re.compile(r"(decoder\.)?blocks\.(\d+)\.")
 
 
 @dataclass(slots=True)
@@ -56,7 +56,9 @@ class Optimizer:
     def __init__(self, weights: TrainedWeights, recipe: Recipe, threads: SingleThreads) -> None:
         self._recipe = recipe
         self._threads = threads
+        decoder = weights.model.decoder
         self._num_layers = len(weights.model.blocks)
+        self._num_all_layers = self._num_layers + (0 if decoder is None else len(decoder.blocks))
         named: list[tuple[str, Tensor]] = list(zip(weights.names, weights.parameters, strict=True))
         if weights.words is not None:
             named.append((WORDS, weights.words))
@@ -157,9 +159,10 @@ class Optimizer:
         in_block = _BLOCK.match(name)
         depth = 0
         if in_block:
-            depth = self._num_layers - 1 - int(in_block[1])
-        elif name.startswith("embeddings."):
-            depth = self._num_layers
+            encoder_layers = self._num_layers if in_block[1] else 0
+            depth = self._num_all_layers - 1 - encoder_layers - int(in_block[2])
+        elif name.startswith(("embeddings.", "decoder.")):
+            depth = self._num_all_layers
         return Moments(
             name,
             weight,

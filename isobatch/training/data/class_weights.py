@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from isobatch.errors import InputError, OptionError
 from isobatch.evaluation.labels import spelled
-from isobatch.training.label_scheme import LabelScheme
-from isobatch.training.label_values import number_of
-from isobatch.training.targets import Targets
+from isobatch.training.data.label_scheme import LabelScheme
+from isobatch.training.data.label_values import number_of
+from isobatch.training.data.targets import Targets
 
 ClassWeights = Literal["none", "balanced"] | Mapping[str, float]
 """For each label a weight; "balanced" gives all classes the same sum of weights."""
@@ -86,7 +86,7 @@ def _balanced(
     if (empty := np.flatnonzero(sums == 0.0)).size:
         raise InputError(
             f"the label {scheme.labels[empty[0]]!r} has no training text with a positive weight, "
-            "so that its classes cannot be balanced. Give it one"
+            "so the classes cannot be balanced. Add such a text"
         )
     balanced: NDArray[np.float64] = sums.max() / sums
     return balanced

@@ -21,10 +21,14 @@ from isobatch.evaluation.records import ClassMetrics, Evaluation, Example
 from isobatch.extras import needs_extra
 from isobatch.tasks import Prediction
 from isobatch.tasks.scores import score_logits
-from isobatch.training.contradicted_labels import ContradictedLabel, find_contradicted_labels
-from isobatch.training.learning_curves import learning_chart, regression_chart, validation_loss
-from isobatch.training.metric_words import format_metric, format_number, spoken_metric
-from isobatch.training.trained_model import TrainedModel
+from isobatch.training.output.contradicted_labels import ContradictedLabel, find_contradicted_labels
+from isobatch.training.output.learning_curves import (
+    learning_chart,
+    regression_chart,
+    validation_loss,
+)
+from isobatch.training.output.metric_words import format_metric, format_number, spoken_metric
+from isobatch.training.output.trained_model import TrainedModel
 from isobatch.types import TextInput
 
 MAX_SUSPECTED = 20
@@ -62,7 +66,7 @@ def render_training_report(trained: TrainedModel, title: str) -> str:
     with needs_extra("train", "the report of a training"):
         evaluated = _evaluate(trained)
         return render_html(
-            "isobatch.training",
+            "isobatch.training.output",
             "training.html",
             pictures=_draw_pictures(trained, evaluated),
             filters={
@@ -266,6 +270,7 @@ def data_lines(trained: TrainedModel) -> list[tuple[str, str]]:
         held = "passed separately" if facts.split_share is None else "held out of the others"
     lines = [
         ("training texts", f"{facts.num_train:,}"),
+        *_unlabelled(trained),
         ("validation texts", f"{facts.num_validation:,}, {held}"),
         ("truncated", f"{training:,} of training, {validation:,} of validation, at {limit}"),
         ("duplicates", f"{counted(facts.num_duplicates, 'text')} equal to an earlier one"),
@@ -292,13 +297,20 @@ def data_lines(trained: TrainedModel) -> list[tuple[str, str]]:
     ]
 
 
+def _unlabelled(trained: TrainedModel) -> list[tuple[str, str]]:
+    number = trained.num_unlabelled
+    return [("texts without a label", f"{number:,}, learned from the teacher")] if number else []
+
+
 def recipe_lines(trained: TrainedModel) -> list[tuple[str, str]]:
     """Return the recipe as names and values for a reader."""
     start = trained.start
     hub = f" at commit {start.hub[1]}" if start.hub else ""
     lines = [("start from", f"{start.hub[0] if start.hub else start.name}{hub}; {start.reason}")]
     recipe = trained.recipe.as_dict()
-    if trained.training.teacher_logits is None:
+    if trained.teacher is not None:
+        lines.append(("teacher", trained.teacher))
+    else:
         recipe = {name: value for name, value in recipe.items() if not name.startswith("teacher")}
     return lines + [(name.replace("_", " "), _shown(value)) for name, value in recipe.items()]
 

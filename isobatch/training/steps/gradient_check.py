@@ -11,9 +11,9 @@ from torch import Tensor
 
 from isobatch.ambient import check_torch_settings
 from isobatch.errors import NotInvariantError, OptionError
-from isobatch.training.block_gradients import BlockGradients
-from isobatch.training.gradient_engine import LocalEngine, StepGradient, single_threads
-from isobatch.training.order import GradientBlock
+from isobatch.training.steps.block_gradients import BlockGradients
+from isobatch.training.steps.gradient_engine import LocalEngine, StepGradient, single_threads
+from isobatch.training.steps.order import GradientBlock
 
 MAX_BLOCKS = 4
 
@@ -44,7 +44,7 @@ def check_gradients(
         engine = LocalEngine(gradients, threads)
         if _equal(first, engine.compute(blocks, 0)):
             return None
-    return "blocks that are computed side by side have other bits on this machine"
+    return "blocks that are computed in parallel have different bits on this machine"
 
 
 def check_settings() -> None:

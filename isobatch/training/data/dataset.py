@@ -19,7 +19,7 @@ from isobatch.scoring.columns import InputColumns, check_column, choose_columns
 from isobatch.scoring.predictions import is_empty, read_inputs
 from isobatch.tables import MISSING, Table, TableChunk, TableFile, Unreadable, open_table
 from isobatch.tables.text_files import FileHasher
-from isobatch.training.label_values import (
+from isobatch.training.data.label_values import (
     number_of,
     plain_value,
     read_json_lists,
@@ -57,14 +57,14 @@ class LabelledColumns:
 
     def __post_init__(self) -> None:
         if self.separator is not None and not self.separator:
-            raise OptionError("the separator of labels is empty. Name a character, such as ;")
+            raise OptionError("the separator of labels is empty. Specify a character, such as ;")
         roles = [self.text, self.pair, *(self.labels or ()), self.weight]
         named = [name for name in roles if name is not None]
         twice = next((name for name in named if named.count(name) > 1), None)
         if twice is not None:
             raise OptionError(
-                f"the column {twice!r} is named twice among text, pair, labels and weight. Name a "
-                "column of its own for each"
+                f"the column {twice!r} is named twice among text, pair, labels and weight. "
+                "Specify a column of its own for each"
             )
 
 
@@ -103,7 +103,7 @@ def read_labelled(files: Sequence[TableFile], columns: LabelledColumns) -> Label
     if not reader.texts:
         left = reader.num_unlabelled + reader.num_empty
         why = "all rows were left out" if left else "no rows"
-        raise InputError(f"{', '.join(str(file.path) for file in files)}: {why}. Name other files")
+        raise InputError(f"{', '.join(str(file.path) for file in files)}: {why}. Use other files")
     return reader.finish()
 
 
@@ -167,7 +167,7 @@ class _Reader:
                 check_column(columns.text, names)
             if not others:
                 raise OptionError(
-                    f"there is no column of texts, only {', '.join(names)}. Name another file, or "
+                    f"there is no column of texts, only {', '.join(names)}. Use another file, or "
                     "other columns for the labels"
                 )
             read = choose_columns(others, columns.text, columns.pair, columns.id)

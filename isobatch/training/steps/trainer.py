@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from isobatch.errors import TrainingError, TrainingStopped
-from isobatch.training.block_gradients import TrainedWeights
-from isobatch.training.events import Evaluated, EventCallback, StepDone, event_fields
-from isobatch.training.examples import Examples
-from isobatch.training.gradient_engine import GradientEngine, StepGradient
-from isobatch.training.optimizer import Optimizer, learning_rate
-from isobatch.training.order import GradientBlock, cut_blocks, plan_steps
 from isobatch.training.recipe import Recipe, steps_per_epoch
-from isobatch.training.state import RunState, StateFolder, weights_digest
-from isobatch.training.target_scale import TargetScale
-from isobatch.training.validation import ValidationResult, validate
-from isobatch.training.validation_metrics import METRICS
+from isobatch.training.steps.block_gradients import TrainedWeights
+from isobatch.training.steps.events import Evaluated, EventCallback, StepDone, event_fields
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_engine import GradientEngine, StepGradient
+from isobatch.training.steps.optimizer import Optimizer, learning_rate
+from isobatch.training.steps.order import GradientBlock, cut_blocks, plan_steps
+from isobatch.training.steps.state import RunState, StateFolder, weights_digest
+from isobatch.training.steps.target_scale import TargetScale
+from isobatch.training.steps.validation import ValidationResult, validate
+from isobatch.training.steps.validation_metrics import METRICS
 
 SAVE_SECONDS = 60.0
 """Between two saved states, besides those of evaluations: the most that a kill can cost."""
@@ -121,7 +121,8 @@ class TrainingRun:
             self.folder.save(self.state, self.optimizer.tensors)
             raise TrainingError(
                 f"step {step}: the gradient is not finite, though every loss is "
-                f"({self._name(texts)}). Lower the learning rate, or use fp32"
+                f"({self._name(self._overflowing(texts, epoch))}). Lower the learning rate, or use "
+                "fp32; the state before this step is saved"
             )
         losses = gradient.losses * self.examples.weights[texts]
         total = math.fsum(losses)
@@ -151,6 +152,15 @@ class TrainingRun:
                     f"step {step}: the loss of a text is {loss} ({self._name([index])}). {rate} "
                     "that text and its label; the state before this step is saved"
                 )
+
+    def _overflowing(self, texts: list[int], epoch: int) -> list[int]:
+        """Return the first text whose own gradient is not finite; all if only their sum is not."""
+        for index in texts:
+            own = self.engine.compute([(index,)], epoch)
+            tensors = [*own.parameters, *(words for _, words in own.words)]
+            if not all(bool(each.isfinite().all()) for each in tensors):
+                return [index]
+        return texts
 
     def _name(self, texts: list[int]) -> str:
         places = [self.examples.places[index] for index in texts[:3]]

@@ -21,12 +21,12 @@ from isobatch.errors import JobError
 from isobatch.jobs.ray_connection import root_cause
 from isobatch.kernels import this_machine
 from isobatch.model import empty_model
-from isobatch.training.block_gradients import BlockGradients, TrainedWeights
-from isobatch.training.examples import Examples
-from isobatch.training.gradient_engine import SingleThreads, StepGradient, compute_blocks
-from isobatch.training.gradient_tree import GradientTree, Node
-from isobatch.training.order import GradientBlock
 from isobatch.training.recipe import Recipe
+from isobatch.training.steps.block_gradients import BlockGradients, TrainedWeights
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_engine import SingleThreads, StepGradient, compute_blocks
+from isobatch.training.steps.gradient_tree import GradientTree, Node
+from isobatch.training.steps.order import GradientBlock
 
 MAX_CRASHES = 3
 """Workers that may die in one step, for each worker, before the run ends."""

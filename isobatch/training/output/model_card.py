@@ -14,10 +14,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from isobatch.drawing.display_text import counted, one_line
-from isobatch.training.metric_words import format_metric, spoken_metric
-from isobatch.training.recipe import Task
-from isobatch.training.trained_model import TrainedModel
-from isobatch.training.training_report import data_lines, recipe_lines
+from isobatch.training.output.metric_words import format_metric, spoken_metric
+from isobatch.training.output.trained_model import TrainedModel
+from isobatch.training.output.training_report import data_lines, recipe_lines
+from isobatch.training.recipe import TrainingTask
 
 MAX_LABELS = 50
 """Rows of the table of labels."""
@@ -31,7 +31,7 @@ _HUB_METRICS: dict[str, tuple[str, dict[str, str] | None]] = {
 }
 """The ids of metrics on the hub, with their arguments, where they are not ours."""
 
-_TASKS: dict[Task, str] = {
+_TASKS: dict[TrainingTask, str] = {
     "single": "gives each text one of {labels}",
     "multi": "gives each text any number of {labels}",
     "regression": "gives each text {numbers}",
@@ -127,6 +127,7 @@ def _introduction(trained: TrainedModel) -> str:
         f"A text classifier that {kind}. It was trained with Isobatch on "
         f"{counted(trained.facts.num_train, 'text')}, starting from the checkpoint "
         f"{link or _line(start.name)} of the family {family.class_prefix}; {_line(start.reason)}."
+        + (f" It also learned the logits of {_line(trained.teacher)}." if trained.teacher else "")
     )
 
 

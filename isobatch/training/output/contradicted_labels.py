@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import percent
 from isobatch.tasks.scores import score_logits
-from isobatch.training.recipe import Task
+from isobatch.training.recipe import TrainingTask
 from isobatch.types import TextInput
 
 OUTLIER = 4.0
@@ -44,7 +44,7 @@ class ContradictedLabel:
 
 
 def find_contradicted_labels(
-    task: Task,
+    task: TrainingTask,
     labels: Sequence[str],
     targets: NDArray[np.float32],
     logits: NDArray[np.float32],

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from isobatch.batching.packed import pack
 from isobatch.kernels import KeyedDropout
-from isobatch.model import SequenceClassifier
-from isobatch.training.examples import Examples, text_key
-from isobatch.training.losses import text_losses
-from isobatch.training.order import GradientBlock
+from isobatch.model import EncoderModel
 from isobatch.training.recipe import Recipe
+from isobatch.training.steps.examples import Examples, text_key
+from isobatch.training.steps.losses import text_losses
+from isobatch.training.steps.order import GradientBlock
 
 WORDS = "embeddings.word.weight"
 
@@ -46,7 +46,7 @@ class TrainedWeights:
     others get no gradient, and decay does not apply to tables, so that they keep their values.
     """
 
-    def __init__(self, model: SequenceClassifier, examples: Examples, freeze: int) -> None:
+    def __init__(self, model: EncoderModel, examples: Examples, freeze: int) -> None:
         self.model = model
         table = model.embeddings.word
         assert isinstance(table, nn.Embedding)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.drawing.display_text import counted, shortened
-from isobatch.training.dataset import LabelledTexts
-from isobatch.training.equal_texts import Groups
-from isobatch.training.label_scheme import LabelScheme
-from isobatch.training.recipe import Task
-from isobatch.training.targets import Targets, describe_target
+from isobatch.training.data.dataset import LabelledTexts
+from isobatch.training.data.equal_texts import Groups
+from isobatch.training.data.label_scheme import LabelScheme
+from isobatch.training.data.targets import Targets, describe_target
+from isobatch.training.recipe import TrainingTask
 from isobatch.types import Encoding, TextInput
 
 MAX_LISTED = 20
@@ -51,7 +51,7 @@ class DataFacts:
     empty for a regression.
     """
 
-    task: Task
+    task: TrainingTask
     num_train: int
     num_validation: int
     split_share: float | None
@@ -88,7 +88,7 @@ class DataFacts:
         if self.num_shared:
             said.append(
                 f"{counted(self.num_shared, 'validation text')} also among the training texts, so "
-                f"that the validation is too good; the first: {self.shared_places[0]}"
+                f"the validation results are too good; the first: {self.shared_places[0]}"
             )
         if self.num_contradictions:
             first = self.contradictions[0]

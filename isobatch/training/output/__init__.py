@@ -1,0 +1,1 @@
+"""Output: the calibrated model in its folder, with its card and report."""

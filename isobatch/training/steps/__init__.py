@@ -1,0 +1,1 @@
+"""Steps: order, blocks, gradients, the optimizer, evaluations, and the loop that runs them."""
