@@ -7,7 +7,7 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 success, also if t
 ends early; 1 unexpected error, or an audit found a fault, 2 invalid usage or option, 3 invalid
 text, 4 unusable checkpoint, 5 no batch-invariant kernel, 6 unreadable input file, or an output that
 cannot be written, 7 a job that cannot start or resume, 8 a system that cannot be audited, 9 an
-output that is not reproduced, 10 an output that cannot be verified, 11 a training that cannot
+output that is not reproduced, 10 an output that cannot be verified, 11 training that cannot
 continue, 129 hangup, 130 interrupted, 143 terminated.
 """
 
@@ -105,7 +105,7 @@ def _check_current_folder() -> None:
     try:
         os.getcwd()  # noqa: PTH109  # Path.cwd() is the same with another import
     except OSError:
-        raise OptionError("the current folder does not exist any more. Run: cd /") from None
+        raise OptionError("the current folder no longer exists. Run: cd /") from None
 
 
 def _describe_failure(error: BaseException) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from isobatch.cli import input_files, options
+from isobatch.cli import input_files, options, options_of_tasks
 from isobatch.cli.audit_comparison import (
     check_paths,
     conclusion,
@@ -23,11 +23,13 @@ from isobatch.cli.audit_comparison import (
 )
 from isobatch.cli.audit_watch import AuditWatch
 from isobatch.cli.display import open_display
+from isobatch.cli.terminal_layout import facts_table, fitted_table, open_console, say
 from isobatch.cli.writing import write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -151,6 +153,7 @@ def audit(
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
     revision: options.RevisionOption = None,
+    pooling: options_of_tasks.Pooling = None,
     dialect: DialectName = None,
     api_key: SentApiKey = None,
     training_step: IsTrainingStep = False,
@@ -166,9 +169,10 @@ def audit(
 ) -> None:
     """Find out whether a system's answer to a text depends on the batch that the text is in.
 
-    The same texts are sent in ways that must change no result. A change is diagnosed as a bug, with
-    its cause and fix, or as drift, which is rounding. Exit code 1 means that a bug was found; 8
-    that the system cannot be audited, or that it fails on a text alone, without any batch.
+    The same texts are sent in different ways that must not change any result. A change is diagnosed
+    as a bug, with its cause and fix, or as drift, which is rounding. Exit code 1 means that a bug
+    was found; 8 that the system cannot be audited, or that it fails on a text alone, without any
+    batch.
     """
     shown_as_json = as_json or not sys.stdout.isatty()
     if list_probes:
@@ -177,15 +181,9 @@ def audit(
     if encoding is not None and texts is None:
         raise OptionError("--encoding is for the file of --texts. Leave it out")
     check_paths(save, compare, html, junit, training_step=training_step)
-    opening = {
-        "tokenizer": tokenizer,
-        "precision": precision,
-        "device": device,
-        "threads": threads,
-        "revision": revision,
-        "api_key": _key_for(target, api_key, context),
-        "dialect": dialect,
-    }
+    opening: dict[str, Any] = {"tokenizer": tokenizer, "revision": revision, "pooling": pooling}
+    opening |= {"precision": precision, "device": device, "threads": threads}
+    opening |= {"dialect": dialect, "api_key": _key_for(target, api_key, context)}
     how: dict[str, Any] = {"compare_with": read_answers(compare), "quick": quick, "quiet": quiet}
     how["training_step"] = training_step
     watch = AuditWatch()
@@ -270,12 +268,12 @@ def _print(report: "AuditReport", *, as_json: bool, quiet: bool) -> None:
         return
     sys.stdout.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
     if not quiet:
-        typer.echo(f"isobatch: {headline(report)}", err=True)
+        say(f"isobatch: {headline(report)}", err=True)
         for finding in report.findings:
             line = f"isobatch: {finding.severity}: {finding.title} ({finding.name})"
-            typer.echo(line, err=True)
+            say(line, err=True)
         if report.comparison:
-            typer.echo(f"isobatch: {conclusion(report.comparison)}", err=True)
+            say(f"isobatch: {conclusion(report.comparison)}", err=True)
 
 
 def _write_files(
@@ -295,9 +293,6 @@ def _write_files(
 
 
 def _list_probes(training_step: bool, *, as_json: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from isobatch.audit import GRADIENT_PROBES, PROBES
 
     listed = GRADIENT_PROBES if training_step else PROBES
@@ -305,21 +300,19 @@ def _list_probes(training_step: bool, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(probes, ensure_ascii=False) + "\n")
         return
-    table = Table("probe", "changes", "proves", show_lines=True)
-    table.columns[0].no_wrap = True
-    for each in probes:
-        table.add_row(*map(_plain, each.values()))
-    Console(markup=False, highlight=False).print(table)
+    console = open_console()
+    rows = [[*map(_plain, each.values())] for each in probes]
+    header = ("probe", "changes", "proves")
+    console.print(fitted_table(header, rows, console.width, show_lines=True))
 
 
 def print_report(report: "AuditReport") -> None:
     """Print the verdict, the findings and all probes."""
-    from rich.console import Console
     from rich.text import Text
 
     from isobatch.audit.report_view import SYMBOLS, badge, counts, headline, meaning
 
-    console = Console(markup=False, highlight=False)
+    console = open_console()
     verdict = f"{SYMBOLS[report.verdict]} {headline(report)}"
     console.print(Text(verdict, style=f"bold {COLORS[report.verdict]}"))
     console.print(meaning(report))
@@ -329,49 +322,47 @@ def print_report(report: "AuditReport") -> None:
         marked = badge(finding.severity), COLORS[finding.severity]
         console.print()
         console.print(Text.assemble(marked, " ", _plain(finding.title)))
-        console.print(_finding_table(finding, report.labels))
+        console.print(_finding_table(finding, report.labels, console.width))
     console.print()
-    console.print(_probe_table(report))
+    console.print(_probe_table(report, console.width))
     console.print(counts(report))
     if report.comparison:
         console.print()
         print_comparison(console, report.comparison)
 
 
-def _finding_table(finding: "Finding", labels: Sequence[str] | None) -> "Table":
-    from rich.table import Table
-
+def _finding_table(finding: "Finding", labels: Sequence[str] | None, width: int) -> "Table":
     from isobatch.audit.report_view import evidence, number_rows, texts
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, style="dim")
-    table.add_row("cause", _plain(finding.cause))
-    table.add_row("fix", _plain(finding.fix))
-    for name, value in evidence(finding.movement):
-        table.add_row(name, value)
-    table.add_row("shown by", _plain(", ".join(finding.probes)))
-    for role, text in texts(finding.reproduction):
-        table.add_row(role, _plain(text))
+    facts: list[tuple[str | Text, str | Text]] = [
+        ("cause", _plain(finding.cause)),
+        ("fix", _plain(finding.fix)),
+        *evidence(finding.movement),
+        ("shown by", _plain(", ".join(finding.probes))),
+    ]
+    facts += [(role, _plain(text)) for role, text in texts(finding.reproduction)]
     if shown := finding.reproduction:
         rows = number_rows(shown, labels)
         for index, how in enumerate(shown.how):
             numbers = (f"{row.label} {(row.before, row.after)[index]}" for row in rows)
-            table.add_row(_plain(how), _plain(", ".join(numbers)))
-    return table
+            facts.append((_plain(how), _plain(", ".join(numbers))))
+    return facts_table(facts, width, style="dim")
 
 
-def _probe_table(report: "AuditReport") -> "Table":
-    from rich.table import Table
+def _probe_table(report: "AuditReport", width: int) -> "RenderableType":
     from rich.text import Text
 
     from isobatch.audit.report_view import badge
 
-    table = Table("probe", "status", "result")
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    for each in report.probes:
-        status = Text(badge(each.status), style=COLORS[each.status])
-        table.add_row(_plain(each.probe), status, _plain(each.summary))
-    return table
+    rows = [
+        (
+            _plain(each.probe),
+            Text(badge(each.status), style=COLORS[each.status]),
+            _plain(each.summary),
+        )
+        for each in report.probes
+    ]
+    return fitted_table(("probe", "status", "result"), rows, width)
 
 
 def _plain(text: str) -> "Text":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isobatch.cli.terminal_layout import fitted_table, wrapped
 from isobatch.cli.writing import check_writable, write_file
 from isobatch.drawing.display_text import counted, printable, shortened
 from isobatch.errors import OptionError, TableError
@@ -31,7 +32,7 @@ def check_paths(
         raise OptionError(f"{name}: is for answers, and a training step has none. Leave it out")
     others = (compare, *reports)
     if save and any(other and other.resolve() == save.resolve() for other in others):
-        raise OptionError(f"--save {save}: is also the path of another option. Name another file")
+        raise OptionError(f"--save {save}: is also the path of another option. Use another file")
 
 
 def read_answers(path: Path | None) -> "SavedAnswers | None":
@@ -44,7 +45,7 @@ def read_answers(path: Path | None) -> "SavedAnswers | None":
         content = path.read_bytes()
     except OSError as error:
         raise TableError(
-            f"{path}: cannot be read: {error.strerror}. Name a file of isobatch audit --save"
+            f"{path}: cannot be read: {error.strerror}. Specify a file of isobatch audit --save"
         ) from error
     return SavedAnswers.from_json(content, str(path))
 
@@ -65,27 +66,29 @@ def conclusion(found: "MachineComparison") -> str:
 
 def print_comparison(console: "Console", found: "MachineComparison") -> None:
     """Print what differs: texts with both answers, probes, and facts."""
-    from rich.table import Table
-
-    console.print(conclusion(found))
+    console.print(wrapped(conclusion(found), console.width))
     if found.texts:
-        table = Table("text", "saved", "here", "largest change")
-        for each in found.texts[:MAX_TEXTS]:
-            there, here = _numbers(each.there), _numbers(each.here) or "no answer"
-            table.add_row(shortened(printable(each.text)), there, here, f"{each.largest:.2g}")
-        console.print(table)
+        rows = [
+            (
+                shortened(printable(each.text)),
+                _numbers(each.there),
+                _numbers(each.here) or "no answer",
+                f"{each.largest:.2g}",
+            )
+            for each in found.texts[:MAX_TEXTS]
+        ]
+        header = ("text", "saved", "here", "largest change")
+        console.print(fitted_table(header, rows, console.width))
         if len(found.texts) > MAX_TEXTS:
             more = len(found.texts) - MAX_TEXTS
             console.print(f"and {counted(more, 'text')} more (--json lists all)")
-    for title, rows in (
+    for title, changed in (
         ("probe", [(each.probe, *each.summary) for each in found.probes]),
         ("fact", [(each.name, each.there, each.here) for each in found.facts]),
     ):
-        if rows:
-            table = Table(title, "saved", "here")
-            for row in rows:
-                table.add_row(*map(printable, row))
-            console.print(table)
+        if changed:
+            shown = [[*map(printable, row)] for row in changed]
+            console.print(fitted_table((title, "saved", "here"), shown, console.width))
 
 
 def _numbers(values: Sequence[float]) -> str:

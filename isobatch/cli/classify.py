@@ -5,12 +5,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import tee
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
+from isobatch.cli.terminal_layout import fitted_table, open_console, say, shortened_text
 from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError, TableError
 from isobatch.tables import UTF8, check_encoding, decode_lines, stream_lines
@@ -31,6 +32,10 @@ def classify(
     threads: options.ThreadsOption = None,
     max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
     truncation: options.TruncationOption = "cut",
+    stride: options.StrideOption = None,
+    window_pooling: options.WindowPoolingOption = None,
+    model_engine: options.ModelEngineOption = "native",
+    group_equal_lengths: options.GroupEqualLengthsOption = False,
     encoding: input_files.Encoding = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -42,6 +47,7 @@ def classify(
         raise OptionError("no text: pass texts as arguments or as lines on stdin")
     if texts and encoding is not None:
         raise OptionError("--encoding is for lines on stdin, not for arguments. Leave it out")
+    long_texts = options.truncation_of(truncation, stride, window_pooling)
     source = map(_decoded, texts) if texts else read_lines(sys.stdin.buffer, encoding)
     from isobatch.tasks import Classifier  # torch takes seconds; --help need not wait for it
 
@@ -51,15 +57,17 @@ def classify(
         device=device,
         threads=threads,
         max_batch_tokens=max_batch_tokens,
-        truncation=cast("Literal['cut', 'error']", truncation),
+        truncation=long_texts or "cut",
         revision=revision,
+        engine=model_engine,
+        group_equal_lengths=group_equal_lengths,
     )
     inputs, shown = tee(source)
     predictions = zip(shown, classifier.predict_stream(inputs), strict=True)
     show = print_json_lines if as_json or not sys.stdout.isatty() else print_table
     num_texts, num_truncated = show(predictions)
     if num_truncated:
-        typer.echo(
+        say(
             f"{num_truncated} of {counted(num_texts, 'text was', 'texts were')} truncated "
             f"to {classifier.max_tokens} tokens",
             err=True,
@@ -109,19 +117,17 @@ def print_json_lines(predictions: Predictions) -> tuple[int, int]:
 
 def print_table(predictions: Predictions) -> tuple[int, int]:
     """Print a table; return the numbers of texts and of truncated texts."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("text", "label", "score", "logits", "tokens")
+    rows: list[tuple[str, ...]] = []
     num_truncated = 0
     for text, prediction in predictions:
         logits = ", ".join(f"{value:.4f}" for value in prediction.logits)
         tokens = f"{prediction.num_tokens}{' (cut)' if prediction.truncated else ''}"
-        shown = text if len(text) <= 200 else text[:200] + "…"
-        table.add_row(
-            Text(shown), Text(prediction.label), f"{prediction.score:.4f}", logits, tokens
-        )
+        if prediction.num_windows > 1:
+            tokens += f" in {counted(prediction.num_windows, 'window')}"
+        label, score = prediction.label, f"{prediction.score:.4f}"
+        rows.append((shortened_text(text), label, score, logits, tokens))
         num_truncated += prediction.truncated
-    Console().print(table)
-    return table.row_count, num_truncated
+    console = open_console()
+    header = ("text", "label", "score", "logits", "tokens")
+    console.print(fitted_table(header, rows, console.width))
+    return len(rows), num_truncated

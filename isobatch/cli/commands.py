@@ -10,11 +10,12 @@ from importlib import import_module
 import typer
 
 from isobatch.cli.environment import LIBRARY, PREFIX, CheckedCommand
+from isobatch.cli.help_pages import CommandList
 from isobatch.cli.options import show_version
 
 NAMES = (
-    "audit", "classify", "evaluate", "info", "lesson", "precisions", "quantize", "run", "serve",
-    "train", "verify",
+    "audit", "classify", "convert", "embed", "evaluate", "info", "lesson", "precisions", "quantize",
+    "run", "serve", "train", "verify",
 )  # fmt: skip
 
 _EXIT_CODES = (
@@ -42,7 +43,8 @@ def make_app(names: Iterable[str]) -> typer.Typer:
     """Build the application with these commands."""
     app = typer.Typer(
         name="isobatch",
-        help="Text classification in which the batch never changes the answer.",
+        cls=CommandList,
+        help="Inference and training of text encoders in which the batch never changes the answer.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -60,12 +62,14 @@ def _load(name: str) -> tuple[Callable[..., None], type[CheckedCommand]]:
     """Import the module of a command, which has its name: the command's function and class."""
     module = import_module(f"isobatch.cli.{name}")
     function: Callable[..., None] = getattr(module, name)
+    kind = CheckedCommand
     if name == "serve":
         from isobatch.cli.server_command import ServerCommand
 
-        return function, ServerCommand
-    if name == "train":
-        from isobatch.cli.option_groups import GroupedCommand, command_of
+        kind = ServerCommand
+    options = getattr(module, f"{name.title()}Command", None)
+    if options is None:
+        return function, kind
+    from isobatch.cli.option_groups import command_of
 
-        return command_of(module.TrainCommand, function), GroupedCommand
-    return function, CheckedCommand
+    return command_of(options, function), kind

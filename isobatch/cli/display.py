@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from isobatch.cli.terminal_layout import say, wrapped
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 SECONDS_BETWEEN_LINES = 10.0
+
+SHORTEST_BAR, LONGEST_BAR = 8, 40
+AROUND_BAR = 33
+"""Columns that spinner, percentage, elapsed time and "12 min 5 s left" take, with their gaps."""
 
 
 class Display:
@@ -34,7 +38,7 @@ class _Lines(Display):
         self._drawn = time.monotonic()
 
     def say(self, message: str) -> None:
-        typer.echo(f"isobatch: {message}", err=True)
+        say(f"isobatch: {message}", err=True)
 
     def draw(self, done: int, total: int, text: str, left: str = "") -> None:
         now = time.monotonic()
@@ -51,7 +55,9 @@ class _Bar(Display):
         self._task = bar.add_task(beginning, total=None, left="")
 
     def say(self, message: str) -> None:
-        self._bar.console.print(f"isobatch: {message}", markup=False, highlight=False)
+        console = self._bar.console
+        line = wrapped(f"isobatch: {message}", console.width)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def draw(self, done: int, total: int, text: str, left: str = "") -> None:
         self._bar.update(self._task, total=total, completed=done, description=text, left=left)
@@ -82,18 +88,19 @@ def _bar() -> "Bar":
     from rich.text import Text
 
     class TwoLines(Progress):
-        """The bar above its description: on one line they would need too wide a terminal."""
+        """The bar above its description, which has two lines on a narrow terminal."""
 
         def get_renderables(self) -> Iterator[RenderableType]:
             yield self.make_tasks_table(self.tasks)
             for task in self.tasks:
-                yield Text(task.description, no_wrap=True, overflow="ellipsis")
+                yield Text(task.description, overflow="fold")
 
+    console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
-        BarColumn(),
+        BarColumn(bar_width=min(LONGEST_BAR, max(SHORTEST_BAR, console.width - AROUND_BAR))),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", markup=False),
     )
-    return TwoLines(*columns, console=Console(stderr=True), transient=True)
+    return TwoLines(*columns, console=console, transient=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from isobatch.cli.help_pages import PlainHelp
 from isobatch.errors import OptionError
 
 PREFIX = "ISOBATCH_"
@@ -19,7 +20,7 @@ _KUBERNETES = ("ISOBATCH_PORT_", "ISOBATCH_SERVICE_")
 """Kubernetes sets these in each container next to a Service named isobatch."""
 
 
-class CheckedCommand(TyperCommand):
+class CheckedCommand(PlainHelp, TyperCommand):
     """A command that checks its environment variables before it parses its options."""
 
     def make_context(

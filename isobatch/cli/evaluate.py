@@ -5,138 +5,70 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
-from isobatch.batching.plan import MAX_BATCH_TOKENS
-from isobatch.cli import input_files, options
+from isobatch.cli import input_files
+from isobatch.cli.evaluated_tasks import (
+    evaluate_task,
+    evaluated_task,
+    labelled_files,
+    task_options,
+    truncation_of,
+)
+from isobatch.cli.evaluation_options import COMPUTING, EvaluateCommand
 from isobatch.cli.evaluation_tables import print_evaluation
-from isobatch.cli.scoring_progress import shown_progress
+from isobatch.cli.terminal_layout import say
 from isobatch.cli.writing import check_writable, write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 
 if TYPE_CHECKING:
-    from isobatch.evaluation import Evaluation, LabelledFiles
+    from isobatch.evaluation import Evaluation, LabelledFiles, TaskEvaluation
     from isobatch.tables import TableFile
-    from isobatch.tasks import Classifier
-
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT...",
-        help="Files, glob patterns, a folder, or - for stdin. With --scores-from, default: that.",
-    ),
-]
-LabelColumn = Annotated[
-    str, typer.Option(help="Column of the expected labels: their names, or their indices.")
-]
-HtmlPage = Annotated[
-    Path | None, typer.Option(help="Path to write a self-contained HTML report to.")
-]
-Mistakes = Annotated[int, typer.Option(min=0, help="Number of mistakes to show.")]
-LabelMap = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="VALUE=LABEL",
-        help="Meaning of a value of the label column, such as pos=POSITIVE; repeatable.",
-    ),
-]
-SkipUnlabelled = Annotated[
-    bool,
-    typer.Option("--skip-unlabelled", help="Leave out rows without a label, and count them."),
-]
-OnBadLabel = Annotated[
-    Literal["stop", "row"],
-    typer.Option(
-        help="For a label that the checkpoint does not have: stop before anything is computed, or "
-        "count the row as an error."
-    ),
-]
-By = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN", help="Column by whose values the metrics are also given."),
-]
-ScoresFrom = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="File that `isobatch run` has written: its predictions are evaluated, and no weights "
-        "are loaded. --model only gives the names of the labels.",
-    ),
-]
-Prefix = Annotated[
-    str | None,
-    typer.Option(help="With --scores-from: prefix of the added columns. Default: found."),
-]
-COMPUTING = ("truncation", "on_empty", "precision", "device", "threads", "max_batch_tokens")
-"""Options that have no effect on predictions that are read from a file."""
 
 
-def evaluate(
-    context: typer.Context,
-    label_column: LabelColumn,
-    names: Inputs = None,
-    label_map: LabelMap = None,
-    skip_unlabelled: SkipUnlabelled = False,
-    on_bad_label: OnBadLabel = "stop",
-    by: By = None,
-    scores_from: ScoresFrom = None,
-    prefix: Prefix = None,
-    input_format: input_files.InputFormat = None,
-    text_column: input_files.TextColumn = None,
-    pair_column: input_files.PairColumn = None,
-    id_column: input_files.IdColumn = None,
-    no_header: input_files.NoHeader = False,
-    no_quotes: input_files.NoQuotes = False,
-    delimiter: input_files.Delimiter = None,
-    encoding: input_files.Encoding = None,
-    compression: input_files.CompressionOption = None,
-    truncation: input_files.RowTruncation = "cut",
-    on_empty: input_files.OnEmptyOption = "score",
-    mistakes: Mistakes = 10,
-    html: HtmlPage = None,
-    quiet: input_files.Quiet = False,
-    model: options.ModelOption = None,
-    revision: options.RevisionOption = None,
-    precision: options.PrecisionOption = None,
-    device: options.DeviceOption = "cpu",
-    threads: options.ThreadsOption = None,
-    max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
-    as_json: options.JsonOption = False,
-) -> None:
-    """Compare the predictions for labelled files with their labels.
+def evaluate(context: typer.Context, command: EvaluateCommand) -> None:
+    """Compare a checkpoint's answers for files with the expected ones.
 
-    Accuracy, F1, Matthews correlation and ROC AUC; precision, recall and F1 of each class;
-    confusion matrix, calibration error, and the most confident mistakes. A row that cannot be
-    classified is counted as an error, and the exit code stays 0; it is 3 if there is no other row.
+    Classifiers, also zero-shot: accuracy, F1, Matthews correlation, ROC AUC, calibration, confusion
+    matrix and mistakes. Rerankers and embedding models: nDCG, MRR and recall of queries; Spearman
+    and Pearson correlation of pairs. Entities: precision, recall and F1 of spans. A row that cannot
+    be evaluated is counted as an error, and the exit code is 0; it is 3 if no row can be evaluated.
     """
-    from isobatch.evaluation import LabelledFiles, LabelOptions
+    from isobatch.evaluation import LabelOptions
 
-    given = _input_names(context, names, scores_from, prefix)
-    label = LabelOptions(label_column, tuple(label_map or ()), skip_unlabelled, on_bad_label, by)
-    loading = {"precision": precision, "device": device, "threads": threads, "revision": revision}
-    loading["max_batch_tokens"] = max_batch_tokens
-    formats = input_format, no_header, no_quotes, delimiter, encoding, compression
+    given = _input_names(context, command)
+    task = "classification" if command.scores_from else evaluated_task(command)
+    command.check_use(task)
+    options = task_options(command, task)
+    truncation_of(command)  # before the checkpoint is loaded
+    label = None
+    if command.label_column is not None:
+        mapped = tuple(command.label_map or ())
+        treated = command.skip_unlabelled, command.on_bad_label, command.by
+        label = LabelOptions(command.label_column, mapped, *treated)
+    read = command.input_format, command.no_header, command.no_quotes
+    formats = *read, command.delimiter, command.encoding, command.compression
     text_format = input_files.InputOptions(*formats, "evaluate")
     with input_files.input_tables(given, text_format) as tables:
-        _check_page(html, tables)
-        read = text_column, pair_column, id_column, truncation, on_empty
-        files = LabelledFiles(tuple(tables), label, *read)
-        if scores_from is None:
-            evaluation = _evaluate_files(files, given, model, loading, mistakes, quiet=quiet)
+        _check_page(command.html, tables)
+        if command.scores_from is None:
+            evaluation = evaluate_task(command, task, options, tables, label, given)
         else:
-            scored_format = input_files.InputOptions(no_quotes=no_quotes) if names else text_format
-            with input_files.input_tables([scores_from], scored_format) as scored:
-                _check_page(html, scored)
-                source = model, revision
-                evaluation = _evaluate_scored(files, scored, given, source, prefix, mistakes)
-    _show(evaluation, as_json=as_json or not sys.stdout.isatty(), quiet=quiet)
-    _write_page(html, evaluation, given)  # last, so that a failure here loses nothing else
+            assert label is not None
+            plain = input_files.InputOptions(no_quotes=command.no_quotes)
+            scored_format = plain if command.names else text_format
+            with input_files.input_tables([command.scores_from], scored_format) as scored:
+                _check_page(command.html, scored)
+                files = labelled_files(command, tables, label)
+                evaluation = _evaluate_scored(command, files, scored, given)
+    _show(evaluation, as_json=command.as_json or not sys.stdout.isatty(), quiet=command.quiet)
+    _write_page(command.html, evaluation, given)  # last, so that a failure here loses nothing else
 
 
-def _show(evaluation: "Evaluation", *, as_json: bool, quiet: bool) -> None:
+def _show(evaluation: "Evaluation | TaskEvaluation", *, as_json: bool, quiet: bool) -> None:
     """Print it; next to JSON, say on stderr which rows are in no metric."""
     if not as_json:
         print_evaluation(evaluation)
@@ -146,7 +78,7 @@ def _show(evaluation: "Evaluation", *, as_json: bool, quiet: bool) -> None:
         _report_uncounted(evaluation)
 
 
-def _report_uncounted(evaluation: "Evaluation") -> None:
+def _report_uncounted(evaluation: "Evaluation | TaskEvaluation") -> None:
     """Say on stderr which rows are in no metric, and how labels were read."""
     lines = [f"note: {each}" for each in evaluation.notes]
     if evaluation.num_unlabelled:
@@ -156,32 +88,30 @@ def _report_uncounted(evaluation: "Evaluation") -> None:
         errors = counted(evaluation.num_errors, "row")
         lines.append(f"{errors} not evaluated; the first, {first.place}: {first.reason}")
     for line in lines:
-        typer.echo(f"isobatch: {line}", err=True)
+        say(f"isobatch: {line}", err=True)
 
 
-def _input_names(
-    context: typer.Context, names: list[str] | None, scores_from: str | None, prefix: str | None
-) -> list[str]:
+def _input_names(context: typer.Context, command: EvaluateCommand) -> list[str]:
     """Return the inputs; OptionError for options that would have no effect."""
-    if scores_from is None:
-        if prefix is not None:
+    if command.scores_from is None:
+        if command.prefix is not None:
             raise OptionError("--prefix: is for --scores-from. Leave it out")
-        if not names:
+        if not command.names:
             raise OptionError(
-                "no input. Name a labelled file, or one that is scored (--scores-from)"
+                "no input. Specify a labelled file, or one that is scored (--scores-from)"
             )
-        return names
+        return command.names
     for name in COMPUTING:
         source = context.get_parameter_source(name)
         if source and source.name == "COMMANDLINE":
             option = f"--{name.replace('_', '-')}"
             raise OptionError(f"{option}: has no effect with --scores-from. Leave it out")
-    if context.params["revision"] and not context.params["model"]:
+    if command.revision and not command.model:
         raise OptionError(
             "--revision: has no effect with --scores-from but without --model. Leave it out, or "
-            "name the checkpoint (--model) of which it is a revision"
+            "pass the checkpoint that it belongs to with --model"
         )
-    return names or [scores_from]
+    return command.names or [command.scores_from]
 
 
 def _check_page(html: Path | None, tables: "Sequence[TableFile]") -> None:
@@ -197,69 +127,37 @@ def _check_page(html: Path | None, tables: "Sequence[TableFile]") -> None:
     check_libraries()
 
 
-def _write_page(html: Path | None, evaluation: "Evaluation", names: Sequence[str]) -> None:
+def _write_page(
+    html: Path | None, evaluation: "Evaluation | TaskEvaluation", names: Sequence[str]
+) -> None:
     if html:
         from isobatch.evaluation import render_report
 
         write_file(html, render_report(evaluation, ", ".join(names)), "page")
 
 
-def _evaluate_files(
-    files: "LabelledFiles",
-    names: Sequence[str],
-    model: str | None,
-    loading: dict[str, Any],
-    num_mistakes: int,
-    *,
-    quiet: bool,
-) -> "Evaluation":
-    from isobatch import Classifier
-    from isobatch.evaluation import evaluate_files
-
-    with shown_progress(quiet=quiet) as display:
-        classifier = Classifier.from_pretrained(model, **loading)
-        return evaluate_files(
-            files,
-            classifier,
-            facts=_facts(classifier, model, names),
-            num_mistakes=num_mistakes,
-            on_progress=display.show,
-        )
-
-
 def _evaluate_scored(
+    command: EvaluateCommand,
     files: "LabelledFiles",
     scored: "Sequence[TableFile]",
     names: Sequence[str],
-    source: tuple[str | None, str | None],
-    prefix: str | None,
-    num_mistakes: int,
 ) -> "Evaluation":
     from isobatch.evaluation import check_task, evaluate_scored
 
     facts = {"files": ", ".join(names), "scores from": ", ".join(each.path.name for each in scored)}
-    labels, (model, revision) = None, source
-    if model:
+    labels = None
+    if command.model:
         from isobatch.checkpoint import checkpoint_name, locate_checkpoint, read_config
 
-        folder = locate_checkpoint(model, revision)
+        folder = locate_checkpoint(command.model, command.revision)
         head = read_config(folder).head
         check_task(head.score_activation)
         labels, facts["labels of"] = head.labels, checkpoint_name(folder)
     return evaluate_scored(
-        files, scored, labels=labels, prefix=prefix, facts=facts, num_mistakes=num_mistakes
+        files,
+        scored,
+        labels=labels,
+        prefix=command.prefix,
+        facts=facts,
+        num_mistakes=command.mistakes,
     )
-
-
-def _facts(classifier: "Classifier", model: str | None, names: Sequence[str]) -> dict[str, str]:
-    from isobatch.scope import describe_scope
-
-    scope = describe_scope(classifier, model or "the bundled model")
-    return {
-        "files": ", ".join(names),
-        "checkpoint": scope.checkpoint,
-        "precision": f"{scope.precision} ({scope.precision_reason})",
-        "processor": f"{scope.processor}, {scope.instruction_set}",
-        "arithmetic": scope.arithmetic,
-        "versions": ", ".join(f"{name} {number}" for name, number in scope.versions.items()),
-    }

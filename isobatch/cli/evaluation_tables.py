@@ -1,27 +1,55 @@
-"""An Evaluation on a terminal: metrics, classes, confusion matrix, slices and mistakes."""
+"""An evaluation on a terminal: metrics, classes, confusion matrix, slices and mistakes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from isobatch.cli.terminal_layout import fitted_table, open_console, shortened_text, wrapped
 from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from isobatch.evaluation import Evaluation, Mistake, TaskEvaluation
 
-    from isobatch.evaluation import Evaluation, Mistake
+_Table = tuple[Sequence[str], Iterable[Sequence[str]]]
+"""Header and rows."""
 
 MAX_LABELS_SHOWN = 12
 """A larger confusion matrix does not fit a terminal; the page shows the worst confusions."""
 
 
-def print_evaluation(evaluation: "Evaluation") -> None:
-    """Print metrics, classes, confusion matrix and mistakes."""
-    from rich.console import Console
+def print_evaluation(evaluation: "Evaluation | TaskEvaluation") -> None:
+    """Print its numbers, then its tables."""
+    from isobatch.evaluation import Evaluation
 
-    console = Console(markup=False, highlight=False)
-    console.print("\n".join(_lines(evaluation)))
-    for part in _tables(evaluation):
-        console.print(part)
+    console = open_console()
+    if isinstance(evaluation, Evaluation):
+        lines, tables = _lines(evaluation), _tables(evaluation)
+    else:
+        lines, tables = _task_lines(evaluation), _task_tables(evaluation)
+    for line in lines:
+        console.print(wrapped(line, console.width))
+    for header, rows in tables:
+        console.print(fitted_table(header, rows, console.width))
+
+
+def _task_lines(evaluation: "TaskEvaluation") -> Iterator[str]:
+    from isobatch.evaluation.report_parts import describe_evaluation, describe_rows
+
+    parts = describe_evaluation(evaluation)
+    for figure in parts.figures:
+        yield f"{figure.title} {figure.value} ({figure.note})"
+    yield parts.lead
+    yield describe_rows(evaluation)
+    yield from evaluation.notes
+
+
+def _task_tables(evaluation: "TaskEvaluation") -> Iterator[_Table]:
+    from isobatch.evaluation.report_parts import describe_evaluation
+
+    for each in describe_evaluation(evaluation).tables:
+        header, rows = each.for_terminal
+        yield header, ([shortened_text(cell) for cell in row] for row in rows)
+    if evaluation.errors:
+        yield _errors(evaluation)
 
 
 def _lines(evaluation: "Evaluation") -> Iterator[str]:
@@ -51,7 +79,7 @@ def _lines(evaluation: "Evaluation") -> Iterator[str]:
     yield from evaluation.notes
 
 
-def _tables(evaluation: "Evaluation") -> "Iterator[Table]":
+def _tables(evaluation: "Evaluation") -> Iterator[_Table]:
     classes = (
         [
             each.label,
@@ -62,22 +90,26 @@ def _tables(evaluation: "Evaluation") -> "Iterator[Table]":
         for each in evaluation.classes
     )
     header = ["class", "precision", "recall", "F1", "AUC", "texts", "predicted"]
-    yield _table(header, classes)
+    yield header, classes
     if len(evaluation.labels) <= MAX_LABELS_SHOWN:
         rows = zip(evaluation.labels, evaluation.confusion, strict=True)
         confusion = ([label, *(f"{count:,}" for count in counts)] for label, counts in rows)
-        yield _table(["expected ╲ predicted", *evaluation.labels], confusion)
+        yield ["expected ╲ predicted", *evaluation.labels], confusion
     if evaluation.slice_column is not None:
         yield _slices(evaluation)
     if evaluation.mistakes:
         header = ["most confident mistakes", "expected", "predicted", "score", "text"]
-        yield _table(header, map(_mistake_row, evaluation.mistakes))
+        yield header, map(_mistake_row, evaluation.mistakes)
     if evaluation.errors:
-        errors = ([each.place, each.reason] for each in evaluation.errors)
-        yield _table(["rows that are not counted", "reason"], errors)
+        yield _errors(evaluation)
 
 
-def _slices(evaluation: "Evaluation") -> "Table":
+def _errors(evaluation: "Evaluation | TaskEvaluation") -> _Table:
+    errors = ([each.place, each.reason] for each in evaluation.errors)
+    return ["rows that are not counted", "reason"], errors
+
+
+def _slices(evaluation: "Evaluation") -> _Table:
     header = [str(evaluation.slice_column), "texts", "errors", "unlabelled"]
     rows = (
         [
@@ -87,7 +119,7 @@ def _slices(evaluation: "Evaluation") -> "Table":
         ]
         for each in evaluation.slices
     )
-    return _table([*header, "accuracy", "macro F1", "MCC", "AUC"], rows)
+    return [*header, "accuracy", "macro F1", "MCC", "AUC"], rows
 
 
 def _ratio(value: float | None) -> str:
@@ -96,18 +128,5 @@ def _ratio(value: float | None) -> str:
 
 def _mistake_row(mistake: "Mistake") -> list[str]:
     text = mistake.text if isinstance(mistake.text, str) else " | ".join(mistake.text)
-    shown = text if len(text) <= 200 else text[:200] + "…"
-    return [mistake.place, mistake.expected, mistake.predicted, f"{mistake.score:.4f}", shown]
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> "Table":
-    """Build a table of literal texts: in a plain string, rich would replace :emoji: codes."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for name in header:
-        table.add_column(Text(name))
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+    scored = mistake.expected, mistake.predicted, f"{mistake.score:.4f}"
+    return [mistake.place, *scored, shortened_text(text)]

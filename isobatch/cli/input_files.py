@@ -20,6 +20,7 @@ from isobatch.tables import (
     CsvDialect,
     Format,
     TableFile,
+    TableFormat,
     check_encoding,
     detect_format,
     expand_inputs,
@@ -33,14 +34,14 @@ Inputs = Annotated[
     typer.Argument(metavar="INPUT...", help="Files, glob patterns, a folder, or - for stdin."),
 ]
 InputFormat = Annotated[
-    Format | None,
+    TableFormat | None,
     typer.Option(
         "--format", help="Format of the input. Default: by the file name; lines for stdin."
     ),
 ]
 TextColumn = Annotated[
     str | None,
-    typer.Option(help="Column of the texts. Default: found if there is one obvious choice."),
+    typer.Option(help="Column of the texts. Default: detected if there is one obvious choice."),
 ]
 PairColumn = Annotated[
     str | None, typer.Option(help="Column of the second texts, for a model of text pairs.")
@@ -86,14 +87,15 @@ OnEmptyOption = Annotated[
     Literal["score", "error"],
     typer.Option(
         "--on-empty",
-        help="Empty texts and white space: score them as any text, or make an error of the row.",
+        help="Empty texts and white space: score them like any text (score), or make the row an "
+        "error (error).",
     ),
 ]
 RowTruncation = Annotated[
     Literal["cut", "error"],
     typer.Option(
         envvar="ISOBATCH_TRUNCATION",
-        help="Texts too long for the model: truncate (cut), or make an error of the row (error).",
+        help="Texts too long for the model: truncate (cut), or make the row an error (error).",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")]
@@ -167,7 +169,7 @@ def input_tables(
     """
     if list(names) == [STDIN]:
         if sys.stdin.isatty():
-            raise OptionError("stdin is a terminal. Name files, or pipe one in")
+            raise OptionError("stdin is a terminal. Specify files, or pipe one in")
         with tempfile.TemporaryDirectory(prefix="isobatch-") as folder:
             path = Path(folder) / "stdin"
             table = replace(options.table(path, "lines", "none"), is_stdin=True)
@@ -181,7 +183,9 @@ def input_tables(
                 raise type(error)(message) from error
         return
     if STDIN in names:
-        raise OptionError("stdin (-) cannot be combined with other inputs. Name files, or pipe all")
+        raise OptionError(
+            "stdin (-) cannot be combined with other inputs. Specify files, or pipe all"
+        )
     paths = expand_inputs(names, Path(output) if output else None)
     tables = [options.table(path, *_named_format(path, options)) for path in paths]
     options.refuse_unused(tables)

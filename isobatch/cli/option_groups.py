@@ -1,39 +1,17 @@
-"""Commands with many options: a dataclass has them, and their help shows them in groups.
+"""Commands with many options: a dataclass has them.
 
-typer reads options from the signature of a function, which is made from the dataclass here; and it
-has groups in its coloured help only, which this command line does not use.
+typer reads options from the signature of a function, which is made from the dataclass here. An
+option's `rich_help_panel` is the group in which help shows it (see help_pages).
 """
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_type_hints
 
 import typer
 
-from isobatch.cli.environment import CheckedCommand
-
 Options = TypeVar("Options")
-
-
-class GroupedCommand(CheckedCommand):
-    """A command that lists its options by their `rich_help_panel`; those without one are last."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments and the groups, in the order of their first options."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                is_argument = parameter.param_type_name == "argument"
-                panel = getattr(parameter, "rich_help_panel", None)
-                name = "Arguments" if is_argument else panel or "Options"
-                groups.setdefault(name, []).append(record)
-        groups["Options"] = groups.pop("Options", [])
-        for name, records in groups.items():
-            if records:
-                with formatter.section(name):
-                    formatter.write_dl(records)
 
 
 def command_of(
@@ -41,7 +19,7 @@ def command_of(
 ) -> Callable[..., None]:
     """Return `run` as a function whose parameters are the fields of the dataclass `kind`.
 
-    Fields are annotated and have defaults, as typer takes them from parameters.
+    Fields are annotated, as typer takes parameters; one without a default is required.
     """
 
     def command(context: typer.Context, **values: Any) -> None:
@@ -50,7 +28,12 @@ def command_of(
     hints = get_type_hints(kind, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
-        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+        inspect.Parameter(
+            field.name,
+            keyword,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
         for field in fields(kind)  # type: ignore[arg-type]
     ]
     context = inspect.Parameter("context", keyword, annotation=typer.Context)

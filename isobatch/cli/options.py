@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from isobatch import __version__
+from isobatch.errors import OptionError
+from isobatch.types import TRUNCATIONS, EngineName, TextWindows, Truncation, WindowPooling
 
 PrecisionName = Literal["fp32", "bf16", "int8", "auto"]
 
@@ -59,10 +61,62 @@ TruncationOption = Annotated[
     str,
     typer.Option(
         envvar="ISOBATCH_TRUNCATION",
-        help="For texts that are too long for the model: truncate (cut) or stop (error).",
+        help="Texts too long for the model: truncate (cut), stop (error), or read in overlapping "
+        "windows (window).",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
+StrideOption = Annotated[
+    int | None,
+    typer.Option(
+        envvar="ISOBATCH_STRIDE",
+        min=0,
+        help="With --truncation window: tokens that neighbouring windows share. Default: a quarter "
+        "of a window.",
+    ),
+]
+WindowPoolingOption = Annotated[
+    WindowPooling | None,
+    typer.Option(
+        envvar="ISOBATCH_WINDOW_POOLING",
+        help="With --truncation window: how the logits or vectors of the windows become one. "
+        "Default: mean.",
+    ),
+]
+ModelEngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        envvar="ISOBATCH_MODEL_ENGINE",
+        help="Code that computes the model: Isobatch's own (native), or, for any other "
+        "architecture, the library transformers, one text at a time.",
+    ),
+]
+GroupEqualLengthsOption = Annotated[
+    bool,
+    typer.Option(
+        "--group-equal-lengths",
+        help="With --model-engine transformers: compute texts of equal length together, which is "
+        "faster and lets last digits drift with the batch.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, even on a terminal.")]
+
+
+def truncation_of(
+    given: str | None, stride: int | None, window_pooling: WindowPooling | None
+) -> Truncation | None:
+    """Return --truncation with the options of windows; None for the default of the task.
+
+    OptionError for another value, and for options of windows without windows.
+    """
+    if given not in (None, *TRUNCATIONS):
+        raise OptionError(f"--truncation {given}: no such choice. Use cut, error or window")
+    options = {"--stride": stride, "--window-pooling": window_pooling}
+    named = [name for name, value in options.items() if value is not None]
+    if named and given != "window":
+        raise OptionError(f"{named[0]} is for windows. Add --truncation window, or leave it out")
+    if named:
+        return TextWindows(stride, window_pooling or "mean")
+    return given
 
 
 def _print_version(requested: bool) -> None:
@@ -79,4 +133,4 @@ def show_version(
         ),
     ] = False,
 ) -> None:
-    """Text classification in which the batch never changes the answer."""
+    """Inference and training of text encoders in which the batch never changes the answer."""

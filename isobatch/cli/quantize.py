@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isobatch.cli import options
+from isobatch.cli.terminal_layout import fitted_table, open_console, say
 
 if TYPE_CHECKING:
     from isobatch.quantize import QuantizeReport
@@ -19,12 +20,12 @@ def quantize(
     revision: options.RevisionOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Quantize a checkpoint to int8: about a quarter of its size in float32.
+    """Quantize a checkpoint to int8, to about a quarter of its float32 size.
 
-    The word embeddings and the six linear layers of each block become int8 with a scale per row;
+    The word embeddings and the linear layers of each block become int8 with a scale per row;
     everything else stays float32: other embeddings, norms, biases, the head. OUT is an ordinary
-    folder (safetensors in the format of compressed-tensors), accepted wherever MODEL is. On a CPU
-    with VNNI, its int8 results are bit-identical to those of MODEL.
+    folder (safetensors in the format of compressed-tensors), accepted wherever MODEL is. Its
+    results are bit-identical to those of MODEL with --precision int8.
     """
     from isobatch.quantize import quantize_checkpoint
 
@@ -37,16 +38,15 @@ def quantize(
 
 def print_report(report: "QuantizeReport") -> None:
     """Print the rounding errors as a table and the sizes as a line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("int8", "tensors", "rounding error", "largest")
-    for each in report.rounding:
-        table.add_row(each.kind, str(each.num_tensors), f"{each.mean:.2%}", f"{each.largest:.2%}")
+    header = ("int8", "tensors", "rounding error", "largest")
+    rows = [
+        (each.kind, str(each.num_tensors), f"{each.mean:.2%}", f"{each.largest:.2%}")
+        for each in report.rounding
+    ]
+    console = open_console()
+    console.print(fitted_table(header, rows, console.width))
     share = report.out_bytes / report.float32_bytes
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print(
+    say(
         f"{report.out}: {report.out_bytes / 1e6:.1f} MB, {share:.1%} of float32's "
         f"{report.float32_bytes / 1e6:.1f} MB (read: {report.source_bytes / 1e6:.1f} MB)"
     )

@@ -60,22 +60,35 @@ def describe(progress: "ScoringProgress") -> str:
     return " · ".join(parts)
 
 
-def summarize(progress: "ScoringProgress", max_tokens: int, digest: str) -> str:
+COUNTED = {
+    "text-classification": "labels",
+    "zero-shot-classification": "labels",
+    "token-classification": "entities",
+}
+"""The name of the counted labels, of tasks that have any."""
+
+
+def summarize(
+    progress: "ScoringProgress", max_tokens: int, digest: str, task: str = "text-classification"
+) -> str:
     """Write the closing lines: rows, speed, errors, labels, and the digest of the outputs."""
     total = progress.total
     labels = sorted(total.labels.items(), key=lambda item: (-item[1], item[0]))
     saved = f", {progress.saved.rows:,} of them from earlier runs" if progress.saved.rows else ""
     speed = f"{progress.rows_per_second:,.0f} rows/s, {progress.tokens_per_second:,.0f} tokens/s; "
+    windows = f"{total.windowed:,} read in windows, " if total.windowed else ""
     lines = [
         f"{counted(total.rows, 'row')} in {format_duration(progress.seconds)}{saved}",
         f"{speed if progress.done.rows else ''}{counted(total.tokens, 'token')}, "
         f"{total.padding_avoided:.0%} padding avoided",
         f"{total.errors:,} with an error, {total.empty:,} empty or white space, "
-        f"{total.truncated:,} truncated to {max_tokens} tokens, "
+        f"{total.truncated:,} truncated to {max_tokens} tokens, {windows}"
         f"{counted(total.duplicates, 'duplicate')} not computed again",
-        "labels: " + (", ".join(f"{label} {count:,}" for label, count in labels) or "none"),
-        f"digest: {digest}",
     ]
+    if task in COUNTED:
+        found = ", ".join(f"{label} {count:,}" for label, count in labels) or "none"
+        lines.append(f"{COUNTED[task]}: {found}")
+    lines.append(f"digest: {digest}")
     return "\n".join(lines)
 
 

@@ -93,7 +93,7 @@ def checked_streams() -> Iterator[None]:
     nothing = None
     codecs.register_error(_ESCAPE, _escaped)
     if sys.stdin is None:
-        sys.stdin = cast("TextIO", _Closed(OptionError("stdin is closed. Name files or texts")))
+        sys.stdin = cast("TextIO", _Closed(OptionError("stdin is closed. Specify files or texts")))
     if sys.stdout is None:
         error = TableError("stdout: cannot be written: it is closed. Redirect it, e.g. > FILE")
         sys.stdout = cast("TextIO", _Closed(error))

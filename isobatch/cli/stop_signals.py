@@ -110,7 +110,8 @@ class DeferredStop:
         if self.received:
             os._exit(128 + number)
         self.received = number
-        line = f"isobatch: {_described(number)}: stops after this step; again to end at once\n"
+        said = "stopping after this step; repeat to end immediately"
+        line = f"isobatch: {_described(number)}: {said}\n"
         with suppress(OSError):  # stderr may be closed
             os.write(2, line.encode())
 

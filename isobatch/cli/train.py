@@ -15,6 +15,7 @@ from isobatch.cli import input_files, options
 from isobatch.cli import training_options as given
 from isobatch.cli.display import open_display
 from isobatch.cli.stop_signals import DeferredStop
+from isobatch.cli.terminal_layout import say
 from isobatch.cli.training_progress import TrainingDisplay, summarize_training
 from isobatch.drawing.display_text import counted, printable
 from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError, TrainingStopped
@@ -22,9 +23,9 @@ from isobatch.errors import EXIT_CODES, NotReproducedError, OptionError, Trainin
 if TYPE_CHECKING:
     from isobatch.jobs import RayOptions
     from isobatch.tables import TableFile
-    from isobatch.training.events import Event
+    from isobatch.training.data.labelled_source import DataPart
     from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
-    from isobatch.training.labelled_source import Part
+    from isobatch.training.steps.events import Event
     from isobatch.training.training_verification import TrainingVerification
 
 WITH_VERIFY = (
@@ -59,6 +60,7 @@ class TrainCommand:
     options_file: given.OptionsFile = None
     restart: given.Restart = False
     base: given.Base = None
+    revision: given.Revision = None
     task: given.Task = None
     class_weights: given.ClassWeights = None
     label_smoothing: given.LabelSmoothing = None
@@ -90,6 +92,7 @@ class TrainCommand:
     engine: given.Engine = "local"
     workers: given.Workers = 2
     ray_address: given.RayAddress = None
+    ray_wait: given.RayWait = 60.0
     tensorboard: given.TensorBoard = None
     verify: given.Verify = None
     input_format: input_files.InputFormat = None
@@ -103,9 +106,9 @@ class TrainCommand:
 
 
 def train(context: typer.Context, command: TrainCommand) -> None:
-    """Train a classifier on labelled files; it is written as an ordinary checkpoint folder.
+    """Train a classifier on labelled files, and write it as an ordinary checkpoint folder.
 
-    The weights are the same bytes for any number of threads, and however often a training was
+    The weights are the same bytes for any number of threads, and however often training was
     interrupted: run the same command again to resume it.
     """
     if command.verify is None:
@@ -132,7 +135,7 @@ def _train(command: TrainCommand) -> None:
 
         done = _run(request, display, report, signals)
     if not command.quiet:
-        typer.echo(summarize_training(done), err=True)  # below the bar, which is removed
+        say(summarize_training(done), err=True)  # below the bar, which is removed
     if command.as_json:
         shown = {**asdict(done), "folder": str(done.folder)}
         sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
@@ -168,7 +171,7 @@ def _shown(*, quiet: bool) -> Iterator[TrainingDisplay]:
 
 def _chosen_options(command: TrainCommand) -> dict[str, Any]:
     """Return the options that were given by name: those of --options, then of the command line."""
-    from isobatch.training.class_weights import read_class_weights
+    from isobatch.training.data.class_weights import read_class_weights
     from isobatch.training.recipe import RecipeOptions
     from isobatch.training.train_record import OTHER_OPTIONS, check_options, read_options
 
@@ -181,6 +184,8 @@ def _chosen_options(command: TrainCommand) -> dict[str, Any]:
     if weights and weights not in ("none", "balanced"):
         here["class_weights"] = read_class_weights(Path(weights))
     check_options(here)
+    if "base" in here:
+        stored.pop("revision", None)  # of the base that is replaced
     return stored | here
 
 
@@ -195,7 +200,7 @@ def _mention_other_texts(command: TrainCommand) -> None:
             files = printable(", ".join(names))
             typer.echo(
                 f"isobatch: note: {command.options_file} also names {files} (--{part}), which is "
-                "not read. Name it here, too, if that is meant",
+                "not read. Specify it here, too, if it should be read",
                 err=True,
             )
 
@@ -208,9 +213,9 @@ def _is_given(value: object) -> bool:
 @contextmanager
 def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["TrainingRequest"]:
     """Read the files, and put everything together that `train` takes."""
-    from isobatch.training.dataset import LabelledColumns
+    from isobatch.training.data.dataset import LabelledColumns
+    from isobatch.training.data.labelled_source import LabelledSource
     from isobatch.training.fine_tuning import TrainingRequest
-    from isobatch.training.labelled_source import LabelledSource
     from isobatch.training.recipe import RecipeOptions
     from isobatch.training.train_record import COLUMN_OPTIONS
 
@@ -230,6 +235,7 @@ def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["Trai
         files = [source.describe(texts[source.part], out) for source in sources]
         request = TrainingRequest(
             base=chosen.get("base"),
+            revision=chosen.get("revision"),
             out=out,
             texts=texts["training"],
             validation=texts.get("validation"),
@@ -255,11 +261,12 @@ def _ray_options(command: TrainCommand) -> "RayOptions | None":
     from isobatch.jobs import RayOptions
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports its use
-    return RayOptions(command.ray_address, command.workers, command.threads or 1)
+    cpus = command.threads or 1
+    return RayOptions(command.ray_address, command.workers, cpus, command.ray_wait)
 
 
 @contextmanager
-def _tables(command: TrainCommand) -> Iterator[dict["Part", Sequence["TableFile"]]]:
+def _tables(command: TrainCommand) -> Iterator[dict["DataPart", Sequence["TableFile"]]]:
     """Expand the names of the files of each part into files with formats."""
     reading = input_files.InputOptions(
         command.input_format,
@@ -271,7 +278,7 @@ def _tables(command: TrainCommand) -> Iterator[dict["Part", Sequence["TableFile"
         "train",
     )
     with ExitStack() as stack:
-        names: dict[Part, list[str]] = {"training": command.names or []}
+        names: dict[DataPart, list[str]] = {"training": command.names or []}
         if command.validation:
             names["validation"] = [command.validation]
         if command.unlabelled:
@@ -284,16 +291,16 @@ def _tables(command: TrainCommand) -> Iterator[dict["Part", Sequence["TableFile"
 
 def _check_places(command: TrainCommand) -> Path:
     if not command.names:
-        raise OptionError("no input. Name a labelled file, and the output folder: -o FOLDER")
+        raise OptionError("no input. Specify a labelled file, and the output folder: -o FOLDER")
     if command.output is None:
-        raise OptionError("no output. Name the folder to write: -o FOLDER")
+        raise OptionError("no output. Specify the folder to write: -o FOLDER")
     if command.validation and command.validation_share is not None:
         raise OptionError(
             "--validation-share: has no effect with --validation. Leave one of them out"
         )
     for option in ("validation", "unlabelled"):
         if getattr(command, option) == input_files.STDIN:
-            raise OptionError(f"--{option} -: this file cannot be stdin. Name one")
+            raise OptionError(f"--{option} -: this file cannot be stdin. Specify one")
     from isobatch.training.run_folder import RunFolder
 
     out = Path(command.output)
@@ -307,7 +314,7 @@ def _refuse_places_inside(out: Path, command: TrainCommand, inputs: Sequence[Pat
     for path in (*inputs, *board):
         if path.resolve().is_relative_to(out.resolve()):
             raise OptionError(
-                f"{path}: is in the output folder, which is replaced. Move it, or name another "
+                f"{path}: is in the output folder, which will be replaced. Move it, or use another "
                 "output folder"
             )
 
@@ -345,7 +352,7 @@ def _verify(folder: Path, command: TrainCommand) -> None:
         sys.stdout.write(json.dumps(found.as_dict(), ensure_ascii=False) + "\n")
     if not (shown_as_json and command.quiet):
         for line in _verdict(found):
-            typer.echo(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
+            say(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
     if not found.is_reproduced:
         raise typer.Exit(EXIT_CODES[NotReproducedError])
 

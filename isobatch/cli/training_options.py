@@ -38,7 +38,7 @@ Output = Annotated[
 TextColumn = Annotated[
     str | None,
     typer.Option(
-        help="Column of the texts. Default: found if there is one obvious choice.",
+        help="Column of the texts. Default: detected if there is one obvious choice.",
         rich_help_panel=FILES,
     ),
 ]
@@ -51,7 +51,7 @@ LabelColumn = Annotated[
     typer.Option(
         "--label-column",
         help="Column of the labels; repeat it for several columns, one for each label of a text. "
-        "Default: found if there is one obvious choice.",
+        "Default: detected if there is one obvious choice.",
         rich_help_panel=FILES,
     ),
 ]
@@ -66,7 +66,8 @@ LabelSeparator = Annotated[
 WeightColumn = Annotated[
     str | None,
     typer.Option(
-        help="Column of numbers that the losses are multiplied by.", rich_help_panel=FILES
+        help="Column of weights: the loss of each text is multiplied by its weight.",
+        rich_help_panel=FILES,
     ),
 ]
 IdColumn = Annotated[
@@ -94,15 +95,15 @@ ValidationFile = Annotated[
     typer.Option(
         "--validation",
         metavar="FILE",
-        help="Labelled file that the best weights are chosen by. Default: a part of the input.",
+        help="Labelled file used to select the best weights. Default: a part of the input.",
         rich_help_panel=FILES,
     ),
 ]
 ValidationShare = Annotated[
     float | None,
     typer.Option(
-        help="Share of the texts that is held out without --validation; equal texts stay together. "
-        "Default: 0.1, at most 2,000 texts.",
+        help="Share of the texts to hold out if there is no --validation; equal texts stay "
+        "together. Default: 0.1, at most 2,000 texts.",
         rich_help_panel=FILES,
     ),
 ]
@@ -120,7 +121,7 @@ OptionsFile = Annotated[
         "--options",
         metavar="FILE",
         help="JSON file of options, or the train.json of a trained checkpoint, to use the same "
-        "base, columns and recipe. Options of the command line take precedence.",
+        "base, columns and recipe. Options on the command line take precedence.",
         rich_help_panel=FILES,
     ),
 ]
@@ -134,11 +135,19 @@ Base = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ISOBATCH_REVISION",
+        help="Branch, tag or commit of a hub id that --base names.",
+        rich_help_panel=LEARNING,
+    ),
+]
 Task = Annotated[
     Literal["auto", "single", "multi", "regression"] | None,
     typer.Option(
         help="One label for each text (single), any number of labels (multi), or a number "
-        "(regression). Default: auto, by the values of the label column.",
+        "(regression). Default: auto, inferred from the values of the label column.",
         rich_help_panel=LEARNING,
     ),
 ]
@@ -170,7 +179,7 @@ Teacher = Annotated[
     str | None,
     typer.Option(
         metavar="CHECKPOINT",
-        help="Classifier with the same labels, whose logits are learned too (distillation).",
+        help="Classifier with the same labels whose logits are also learned (distillation).",
         rich_help_panel=TEACHER,
     ),
 ]
@@ -185,7 +194,7 @@ Unlabelled = Annotated[
 TeacherWeight = Annotated[
     float | None,
     typer.Option(
-        help="Share of the teacher's logits in the loss; the rest is of the labels. Default: 0.7.",
+        help="Share of the teacher's logits in the loss, next to the labels. Default: 0.7.",
         rich_help_panel=TEACHER,
     ),
 ]
@@ -214,13 +223,15 @@ Epochs = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Texts of a step, of any length. Default: 32.", rich_help_panel=STEPS),
+    typer.Option(
+        help="Number of texts per step, of any length. Default: 32.", rich_help_panel=STEPS
+    ),
 ]
 BlockTokens = Annotated[
     int | None,
     typer.Option(
-        help="Tokens of a gradient block; a step's gradient is the sum of its blocks. Default: "
-        "256.",
+        help="Maximum number of tokens per gradient block; a step's gradient is the sum over its "
+        "blocks. Default: 256.",
         rich_help_panel=STEPS,
     ),
 ]
@@ -258,7 +269,7 @@ LayerDecay = Annotated[
 WarmUp = Annotated[
     float | None,
     typer.Option(
-        help="Share of the steps until the peak; then the rate falls linearly. Default: 0.1.",
+        help="Share of the steps before the peak; then the rate falls linearly. Default: 0.1.",
         rich_help_panel=OPTIMIZER,
     ),
 ]
@@ -292,9 +303,9 @@ MetricName = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="Metric that the best weights are chosen by: accuracy, macro_f1 or log_loss; of "
-        "multiple labels micro_f1, multi_macro_f1, exact_match or binary_log_loss; of a regression "
-        "rmse, mae, pearson or spearman. Default: the first of each.",
+        help="Metric used to select the best weights: accuracy, macro_f1 or log_loss; for "
+        "multiple labels micro_f1, multi_macro_f1, exact_match or binary_log_loss; for a "
+        "regression rmse, mae, pearson or spearman. Default: the first of each list.",
         rich_help_panel=SELECTION,
     ),
 ]
@@ -305,7 +316,7 @@ EvaluationsPerEpoch = Annotated[
 Patience = Annotated[
     int | None,
     typer.Option(
-        help="Evaluations without a better one until training ends. Default: 3.",
+        help="Number of evaluations without improvement after which training ends. Default: 3.",
         rich_help_panel=SELECTION,
     ),
 ]
@@ -313,7 +324,7 @@ AverageDecay = Annotated[
     float | None,
     typer.Option(
         help="Decay of the average of the weights, which is evaluated too; 0 for none. Default: "
-        "an average over a tenth of an epoch, and ten steps at least.",
+        "an average over a tenth of an epoch, but at least ten steps.",
         rich_help_panel=SELECTION,
     ),
 ]
@@ -331,7 +342,7 @@ BlocksInFlight = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Gradient blocks computed at a time; fewer need less memory. Default: one a thread.",
+        help="Gradient blocks computed at a time; fewer need less memory. Default: one per thread.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -346,7 +357,7 @@ Workers = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Number of Ray workers, each with --threads CPUs (1).",
+        help="Number of Ray workers, each with --threads CPUs (default 1).",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -354,7 +365,15 @@ RayAddress = Annotated[
     str | None,
     typer.Option(
         envvar="ISOBATCH_RAY_ADDRESS",
-        help="Address of a Ray cluster; auto: the one of this machine. Default: a local Ray.",
+        help="Address of a Ray cluster; auto: the cluster of this machine. Default: a local Ray.",
+        rich_help_panel=MACHINE,
+    ),
+]
+RayWait = Annotated[
+    float,
+    typer.Option(
+        min=1.0,
+        help="Maximum seconds to wait for room for all Ray workers.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -373,8 +392,9 @@ Verify = Annotated[
     typer.Option(
         "--verify",
         metavar="FOLDER",
-        help="Train again what is in this folder, by its own record, and compare the SHA-256 of "
-        "model.safetensors. Exit code 9 if it differs, 10 if files or base are missing or changed.",
+        help="Train the model in this folder again, from its own record, and compare the SHA-256 "
+        "of model.safetensors. Exit code 9 if it differs, 10 if files or base are missing or "
+        "changed.",
         rich_help_panel=REPORTS,
     ),
 ]

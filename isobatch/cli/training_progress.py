@@ -8,8 +8,8 @@ from isobatch.cli.scoring_progress import format_duration
 from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
-    from isobatch.training.events import Evaluated, Event, StepDone
     from isobatch.training.fine_tuning import TrainedFolder
+    from isobatch.training.steps.events import Evaluated, Event, StepDone
 
 SPEED_STEPS = 100
 """Steps that a speed is the mean of; time left is estimated from all steps of this process."""
@@ -25,7 +25,7 @@ class TrainingDisplay:
 
     def show(self, event: "Event") -> None:
         """Draw a step, or say the result of an evaluation."""
-        from isobatch.training.events import StepDone
+        from isobatch.training.steps.events import StepDone
 
         if not isinstance(event, StepDone):
             self.say(describe_evaluation(event))

@@ -11,6 +11,7 @@ import typer
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
 from isobatch.cli.display import Display, open_display
+from isobatch.cli.terminal_layout import say
 from isobatch.drawing.display_text import counted, printable, shortened
 from isobatch.errors import EXIT_CODES, NotReproducedError, NotVerifiableError, OptionError
 
@@ -37,15 +38,16 @@ Sample = Annotated[
 AllRows = Annotated[bool, typer.Option("--all", help="Check every row.")]
 Seed = Annotated[
     int,
-    typer.Option(min=0, help="Choice of the sample: the same number chooses the same rows."),
+    typer.Option(min=0, help="Seed of the sample: the same seed selects the same rows."),
 ]
 MovedInputs = Annotated[
     list[Path] | None,
     typer.Option(
         "--input",
         metavar="PATH",
-        help="Input that was moved since; repeat it for several, in their order. A folder has the "
-        "inputs under their recorded names. Default: where they were, seen from the output.",
+        help="Input that has been moved; repeat the option for several, in their order. A folder "
+        "must have the inputs under their recorded names. Default: their recorded paths, "
+        "relative to the output.",
     ),
 ]
 MovedModel = Annotated[
@@ -79,7 +81,7 @@ def verify(
     max_batch_tokens: options.MaxBatchTokensOption = MAX_BATCH_TOKENS,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Compute rows of finished outputs again, and say whether every bit is reproduced.
+    """Recompute rows of finished outputs, and check whether every bit is reproduced.
 
     Inputs, checkpoint and options are those that `isobatch run` recorded. Exit code 9 means that a
     label, score or logit is not reproduced, or that the file was changed; 10 that an output cannot
@@ -91,7 +93,7 @@ def verify(
     if all_rows and sample is not None:
         raise OptionError("--all checks every row, --sample some of them. Leave one out")
     if revision is not None and model is None:
-        raise OptionError("--revision: is for --model. Name the hub id that it is a revision of")
+        raise OptionError("--revision: is for --model. Specify the hub id that it is a revision of")
     verifier = Verifier(
         VerifyOptions(
             sample=None if all_rows else sample or DEFAULT_SAMPLE,
@@ -108,7 +110,7 @@ def verify(
     found = list(_expand(outputs))
     if inputs and len(found) > 1 and not (len(inputs) == 1 and inputs[0].is_dir()):
         raise OptionError(
-            f"--input: which of {len(found)} outputs is it for? Name the folder of all inputs, or "
+            f"--input: which of {len(found)} outputs is it for? Use the folder of all inputs, or "
             "verify one output at a time"
         )
     with open_display(quiet=quiet, beginning="reading") as display:
@@ -119,8 +121,8 @@ def verify(
     if shown_as_json:
         _print_json(results)
     if not (shown_as_json and quiet):
-        for line in (line for result in results for line in _lines(*result)):
-            typer.echo(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
+        for line in (line for result in results for line in describe_result(*result)):
+            say(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
     if code := _exit_code(results):
         raise typer.Exit(code)
 
@@ -158,7 +160,7 @@ def _print_json(results: "Sequence[Result]") -> None:
     sys.stdout.write(json.dumps({"outputs": described}, ensure_ascii=False) + "\n")
 
 
-def _lines(path: Path, found: "Verification | NotVerifiableError") -> Iterator[str]:
+def describe_result(path: Path, found: "Verification | NotVerifiableError") -> Iterator[str]:
     """Describe a result: the verdict, how much of the output it is about, and the differences."""
     if isinstance(found, NotVerifiableError):
         yield f"cannot be verified: {printable(str(found))}"

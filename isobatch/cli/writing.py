@@ -13,7 +13,7 @@ def check_writable(path: Path | None, error_class: type[IsobatchError] = TableEr
         return
     folder = path.parent
     if path.is_dir():
-        raise error_class(f"{path}: is a folder. Name a file")
+        raise error_class(f"{path}: is a folder. Use the path of a file")
     if not folder.is_dir():
         raise error_class(
             f"{path}: cannot be written: the folder {folder} does not exist. Create it first: "

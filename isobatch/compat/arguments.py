@@ -46,7 +46,7 @@ def reject_positional(place: str, given: tuple[object, ...], supported: Iterable
     """
     if stated := [value for value in given if value is not None]:
         raise OptionError(
-            f"{place}: takes fewer positional arguments (got {_shown(stated[0])}). Name each "
+            f"{place}: takes fewer positional arguments (got {_shown(stated[0])}). Specify each "
             f"argument; supported: {', '.join(supported)}"
         )
 

@@ -1,20 +1,26 @@
-"""AutoModelForSequenceClassification and AutoModel: transformers' entry points.
+"""AutoModelForSequenceClassification, …ForTokenClassification, AutoModel: entry points.
 
 Invariant: an argument of from_pretrained is honoured as in transformers or rejected by name.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from isobatch.ambient import isolated
 from isobatch.checkpoint import locate_checkpoint, read_raw_config
+from isobatch.checkpoint.families import family_of
 from isobatch.checkpoint.unreadable import is_there
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
-from isobatch.compat.model import WITHOUT_POOLER, PaddedClassifier, PaddedEncoder
+from isobatch.compat.model import (
+    PaddedClassifier,
+    PaddedEncoder,
+    PaddedTokenClassifier,
+)
 from isobatch.compat.model_config import (
     HUB_ADVICE,
     NEUTRAL_ARGUMENTS,
@@ -57,6 +63,7 @@ _SUPPORTED = (
     "and the keys of config.json",
 )
 ModelT = TypeVar("ModelT", bound=DropInModel)
+ClassifierT = TypeVar("ClassifierT", bound=PaddedClassifier)
 
 _INT8 = "Run `isobatch quantize MODEL FOLDER`, and load the folder with Classifier"
 _ADVICE = {
@@ -72,11 +79,14 @@ _ADVICE = {
 }
 
 
-class AutoModelForSequenceClassification:
-    """transformers' entry point; each method returns a PaddedClassifier."""
+class _AutoModelWithHead(Generic[ClassifierT]):
+    """transformers' entry point to the models of one task; `_kind` is their class."""
 
-    @staticmethod
+    _kind: type[ClassifierT]
+
+    @classmethod
     def from_pretrained(
+        cls,
         pretrained_model_name_or_path: str | Path | None = None,
         *positional: object,
         config: ClassifierConfig | str | Path | None = None,
@@ -86,41 +96,46 @@ class AutoModelForSequenceClassification:
         torch_dtype: torch.dtype | str | None = None,
         device_map: Any = None,
         **changes: Any,
-    ) -> PaddedClassifier:
+    ) -> ClassifierT:
         """Load a folder, a hub id, or the bundled model (None), in eval mode, float32.
 
-        A checkpoint without a head gets a new one, with a NewWeightsWarning; so does, under
-        ignore_mismatched_sizes, one with another number of labels. int8 weights are dequantized,
-        and saved as float32. changes: keys of config.json.
+        A checkpoint without a head for the task gets a new one, with a NewWeightsWarning; so does,
+        under ignore_mismatched_sizes, one with another number of labels. int8 weights are
+        dequantized, and saved as float32. changes: keys of config.json. Warns with an
+        OtherTaskWarning if config.json says that the head is for another task.
         """
-        place = "AutoModelForSequenceClassification.from_pretrained"
+        place = f"{cls.__name__}.from_pretrained"
         reject_positional(place, positional, _SUPPORTED)
-        folder = locate_checkpoint(pretrained_model_name_or_path, revision)
-        chosen = _configured(place, pretrained_model_name_or_path, folder, config, changes)
-        _check_dtype(place, dtype if torch_dtype is None else torch_dtype, chosen)
-        with isolated():
-            packed = read_classifier(
-                folder,
-                chosen.to_model_config(),
-                chosen.initializer_range,
-                ignore_mismatched_sizes=ignore_mismatched_sizes,
-            )
-        return _placed(PaddedClassifier(packed, chosen), place, device_map)
+        loading = _Loading(
+            place,
+            pretrained_model_name_or_path,
+            revision,
+            dtype if torch_dtype is None else torch_dtype,
+            device_map,
+        )
+        return loading.classifier(cls._kind, config, changes, ignore_mismatched_sizes)
 
-    @staticmethod
+    @classmethod
     def from_config(
-        config: ClassifierConfig, *positional: object, **changes: Any
-    ) -> PaddedClassifier:
+        cls, config: ClassifierConfig, *positional: object, **changes: Any
+    ) -> ClassifierT:
         """Create a model with random weights, in train mode."""
-        reject_positional("from_config", positional, ("config", "and the keys of config.json"))
-        config = _checked(config).changed("from_config", changes)
-        with isolated():
-            packed = empty_model(config.to_model_config())
-            names = [name for name, _ in packed.named_parameters()]
-            draw_weights(packed, names, config.initializer_range)
-        model = PaddedClassifier(packed, config)
-        model.train()
-        return model
+        return _new_classifier(cls._kind, config, positional, changes)
+
+
+class AutoModelForSequenceClassification(_AutoModelWithHead[PaddedClassifier]):
+    """transformers' entry point; each method returns a PaddedClassifier."""
+
+    _kind = PaddedClassifier
+
+
+class AutoModelForTokenClassification(_AutoModelWithHead[PaddedTokenClassifier]):
+    """transformers' entry point; each method returns a PaddedTokenClassifier.
+
+    The bundled model has no such head, and gets a new one.
+    """
+
+    _kind = PaddedTokenClassifier
 
 
 class AutoModel:
@@ -144,7 +159,7 @@ class AutoModel:
         folder = locate_checkpoint(pretrained_model_name_or_path, revision)
         chosen = _configured(place, pretrained_model_name_or_path, folder, config, changes)
         _check_dtype(place, dtype if torch_dtype is None else torch_dtype, chosen)
-        has_pooler = add_pooling_layer and chosen.model_type not in WITHOUT_POOLER
+        has_pooler = add_pooling_layer and family_of(chosen.model_type).has_pooler
         with isolated():
             packed = read_encoder(
                 folder, chosen.to_model_config(), chosen.initializer_range, has_pooler=has_pooler
@@ -161,10 +176,57 @@ class AutoModel:
             packed = empty_model(config.to_model_config())
             names = [name for name, _ in packed.named_parameters()]
             draw_weights(packed, names, config.initializer_range)
-        has_pooler = config.model_type not in WITHOUT_POOLER
+        has_pooler = family_of(config.model_type).has_pooler
         model = PaddedEncoder(SelectedKernels(packed), config, has_pooler=has_pooler)
         model.train()
         return model
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """The arguments of the call `place`, besides keys of config.json."""
+
+    place: str
+    path: str | Path | None
+    revision: str | None
+    dtype: torch.dtype | str | None
+    device_map: Any
+
+    def classifier(
+        self,
+        kind: type[ClassifierT],
+        config: ClassifierConfig | str | Path | None,
+        changes: Mapping[str, Any],
+        ignore_mismatched_sizes: bool,
+    ) -> ClassifierT:
+        folder = locate_checkpoint(self.path, self.revision)
+        chosen = _configured(self.place, self.path, folder, config, changes)
+        _check_dtype(self.place, self.dtype, chosen)
+        with isolated():
+            packed = read_classifier(
+                folder,
+                chosen.to_model_config(kind.task),
+                chosen.initializer_range,
+                ignore_mismatched_sizes=ignore_mismatched_sizes,
+            )
+        return _placed(kind(packed, chosen), self.place, self.device_map)
+
+
+def _new_classifier(
+    kind: type[ClassifierT],
+    config: ClassifierConfig,
+    positional: tuple[object, ...],
+    changes: Mapping[str, Any],
+) -> ClassifierT:
+    reject_positional("from_config", positional, ("config", "and the keys of config.json"))
+    config = _checked(config).changed("from_config", changes)
+    with isolated():
+        packed = empty_model(config.to_model_config(kind.task))
+        names = [name for name, _ in packed.named_parameters()]
+        draw_weights(packed, names, config.initializer_range)
+    model = kind(packed, config)
+    model.train()
+    return model
 
 
 def _configured(

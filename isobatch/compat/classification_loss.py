@@ -34,6 +34,36 @@ def classification_loss(logits: Tensor, labels: Tensor, config: ClassifierConfig
     return F.binary_cross_entropy_with_logits(logits, labels.view_as(logits).to(logits.dtype))
 
 
+def token_classification_loss(logits: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
+    """Compute the cross-entropy of logits [rows, columns, num_labels], the mean over all tokens.
+
+    labels: [rows, columns], IGNORED_LABEL for tokens that do not count. mask: zero for padding.
+    Raises InputError for labels of another shape, out of range, or of padding, with the row.
+    """
+    if not isinstance(labels, Tensor):
+        raise InputError(f"labels must be a tensor, got {type(labels).__name__}")
+    rows, columns, num_labels = logits.shape
+    if labels.shape != (rows, columns) or labels.is_floating_point():
+        raise InputError(
+            f"labels must be integers of shape {[rows, columns]}, one for each token; got "
+            f"{labels.dtype} {list(labels.shape)}"
+        )
+    labels = labels.to(logits.device)
+    for row in range(rows):
+        _check_range(labels[row], num_labels, row)
+    if mask is not None:
+        padded = ((mask.to(logits.device) == 0) & (labels != IGNORED_LABEL)).nonzero().tolist()
+        if padded:
+            row, column = padded[0]
+            raise InputError(
+                f"row {row}, column {column}: padding has the label {int(labels[row, column])}, "
+                f"expected {IGNORED_LABEL}, which does not count"
+            )
+    return F.cross_entropy(
+        logits.flatten(0, 1), labels.flatten().long(), ignore_index=IGNORED_LABEL
+    )
+
+
 def _problem_type(labels: Tensor, num_labels: int) -> str:
     if num_labels == 1:
         return "regression"
@@ -57,11 +87,16 @@ def _check_shape(problem_type: str, logits: Tensor, labels: Tensor) -> None:
         )
 
 
-def _check_range(labels: Tensor, num_labels: int) -> None:
+def _check_range(labels: Tensor, num_labels: int, row: int | None = None) -> None:
+    """Check the labels of all rows, or those of the tokens of one row."""
     outside = ((labels < 0) | (labels >= num_labels)) & (labels != IGNORED_LABEL)
-    if rows := outside.nonzero().flatten().tolist():
+    if places := outside.nonzero().flatten().tolist():
+        place = places[0]
+        where, what = (
+            (f"row {place}", "a row") if row is None else (f"row {row}, column {place}", "a token")
+        )
         raise InputError(
-            f"row {rows[0]}: its label is {int(labels[rows[0]])}, expected 0 to {num_labels - 1}, "
-            f"or {IGNORED_LABEL} for a row that does not count. For more labels load the model "
+            f"{where}: its label is {int(labels[place])}, expected 0 to {num_labels - 1}, "
+            f"or {IGNORED_LABEL} for {what} that does not count. For more labels load the model "
             "with num_labels=N and ignore_mismatched_sizes=True"
         )

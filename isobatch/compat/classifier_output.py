@@ -61,6 +61,10 @@ class SequenceClassifierOutput(ModelOutput):
         )
 
 
+class TokenClassifierOutput(SequenceClassifierOutput):
+    """As SequenceClassifierOutput, with logits [rows, columns, num_labels]: zero for padding."""
+
+
 class EncoderOutput(ModelOutput):
     """last_hidden_state [rows, columns, hidden], and pooler_output [rows, hidden] if there is one.
 

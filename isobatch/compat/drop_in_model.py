@@ -21,13 +21,13 @@ from isobatch.compat.module_tree import check_unchanged
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, pack_inputs
 from isobatch.errors import OptionError
 from isobatch.kernels import arithmetic_name, this_machine
-from isobatch.model import SequenceClassifier, select_kernels
+from isobatch.model import EncoderModel, select_kernels
 
 
 class SelectedKernels:
     """The kernels of a packed model on the device of its weights, checked again after a move."""
 
-    def __init__(self, packed: SequenceClassifier) -> None:
+    def __init__(self, packed: EncoderModel) -> None:
         self.packed = packed
         self._device: torch.device | None = None
         self._arithmetic = ""
@@ -115,7 +115,7 @@ class DropInModel(nn.Module):
         return pack_inputs(inputs, self.packed.config.encoder, self.device)
 
     @property
-    def packed(self) -> SequenceClassifier:
+    def packed(self) -> EncoderModel:
         """The model that computes, over packed batches; it has the same parameters."""
         return self._kernels.packed
 
@@ -143,7 +143,7 @@ class DropInModel(nn.Module):
 
     @property
     def _prefix(self) -> str:
-        return self.packed.config.family.prefix.removesuffix(".")
+        return self.packed.config.family.public.prefix.removesuffix(".")
 
     base_model_prefix = _prefix
 

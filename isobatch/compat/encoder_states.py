@@ -12,8 +12,9 @@ from torch import Tensor
 from isobatch.ambient import check_torch_settings
 from isobatch.batching.packed import PackedBatch
 from isobatch.compat.padded_inputs import PackedInputs
+from isobatch.errors import InputError
 from isobatch.kernels import KernelSelector
-from isobatch.model import SequenceClassifier
+from isobatch.model import EncoderModel
 from isobatch.model.block import Block
 from isobatch.types import Rows
 
@@ -32,14 +33,19 @@ class EncoderStates:
 
 
 def compute_states(
-    model: SequenceClassifier, inputs: PackedInputs, *, hidden_states: bool, attentions: bool
+    model: EncoderModel, inputs: PackedInputs, *, hidden_states: bool, attentions: bool
 ) -> EncoderStates:
     """Compute every block for all tokens.
 
-    The first rows of the last one are computed again as the head reads them: as one row of each
-    sequence, whose bits may differ from the same row among all. Each block reads the hidden states
-    that are returned, so that they have gradients.
+    Where the head reads one row of each sequence, those of the last block are computed again as it
+    reads them, as their bits may differ from the same rows among all. Each block reads
+    the hidden states that are returned, so that they have gradients.
     """
+    if model.decoder is not None:
+        raise InputError(
+            "output_hidden_states and output_attentions are not supported for models with a "
+            "decoder. Omit them"
+        )
     batch = inputs.batch
     if attentions and batch.cu_seqlens.device.type == "cpu":
         check_torch_settings()  # their kernels are torch's
@@ -53,29 +59,39 @@ def compute_states(
         states.append(inputs.restore_tokens(hidden))
         return inputs.take_tokens(states[-1])
 
-    hidden = shown(hidden)
-    for index, block in enumerate(model.blocks):
+    hidden, context = shown(hidden), model.context(batch)
+    rows, layers = model.head.spec.rows, model.layers
+    last = len(layers) - 1
+    for index, block in enumerate(layers):
         assert isinstance(block, Block)
         if attentions:
-            weights.append(inputs.restore_attention(attention_weights(block, hidden, batch)))
-        after = block(hidden, batch, Rows.ALL)
-        if index == len(model.blocks) - 1 and not block.training:
-            first = block(hidden, batch, Rows.FIRST)
-            after = after.index_copy(0, batch.cu_seqlens[:-1], first)
+            weights.append(
+                inputs.restore_attention(attention_weights(block, hidden, batch, context))
+            )
+        after = block(hidden, batch, Rows.ALL, context)
+        if index == last and rows is not Rows.ALL and not block.training:
+            one = block(hidden, batch, rows, context)
+            after = after.index_copy(0, batch.rows_of(rows), one)
+        if index == last and model.final_norm is not None:
+            after = model.final_norm(after)
         hidden = shown(after)
     return EncoderStates(
         hidden, tuple(states) if hidden_states else None, tuple(weights) if attentions else None
     )
 
 
-def attention_weights(block: Block, hidden: Tensor, batch: PackedBatch) -> Tensor:
+def attention_weights(
+    block: Block, hidden: Tensor, batch: PackedBatch, context: Tensor | None = None
+) -> Tensor:
     """Compute softmax(q kᵀ / √d) by the selected attention kernel, before any dropout.
 
     The kernel mixes values by the weights, so that values of which each has a one in a column of
     its own give the weights themselves. A call has room for head_dim keys.
     """
-    query, key = block.attention.query(hidden), block.attention.key(hidden)
-    heads, head_dim = block.spec.num_heads, block.spec.head_dim
+    query, key = block.queries_and_keys(hidden)
+    positions = block.positions(context)
+    spec = block.spec.attention
+    heads, head_dim = spec.num_heads, spec.head_dim
     lengths = batch.cu_seqlens.diff()
     starts = batch.cu_seqlens[:-1].repeat_interleave(lengths)
     places = torch.arange(len(hidden), device=hidden.device) - starts
@@ -83,17 +99,18 @@ def attention_weights(block: Block, hidden: Tensor, batch: PackedBatch) -> Tenso
     parts = []
     for first in range(0, longest, head_dim):
         columns = torch.arange(first, first + head_dim, device=hidden.device)
-        value = (places[:, None] == columns).to(hidden.dtype).repeat(1, heads)
-        mixed = block.attend(query, key, value, batch, Rows.ALL)
+        value = (places[:, None] == columns).to(hidden.dtype).repeat(1, spec.num_key_heads or heads)
+        mixed = block.attend(query, key, value, batch, Rows.ALL, positions)
         parts.append(mixed.view(len(hidden), heads, head_dim))
     return torch.cat(parts, dim=2)[:, :, :longest]
 
 
-def select_attention_kernels(model: SequenceClassifier, device: torch.device) -> None:
+def select_attention_kernels(model: EncoderModel, device: torch.device) -> None:
     """Select the kernels of `attention_weights` for blocks that compute all of a layer at once."""
     selector = KernelSelector(device)
     for block in model.blocks:
         if isinstance(block, Block) and block.is_compiled:
-            block.attend = selector.select_attention(block.spec)
-            for linear in (block.attention.query, block.attention.key):
+            block.attend = selector.select_attention(block.spec.attention)
+            for name in ("query", "key"):
+                linear = block.linears[name]
                 linear.kernel = selector.select_linear(linear.weights)

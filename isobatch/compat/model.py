@@ -10,24 +10,29 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from isobatch.ambient import eager, isolated
-from isobatch.checkpoint import Family, hub_name, read_raw_config
+from isobatch.checkpoint import Family, hub_name, place_of, read_raw_config
 from isobatch.compat.arguments import parameter_names, reject_unsupported
 from isobatch.compat.caller_line import caller_stacklevel
-from isobatch.compat.classification_loss import classification_loss
-from isobatch.compat.classifier_output import EncoderOutput, ModelOutput, SequenceClassifierOutput
+from isobatch.compat.classification_loss import classification_loss, token_classification_loss
+from isobatch.compat.classifier_output import (
+    EncoderOutput,
+    ModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 from isobatch.compat.drop_in_model import DropInModel, SelectedKernels
 from isobatch.compat.encoder_states import compute_states
 from isobatch.compat.model_config import ClassifierConfig
 from isobatch.compat.module_tree import add_modules, reject_hooks
 from isobatch.compat.padded_inputs import PackedInputs, PaddedInputs, padded_rows
-from isobatch.errors import MissingAttentionMaskWarning
-from isobatch.model import SequenceClassifier, read_model
-from isobatch.types import Rows
+from isobatch.errors import InputError, MissingAttentionMaskWarning
+from isobatch.model import EncoderModel, read_model
+from isobatch.types import Rows, Task
 
 _NEUTRAL_INPUTS: Mapping[str, tuple[object, ...]] = {
     "head_mask": (None,),
@@ -36,14 +41,16 @@ _NEUTRAL_INPUTS: Mapping[str, tuple[object, ...]] = {
     "encoder_hidden_states": (None,),
 }
 
-WITHOUT_POOLER = ("distilbert", "electra")
-
 
 class PaddedClassifier(DropInModel):
     """(input_ids, attention_mask) [rows, columns] → logits [rows, num_labels]."""
 
-    def __init__(self, packed: SequenceClassifier, config: ClassifierConfig) -> None:
-        family = packed.config.family
+    task: ClassVar[Task] = "text-classification"
+    _output: ClassVar[type[SequenceClassifierOutput]] = SequenceClassifierOutput
+    _head = "ForSequenceClassification"
+
+    def __init__(self, packed: EncoderModel, config: ClassifierConfig) -> None:
+        family = packed.config.family.public
         kernels = SelectedKernels(packed)
         kernels.select()
         super().__init__(kernels, config)
@@ -56,14 +63,14 @@ class PaddedClassifier(DropInModel):
             self,
             {name: leaf for name, leaf in leaves.items() if not name.startswith(family.prefix)},
         )
-        head = self.get_submodule("classifier") if family.head_drops_input else self
+        head = self.get_submodule(family.head["head.output"].rpartition(".")[0])
         self._complete([*encoder._modes, (packed.head, head)])
 
     @classmethod
     def from_folder(cls, folder: Path) -> "PaddedClassifier":
         """Load a whole checkpoint; raises as `read_model` does, also where the head is missing."""
         with isolated():
-            packed = read_model(folder)
+            packed = read_model(folder, cls.task)
         return cls(packed, ClassifierConfig(read_raw_config(folder)))
 
     @eager
@@ -94,15 +101,16 @@ class PaddedClassifier(DropInModel):
         hidden_states = _choose(output_hidden_states, self.config.output_hidden_states)
         with self._isolated():
             packed = self._pack(inputs, attentions=attentions)
+            _reject_unmasked_end(inputs, self.packed)
             _warn_unmasked(inputs, self.packed)
             if not attentions and not hidden_states:
-                logits = packed.restore_rows(self.packed(packed.batch, packed.words))
-                output = SequenceClassifierOutput(logits=logits)
+                logits = self._restored(packed, self.packed(packed.batch, packed.words))
+                output = self._output(logits=logits)
             else:
                 output = self._with_states(packed, attentions, hidden_states)
             if labels is not None:
-                loss = classification_loss(output.logits, labels, self.config)
-                output = SequenceClassifierOutput(**{**output, "loss": loss})
+                loss = self._loss(output.logits, labels, attention_mask)
+                output = self._output(**{**output, "loss": loss})
         return _returned(output, _choose(return_dict, self.config.return_dict))
 
     def _with_states(
@@ -111,9 +119,16 @@ class PaddedClassifier(DropInModel):
         states = compute_states(
             self.packed, packed, hidden_states=hidden_states, attentions=attentions
         )
-        first = packed.batch.select(states.last, Rows.FIRST)
-        logits = packed.restore_rows(self.packed.head(first))
-        return SequenceClassifierOutput(None, logits, states.hidden, states.attentions)
+        rows = packed.batch.select(states.last, self.packed.head.spec.rows)
+        logits = self._restored(packed, self.packed.head(rows, packed.batch))
+        return self._output(None, logits, states.hidden, states.attentions)
+
+    def _restored(self, packed: PackedInputs, logits: Tensor) -> Tensor:
+        """Put the logits into the shape of the inputs."""
+        return packed.restore_rows(logits)
+
+    def _loss(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+        return classification_loss(logits, labels, self.config)
 
     @property
     def num_labels(self) -> int:
@@ -133,10 +148,27 @@ class PaddedClassifier(DropInModel):
 
     @property
     def _architecture(self) -> str:
-        return f"{self._family.class_prefix}ForSequenceClassification"
+        return f"{self._family.class_prefix}{self._head}"
 
     def _tensors(self) -> dict[str, nn.Parameter]:
         return dict(self.packed.named_parameters())
+
+
+class PaddedTokenClassifier(PaddedClassifier):
+    """(input_ids, attention_mask) [rows, columns] → logits [rows, columns, num_labels].
+
+    Those of padding are zero. The loss counts the tokens whose label is not -100.
+    """
+
+    task: ClassVar[Task] = "token-classification"
+    _output: ClassVar[type[SequenceClassifierOutput]] = TokenClassifierOutput
+    _head = "ForTokenClassification"
+
+    def _restored(self, packed: PackedInputs, logits: Tensor) -> Tensor:
+        return packed.restore_tokens(logits)
+
+    def _loss(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+        return token_classification_loss(logits, labels, attention_mask)
 
 
 class PaddedEncoder(DropInModel):
@@ -148,11 +180,13 @@ class PaddedEncoder(DropInModel):
         super().__init__(kernels, config)
         kernels.select()
         self.has_pooler = has_pooler
-        family = encoder_names(kernels.packed.config.family)
-        add_modules(self, _leaves(kernels.packed, family, has_pooler=has_pooler))
-        layers = family.names["blocks.{i}.attention.query"].partition(".{i}")[0]
+        family = encoder_names(kernels.packed.config.family.public)
+        leaves = _leaves(kernels.packed, family, has_pooler=has_pooler)
+        add_modules(self, leaves, _fused(kernels.packed, family))
+        layers = hub_name(family, "blocks.{i}.attention.query.weight").partition(".{i}")[0]
         public = [self.get_submodule(f"{layers}.{i}") for i in range(len(kernels.packed.blocks))]
-        embeddings = self.get_submodule("embeddings")
+        words = hub_name(family, "embeddings.word.weight")
+        embeddings = self.get_submodule(words.partition(".")[0])
         self._complete(
             [
                 (kernels.packed.embeddings, embeddings),
@@ -210,26 +244,44 @@ class PaddedEncoder(DropInModel):
         return f"{self._family.class_prefix}Model"
 
     def _tensors(self) -> dict[str, nn.Parameter]:
-        kept = ("embeddings.", "blocks.", *(["head.dense."] if self.has_pooler else []))
+        pooler = "head.dense." if self.has_pooler else "head.*"
         named = self.packed.named_parameters()
-        return {name: parameter for name, parameter in named if name.startswith(kept)}
+        return {
+            name: parameter
+            for name, parameter in named
+            if not name.startswith("head.") or name.startswith(pooler)
+        }
 
 
 def encoder_names(family: Family) -> Family:
     """Return the family with the names of an encoder that was saved alone, with its pooler."""
-    return replace(family, prefix="", head={"head.dense": "pooler.dense"})
+    return replace(family, prefix="", head={"head.dense": family.pooler})
 
 
 def _leaves(
-    packed: SequenceClassifier, family: Family, *, has_pooler: bool = True
+    packed: EncoderModel, family: Family, *, has_pooler: bool = True
 ) -> dict[str, nn.Module]:
     """The modules that hold parameters, by Hugging Face's names, in the order of the model."""
     leaves = {}
     for name, _ in packed.named_parameters():
         path = name.rpartition(".")[0]
         if not path.startswith("head.") or (has_pooler and path in family.head):
-            leaves[hub_name(family, name).rpartition(".")[0]] = packed.get_submodule(path)
+            place = place_of(family, name)
+            public = place.name.rpartition(".")[0]
+            part = f".{path.rpartition('.')[2]}" if place.of > 1 else ""
+            leaves[public + part] = packed.get_submodule(path)
     return leaves
+
+
+def _fused(packed: EncoderModel, family: Family) -> dict[str, list[str]]:
+    """The parts of each fused linear, in the order of its rows."""
+    fused: dict[str, dict[int, str]] = {}
+    for name, _ in packed.blocks.named_parameters(prefix="blocks"):
+        place = place_of(family, name)
+        if place.of > 1:
+            parts = fused.setdefault(place.name.rpartition(".")[0], {})
+            parts[place.index] = name.split(".")[-2]
+    return {name: [parts[index] for index in sorted(parts)] for name, parts in fused.items()}
 
 
 def _choose(requested: bool | None, configured: object) -> bool:
@@ -240,7 +292,19 @@ def _returned(output: ModelOutput, as_dict: bool) -> ModelOutput | tuple[Any, ..
     return output if as_dict else output.to_tuple()
 
 
-def _warn_unmasked(inputs: PaddedInputs, packed: SequenceClassifier) -> None:
+def _reject_unmasked_end(inputs: PaddedInputs, packed: EncoderModel) -> None:
+    """Raise InputError where the head reads the last token, and which one that is, is not known."""
+    rows = padded_rows(inputs, packed.config.encoder)
+    ids, pad = inputs.input_ids, packed.config.encoder.pad_token_id
+    ends = [row for row in rows if ids is not None and int(ids[row, -1]) == pad]
+    if ends and packed.head.spec.rows is Rows.LAST:
+        raise InputError(
+            f"no attention_mask, but rows {ends} end with the pad token, and the logits are those "
+            "of the last token. Pass all tokenizer outputs: model(**inputs)"
+        )
+
+
+def _warn_unmasked(inputs: PaddedInputs, packed: EncoderModel) -> None:
     if rows := padded_rows(inputs, packed.config.encoder):
         warnings.warn(
             f"no attention_mask, but rows {rows} are padded: the padding was attended to and "

@@ -21,6 +21,7 @@ from isobatch.checkpoint.families import Family, family_of
 from isobatch.checkpoint.score_functions import PROBLEM_TYPES
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.errors import CheckpointError, OptionError
+from isobatch.types import Task
 
 _SHARED_DEFAULTS: Mapping[str, Any] = {
     "initializer_range": 0.02,
@@ -58,7 +59,7 @@ HUB_ADVICE = {
     "cache_dir": "Set the environment variable HF_HOME",
     "local_files_only": "Set the environment variable HF_HUB_OFFLINE=1",
     "force_download": "Delete the model from the cache: `hf cache rm model/NAME`",
-    "subfolder": "Download the repository, and name the folder in it",
+    "subfolder": "Download the repository, and use the folder in it",
 }
 
 
@@ -187,9 +188,9 @@ class ClassifierConfig:
         config.to_model_config()
         return config
 
-    def to_model_config(self) -> ModelConfig:
-        """Check the values, as `read_config` does, and translate them."""
-        return parse_config(self._values)
+    def to_model_config(self, task: Task = "text-classification") -> ModelConfig:
+        """Check the values, as `read_config` does, and translate them for a head."""
+        return parse_config(self._values, task=task)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a copy of all values."""

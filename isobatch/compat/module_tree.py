@@ -5,11 +5,13 @@ loading take effect; a change that would have none, such as another module in pl
 rejected.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from operator import is_
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import nn
 
 from isobatch.errors import OptionError
@@ -27,14 +29,57 @@ class NamedModules(nn.Module):
         )
 
 
-def add_modules(root: nn.Module, leaves: Mapping[str, nn.Module]) -> None:
-    """Add `leaves`, by dotted names, to `root`; groups of numbers become lists."""
+class FusedLinear(NamedModules):
+    """Linears that are one in a checkpoint, whose rows are theirs, one after another.
+
+    The state dict has the fused tensors; parameters are named by part: "Wqkv.query.weight".
+    """
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        super().__init__()
+        self._parts = tuple(parts)
+
+    def state_dict(self, *args: Any, **options: Any) -> Any:
+        """Return the tensors of the parts, fused."""
+        held = super().state_dict(*args, **options)
+        prefix = options.get("prefix", "")
+        for kind in ("weight", "bias"):
+            names = [f"{prefix}{part}.{kind}" for part in self._parts]
+            if names[0] in held:
+                held[f"{prefix}{kind}"] = torch.cat([held.pop(name) for name in names])
+        return held
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *others: Any, **options: Any
+    ) -> None:
+        for kind in ("weight", "bias"):
+            if f"{prefix}{kind}" in state_dict:
+                whole = state_dict.pop(f"{prefix}{kind}")
+                split = whole.chunk(len(self._parts))
+                state_dict |= {
+                    f"{prefix}{part}.{kind}": rows
+                    for part, rows in zip(self._parts, split, strict=True)
+                }
+        super()._load_from_state_dict(state_dict, prefix, *others, **options)
+
+
+def add_modules(
+    root: nn.Module,
+    leaves: Mapping[str, nn.Module],
+    fused: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """Add `leaves`, by dotted names, to `root`; groups of numbers become lists.
+
+    fused: names of groups that are a FusedLinear, and their parts in the order of rows.
+    """
     for name, leaf in leaves.items():
         *groups, last = name.split(".")
         parent = root
-        for group, following in zip(groups, name.split(".")[1:], strict=True):
+        for depth, (group, following) in enumerate(zip(groups, name.split(".")[1:], strict=True)):
             if group not in parent._modules:
-                container = nn.ModuleList() if following.isdigit() else NamedModules()
+                parts = fused.get(".".join(groups[: depth + 1]))
+                named = FusedLinear(parts) if parts else NamedModules()
+                container = nn.ModuleList() if following.isdigit() else named
                 reject_hooks(container)
                 parent.add_module(group, container)
             parent = parent.get_submodule(group)

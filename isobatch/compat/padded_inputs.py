@@ -4,6 +4,7 @@ Invariant: only tokens that the mask keeps are computed; in results, the places 
 zero.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,8 +95,13 @@ def pack_inputs(inputs: PaddedInputs, encoder: EncoderConfig, device: torch.devi
     mask = torch.ones_like(ids) if inputs.attention_mask is None else inputs.attention_mask
     sequences = unpad(ids, mask, inputs.token_type_ids, encoder.positions)
     kept = [np.flatnonzero(row) for row in np.asarray(mask.detach().cpu()) != 0]
+    if encoder.reads_distances:
+        _reject_gaps("attention_mask", "the kept tokens must be neighbours", kept)
     if inputs.position_ids is not None:
         given = np.asarray(inputs.position_ids.detach().cpu().expand(ids.shape), dtype=np.int64)
+        if any(layer.attention.rotary for layer in encoder.layers):
+            own = [row[columns] for row, columns in zip(given, kept, strict=True)]
+            _reject_gaps("position_ids", "those of the kept tokens must count up by one", own)
         sequences = [
             replace(sequence, position_ids=positions[columns])
             for sequence, positions, columns in zip(sequences, given, kept, strict=True)
@@ -138,7 +144,7 @@ def check_inputs(inputs: PaddedInputs, encoder: EncoderConfig) -> None:
     if inputs.token_type_ids is not None and encoder.type_vocab_size:  # DistilBERT ignores them
         _check_range("token_type_ids", inputs.token_type_ids, encoder.type_vocab_size)
     if inputs.position_ids is not None:
-        _check_range("position_ids", inputs.position_ids, encoder.num_positions)
+        _check_range("position_ids", inputs.position_ids, encoder.end_position)
 
 
 def padded_rows(inputs: PaddedInputs, encoder: EncoderConfig) -> list[int]:
@@ -188,8 +194,18 @@ def _check_range(name: str, ids: Tensor, count: int) -> None:
         )
 
 
+def _reject_gaps(name: str, rule: str, rows: Sequence[NDArray[np.int64]]) -> None:
+    """Raise InputError for numbers of a row's tokens that do not count up by one."""
+    for row, numbers in enumerate(rows):
+        if (np.diff(numbers) != 1).any():
+            raise InputError(
+                f"row {row}: {name} has a gap, and the model reads distances between tokens: "
+                f"{rule}. Remove the masked tokens from input_ids"
+            )
+
+
 def _check_positions(batch: PackedBatch, order: Batch, encoder: EncoderConfig) -> None:
-    beyond = (batch.position_ids >= encoder.num_positions).nonzero()
+    beyond = (batch.position_ids >= encoder.end_position).nonzero()
     if len(beyond):
         sequence = int(torch.searchsorted(batch.cu_seqlens, beyond[0], right=True)) - 1
         raise InputError(

@@ -40,6 +40,27 @@ def check_rows(text: str | TextBatch, text_pair: str | Sequence[str] | None) -> 
     return cast("list[TextInput]", rows)
 
 
+def check_words(text: object, text_pair: object) -> tuple[bool, list[list[str]]]:
+    """Return whether there is one list of words, and all lists; InputError names the first other.
+
+    As in transformers, a list of strings is one text, and a list of lists several.
+    """
+    if text_pair is not None:
+        raise InputError("text_pair: pairs of word lists are not supported. Pass strings")
+    if not isinstance(text, list | tuple) or not text:
+        raise InputError(
+            "text must be a list of words, or a list of such lists, with is_split_into_words=True; "
+            f"got {text!r}"
+        )
+    alone = isinstance(text[0], str)
+    rows = [text] if alone else text
+    for index, row in enumerate(rows):
+        if not isinstance(row, list | tuple) or not all(isinstance(word, str) for word in row):
+            raise InputError(f"expected a list of words, got {str(row)[:40]}", index)
+    check_texts(" ".join(row) for row in rows)
+    return alone, [list(row) for row in rows]
+
+
 class SharedTokenizer:
     """A tokenizer shared by threads; a lock isolates the truncation of each call."""
 
@@ -58,22 +79,26 @@ class SharedTokenizer:
 
     def encode(
         self,
-        texts: Sequence[TextInput],
+        texts: Sequence[TextInput | list[str]],
         cut: TruncationSettings | None,
         side: TokenizerSide,
         *,
         special_tokens: bool = True,
     ) -> list[tokenizers.Encoding]:
-        """Encode each text; InputError names the index of one that cannot be encoded."""
+        """Encode texts, or lists of words; InputError names the index of one that cannot be."""
+        split = any(isinstance(text, list) for text in texts)
         self._check_max_length(texts, cut, special_tokens)
         with self._lock:
             self._set_truncation(cut, side)
             try:
                 # Not encode_batch_fast, which omits offsets and token strings.
-                encoded = self._tokenizer.encode_batch(texts, add_special_tokens=special_tokens)
+                encoded = self._tokenizer.encode_batch(
+                    texts, is_pretokenized=split, add_special_tokens=special_tokens
+                )
                 return list(encoded)
             except Exception:  # the library raises bare Exception where truncation is impossible
-                check_texts(texts)
+                if not split:
+                    check_texts(texts)
                 self._raise_untruncatable(texts, cut, special_tokens)
                 raise
 
@@ -90,12 +115,15 @@ class SharedTokenizer:
             self._tokenizer.enable_truncation(cut.max_length, strategy=cut.strategy, direction=side)
 
     def _check_max_length(
-        self, texts: Sequence[TextInput], cut: TruncationSettings | None, special_tokens: bool
+        self,
+        texts: Sequence[TextInput | list[str]],
+        cut: TruncationSettings | None,
+        special_tokens: bool,
     ) -> None:
         """The library truncates nothing where the special tokens alone exceed max_length."""
         if cut is None or not special_tokens:
             return
-        pairs = not all(isinstance(text, str) for text in texts)
+        pairs = any(isinstance(text, tuple) for text in texts)
         needed = self._tokenizer.num_special_tokens_to_add(pairs)
         if cut.max_length < needed:
             raise OptionError(
@@ -104,13 +132,20 @@ class SharedTokenizer:
             )
 
     def _raise_untruncatable(
-        self, texts: Sequence[TextInput], cut: TruncationSettings | None, special_tokens: bool
+        self,
+        texts: Sequence[TextInput | list[str]],
+        cut: TruncationSettings | None,
+        special_tokens: bool,
     ) -> None:
         if cut is None:
             return
         for index, text in enumerate(texts):
             try:
-                self._tokenizer.encode_batch_fast([text], add_special_tokens=special_tokens)
+                self._tokenizer.encode_batch_fast(
+                    [text],
+                    is_pretokenized=isinstance(text, list),
+                    add_special_tokens=special_tokens,
+                )
             except Exception as error:
                 raise InputError(
                     f"text {index}: cannot be truncated to {cut.max_length} tokens by "

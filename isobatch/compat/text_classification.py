@@ -18,18 +18,15 @@ from torch.utils.data import Dataset, IterableDataset
 
 from isobatch.ambient import eager, isolated
 from isobatch.checkpoint.score_functions import score_activation
-from isobatch.compat.arguments import parameter_names, reject_positional, reject_unsupported
-from isobatch.compat.auto_model import AutoModelForSequenceClassification
+from isobatch.compat.arguments import reject_unsupported
 from isobatch.compat.model import PaddedClassifier
-from isobatch.compat.model_config import ClassifierConfig
-from isobatch.compat.tokenizer import AutoTokenizer, Tokenizer
+from isobatch.compat.tokenizer import Tokenizer
 from isobatch.compat.tokenizer_calls import CALL_OPTIONS
 from isobatch.errors import InputError, OptionError
 from isobatch.tasks import rank_logits, score_logits
 from isobatch.types import ScoreActivation
 
-TASKS = ("text-classification", "sentiment-analysis")
-_LIST_BATCH = 32
+LIST_BATCH = 32
 """Texts of a list that are computed together unless batch_size says otherwise."""
 
 _ACTIVATIONS: Mapping[object, ScoreActivation] = {
@@ -55,83 +52,7 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 _ADVICE = {"return_all_scores": "Use top_k=None, which also ranks the labels"}
 
-_OF_LOADING: Mapping[str, tuple[object, ...]] = {
-    "config": (None,),
-    "revision": (None,),
-    "device_map": (None,),
-    "dtype": (None, torch.float32, "float32", "auto"),
-    "torch_dtype": (None, torch.float32, "float32", "auto"),
-    "model_kwargs": (None,),
-}
-_LOADED = {
-    **dict.fromkeys(_OF_LOADING, "Pass it to AutoModelForSequenceClassification.from_pretrained"),
-    "device_map": "Use device=...",
-}
-
 Answer = dict[str, Any] | list[dict[str, Any]]
-
-
-def pipeline(
-    task: str | None = None,
-    model: str | Path | PaddedClassifier | None = None,
-    config: ClassifierConfig | str | Path | None = None,
-    tokenizer: str | Path | Tokenizer | None = None,
-    *positional: object,
-    revision: str | None = None,
-    device: int | str | torch.device | None = None,
-    device_map: Any = None,
-    dtype: torch.dtype | str | None = None,
-    torch_dtype: torch.dtype | str | None = None,
-    model_kwargs: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> "TextClassificationPipeline":
-    """Create a pipeline for a folder, a hub id, loaded objects, or the bundled model (None).
-
-    options: defaults of every call, such as top_k, batch_size and truncation. Raises OptionError
-    for other tasks and options.
-    """
-    reject_positional("pipeline", positional, parameter_names(pipeline))
-    if task is not None and task not in TASKS:
-        raise OptionError(
-            f"pipeline: task {task!r} is not supported; supported: {', '.join(TASKS)}"
-        )
-    if isinstance(model, PaddedClassifier):
-        if tokenizer is None:
-            raise OptionError("pipeline: a loaded model needs its tokenizer: pass tokenizer=...")
-        own = None if isinstance(tokenizer, str | Path) else revision  # else of the tokenizer
-        _reject_loading(config, own, device_map, dtype, torch_dtype, model_kwargs or None)
-        loaded = model
-    elif model is None or isinstance(model, str | Path):
-        loaded = AutoModelForSequenceClassification.from_pretrained(
-            model,
-            config=config,
-            revision=revision,
-            dtype=torch_dtype if dtype is None else dtype,
-            device_map=device_map,
-            **(model_kwargs or {}),
-        )
-        tokenizer = model if tokenizer is None else tokenizer
-    else:
-        raise OptionError(
-            f"pipeline: model is {type(model).__name__}, expected a path, a hub id or a model from "
-            "isobatch's AutoModelForSequenceClassification"
-        )
-    if not isinstance(tokenizer, Tokenizer):
-        if tokenizer is not None and not isinstance(tokenizer, str | Path):
-            raise OptionError(
-                f"pipeline: tokenizer is {type(tokenizer).__name__}, expected a path or a "
-                "tokenizer from isobatch's AutoTokenizer"
-            )
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer, revision=revision)
-    return TextClassificationPipeline(
-        loaded, tokenizer, device=device, task="text-classification", **options
-    )
-
-
-def _reject_loading(*values: object) -> None:
-    """Raise OptionError for an argument that a loaded model cannot follow any more."""
-    given = dict(zip(_OF_LOADING, values, strict=True))
-    reject_unsupported("pipeline with a loaded model", given, (), _OF_LOADING, _LOADED)
 
 
 class TextClassificationPipeline:
@@ -177,13 +98,13 @@ class TextClassificationPipeline:
             answer = next(self._answers(iter([inputs]), merged, 1))
             return [answer] if isinstance(inputs, str) and "top_k" not in options else answer
         if isinstance(inputs, GeneratorType | Dataset | Iterator):
-            return self._answers(_items(inputs), merged, size or 1)
+            return self._answers(dataset_items(inputs), merged, size or 1)
         if isinstance(inputs, tuple) or not isinstance(inputs, Iterable):
             raise InputError(
                 f"pipe(...) takes a text, a dict, a list, a generator or a dataset, got "
                 f'{type(inputs).__name__}; a pair is {{"text": "...", "text_pair": "..."}}'
             )
-        return list(self._answers(iter(inputs), merged, size or _LIST_BATCH))
+        return list(self._answers(iter(inputs), merged, size or LIST_BATCH))
 
     predict = transform = __call__
 
@@ -279,8 +200,8 @@ def _activation_named(requested: object) -> ScoreActivation:
     return _ACTIVATIONS[name]
 
 
-def _items(inputs: Any) -> Iterator[object]:
-    """The items of a dataset, which may have only indices, or of an iterator."""
+def dataset_items(inputs: Any) -> Iterator[object]:
+    """Iterate over a dataset, which may have only indices, or an iterator."""
     if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
         indexed = cast("Sequence[object]", inputs)
         return (indexed[index] for index in range(len(indexed)))

@@ -6,6 +6,7 @@ Invariant: a call's options apply to that call alone, also when threads share th
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from tokenizers import AddedToken
 from isobatch.checkpoint import locate_checkpoint
 from isobatch.checkpoint.checkpoint_tokenizer import (
     NO_LIMIT,
+    CheckpointTokenizer,
     TokenizerSide,
     read_tokenizer,
 )
+from isobatch.checkpoint.text_encoder import without_truncation
 from isobatch.checkpoint.tokenizer_settings import NAMED_TOKENS
 from isobatch.compat.arguments import reject_positional, reject_unsupported
 from isobatch.compat.batch_encoding import (
@@ -30,7 +33,7 @@ from isobatch.compat.batch_encoding import (
     to_tensors,
 )
 from isobatch.compat.model_config import HUB_ADVICE, NEUTRAL_ARGUMENTS
-from isobatch.compat.shared_tokenizer import SharedTokenizer, TextBatch, check_rows
+from isobatch.compat.shared_tokenizer import SharedTokenizer, TextBatch, check_rows, check_words
 from isobatch.compat.tokenizer_calls import reject_call_options
 from isobatch.compat.tokenizer_options import (
     PaddingOption,
@@ -41,6 +44,7 @@ from isobatch.compat.tokenizer_options import (
 )
 from isobatch.compat.tokenizer_vocabulary import TokenizerVocabulary
 from isobatch.errors import InputError, IsobatchWarning, OptionError
+from isobatch.types import TextInput
 
 _UNLIMITED = int(1e30)
 """transformers' model_max_length where tokenizer_config.json has none."""
@@ -145,6 +149,7 @@ class Tokenizer(TokenizerVocabulary):
         text: str | TextBatch,
         text_pair: str | Sequence[str] | None = None,
         *positional: object,
+        is_split_into_words: bool = False,
         add_special_tokens: bool = True,
         padding: PaddingOption = False,
         truncation: TruncationOption = None,
@@ -161,6 +166,7 @@ class Tokenizer(TokenizerVocabulary):
     ) -> BatchEncoding:
         """Tokenize a text or pair, or a list of them; a pair is two arguments or a tuple.
 
+        is_split_into_words: a text is a list of words, whose numbers are those of `word_ids()`.
         Options as in transformers: padding "longest" (True) or "max_length"; truncation
         "longest_first" (True), "only_first" or "only_second"; return_tensors "pt" or "np". Raises
         OptionError for an argument that is not supported.
@@ -174,8 +180,13 @@ class Tokenizer(TokenizerVocabulary):
             padding_side or self.padding_side,
             self.model_max_length,
         )
+        rows: Sequence[TextInput | list[str]]
+        if is_split_into_words:
+            alone, rows = check_words(text, text_pair)
+        else:
+            alone, rows = isinstance(text, str), check_rows(text, text_pair)
         encodings = self._shared.encode(
-            check_rows(text, text_pair),
+            rows,
             cut,
             check_side("truncation_side", self.truncation_side),
             special_tokens=add_special_tokens,
@@ -189,8 +200,7 @@ class Tokenizer(TokenizerVocabulary):
             "offset_mapping": return_offsets_mapping,
             "length": return_length,
         }
-        alone = isinstance(text, str) and return_tensors is None
-        columns = collect_columns(encodings, wanted, alone)
+        columns = collect_columns(encodings, wanted, alone and return_tensors is None)
         return BatchEncoding(to_tensors(columns, return_tensors), encodings)
 
     def encode(
@@ -270,6 +280,15 @@ class Tokenizer(TokenizerVocabulary):
         config.write_text(written + "\n", encoding="utf-8")
         self._shared.save(tokenizer)
         return str(config), str(tokenizer)
+
+    def checkpoint_tokenizer(self) -> CheckpointTokenizer:
+        """Return its settings as they are now, with a copy of the library's tokenizer."""
+        return replace(
+            self._checkpoint,
+            backend=without_truncation(self._tokenizer),
+            model_max_length=min(self.model_max_length, NO_LIMIT),
+            truncation_side=self.truncation_side,
+        )
 
     def _options(self) -> dict[str, Any]:
         """The contents of tokenizer_config.json, completed with everything resolved without it."""

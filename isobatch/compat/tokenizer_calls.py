@@ -19,6 +19,7 @@ CALL_OPTIONS = (
     "return_special_tokens_mask",
     "return_offsets_mapping",
     "return_length",
+    "is_split_into_words",
 )
 """Options of a call, besides the texts and return_tensors."""
 
@@ -26,7 +27,6 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "text_target": (None,),
     "text_pair_target": (None,),
     "stride": (0,),
-    "is_split_into_words": (False,),
     "return_overflowing_tokens": (False,),
     "split_special_tokens": (None, False),
     "spaces_between_special_tokens": (True, False),  # no fast tokenizer reads it
@@ -37,7 +37,6 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 _WINDOWS = "Cut the text into parts, and tokenize each as a text of its own"
 _ADVICE = {
     "pad_to_max_length": "Use padding='max_length'",
-    "is_split_into_words": "Join the words: ' '.join(words)",
     "stride": _WINDOWS,
     "return_overflowing_tokens": _WINDOWS,
     "truncation_strategy": "Use truncation='longest_first', 'only_first' or 'only_second'",

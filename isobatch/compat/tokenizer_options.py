@@ -92,7 +92,7 @@ def resolve_options(
     if cut is not None and pad_to_multiple_of is not None and limit % pad_to_multiple_of:
         raise OptionError(
             f"max_length {limit} is not a multiple of pad_to_multiple_of {pad_to_multiple_of}, "
-            f"so that truncated rows cannot be padded to a multiple of {pad_to_multiple_of}"
+            f"so truncated rows cannot be padded to a multiple of {pad_to_multiple_of}"
         )
     return PaddingSettings(limit if kind == "max_length" else None, pad_to_multiple_of, side), cut
 

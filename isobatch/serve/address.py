@@ -50,9 +50,7 @@ def _checked(host: str) -> str:
     host = host.strip()
     bare = host.removeprefix("[").removesuffix("]")
     if not host:
-        raise OptionError(
-            "host is empty, which would listen on all interfaces. Use 0.0.0.0 for that"
-        )
+        raise OptionError("host is empty, which would mean all interfaces. Use 0.0.0.0 for that")
     if host == "*":
         raise OptionError("host '*': use 0.0.0.0 for all interfaces")
     if "/" in host or re.fullmatch(r"[^:]*:\d*|\[.*\]:\d*", host):

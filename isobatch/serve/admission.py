@@ -45,7 +45,7 @@ class AdmissionMiddleware:
             return
         if error := self._refusal(scope):
             self._engine.metrics.failures.labels(error.code.label).inc()
-            await error_response(error)(scope, receive, send)
+            await error_response(error, scope["path"])(scope, receive, send)
             return
         if scope["method"] not in WITHOUT_BODY:
             receive = self._limited(receive)

@@ -1,13 +1,14 @@
 """ApiRoute: a route with its request body and OpenAPI description; requests → engine → responses.
 
-Invariant: a body that does not match its route's schema exactly is refused, with place and reason.
+Invariant: a body that does not match its route's schema exactly is refused, with place and reason,
+and so is every request to a route that does not fit the served model.
 """
 
 import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -16,10 +17,12 @@ from starlette.routing import Route
 
 from isobatch.ambient import default_float_environment
 from isobatch.serve.body_errors import StrictModel, body_reasons
-from isobatch.serve.engine import InferenceResult, ServingEngine
+from isobatch.serve.engine import InferenceResult, ServingEngine, Tokenize
 from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.json_body import check_media_type, parse_json
 from isobatch.serve.text_field import TextField
+from isobatch.tasks import Classifier
+from isobatch.tasks.pipeline_loading import PipelineTask
 from isobatch.types import TextInput
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -29,8 +32,10 @@ class ApiRoute(Route):
     """A route and all that OpenAPI says of it; without a summary it is left out of OpenAPI.
 
     An endpoint with a parameter `body` is a POST route and gets the validated body, of that
-    parameter's type. `response` is the type of the 200 response's JSON; `responses` describes every
-    status.
+    parameter's type, or of the first type of its union that takes the content. A path with {model}
+    is 404 for other models than the served one. `response` is the type of the 200 response's JSON;
+    `responses` describes every status. tasks: the served model is for one of them; none for routes
+    of every model.
     """
 
     def __init__(
@@ -44,8 +49,10 @@ class ApiRoute(Route):
         response: Any = None,
         responses: dict[int, dict[str, Any]] | None = None,
         operation_id: str | None = None,
+        tasks: tuple[PipelineTask, ...] = (),
     ) -> None:
-        self.body: type[StrictModel] | None = endpoint.__annotations__.get("body")
+        self.body: Any = endpoint.__annotations__.get("body")
+        self.tasks = tasks
         self.method = method or ("POST" if self.body else "GET")
         self.tag = tag
         self.summary = summary
@@ -54,7 +61,7 @@ class ApiRoute(Route):
         self.responses = responses or {}
         super().__init__(
             path,
-            _reading(endpoint, self.body) if self.body else endpoint,
+            _reading(endpoint, get_args(self.body) or (self.body,)) if self.body else endpoint,
             methods=[self.method],  # Starlette adds HEAD to GET
             name=getattr(endpoint, "__name__", None),
             include_in_schema=bool(summary),
@@ -63,23 +70,26 @@ class ApiRoute(Route):
         self.operation_id = operation_id or derived
 
 
-def _reading(endpoint: Endpoint, body_type: type[StrictModel]) -> Endpoint:
+def _reading(endpoint: Endpoint, body_types: Sequence[type[StrictModel]]) -> Endpoint:
     """Wrap `endpoint` to read and validate the body."""
-    adapter = TypeAdapter(body_type)
+    adapters = {each: TypeAdapter(each) for each in body_types}
+    fields = {name for each in body_types for name in each.model_fields}
 
     async def read(request: Request) -> Response:
         request.state.started = time.perf_counter()
         path = request.url.path
         check_media_type(request)
-        if misplaced := sorted(body_type.model_fields.keys() & request.query_params.keys()):
+        if misplaced := sorted(fields & request.query_params.keys()):
             message = f"{misplaced[0]!r} is a field of the JSON body of {path}. Move it there"
             raise RequestError(ErrorCode.VALIDATION, f"query string: {message}")
-        content = parse_json(await request.body(), _example(body_type))
+        content = parse_json(await request.body(), _example(body_types[-1]))
+        body_type = next(each for each in body_types if each.takes(content))
         try:
-            body = adapter.validate_python(content)
+            body = adapters[body_type].validate_python(content)
         except ValidationError as error:
             reasons = body_reasons(error, body_type, path)
             raise RequestError(ErrorCode.VALIDATION, reasons) from None
+        check_model(request, request.path_params.get("model"))
         return await endpoint(request, body)
 
     return read
@@ -100,6 +110,13 @@ def engine_of(request: Request) -> ServingEngine:
     return engine
 
 
+def served_classifier(request: Request) -> Classifier:
+    """Return the pipeline of a route that only classifiers have."""
+    classifier = engine_of(request).pipeline
+    assert isinstance(classifier, Classifier)
+    return classifier
+
+
 def check_model(request: Request, name: str | None) -> None:
     """Raise RequestError if a client names another model than the one that is served."""
     served = engine_of(request).settings.model_name
@@ -110,7 +127,7 @@ def check_model(request: Request, name: str | None) -> None:
 
 def check_side(request: Request, field: str, side: str | None) -> None:
     """Raise RequestError if a client wants texts cut at the end that the checkpoint keeps."""
-    own = engine_of(request).classifier.truncation_side
+    own = engine_of(request).pipeline.truncation_side
     if side is not None and side.lower() != own:
         message = (
             f"{field}: this checkpoint cuts texts that are too long on the {own}, got {side!r}. "
@@ -126,6 +143,8 @@ async def infer(
     field: TextField,
     truncate: bool | None,
     single: bool,
+    tokenize: Tokenize | None = None,
+    per_text: int = 1,
 ) -> InferenceResult:
     """Run the engine; the headers of RFC 9111, 5.2.1 keep a request from the cache."""
     cache_control = request.headers.get("cache-control", "").lower()
@@ -137,6 +156,8 @@ async def infer(
         use_cache="no-cache" not in cache_control and "no-store" not in cache_control,
         receive=request.receive,
         started=request.state.started,
+        tokenize=tokenize,
+        per_text=per_text,
     )
 
 
@@ -149,7 +170,7 @@ def json_response(request: Request, content: object, result: InferenceResult) ->
     with default_float_environment():  # Python's digits depend on the rounding mode
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     headers = {
-        "x-compute-type": engine_of(request).classifier.device.type,
+        "x-compute-type": engine_of(request).pipeline.device.type,
         "x-compute-time": _milliseconds(result.total_seconds),
         "x-compute-characters": str(result.num_characters),
         "x-compute-tokens": str(result.num_tokens),

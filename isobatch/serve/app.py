@@ -7,6 +7,7 @@ lifespan.
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -27,22 +28,36 @@ from isobatch.serve.http_errors import (
 )
 from isobatch.serve.live_page import page_routes
 from isobatch.serve.logs import AccessLogMiddleware
+from isobatch.serve.model_values import model_values
 from isobatch.serve.openapi import RESPONSE_HEADERS, openapi_document
 from isobatch.serve.path_prefix import PathPrefixMiddleware
 from isobatch.serve.request_id import RequestIdMiddleware
+from isobatch.serve.route_table import fitting_routes, refusing_routes
 from isobatch.serve.routes import API_ROUTES, docs, status
 from isobatch.serve.settings import Settings
-from isobatch.tasks import Classifier
+from isobatch.tasks import Classifier, Pipeline
+from isobatch.tasks.zero_shot import ZeroShotClassifier
 
 logger = logging.getLogger("isobatch.serve")
 
 
-def create_app(classifier: Classifier, settings: Settings | None = None) -> Starlette:
-    """Make an application that serves `classifier`."""
+def create_app(pipeline: Pipeline[Any], settings: Settings | None = None) -> Starlette:
+    """Make an application that serves `pipeline`: a classifier, or a pipeline of another task."""
     settings = settings or Settings()
-    routes = [*API_ROUTES, *docs.ROUTES, *_root_routes(classifier, settings)]
+    if isinstance(pipeline, ZeroShotClassifier):
+        raise OptionError(
+            "a ZeroShotClassifier is not served. Serve the Classifier of its checkpoint: requests "
+            "with candidate_labels are zero-shot"
+        )
+    fitting = fitting_routes(API_ROUTES, pipeline)
+    routes = [
+        *fitting,
+        *refusing_routes(API_ROUTES, pipeline),
+        *docs.ROUTES,
+        *_root_routes(pipeline, settings),
+    ]
     _check_prefix(settings.root_path, routes)
-    engine = ServingEngine(classifier, settings)
+    engine = ServingEngine(pipeline, settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -56,7 +71,7 @@ def create_app(classifier: Classifier, settings: Settings | None = None) -> Star
         if code is ErrorCode.UNEXPECTED and isinstance(error, IsobatchError):
             # Starlette reraises other exceptions, which uvicorn logs.
             logger.error("unhandled exception while serving a request", exc_info=error)
-        return error_response(error)
+        return error_response(error, request.scope["path"])
 
     app = Starlette(
         routes=routes,
@@ -73,8 +88,9 @@ def create_app(classifier: Classifier, settings: Settings | None = None) -> Star
     app.router.redirect_slashes = False
     app.state.engine = engine
     app.state.openapi = openapi_document(
-        API_ROUTES, side=classifier.truncation_side, server=settings.root_path or "."
+        fitting, values=model_values(pipeline), server=settings.root_path or "."
     )
+    app.state.paths = [route.path_format for route in fitting if route.tasks]
     return app
 
 
@@ -85,9 +101,14 @@ def _check_prefix(prefix: str, routes: Iterable[ApiRoute]) -> None:
         raise OptionError(f"root_path {prefix!r} is a path of the API. Choose another prefix")
 
 
-def _root_routes(classifier: Classifier, settings: Settings) -> list[ApiRoute]:
+def _root_routes(pipeline: Pipeline[Any], settings: Settings) -> list[ApiRoute]:
     if settings.page:
-        return page_routes(classifier.folder)
+        if not isinstance(pipeline, Classifier):
+            raise OptionError(
+                f"page: the lesson is about classification, and the model is for {pipeline.task}. "
+                "Leave out --page"
+            )
+        return page_routes(pipeline.folder)
     return [ApiRoute("/", docs.redirect_to_docs)]
 
 

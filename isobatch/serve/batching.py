@@ -1,7 +1,7 @@
 """Dynamic batching: requests queue, and one thread computes what has queued whenever it is free.
 
-Invariant: every submitted request is resolved once, by its logits or by an error, unless its future
-was cancelled.
+Invariant: every submitted request is resolved once, by its outputs or by an error, unless its
+future was cancelled.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ Compute = Callable[[list[Encoding]], Sequence[Output | InputError]]
 
 
 @dataclass(frozen=True, slots=True)
-class BatchedLogits:
-    """Logits of one request, with the seconds it queued and its batch took."""
+class BatchedOutputs:
+    """Outputs of one request, with the seconds it queued and its batch took."""
 
-    logits: list[Output | InputError]
+    outputs: list[Output | InputError]
     queue_seconds: float
     inference_seconds: float
 
@@ -39,7 +39,7 @@ class QueuedRequest:
 
     encodings: list[Encoding]
     num_tokens: int
-    future: asyncio.Future[BatchedLogits]
+    future: asyncio.Future[BatchedOutputs]
     since: float
     use_cache: bool
 
@@ -75,7 +75,7 @@ class Batcher:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="isobatch-model", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pending: set[asyncio.Future[BatchedLogits]] = set()
+        self._pending: set[asyncio.Future[BatchedOutputs]] = set()
 
     def start(self) -> None:
         """Start the thread; call it in the event loop."""
@@ -94,9 +94,9 @@ class Batcher:
 
     def submit(
         self, encodings: list[Encoding], *, use_cache: bool = True
-    ) -> asyncio.Future[BatchedLogits]:
+    ) -> asyncio.Future[BatchedOutputs]:
         """Queue a request; cancelling its future removes it."""
-        future: asyncio.Future[BatchedLogits] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[BatchedOutputs] = asyncio.get_running_loop().create_future()
         num_tokens = sum(map(len, encodings))
         with self._changed:
             if self._closed:
@@ -175,7 +175,7 @@ class Batcher:
         seconds = time.perf_counter() - started
         if rows is not None:
             results = [
-                BatchedLogits(own, started - request.since, seconds)
+                BatchedOutputs(own, started - request.since, seconds)
                 for request, own in zip(batch, rows, strict=True)
             ]
             lengths = [len(each) for request in batch for each in request.encodings]
@@ -189,7 +189,7 @@ class Batcher:
             self._call_in_loop(self._resolve, batch, [error])
 
     def _compute_batch(self, batch: list[QueuedRequest]) -> list[list[Output | InputError]] | None:
-        """Compute the logits of each request; None if that fails, with the reason in the log."""
+        """Compute the outputs of each request; None if that fails, with the reason in the log."""
         try:
             use_cache = all(request.use_cache for request in batch)
             compute = self._compute if use_cache else self._compute_uncached
@@ -208,7 +208,7 @@ class Batcher:
 
     @staticmethod
     def _resolve(
-        batch: list[QueuedRequest], results: Sequence[BatchedLogits | RequestError]
+        batch: list[QueuedRequest], results: Sequence[BatchedOutputs | RequestError]
     ) -> None:
         """Resolve the futures of a batch in the event loop, except cancelled ones."""
         for request, result in zip(batch, results, strict=True):

@@ -30,6 +30,11 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    @classmethod
+    def takes(cls, content: object) -> bool:
+        """Recognize a body of this type, where a route takes one of several."""
+        return True
+
 
 def body_reasons(error: ValidationError, body: type[StrictModel], path: str) -> str:
     """Describe the first problems of a body for the route at `path`, then what it takes."""

@@ -1,4 +1,4 @@
-"""ServingEngine: texts of a request → logits, with timings; checks, tokenizes, batches, counts.
+"""ServingEngine: texts of a request → outputs, with timings; checks, tokenizes, batches, counts.
 
 Short texts are tokenized in the event loop, longer ones in a thread. A request is validated before
 it costs anything, and dropped when its client disconnects.
@@ -7,34 +7,55 @@ it costs anything, and dropped when its client disconnects.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import Any, Protocol, TypeVar, cast
 
+import numpy as np
 from starlette.types import Receive
 
 from isobatch.batching.cache import Output, OutputCache
 from isobatch.errors import InputError
-from isobatch.serve.batching import BatchedLogits, Batcher
+from isobatch.serve.batching import BatchedOutputs, Batcher
 from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.prometheus import ServerMetrics
+from isobatch.serve.served_tasks import served_tasks
 from isobatch.serve.settings import Settings
 from isobatch.serve.text_field import TextField
-from isobatch.tasks import Classifier
-from isobatch.types import Encoding, TextInput
+from isobatch.tasks import Pipeline
+from isobatch.tasks.premises import PremiseEncoding
+from isobatch.tasks.zero_shot import ZeroShotClassifier
+from isobatch.types import Encoding, TextInput, Truncation
 
 logger = logging.getLogger("isobatch.serve")
 
 INLINE_CHARACTERS = 4096
 """Up to this length tokenization takes less than 2 ms, less than switching to a thread."""
 
+INLINE_TOKENS = 1024
+"""Up to this number entities are decoded in the event loop, in less than 5 ms."""
+
+ValueT = TypeVar("ValueT")
+
+
+class Tokenize(Protocol):
+    """Encodes the texts of a request, as `Pipeline.tokenize` does."""
+
+    def __call__(
+        self, texts: Sequence[TextInput], *, truncation: Truncation | None
+    ) -> list[Encoding | InputError]:
+        """Return for each text its encoding, or the error that it causes."""
+
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """Logits of each text of a request, in order, with its size and its times in seconds."""
+    """The model's output for each text of a request, in order, its size and times in seconds."""
 
-    logits: list[Output]
+    outputs: list[Output]
+    encodings: list[Encoding]
     num_tokens: int
     num_characters: int
     num_truncated: int
@@ -47,18 +68,19 @@ class InferenceResult:
 class ServingEngine:
     """One model behind a queue; call `start` and `close` in the same event loop."""
 
-    def __init__(self, classifier: Classifier, settings: Settings) -> None:
-        self.classifier = classifier
+    def __init__(self, pipeline: Pipeline[Any], settings: Settings) -> None:
+        self.pipeline = pipeline
         self.settings = settings
+        self.zero_shot = _zero_shot(pipeline)
         self.created = int(time.time())
         self.closing = False
         cache = OutputCache(settings.cache_size) if settings.cache_size else None
-        self.metrics = ServerMetrics(cache, lambda: self._batcher.queue_size)
+        self.metrics = ServerMetrics(cache, lambda: self._batcher.queue_size, pipeline.task)
         self._tokenizer = ThreadPoolExecutor(1, "isobatch-tokenizer")
         self._batcher = Batcher(
-            partial(classifier.forward_or_errors, cache=cache),
+            partial(pipeline.forward_or_errors, cache=cache),
             settings.max_batch_tokens,
-            compute_uncached=classifier.forward_or_errors,
+            compute_uncached=pipeline.forward_or_errors,
             max_wait_seconds=settings.max_wait_ms / 1000,
             report=self.metrics.count_batch,
         )
@@ -92,30 +114,38 @@ class ServingEngine:
         use_cache: bool,
         receive: Receive,
         started: float,
+        tokenize: Tokenize | None = None,
+        per_text: int = 1,
     ) -> InferenceResult:
-        """Compute the logits of `texts`; `receive` reports when the client disconnects.
+        """Compute the outputs of `texts`; `receive` reports when the client disconnects.
 
-        truncate: cut texts that are too long, or refuse them; None for the classifier's default.
+        truncate: cut texts that are too long, or refuse them; None for the pipeline's default.
         field: where the request has its texts, for errors. single: whether the request is a text
-        without a list. started: when reading the request began.
+        without a list. started: when reading the request began. tokenize: in place of the
+        pipeline's own. per_text: how many inputs of the model each text is.
         """
-        self._check_number(texts)
+        self._check_number(len(texts), per_text)
         method = "single" if single else "batch"
         self.metrics.requests.labels(method).inc()
         self.metrics.texts.inc(len(texts))
         tokenizing = time.perf_counter()
-        results = await self._tokenize(texts, truncate)
+        results = await self._encode(texts, truncate, tokenize or self.pipeline.tokenize)
         encodings = []
         for index, encoded in enumerate(results):
             if isinstance(encoded, InputError):
                 place = None if single else index
-                raise field.error(encoded, place, self.classifier.max_tokens)
+                raise field.error(encoded, place)
             encodings.append(encoded)
+        self._check_windows(encodings)
         tokenized = time.perf_counter()
-        future = self._batcher.submit(encodings, use_cache=use_cache)
+        parts = [_parts(encoding) for encoding in encodings]
+        future = self._batcher.submit([*chain(*parts)], use_cache=use_cache)
         batched = await _unless_disconnected(future, receive)
         result = InferenceResult(
-            logits=_computed(batched.logits, field, single=single),
+            outputs=_computed(
+                _regrouped(batched.outputs, encodings, [*map(len, parts)]), field, single=single
+            ),
+            encodings=encodings,
             num_tokens=sum(map(len, encodings)),
             num_characters=sum(map(_num_characters, texts)),
             num_truncated=sum(encoding.truncated for encoding in encodings),
@@ -127,29 +157,49 @@ class ServingEngine:
         self._count(encodings, result, method)
         return result
 
-    def _check_number(self, texts: Sequence[TextInput]) -> None:
-        if not texts:
+    def _check_number(self, num_texts: int, per_text: int) -> None:
+        number = num_texts * per_text
+        what = "texts" if per_text == 1 else f"pairs of a text and one of {per_text} labels"
+        if not number:
             message = "the request contains no text (expected at least 1)"
             raise RequestError(ErrorCode.EMPTY_REQUEST, message)
-        if len(texts) > (limit := self.settings.max_client_batch_size):
+        if number > (limit := self.settings.max_client_batch_size):
             raise RequestError(
                 ErrorCode.TOO_MANY_TEXTS,
-                f"too many texts in one request (got {len(texts)}, maximum {limit}). Send several "
+                f"too many {what} in one request (got {number}, maximum {limit}). Send several "
                 "requests, which are batched together, or start the server with a larger "
                 "--max-client-batch-size",
             )
 
-    async def _tokenize(
-        self, texts: Sequence[TextInput], truncate: bool | None
+    def _check_windows(self, encodings: Sequence[Encoding]) -> None:
+        """Refuse more windows than texts: the longest body that is allowed could have hundreds."""
+        number = sum(len(each.window_lengths) or 1 for each in encodings)
+        limit = self.settings.max_client_batch_size
+        if number > limit:
+            raise RequestError(
+                ErrorCode.TOO_MANY_TEXTS,
+                f"too many windows in one request (got {number}, maximum {limit}): each is counted "
+                "like a text. Send fewer or shorter texts, or start the server with a larger "
+                "--max-client-batch-size",
+            )
+
+    async def _encode(
+        self, texts: Sequence[TextInput], truncate: bool | None, tokenize: Tokenize
     ) -> list[Encoding | InputError]:
-        truncation = self.classifier.truncation
+        truncation: Truncation | None = None
         if truncate is not None:
             truncation = "cut" if truncate else "error"
-        tokenize = partial(self.classifier.tokenize, texts, truncation=truncation)
+        encode = partial(tokenize, texts, truncation=truncation)
         if sum(map(_num_characters, texts)) <= INLINE_CHARACTERS:
-            return tokenize()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._tokenizer, tokenize)
+            return encode()
+        return await self._in_thread(encode)
+
+    async def decode(self, decode: Callable[[], ValueT], num_tokens: int) -> ValueT:
+        """Call `decode`, which turns outputs of `num_tokens` tokens into predictions."""
+        return decode() if num_tokens <= INLINE_TOKENS else await self._in_thread(decode)
+
+    async def _in_thread(self, function: Callable[[], ValueT]) -> ValueT:
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizer, function)
 
     def _count(self, encodings: Sequence[Encoding], result: InferenceResult, method: str) -> None:
         metrics = self.metrics
@@ -164,17 +214,45 @@ class ServingEngine:
         metrics.inference.observe(result.inference_seconds)
 
 
+def _zero_shot(pipeline: Pipeline[Any]) -> ZeroShotClassifier | None:
+    """Return the pipeline for labels of requests, which shares the model; None without one."""
+    if "zero-shot-classification" not in served_tasks(pipeline):
+        return None
+    return ZeroShotClassifier.from_classifier(pipeline)
+
+
+def _parts(encoding: Encoding) -> list[Encoding]:
+    """Return the inputs of the model that a text is: of a premise, the pair with each label."""
+    return [*encoding.pairs()] if isinstance(encoding, PremiseEncoding) else [encoding]
+
+
+def _regrouped(
+    rows: Sequence[Output | InputError], encodings: Sequence[Encoding], parts: Sequence[int]
+) -> list[Output | InputError]:
+    """Return the output of each text; of a premise the rows of all its pairs, or an error."""
+    remaining = iter(rows)
+    outputs: list[Output | InputError] = []
+    for encoding, number in zip(encodings, parts, strict=True):
+        own = [next(remaining) for _ in range(number)]
+        error = next((row for row in own if isinstance(row, InputError)), None)
+        if error is None and isinstance(encoding, PremiseEncoding):
+            outputs.append(np.stack(cast("list[Output]", own)))
+        else:
+            outputs.append(error or own[0])
+    return outputs
+
+
 def _computed(
     outputs: Sequence[Output | InputError], field: TextField, *, single: bool
 ) -> list[Output]:
-    """Return the logits of a request; RequestError, with its place, for a text without any.
+    """Return the outputs of a request; RequestError, with its place, for a text without any.
 
     The request fails as a whole, for no API has a place for one error in a list; other requests of
     the batch do not.
     """
     for index, each in enumerate(outputs):
         if isinstance(each, InputError):
-            failed = field.error(each, None if single else index, 0, ErrorCode.INFERENCE)
+            failed = field.error(each, None if single else index, ErrorCode.INFERENCE)
             if any(not isinstance(other, InputError) for other in outputs):
                 hint = "The other texts of the request can be computed: send it without this one"
                 failed = RequestError(ErrorCode.INFERENCE, f"{failed}. {hint}")
@@ -188,8 +266,8 @@ def _num_characters(text: TextInput) -> int:
 
 
 async def _unless_disconnected(
-    future: asyncio.Future[BatchedLogits], receive: Receive
-) -> BatchedLogits:
+    future: asyncio.Future[BatchedOutputs], receive: Receive
+) -> BatchedOutputs:
     """Await the future; if the client disconnects, cancel it and raise RequestError."""
 
     async def watch() -> None:

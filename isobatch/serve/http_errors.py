@@ -27,6 +27,9 @@ ErrorType = Literal[
 ]
 """text-embeddings-inference's types, and our own where it sends no body."""
 
+OPENAI_PATHS = ("/v1/embeddings",)
+"""Where an error is an object, whose `message` is all that OpenAI's client shows of one."""
+
 _CLOSE = {"connection": "close"}
 
 
@@ -85,11 +88,15 @@ def error_code(error: Exception) -> ErrorCode:
     return ErrorCode.UNEXPECTED
 
 
-def error_response(error: Exception) -> Response:
-    """Build the response for `error`; the message of an unexpected one is not sent."""
+def error_response(error: Exception, path: str) -> Response:
+    """Build the response to `path` for `error`; the message of an unexpected one is not sent."""
     code = error_code(error)
     unexpected = code is ErrorCode.UNEXPECTED
     message = "internal server error; see the server's log" if unexpected else str(error)
+    if path in OPENAI_PATHS:
+        nested = {"message": message, "type": code.error_type, "param": None, "code": code.status}
+        body = json.dumps({"error": nested}).encode()
+        return Response(body, code.status, code.headers, media_type="application/json")
     return _response(code.status, message, code.error_type, code.headers)
 
 

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from isobatch.batching.cache import OutputCache
 from isobatch.batching.plan import count_padding
+from isobatch.types import Task
 
 SECONDS = tuple(15e-6 * 1.5**power for power in range(35))
 SIZES = tuple(float(2**power) for power in range(16))
@@ -35,7 +36,12 @@ class ServerMetrics(Collector):
     counters, and the cache's hits, which the cache counts.
     """
 
-    def __init__(self, cache: OutputCache | None, queue_size: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        cache: OutputCache | None,
+        queue_size: Callable[[], int],
+        task: Task = "text-classification",
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # TEI has no `_created` series
         self._registry = registry = CollectorRegistry()
         self._cache = cache
@@ -43,8 +49,9 @@ class ServerMetrics(Collector):
         self.requests = counter("te_request_count", "Requests received, by method", ["method"])
         self.successes = counter("te_request_success", "Requests that succeeded", ["method"])
         self.failures = counter("te_request_failure", "Requests that failed, by reason", ["err"])
-        self.texts = counter("te_predict_count", "Texts received")
-        self.predicted_texts = counter("te_predict_success", "Texts classified")
+        verb = "embed" if task == "feature-extraction" else "predict"
+        self.texts = counter(f"te_{verb}_count", "Texts received")
+        self.predicted_texts = counter(f"te_{verb}_success", "Texts computed")
         registry.register(self)
         seconds = partial(Histogram, buckets=SECONDS, registry=registry)
         self.duration = seconds("te_request_duration", "Seconds per request")
@@ -94,7 +101,7 @@ class ServerMetrics(Collector):
             yield untyped
         yield CounterMetricFamily(
             "isobatch_cache_hits",
-            "Texts whose logits came from the cache",
+            "Texts whose outputs came from the cache",
             value=0 if self._cache is None else self._cache.hits,
         )
 

@@ -70,10 +70,16 @@ def _read_text_or_list(value: object) -> RequestTexts:
     if isinstance(value, str):
         return RequestTexts([value], single=True)
     if isinstance(value, list):
-        if value and all(type(each) is int for each in value):
+        if value and all(_is_token_ids(each) for each in value):
             raise expected("a text or a list of texts", value, got="token ids")
         return RequestTexts([*_read_text_list(value)], single=False)
     raise expected("a text or a list of texts", value)
+
+
+def _is_token_ids(value: object) -> bool:
+    return type(value) is int or (
+        isinstance(value, list) and bool(value) and all(type(each) is int for each in value)
+    )
 
 
 def expected(
@@ -145,7 +151,22 @@ class LabelScore(BaseModel):
 
 
 class Refusal(BaseModel):
-    """The body of every error response."""
+    """The body of every error response, but of those to OpenAI's client."""
 
     error: str = Field(description="The problem, and how to fix it.")
     error_type: ErrorType
+
+
+class NestedError(BaseModel):
+    """An error as OpenAI's client reads it."""
+
+    message: str = Field(description="The problem, and how to fix it.")
+    type: ErrorType
+    param: None
+    code: int
+
+
+class NestedRefusal(BaseModel):
+    """The body of an error response of OpenAI's API."""
+
+    error: NestedError

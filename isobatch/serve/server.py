@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -22,7 +23,7 @@ from isobatch.serve.address import cannot_serve
 from isobatch.serve.app import create_app
 from isobatch.serve.engine import ServingEngine
 from isobatch.serve.settings import Settings
-from isobatch.tasks import Classifier
+from isobatch.tasks import Pipeline
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers' usual 60 s, so that the client's side closes idle connections."""
@@ -48,7 +49,7 @@ class ServerAddress:
 
 
 def run_server(
-    classifier: Classifier,
+    pipeline: Pipeline[Any],
     settings: Settings,
     bound: socket.socket,
     grace_seconds: float,
@@ -66,8 +67,8 @@ def run_server(
         raise OptionError(cannot_serve(host, port, error)) from error
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     url += settings.root_path
-    address = ServerAddress(settings.model_name, classifier.precision, url)
-    app = create_app(classifier, settings)
+    address = ServerAddress(settings.model_name, pipeline.precision, url)
+    app = create_app(pipeline, settings)
     config = uvicorn.Config(
         app,
         log_config=None,

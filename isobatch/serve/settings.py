@@ -107,5 +107,6 @@ def _check_key(key: str) -> None:
     if key != key.strip() or any(ord(each) < 32 or ord(each) == 127 for each in key):
         raise OptionError(
             "api_key begins or ends with white space, or has a control character, which no client "
-            "can send in a header. Remove it, also from the end of the file that the key is from"
+            "can send in a header. Remove it, for example from the end of the file that the key "
+            "is read from"
         )

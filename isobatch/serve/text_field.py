@@ -11,16 +11,19 @@ from isobatch.serve.http_errors import ErrorCode, RequestError
 
 @dataclass(frozen=True, slots=True)
 class TextField:
-    """The field that holds a request's texts; cut: the field and value that truncate them."""
+    """The field that holds a request's texts.
+
+    cut: the field and value that make a long text fit, and what they do with it.
+    """
 
     name: str
     cut: str
+    effect: str = "cut it"
 
     def error(
         self,
         error: InputError,
         index: int | None,
-        max_tokens: int,
         code: ErrorCode = ErrorCode.TOKENIZATION,
     ) -> RequestError:
         """Say what is wrong with text `index`; None for a text without a list around it."""
@@ -28,7 +31,7 @@ class TextField:
         if isinstance(error, TooLongError):
             return RequestError(
                 ErrorCode.VALIDATION,
-                f"{place}: has more than {max_tokens} tokens, the maximum of this model. Shorten "
-                f"it, or send {self.cut} to cut it",
+                f"{place}: {error.reason.partition('. ')[0]}. Shorten it, or send {self.cut} to "
+                f"{self.effect}",
             )
         return RequestError(code, f"{place}: {error.reason}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -9,8 +10,13 @@ from numpy.typing import NDArray
 
 from isobatch.ambient import eager
 from isobatch.batching.cache import Output
+from isobatch.checkpoint.sentence_settings import read_sentence_encoder
+from isobatch.checkpoint.text_encoder import TextEncoder
 from isobatch.errors import OptionError
-from isobatch.tasks.pipeline import Column, Pipeline, RowFormat, listed
+from isobatch.tasks.input_texts import listed
+from isobatch.tasks.model_engines import PipelineConfig, TokenizerReader
+from isobatch.tasks.pipeline import Pipeline
+from isobatch.tasks.row_format import Column, RowFormat
 from isobatch.tasks.scores import rank_logits, score_logits
 from isobatch.types import Encoding, ScoreActivation, TextInput, Truncation
 
@@ -25,7 +31,8 @@ class Prediction:
     """The classification of one text.
 
     `label` is that of the highest logit, and `score` its score; `scores` has every label in the
-    order of the checkpoint. For a regression checkpoint both are the plain number.
+    order of the checkpoint. For a regression checkpoint both are the plain number. `num_tokens`
+    counts those of all windows, in which a text longer than the model may be read.
     """
 
     label: str
@@ -34,6 +41,7 @@ class Prediction:
     truncated: bool
     num_tokens: int = field(repr=False)
     scores: dict[str, float] = field(repr=False)
+    num_windows: int = field(default=1, repr=False)
 
     def to_dict(self) -> dict[str, object]:
         """Return the prediction as plain values, for JSON."""
@@ -44,6 +52,7 @@ class Prediction:
             "logits": list(self.logits),
             "num_tokens": self.num_tokens,
             "truncated": self.truncated,
+            "num_windows": self.num_windows,
         }
 
 
@@ -100,6 +109,15 @@ class Classifier(Pipeline[Prediction]):
         if top_k is _NOT_GIVEN:
             return super().__call__(texts, truncation=truncation)
         return self.top_k(texts, top_k, truncation=truncation)
+
+    @classmethod
+    def _read_encoder(
+        cls, folder: Path, config: PipelineConfig, read: TokenizerReader
+    ) -> TextEncoder:
+        """Read the tokenizer; a head of modules has further settings of it."""
+        if config.head.modules:
+            return read_sentence_encoder(folder, config.encoder.max_tokens, read)
+        return super()._read_encoder(folder, config, read)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -178,6 +196,7 @@ class Classifier(Pipeline[Prediction]):
             truncated=encoding.truncated,
             num_tokens=len(encoding),
             scores=dict(zip(labels, scores, strict=True)),
+            num_windows=encoding.num_windows,
         )
 
     @property

@@ -10,7 +10,6 @@ batch-invariant.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isobatch.batching.cache import Output
 from isobatch.batching.plan import plan_batches
@@ -20,8 +19,8 @@ from isobatch.types import Encoding
 EncodeTexts = Callable[[Sequence[object], int], list[Encoding | InputError]]
 """(texts, index of the first) → the encoding or the error of each."""
 
-ComputeBatch = Callable[[Sequence[Encoding]], NDArray[np.float32]]
-"""Encodings of one batch → float32 [encodings, outputs]."""
+ComputeBatch = Callable[[Sequence[Encoding]], Sequence[Output]]
+"""Encodings of one batch → the output of each, float32 [outputs] or [tokens, outputs]."""
 
 PROBE = Encoding([0], [0])
 """The shortest input: each table has a row 0. A model that fails on it fails on every text."""
@@ -62,7 +61,7 @@ def compute_each(
     while pending:
         batch = pending.pop()
         try:
-            logits = compute([encodings[index] for index in batch])
+            rows = compute([encodings[index] for index in batch])
         except Exception as error:
             if isinstance(error, IsobatchError) and not isinstance(error, InputError):
                 raise
@@ -74,10 +73,8 @@ def compute_each(
                 raise
             outputs[batch[0]] = _failure("model", error)
             continue
-        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
-        for position, index in enumerate(batch):
-            row = logits[position]
-            outputs[index] = row if finite[position] else _not_finite(row)
+        for index, row in zip(batch, rows, strict=True):
+            outputs[index] = row if np.isfinite(row).all() else _not_finite(row)
     return [outputs[index] for index in range(len(encodings))]
 
 
@@ -98,6 +95,6 @@ def _failure(part: str, error: BaseException) -> InputError:
 
 def _not_finite(row: Output) -> InputError:
     return InputError(
-        f"the model's logits are not finite ({', '.join(map(str, row.tolist()[:5]))}). Check the "
+        f"the model's logits are not finite ({', '.join(map(str, row.ravel()[:5]))}). Check the "
         "checkpoint's weights"
     )

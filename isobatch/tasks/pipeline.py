@@ -6,76 +6,59 @@ checkpoint and the machine alone.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, Self, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isobatch.ambient import (
-    check_torch_settings,
-    default_float_environment,
-    eager,
-    isolated,
-    uses_torch,
-)
+from isobatch import ambient
+from isobatch.ambient import eager, isolated
 from isobatch.batching.cache import Output, OutputCache
 from isobatch.batching.packed import pack
 from isobatch.batching.plan import MAX_BATCH_TOKENS
-from isobatch.checkpoint import ModelConfig, locate_checkpoint
-from isobatch.checkpoint.text_encoder import TextEncoder, check_truncation, raise_first_error
-from isobatch.errors import CheckpointError, DeviceError, InputError, OptionError
+from isobatch.checkpoint import (
+    HeadOptions,
+    VectorOptions,
+    bundled_folder,
+    check_task,
+    locate_checkpoint,
+)
+from isobatch.checkpoint.text_encoder import TextEncoder, raise_first_error
+from isobatch.checkpoint.truncation import check_truncation
+from isobatch.errors import InputError, OptionError
 from isobatch.kernels import KernelChoice, arithmetic_name, this_machine
-from isobatch.model import SequenceClassifier, read_packed_model
-from isobatch.precision import ChosenPrecision, choose_precision
+from isobatch.precision import ChosenPrecision
+from isobatch.specification import NormalizeStep
+from isobatch.tasks import model_engines as engines
+from isobatch.tasks.input_texts import listed, read_ahead
 from isobatch.tasks.isolation import compute_each, encode_each
+from isobatch.tasks.machine_options import check_machine_options
+from isobatch.tasks.pickled_machine import check_machine
+from isobatch.tasks.row_format import PredictionT, RowFormat
 from isobatch.tasks.table_limits import TableLimits
-from isobatch.types import Encoding, Precision, TextInput, Truncation
+from isobatch.tasks.window_pooling import compute_windows, pool_outputs
+from isobatch.types import Encoding, EngineName, Precision, Task, TextInput, Truncation
 
-DEVICES = ("cpu", "cuda")
-
-WINDOW_TEXTS = 1024
+TEXTS_AHEAD = 1024
 """How far `predict_stream` reads ahead: enough to fill batches with texts of one length."""
-
-PredictionT = TypeVar("PredictionT")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column that a file job adds: its name, and the kind of its values."""
-
-    name: str
-    kind: Literal["text", "number", "numbers", "flag"]
-
-
-class RowFormat(ABC, Generic[PredictionT]):
-    """How predictions become columns of a file. Plain data, so that it can be pickled.
-
-    raw: also the model's own outputs. all_scores: also a score for every label.
-    """
-
-    labels: tuple[str, ...]
-
-    @abstractmethod
-    def columns(self, *, raw: bool, all_scores: bool) -> tuple[Column, ...]:
-        """List the columns that are added, in the order of `values`."""
-
-    @abstractmethod
-    def values(self, prediction: PredictionT, *, raw: bool, all_scores: bool) -> list[object]:
-        """Return the values of one prediction for `columns` with the same options."""
 
 
 class Pipeline(ABC, Generic[PredictionT]):
-    """Predicts one thing for each text, bit-identical in every batch. See `from_pretrained`."""
+    """Predicts one thing for each text, bit-identical in every batch. See `from_pretrained`.
+
+    task: that of the heads that it loads. not_bundled: why it cannot load the bundled checkpoint.
+    """
+
+    task: ClassVar[Task] = "text-classification"
+    not_bundled: ClassVar[str] = ""
 
     def __init__(
         self,
-        model: SequenceClassifier,
+        model: engines.PackedModel,
         encoder: TextEncoder,
         choices: tuple[KernelChoice, ...],
         *,
@@ -84,8 +67,8 @@ class Pipeline(ABC, Generic[PredictionT]):
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         truncation: Truncation = "cut",
     ) -> None:
-        """Take `model` and `choices` as `read_packed_model` returned them for `folder`."""
-        check_truncation(truncation)
+        """Take `model` and `choices` as an engine's `read_model` returned them for `folder`."""
+        encoder.check(truncation)
         self.folder = folder
         self.choices = choices
         self.precision = precision.precision
@@ -95,8 +78,8 @@ class Pipeline(ABC, Generic[PredictionT]):
         self._model = model
         self._encoder = encoder
         self._limits = TableLimits(model.config.encoder, encoder)
-        self._device = next(model.parameters()).device
-        self._uses_torch = self._device.type == "cpu" and uses_torch(
+        self._device: torch.device = next(model.parameters()).device
+        self._uses_torch = self._device.type == "cpu" and ambient.uses_torch(
             choice.kernel for choice in choices
         )
 
@@ -111,6 +94,8 @@ class Pipeline(ABC, Generic[PredictionT]):
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         truncation: Truncation = "cut",
         revision: str | None = None,
+        engine: EngineName = "native",
+        group_equal_lengths: bool = False,
     ) -> Self:
         """Load a checkpoint: the bundled model (None), a folder, or a hub id.
 
@@ -119,31 +104,77 @@ class Pipeline(ABC, Generic[PredictionT]):
         (`isobatch precisions --save`). A quantized checkpoint is int8 by default.
         threads: sets torch's number of threads for the whole process; None leaves it.
         max_batch_tokens: tokens that are computed together; changes speed and memory, never bits.
-        truncation: "cut" truncates a text to the model's length and marks it, "error" rejects it.
+        truncation: "cut" truncates a text to the model's length and marks it, "error" rejects it,
+        "window" or TextWindows(stride, pooling) reads all of it, in windows of the model's length.
+        engine: "transformers" computes an architecture that Isobatch does not have by that library,
+        one text a call, in fp32. group_equal_lengths: there, compute texts of equal length
+        together, which is faster and gives up batch invariance: last digits drift.
         Raises CheckpointError, OptionError, PrecisionError or DeviceError if this machine does not
         support the precision or the device, and NotInvariantError if no kernel is batch-invariant
         on it. Warns about tokens of the tokenizer that the model has no embedding for.
         """
-        _check_options(device, threads, max_batch_tokens)
+        return cls._load(
+            locate_checkpoint(path, revision),
+            VectorOptions(),
+            engines.engine_named(engine, group_equal_lengths=group_equal_lengths),
+            precision=precision,
+            device=device,
+            threads=threads,
+            max_batch_tokens=max_batch_tokens,
+            truncation=truncation,
+        )
+
+    @classmethod
+    def _load(
+        cls,
+        folder: Path,
+        options: HeadOptions,
+        engine: engines.ModelEngine,
+        *,
+        precision: Precision | Literal["auto"] | None,
+        device: str,
+        threads: int | None,
+        max_batch_tokens: int,
+        truncation: Truncation,
+    ) -> Self:
+        """Load a folder for a caller's caller, at whose line warnings are shown."""
+        check_machine_options(device, threads, max_batch_tokens)
         check_truncation(truncation)
+        is_pooled = isinstance(options, VectorOptions) and options.pooling is not None
+        if cls.not_bundled and not is_pooled and folder == bundled_folder():
+            raise OptionError(cls.not_bundled)
         if threads is not None:
             torch.set_num_threads(threads)
-        folder = locate_checkpoint(path, revision)
         with isolated():
-            chosen = choose_precision(folder, precision, torch.device(device))
-            model, choices = read_packed_model(folder, torch.device(device), chosen.precision)
-        encoder = TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
+            config = engine.read_config(folder, cls.task, options)
+            check_task(folder, cls.task, config.stated_task)
+            if config.stated_task == cls.task or not config.saved_by:
+                cls._check_config(folder, config)  # else the missing head is the fault
+            place = torch.device(device)
+            chosen = engine.choose_precision(folder, precision, place)
+            model, choices = engine.read_model(folder, place, chosen.precision, config)
         pipeline = cls(
             model,
-            encoder,
+            cls._read_encoder(folder, model.config, engine.read_tokenizer),
             choices,
             folder=folder,
             precision=chosen,
             max_batch_tokens=max_batch_tokens,
             truncation=truncation,
         )
-        pipeline._limits.warn(stacklevel=2)
+        pipeline._limits.warn(stacklevel=3)
         return pipeline
+
+    @classmethod
+    def _check_config(cls, folder: Path, config: engines.PipelineConfig) -> None:
+        """Raise CheckpointError, before weights are read, for what this class cannot take."""
+
+    @classmethod
+    def _read_encoder(
+        cls, folder: Path, config: engines.PipelineConfig, read: engines.TokenizerReader
+    ) -> TextEncoder:
+        """Read the tokenizer of the checkpoint by `read`."""
+        return TextEncoder(read(folder), config.encoder.max_tokens)
 
     @abstractmethod
     def decode(self, output: Output, encoding: Encoding) -> PredictionT:
@@ -155,8 +186,13 @@ class Pipeline(ABC, Generic[PredictionT]):
         """The columns that a file job adds, and their values for a prediction."""
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> engines.PipelineConfig:
         return self._model.config
+
+    @property
+    def engine(self) -> EngineName:
+        """The code that computes the model."""
+        return engines.engine_of(self.arithmetic)
 
     @property
     def arithmetic(self) -> str:
@@ -209,10 +245,10 @@ class Pipeline(ABC, Generic[PredictionT]):
     def predict_stream(
         self, texts: Iterable[TextInput], *, truncation: Truncation | None = None
     ) -> Iterator[PredictionT]:
-        """Predict for texts as they arrive, in order, reading at most WINDOW_TEXTS ahead.
+        """Predict for texts as they arrive, in order, reading at most TEXTS_AHEAD ahead.
 
         Equal texts are computed once, as long as they are in an OutputCache. Memory is bounded by
-        the window and the cache. An InputError has the index in the whole stream; it, or an error
+        those texts and the cache. An InputError has the index in the whole stream; it, or an error
         of the iterable, is raised after the predictions of all earlier texts.
         """
         remaining = iter(texts)
@@ -220,15 +256,15 @@ class Pipeline(ABC, Generic[PredictionT]):
         cache = OutputCache()
         failure: Exception | None = None
         while failure is None:
-            window, failure = _read_window(remaining)
-            if not window and failure is None:
+            ahead, failure = read_ahead(remaining, TEXTS_AHEAD)
+            if not ahead and failure is None:
                 return
-            results = self._tokenize(window, truncation, first_index)
+            results = self._tokenize(ahead, truncation, first_index)
             for prediction in self._predictions(results, cache, first_index):
                 if isinstance(prediction, InputError):
                     raise prediction
                 yield prediction
-            first_index += len(window)
+            first_index += len(ahead)
         raise failure
 
     def predict_or_errors(
@@ -268,15 +304,22 @@ class Pipeline(ABC, Generic[PredictionT]):
     def forward_or_errors(
         self, encodings: Sequence[Encoding], cache: OutputCache | None = None
     ) -> list[Output | InputError]:
-        """Return the model's output for each encoding, or why there is none, without an index."""
-        if cache is None:
-            return self._outputs(encodings)
-        return cache.get_or_compute(encodings, self._outputs)
+        """Return the model's output for each encoding, or why there is none, without an index.
+
+        The windows of a text are computed, and cached, like texts of their own.
+        """
+        return compute_windows(encodings, self._outputs, self._combine, cache)
+
+    def _combine(self, outputs: Sequence[Output], encoding: Encoding) -> Output:
+        """Return the output of a text in several windows from theirs, in the text's order."""
+        steps = self.config.head.spec.steps
+        normalize = bool(steps) and isinstance(steps[-1], NormalizeStep)
+        return pool_outputs(outputs, encoding.window_pooling, normalize=normalize)
 
     @eager
     def _predict(self, encodings: Sequence[Encoding]) -> list[PredictionT]:
         outputs = self.forward(encodings)
-        with default_float_environment():
+        with ambient.default_float_environment():
             return [self.decode(*pair) for pair in zip(outputs, encodings, strict=True)]
 
     @eager
@@ -290,7 +333,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         encodings = [result for result in results if isinstance(result, Encoding)]
         outputs = iter(self.forward_or_errors(encodings, cache))
         predictions: list[PredictionT | InputError] = []
-        with default_float_environment():
+        with ambient.default_float_environment():
             for index, result in enumerate(results, first_index):
                 if isinstance(result, InputError):
                     predictions.append(result)
@@ -309,29 +352,39 @@ class Pipeline(ABC, Generic[PredictionT]):
     def _tokenize(
         self, texts: Sequence[object], truncation: Truncation | None, first_index: int = 0
     ) -> list[Encoding | InputError]:
-        def encode(part: Sequence[object], first: int) -> list[Encoding | InputError]:
-            return self._encoder.encode_or_errors(part, truncation or self.truncation, first)
+        how = self.truncation if truncation is None else truncation
 
-        with default_float_environment():  # Unigram adds log-probabilities
+        def encode(part: Sequence[object], first: int) -> list[Encoding | InputError]:
+            return self._encode_part(part, how, first)
+
+        with ambient.default_float_environment():  # Unigram adds log-probabilities
             results = encode_each(encode, texts, first_index)
         return [
             self._limits.checked(result, index) if isinstance(result, Encoding) else result
             for index, result in enumerate(results, first_index)
         ]
 
+    def _encode_part(
+        self, texts: Sequence[object], truncation: Truncation, first_index: int
+    ) -> list[Encoding | InputError]:
+        """Encode texts, of which the first has `first_index`; exceptions are those of a text."""
+        return self._encoder.encode_or_errors(texts, truncation, first_index)
+
     @eager
     @torch.inference_mode()
     def _outputs(self, encodings: Sequence[Encoding]) -> list[Output | InputError]:
         with isolated(self._device.type):
             if self._uses_torch:
-                check_torch_settings()
+                ambient.check_torch_settings()
             return compute_each(self._compute, encodings, self.max_batch_tokens)
 
-    def _compute(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
-        """Compute one batch, float32 [encodings, outputs]."""
+    def _compute(self, encodings: Sequence[Encoding]) -> list[Output]:
+        """Compute one batch, float32 [outputs] of each encoding, or [tokens, outputs]."""
         packed = pack(encodings, self.config.encoder.positions)
-        logits: NDArray[np.float32] = self._model(packed.to(self._device)).cpu().numpy()
-        return logits
+        rows: NDArray[np.float32] = self._model(packed.to(self._device)).cpu().numpy()
+        if self.config.head.spec.pools:
+            return list(rows)
+        return np.split(rows, np.cumsum([len(encoding) for encoding in encodings[:-1]]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle with the machine, for which the kernels were selected."""
@@ -339,51 +392,9 @@ class Pipeline(ABC, Generic[PredictionT]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Raise CheckpointError on a machine that would compute other bits."""
-        made, here, precision = state.pop("machine"), this_machine(), state["precision"]
-        arithmetic = arithmetic_name((choice.kernel for choice in state["choices"]), precision)
-        if not here.gives_bits_of(made, arithmetic, precision):
-            name = type(self).__name__
-            raise CheckpointError(
-                f"this {name} was pickled on another machine ({made}; here: {here}), whose kernels "
-                f"may give other bits here. Load it here: {name}.from_pretrained("
-                f"{str(state['folder'])!r}, precision={state['precision']!r})"
-            )
+        check_machine(state.pop("machine"), state, type(self).__name__)
         self.__dict__.update(state)
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         """Copy the options, and share the model and the tokenizer, which never change."""
         return copy(self)
-
-
-def _read_window(texts: Iterator[TextInput]) -> tuple[list[TextInput], Exception | None]:
-    """Read up to WINDOW_TEXTS, with the error that ended the reading before that, if any."""
-    window: list[TextInput] = []
-    try:
-        window.extend(islice(texts, WINDOW_TEXTS))
-    except Exception as error:  # noqa: BLE001  # raised by the caller
-        return window, error
-    return window, None
-
-
-def listed(texts: object) -> list[Any]:
-    """Collect an iterable of texts; raises InputError for a single text and for other types."""
-    if isinstance(texts, str | tuple):
-        raise InputError("expected a list of texts, got a single one. Put it into a list")
-    if isinstance(texts, Mapping | bytes) or not isinstance(texts, Iterable):
-        raise InputError(
-            "expected a text, a (text, text_pair) tuple or a list of them, "
-            f"got {type(texts).__name__}"
-        )
-    return list(texts)
-
-
-def _check_options(device: str, threads: int | None, max_batch_tokens: int) -> None:
-    kind = device.partition(":")[0]
-    if kind not in DEVICES:
-        raise OptionError(f"device {device!r} is not supported. Use {' or '.join(DEVICES)}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"device {device!r}: torch finds no CUDA device. Use device='cpu'")
-    if threads is not None and threads < 1:
-        raise OptionError(f"threads must be at least 1, got {threads}")
-    if max_batch_tokens < 1:
-        raise OptionError(f"max_batch_tokens must be at least 1, got {max_batch_tokens}")

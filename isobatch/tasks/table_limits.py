@@ -7,9 +7,9 @@ Invariant: an id without a row is an error of its own text, never of the batch t
 import warnings
 from dataclasses import dataclass
 
-from isobatch.checkpoint import EncoderConfig
 from isobatch.checkpoint.text_encoder import TextEncoder
 from isobatch.errors import InputError, MissingEmbeddingWarning
+from isobatch.tasks.model_engines import TableSizes
 from isobatch.types import Encoding
 
 TOKENS_NAMED = 5
@@ -19,7 +19,7 @@ TOKENS_NAMED = 5
 class TableLimits:
     """The numbers of rows of the word, token-type and position tables."""
 
-    config: EncoderConfig
+    config: TableSizes
     encoder: TextEncoder
 
     def checked(self, encoding: Encoding, index: int) -> Encoding | InputError:

@@ -16,7 +16,12 @@ ISOBATCH = [sys.executable, "-m", "isobatch"]
 Completed = subprocess.CompletedProcess[bytes]
 
 
-def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Completed:
+def run(
+    *arguments: str,
+    stdin: bytes = b"",
+    stream: type[io.TextIOWrapper] = io.TextIOWrapper,
+    **environment: str,
+) -> Completed:
     """Run the command in this process, which has torch loaded: a process takes seconds for that."""
     out, err = io.BytesIO(), io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
@@ -24,14 +29,27 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Completed:
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["isobatch", *arguments])
         patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
-        patch.setattr(sys, "stdout", io.TextIOWrapper(out, "utf-8", write_through=True))
-        patch.setattr(sys, "stderr", io.TextIOWrapper(err, "utf-8", write_through=True))
+        patch.setattr(sys, "stdout", stream(out, "utf-8", write_through=True))
+        patch.setattr(sys, "stderr", stream(err, "utf-8", write_through=True))
         code = 0
         try:
             main()
         except SystemExit as ended:
             code = int(ended.code or 0)
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+class TerminalStream(io.TextIOWrapper):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def run_at(columns: int, *arguments: str, stdin: bytes = b"", **environment: str) -> Completed:
+    """Run the command in this process, with stdout and stderr on a terminal of that width."""
+    shown = {"COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color"}
+    return run(*arguments, stdin=stdin, stream=TerminalStream, **shown, **environment)
 
 
 def run_process(*arguments: str, stdin: bytes = b"") -> Completed:

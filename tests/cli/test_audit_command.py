@@ -124,6 +124,7 @@ def test_off_a_terminal_it_is_json(
         "device": "cpu",
         "threads": None,
         "revision": None,
+        "pooling": None,
         "api_key": None,
         "dialect": None,
     }
@@ -144,6 +145,7 @@ def test_options_reach_the_subject_and_texts_the_audit(
         "device": "cuda",
         "threads": 3,
         "revision": "r",
+        "pooling": None,
         "api_key": "k",
         "dialect": "predict",
     }

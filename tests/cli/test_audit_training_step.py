@@ -55,7 +55,10 @@ def test_a_sound_step_ends_with_0_and_texts_can_be_chosen() -> None:
     [
         ((), "the bundled model: is not a training step"),
         (("somewhere",), "somewhere: is not a training step"),
-        (("python:my_training:number",), "number is a int; name a function from texts and labels"),
+        (
+            ("python:my_training:number",),
+            "number is a int; specify a function from texts and labels",
+        ),
         (("python:my_training:mean", "--dialect", "tei"), "dialect does not apply"),
         (("python:my_training:mean", "--save", "a.json"), "--save: is for answers"),
         (("python:my_training:mean", "--compare", "a.json"), "--compare: is for answers"),

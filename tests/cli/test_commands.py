@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from embedding_folders import write_encoder
 from shell import ISOBATCH, run, run_on_terminal, run_process
 
 from isobatch.cli import classify
@@ -29,6 +30,7 @@ def test_texts_off_a_terminal_are_json_lines() -> None:
         "scores",
         "logits",
         "num_tokens",
+        "num_windows",
         "truncated",
     }
     assert ran.stderr == b""
@@ -61,7 +63,7 @@ def test_no_text_on_a_terminal_is_a_usage_error() -> None:
 
 
 def test_no_colour_off_a_terminal() -> None:
-    assert b"\x1b" not in run("lesson").stdout
+    assert b"\x1b" not in run("info").stdout
 
 
 def test_a_truncated_text_is_marked_and_counted() -> None:
@@ -138,6 +140,9 @@ def test_info_prints_choices_reasons_versions_and_the_scope() -> None:
     report = json.loads(run("info", "--json").stdout)
     assert any(choice["operation"].startswith("block 384→1536") for choice in report["choices"])
     assert report["precision_reason"] == "the default"
+    assert report["task"] == "text-classification"
+    assert report["head"] == "first token, dense 384→384 relu, output 384→2"
+    assert report["score_rule"] == "config.json: problem_type"
     assert report["versions"]["torch"].startswith("2.")
     assert report["instruction_set"]
     assert report["arithmetic"] in report["promise"]
@@ -173,36 +178,17 @@ def test_precisions_are_compared_on_texts_from_stdin(tmp_path: Path) -> None:
     assert all(each["agreement"]["num_texts"] == len(SENTENCES) for each in results)
     refused = run("precisions", "--save", stdin=lines)
     assert refused.returncode == 2
-    assert b"name a checkpoint folder" in refused.stderr
+    assert b"use a checkpoint folder" in refused.stderr
+
+
+def test_precisions_are_compared_for_classifiers_alone(tmp_path: Path) -> None:
+    refused = run("precisions", str(write_encoder(tmp_path)), stdin=b"good")
+    assert refused.returncode == 2
+    assert b"is for feature-extraction, and precisions are compared by the labels" in refused.stderr
 
 
 def test_precisions_without_texts_on_a_terminal_are_a_usage_error() -> None:
     assert "no texts" in run_on_terminal("precisions")
-
-
-def test_the_lesson_has_four_steps() -> None:
-    steps = [json.loads(line) for line in run("lesson", "--json").stdout.splitlines()]
-    ids = [101, 2651, 2003, 1037, 3835, 2154, 999, 102]
-    assert steps[0]["rows"][0]["input_ids"] == ids
-    assert steps[2]["rows"][0]["input_ids"] == [*ids, 0, 0, 0]
-    assert steps[3]["rows"][0]["attention_mask"] == [1] * 8 + [0] * 3
-    same_bits = [[row["same_bits"] for row in step["rows"]] for step in steps]
-    assert same_bits == [[True], [True], [False, True], [True, True]]
-    assert steps[2]["rows"][0]["moved"] > 1e-3
-
-
-def test_the_lesson_shows_tokens_next_to_ids_and_breaks_no_word() -> None:
-    steps = [json.loads(line) for line in run("lesson", "--json").stdout.splitlines()]
-    row = steps[2]["rows"][0]
-    assert row["tokens"][:3] + row["tokens"][-2:] == ["[CLS]", "today", "is", "[PAD]", "[PAD]"]
-    shown = run("lesson", COLUMNS="80").stdout.decode()
-    assert max(map(len, shown.splitlines())) <= 80
-    words = {word for line in shown.splitlines() for word in line.replace("│", " ").split()}
-    for step in steps:
-        for each in step["rows"]:
-            pairs = zip(each["tokens"], each["input_ids"], strict=True)
-            assert {f"{token}:{number}" for token, number in pairs} <= words
-        assert {*step["call"].split(), *step["title"].split()} <= words
 
 
 @pytest.mark.parametrize("place", ["/nowhere/x.html", "/"])
@@ -212,11 +198,6 @@ def test_the_page_of_a_lesson_is_checked_before_it_is_computed(
     monkeypatch.setattr("isobatch.page.LessonPage.from_pretrained", None)
     ran = run("lesson", "--html", place)
     assert (ran.returncode, place in ran.stderr.decode()) == (6, True)
-
-
-def test_the_lesson_takes_other_sentences(tmp_path: Path) -> None:
-    shown = run("lesson", "--text", "One.", "--text", "Two of them.", "--text", "Three").stdout
-    assert "sentence 3: Three" in shown.decode()
 
 
 def test_version_and_help_do_not_import_torch() -> None:

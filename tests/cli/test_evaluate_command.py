@@ -1,11 +1,15 @@
 """`isobatch evaluate` as a shell sees it."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
 import pytest
+from pair_checkpoints import NLI_LABELS, write_classifier
 from shell import run, run_on_terminal
+from tiny_checkpoints import Tiny
+from tiny_token_models import write_word_tagger
 
 ROWS = "text,label\na fine film,1\na dull film,0\nwhat a mess,1\n"
 
@@ -119,3 +123,96 @@ def test_the_page_is_checked_before_anything_is_computed(
     assert ran.returncode == (2 if place == "{file}" else 6)
     assert page in ran.stderr.decode()
     assert labelled.read_text() == ROWS
+
+
+RANKED = "query,text,relevance\ngood film,a fine film,1\ngood film,a dull film,0\nbad,never,2\n"
+
+
+@pytest.fixture(scope="module")
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classifier(tmp_path_factory.mktemp("reranker"), Tiny("bert", num_labels=1))
+
+
+@pytest.fixture
+def ranked(tmp_path: Path) -> Path:
+    path = tmp_path / "ranked.csv"
+    path.write_text(RANKED)
+    return path
+
+
+def test_a_ranking_is_evaluated(reranker: Path, ranked: Path, tmp_path: Path) -> None:
+    columns = ["--query-column", "query", "--label-column", "relevance"]
+    page = tmp_path / "page.html"
+    arguments = ["evaluate", str(ranked), "-m", str(reranker), *columns]
+    ran = run(*arguments, "--html", str(page))
+    assert ran.returncode == 0
+    assert ran.stderr == b"isobatch: note: 1 query has a single text, whose order is always right\n"
+    found = json.loads(ran.stdout)
+    assert (found["task"], found["num_queries"], found["num_texts"]) == ("ranking", 2, 3)
+    assert found["facts"]["arithmetic"]
+    assert "nDCG@10" in page.read_text(encoding="utf-8")
+    shown = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", run_on_terminal(*arguments, "-q", columns=80))
+    for words in ("nDCG@10 ", "MRR@10 ", "a random order has", "2 queries", "│", "0 errors"):
+        assert words in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_vectors_of_any_encoder_are_evaluated(ranked: Path) -> None:
+    columns = ["--query-column", "query", "--text-column", "text", "--pooling", "mean"]
+    ran = run("evaluate", str(ranked), *columns)
+    found = json.loads(ran.stdout)
+    assert (found["task"], found["num_queries"], found["num_texts"]) == ("retrieval", 2, 3)
+    pairs = ["--label-column", "relevance", "--pair-column", "query", "--pooling", "mean"]
+    found = json.loads(run("evaluate", str(ranked), *pairs).stdout)
+    assert (found["task"], found["num_texts"]) == ("similarity", 3)
+    assert -1 <= found["spearman"] <= 1
+
+
+def test_entities_are_evaluated(tmp_path: Path) -> None:
+    tagger = write_word_tagger(tmp_path / "tagger", {"film": "B-PER"})
+    file = tmp_path / "tagged.csv"
+    file.write_text("words,tags\na fine film,O O B-PER\n" + "dull film " * 40 + "," + "O O " * 40)
+    arguments = ["evaluate", str(file), "-m", str(tagger), "--text-column", "words"]
+    arguments += ["--label-column", "tags"]
+    found = json.loads(run(*arguments).stdout)
+    assert (found["task"], found["micro"]["recall"]) == ("entities", 1.0)
+    assert found["micro"]["num_predicted"] == 41  # also those behind the model's 48 tokens
+    shown = run_on_terminal(*arguments, "--scheme", "iob2", columns=80)
+    for words in ("Micro F1 ", "precision", "PER", "41", "│"):
+        assert words in shown
+
+
+def test_zero_shot_is_evaluated(labelled: Path, tmp_path: Path) -> None:
+    model = write_classifier(tmp_path / "nli", Tiny("bert", num_labels=3), NLI_LABELS)
+    labelled.write_text("text,label\na fine film,good\na dull film,bad\nwhat a mess,bad\n")
+    arguments = ["evaluate", str(labelled), "-m", str(model), "--label-column", "label"]
+    found = json.loads(run(*arguments, "--zero-shot", "--template", "It is {}.").stdout)
+    assert (found["labels"], found["num_texts"]) == (["bad", "good"], 3)
+    found = json.loads(run(*arguments, "--labels", 'good,"bad, or worse",bad').stdout)
+    assert found["labels"] == ["good", "bad, or worse", "bad"]
+    refused = run(*arguments, "--labels", "good,,bad")
+    assert (refused.returncode, b"label 2 is empty" in refused.stderr) == (2, True)
+    names = tmp_path / "labels.txt"
+    names.write_text("good\n\nbad \n")  # as `isobatch run` reads them
+    found = json.loads(run(*arguments, "--labels-file", str(names)).stdout)
+    assert found["labels"] == ["good", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--query-column", "query"], "--label-column is missing"),
+        (["--label-column", "relevance", "--scheme", "iob2"], "--scheme: is for entities"),
+        (["--query-column", "query", "--label-column", "relevance", "--by", "query"], "--by: is"),
+        (["--query-column", "no", "--label-column", "relevance"], "no"),
+        (["--label-column", "relevance", "--labels", "a,b"], "entail"),
+        (["--label-column", "relevance", "--normalize"], "--normalize is for feature-extraction"),
+        (["--label-column", "relevance", "--aggregation", "max"], "is for token-classification"),
+    ],
+)
+def test_options_of_another_task_are_refused(
+    arguments: list[str], words: str, reranker: Path, ranked: Path
+) -> None:
+    ran = run("evaluate", str(ranked), "-m", str(reranker), *arguments)
+    assert ran.returncode in (2, 4), ran.stderr
+    assert words in ran.stderr.decode()

@@ -18,7 +18,7 @@ from isobatch.training.run_log import read_log
 SLOW_COMMAND = """
 import time
 from isobatch.cli import main
-from isobatch.training.trainer import TrainingRun
+from isobatch.training.steps.trainer import TrainingRun
 report = TrainingRun._report
 def slow_report(*arguments):
     time.sleep(0.05)

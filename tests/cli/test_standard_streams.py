@@ -38,9 +38,13 @@ def shell(
     [
         ("isobatch --help > /dev/full", 6, "stdout: cannot be written: No space left on device"),
         ("isobatch --help >&-", 6, "stdout: cannot be written: it is closed. Redirect it"),
-        ("isobatch classify <&-", 2, "stdin is closed. Name files or texts"),
-        ("isobatch precisions <&-", 2, "stdin is closed. Name files or texts"),
-        ("isobatch evaluate - --label-column label <&-", 2, "stdin is closed. Name files or texts"),
+        ("isobatch classify <&-", 2, "stdin is closed. Specify files or texts"),
+        ("isobatch precisions <&-", 2, "stdin is closed. Specify files or texts"),
+        (
+            "isobatch evaluate - --label-column label <&-",
+            2,
+            "stdin is closed. Specify files or texts",
+        ),
         ("isobatch nonsense 2>&-", 2, ""),
         ("isobatch nonsense 2> /dev/full", 2, ""),
         ("isobatch nonsense <&- >&- 2>&-", 2, ""),
@@ -67,7 +71,7 @@ def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
     ran = shell(command.format(""), tmp_path)
     assert (ran.returncode, ran.stdout) == (2, b"")
     line, fix = ran.stderr.decode().split("Run: ")
-    assert line == "isobatch: the current folder does not exist any more. "
+    assert line == "isobatch: the current folder no longer exists. "
     assert shell(command.format(f"{fix.strip()} &&"), tmp_path).returncode == 0
 
 

@@ -15,13 +15,14 @@ import typer
 from shell import run, run_on_terminal
 from training.stand_in_training import NUM_STEPS, StandIn, evaluated, step_done
 
-from isobatch.checkpoint import locate_checkpoint
+from isobatch.checkpoint import bundled_folder, locate_checkpoint
 from isobatch.cli import app
 from isobatch.cli.display import Display
 from isobatch.cli.training_progress import TrainingDisplay, describe_step
 from isobatch.errors import TrainingError
 from isobatch.jobs import RayOptions
 from isobatch.training.recipe import RecipeOptions
+from isobatch.training.train_record import read_record
 
 ROWS = "text,label,weight\n" + "".join(
     f"{word} film {number},{label},{1 + number % 2}\n"
@@ -130,7 +131,7 @@ def test_a_teacher_and_texts_without_labels(
     assert run("train", str(labelled), "-o", str(tmp_path / "b"), *again).returncode == 0
     assert (stand_in.requests[2].teacher, stand_in.requests[2].layers) == (teacher, 3)
     ran = run("train", str(labelled), "-o", str(tmp_path / "c"), *distilled)
-    assert (ran.returncode, b"Name one: --teacher" in ran.stderr) == (2, True)
+    assert (ran.returncode, b"Specify one: --teacher" in ran.stderr) == (2, True)
 
 
 def test_a_cluster_is_a_part_of_the_request(
@@ -138,12 +139,13 @@ def test_a_cluster_is_a_part_of_the_request(
 ) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     cluster = ("--engine", "ray", "--workers", "3", "--threads", "2", "--ray-address", "auto")
+    cluster += ("--ray-wait", "5")
     out = ("-o", str(tmp_path / "out"))
     assert run("train", str(labelled), *out).returncode == 0
     assert run("train", str(labelled), *out, *cluster).returncode == 0  # the same run
     local, remote = stand_in.requests
     assert local.ray is None
-    assert remote.ray == RayOptions("auto", 3, 2, 60.0)
+    assert remote.ray == RayOptions("auto", 3, 2, 5.0)
     assert stand_in.first_steps == [1]
 
 
@@ -259,6 +261,26 @@ def test_a_record_is_accepted_as_options(labelled: Path, tmp_path: Path, stand_i
     assert now.texts.weights == before.texts.weights != None  # noqa: E711
 
 
+def test_a_revision_is_of_the_recorded_base(
+    labelled: Path, tmp_path: Path, stand_in: StandIn
+) -> None:
+    base = ("--base", str(bundled_folder()))
+    outs = [tmp_path / name for name in ("first", "second", "third")]
+    again = ("--options", str(outs[0] / "train.json"))
+    for out, more in zip(
+        outs, ((*base, "--revision", "main"), again, (*again, *base)), strict=True
+    ):
+        ran = run("train", str(labelled), "-o", str(out), *more)
+        assert ran.returncode == 0, ran.stderr.decode()
+    assert [request.revision for request in stand_in.requests] == ["main", "main", None]
+    records = [json.loads((out / "train.json").read_text())["base"] for out in outs]
+    assert [record.get("revision") for record in records] == ["main", "main", None]
+    assert read_record(outs[0]).revision == "main"
+    refused = run("train", str(labelled), "-o", str(tmp_path / "out"), *base, "--revision", "v1")
+    assert refused.returncode == 2
+    assert b"revision 'v1' is of a model on the hub" in refused.stderr
+
+
 def test_options_may_be_a_file_of_names(labelled: Path, tmp_path: Path, stand_in: StandIn) -> None:
     file = tmp_path / "options.json"
     file.write_text('{"epochs": 5, "label_columns": ["label"], "class_weights": {"pos": 2}}')
@@ -271,11 +293,12 @@ def test_options_may_be_a_file_of_names(labelled: Path, tmp_path: Path, stand_in
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"epoch": 5}', "unknown option 'epoch'"),
+        ('{"epoch": 5}', "option 'epoch' is not supported. Write 'epochs'"),
+        ('{"epochs": "5"}', "options.json: epochs must be a whole number from 1 to 10000"),
+        ('{"revision": 5}', "options.json: revision must be a branch, tag or commit, got 5"),
         ('{"task": "both"}', "task must be auto"),
         ('{"label_columns": "label"}', "a list of names"),
         ('{"class_weights": {}}', "class_weights"),
-        ('{"epochs": "5"}', "epochs must be a whole number"),
         ("[1]", "object of options"),
         ("{", "is not JSON"),
     ],
@@ -313,7 +336,7 @@ def test_a_signal_saves_and_the_same_command_resumes(
     said = ran.stderr.decode()
     assert (ran.returncode, "stopped after step 3 of 6; its state is saved" in said) == (code, True)
     assert "Run the same command again to resume" in said
-    assert "stops after this step" in capfd.readouterr().err
+    assert "stopping after this step" in capfd.readouterr().err
     assert signal.getsignal(getattr(signal, name)) == before
     assert run(*arguments).returncode == 0
     assert stand_in.first_steps == [1, 4]
@@ -373,7 +396,8 @@ def test_a_second_signal_ends_the_process_at_once(signals: str, code: int, said:
         [sys.executable, "-c", SECOND, signals], capture_output=True, text=True, check=False
     )
     assert (ran.returncode, ran.stdout) == (code, said)
-    assert ran.stderr == "isobatch: terminated: stops after this step; again to end at once\n"
+    said = "stopping after this step; repeat to end immediately"
+    assert ran.stderr == f"isobatch: terminated: {said}\n"
 
 
 # --------------------------------------------------------------------------- another's folder
@@ -387,7 +411,7 @@ def test_a_folder_of_another_run_is_not_touched(
     before = (tmp_path / "out/model.safetensors").read_bytes()
     ran = run(*arguments, "--epochs", "5")
     said = ran.stderr.decode()
-    assert (ran.returncode, "recipe.epochs: was 4, is 5" in said) == (7, True), said
+    assert (ran.returncode, "options.epochs: was 4, is 5" in said) == (7, True), said
     assert (tmp_path / "out/model.safetensors").read_bytes() == before
     assert "--restart" in said
     assert run(*arguments, "--epochs", "5", "--restart").returncode == 0

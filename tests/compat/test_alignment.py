@@ -116,7 +116,6 @@ def test_methods_that_are_not_supported_are_named(method: str, words: str, both:
     ("options", "words"),
     [
         ({"pad_to_max_length": True}, "padding='max_length'"),
-        ({"is_split_into_words": True}, "Join the words"),
         ({"text_target": "a"}, "labels"),
         ({"return_overflowing_tokens": True}, "Cut the text"),
         ({"nonsense": 1}, "supported: text, text_pair, add_special_tokens"),

@@ -8,7 +8,9 @@ import pytest
 import torch
 import transformers
 from tiny_checkpoints import (
+    DECODERS,
     FAMILIES,
+    WITH_DISTANCES,
     Tiny,
     TinyFolder,
     pad_left,
@@ -18,7 +20,9 @@ from tiny_checkpoints import (
 )
 
 from isobatch import AutoModelForSequenceClassification, MissingAttentionMaskWarning
+from isobatch.checkpoint import place_of
 from isobatch.compat.model import PaddedClassifier
+from isobatch.compat.module_tree import FusedLinear
 from isobatch.errors import CheckpointError, InputError, OptionError
 
 LENGTHS = [9, 3, 14, 14, 2]
@@ -68,6 +72,10 @@ def test_without_the_mask_as_transformers_and_with_a_warning(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # transformers warns too, for some families
         expected = reference(input_ids=ids, attention_mask=torch.ones_like(mask)).logits
+    if tiny.model_type in DECODERS:
+        with pytest.raises(InputError, match=r"rows \[0, 1, 4\] end with the pad token"):
+            model(ids)
+        return
     with pytest.warns(MissingAttentionMaskWarning, match=r"rows \[0, 1, 4\]") as caught:
         logits = model(ids).logits
     assert len(caught) == 1
@@ -76,8 +84,30 @@ def test_without_the_mask_as_transformers_and_with_a_warning(
     assert (logits - model(ids, attention_mask=mask).logits)[[0, 1, 4]].abs().max() > 1e-3
 
 
+def test_padding_between_tokens_is_rejected_where_distances_count(
+    model: PaddedClassifier, tiny: Tiny
+) -> None:
+    ids, mask = pad_right(random_ids(LENGTHS, tiny), tiny.pad_token_id)
+    mask[2, 5] = 0
+    if tiny.model_type in WITH_DISTANCES:
+        with pytest.raises(InputError, match="row 2: attention_mask has a gap"):
+            model(ids, attention_mask=mask)
+    else:
+        model(ids, attention_mask=mask)
+
+
 def test_no_warning_where_nothing_is_padded(model: PaddedClassifier, tiny: Tiny) -> None:
     model(torch.tensor(random_ids([7, 7], tiny)))  # warnings are errors here
+
+
+def fused_gradients(model: PaddedClassifier) -> dict[str, torch.Tensor]:
+    """The gradients by the names of transformers' parameters."""
+    parts: dict[str, dict[int, torch.Tensor]] = {}
+    for name, parameter in model.packed.named_parameters():
+        place = place_of(model.packed.config.family.public, name)
+        assert parameter.grad is not None
+        parts.setdefault(place.name, {})[place.index] = parameter.grad
+    return {name: torch.cat([found[i] for i in range(len(found))]) for name, found in parts.items()}
 
 
 def test_gradients_agree_with_transformers(
@@ -95,7 +125,7 @@ def test_gradients_agree_with_transformers(
         for name, parameter in reference.named_parameters()
         if parameter.grad is not None
     }
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    gradients = fused_gradients(model)
     assert gradients.keys() == expected.keys()
     for name, gradient in gradients.items():
         scale = max(1.0, float(expected[name].abs().max()))
@@ -164,7 +194,9 @@ def test_parameters_and_state_dict_have_the_hub_s_names(
 ) -> None:
     state = model.state_dict()
     expected = {n: p for n, p in reference.named_parameters() if "pooler" not in n or n in state}
-    assert state.keys() == expected.keys() == dict(model.named_parameters()).keys()
+    assert state.keys() == expected.keys()
+    if not any(isinstance(each, FusedLinear) for each in model.modules()):
+        assert state.keys() == dict(model.named_parameters()).keys()
     assert all(torch.equal(state[name], expected[name]) for name in state)
     state = {name: tensor + 1 for name, tensor in state.items()}
     model.load_state_dict(state)
@@ -339,8 +371,10 @@ def test_modules_have_the_names_of_transformers(
     model: PaddedClassifier, reference: transformers.PreTrainedModel
 ) -> None:
     theirs = {name for name, _ in reference.named_modules()}
-    assert {name for name, _ in model.named_modules()} <= theirs
-    layers = [name for name in theirs if name.endswith("layer")]
+    fused = [name for name, each in model.named_modules() if isinstance(each, FusedLinear)]
+    ours = {name for name, _ in model.named_modules()}
+    assert {name for name in ours if name.rpartition(".")[0] not in fused} <= theirs
+    layers = [name for name in theirs if name.endswith(("layer", "layers", "layer_groups"))]
     for parameter in model.get_submodule(layers[0])[:1].parameters():
         parameter.requires_grad = False
     frozen = [name for name, each in model.named_parameters() if not each.requires_grad]

@@ -201,7 +201,7 @@ def test_options_that_are_not_supported_are_named(
     assert pipeline(model=folder)("a", return_all_scores=False)
 
 
-@pytest.mark.parametrize("task", ["zero-shot-classification", "ner", "fill-mask", "nonsense"])
+@pytest.mark.parametrize("task", ["zero-shot-classification", "fill-mask", "nonsense"])
 def test_other_tasks_are_named(task: str) -> None:
     with pytest.raises(OptionError, match="supported: text-classification, sentiment-analysis"):
         pipeline(task)

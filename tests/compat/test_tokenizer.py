@@ -631,7 +631,7 @@ def test_unknown_keywords_are_never_dropped(bert: Tokenizer, tmp_path: Path) -> 
     for wrong in ({"subfolder": "a"}, {"cache_dir": "b"}, {"do_lowercase": False}):
         with pytest.raises(OptionError, match=next(iter(wrong))):
             AutoTokenizer.from_pretrained(folder, **wrong)
-    for wrong in ({"stride": 2}, {"is_split_into_words": True}, {"paddding": True}):
+    for wrong in ({"stride": 2}, {"paddding": True}):
         for call in (bert, bert.encode):
             with pytest.raises(OptionError, match=f"{next(iter(wrong))}"):
                 call("a", **wrong)

@@ -69,7 +69,7 @@ def test_each_request_gets_its_own_rows_in_order() -> None:
     async def scenario(batcher: Batcher) -> None:
         futures = [batcher.submit([encoding(n), encoding(n + 100)]) for n in range(20)]
         answers = await asyncio.gather(*futures)
-        assert [a.logits for a in answers] == [[(float(n),), (n + 100.0,)] for n in range(20)]
+        assert [a.outputs for a in answers] == [[(float(n),), (n + 100.0,)] for n in range(20)]
         assert all(a.queue_seconds >= 0 and a.inference_seconds >= 0 for a in answers)
 
     drive(Model(), scenario)
@@ -95,7 +95,7 @@ def test_a_request_larger_than_the_budget_is_computed_whole() -> None:
 
     async def scenario(batcher: Batcher) -> None:
         answer = await batcher.submit([encoding(n, 9) for n in (1, 2, 3)])
-        assert answer.logits == [(1.0,), (2.0,), (3.0,)]
+        assert answer.outputs == [(1.0,), (2.0,), (3.0,)]
 
     drive(model, scenario, max_batch_tokens=10)
     assert model.batches == [[1, 2, 3]]
@@ -143,8 +143,8 @@ def test_a_cancelled_request_is_dropped_before_any_work() -> None:
         leaving, staying = batcher.submit([encoding(2)]), batcher.submit([encoding(3)])
         leaving.cancel()
         model.gate.set()
-        assert (await staying).logits == [(3.0,)]
-        assert (await first).logits == [(1.0,)]
+        assert (await staying).outputs == [(3.0,)]
+        assert (await first).outputs == [(1.0,)]
 
     drive(model, scenario)
     assert model.batches == [[1], [3]]
@@ -159,7 +159,7 @@ def test_cancelling_during_the_computation_does_not_affect_others() -> None:
         staying = batcher.submit([encoding(2)])
         leaving.cancel()
         model.gate.set()
-        assert (await staying).logits == [(2.0,)]
+        assert (await staying).outputs == [(2.0,)]
 
     drive(model, scenario)
 
@@ -176,7 +176,7 @@ def test_only_the_failing_request_fails_and_the_next_batch_is_computed(
         model.gate.set()
         results = await asyncio.gather(*futures, return_exceptions=True)
         assert [failed(result) for result in results] == [0, 0, 1, 0]
-        assert (await batcher.submit([encoding(4)])).logits == [(4.0,)]
+        assert (await batcher.submit([encoding(4)])).outputs == [(4.0,)]
 
     drive(model, scenario)
     assert model.batches == [[1], [2, 666, 3], [2], [666], [3], [4]]
@@ -220,7 +220,7 @@ def test_closing_computes_queued_requests_and_refuses_new_ones() -> None:
         assert caught.value.code is ErrorCode.SHUTTING_DOWN
         model.gate.set()
         await closing
-        assert [(await future).logits for future in futures] == [[(float(n),)] for n in range(5)]
+        assert [(await future).outputs for future in futures] == [[(float(n),)] for n in range(5)]
 
     asyncio.run(live())
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from serve.served import JSON, client_of, write_tiny
+from serve.served import JSON, client_of
+from serve.served_kinds import write_reranker
 
 from isobatch import Classifier
 
 ROUTES = {
     "/predict": "inputs",
     "/rerank": "texts",
+    "/v1/rerank": "documents",
     "/": "inputs",
     "/models/default": "inputs",
     "/v1/classify": "input",
@@ -23,7 +25,8 @@ SOUND = b'{"inputs": "a"}'
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    classifier = Classifier.from_pretrained(write_tiny(tmp_path_factory.mktemp("tiny")))
+    """With a single label, so that it has every route for labels and ranks."""
+    classifier = Classifier.from_pretrained(write_reranker(tmp_path_factory.mktemp("tiny")))
     with client_of(classifier) as client:
         yield client
 

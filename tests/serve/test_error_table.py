@@ -27,7 +27,7 @@ CAUSES: dict[str, list[Cause]] = {
         lambda c: c.get("/info", headers={"authorization": "Bearer other"}),
         lambda c: c.get("/info", headers={"authorization": "", "x-api-key": "k"}),
     ],
-    "no such path, or the requested model": [
+    "unknown path, or the requested model": [
         lambda c: c.get("/nowhere"),
         lambda c: c.post("/v1/classify", json={"input": "a", "model": "other"}),
     ],
@@ -55,8 +55,9 @@ CAUSES: dict[str, list[Cause]] = {
     "a text is not valid Unicode": [
         lambda c: c.post("/predict", content=b'{"inputs": "\\ud800"}', headers=JSON)
     ],
-    "`/rerank` on a model with several": [
-        lambda c: c.post("/rerank", json={"query": "a", "texts": ["b"]})
+    "the route does not fit the model": [
+        lambda c: c.post("/rerank", json={"query": "a", "texts": ["b"]}),
+        lambda c: c.post("/embed", json={"inputs": "a"}),
     ],
 }
 ELSEWHERE = {"408", "429", "499", "500", "503"}

@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from huggingface_hub import InferenceClient
-from numpy.typing import NDArray
 from serve.served import MAX_TOKENS, THREE_LABELS, client_of, running, write_tiny
 from tiny_checkpoints import Tiny
 from tokenizers import Tokenizer
 
-from isobatch import Classifier, Prediction
+from isobatch import Classifier, Prediction, TextWindows
+from isobatch.batching.cache import Output
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
 from isobatch.tasks import score_logits
@@ -132,10 +131,17 @@ class TestPredict:
         assert answer.json()["error_type"] == "Validation"
         assert f"inputs[1]: has more than {MAX_TOKENS} tokens" in answer.json()["error"]
 
+    def test_info_says_how_long_texts_are_read(self, classifier: Classifier) -> None:
+        windows = Classifier.from_pretrained(classifier.folder, truncation=TextWindows(5, "max"))
+        with client_of(windows) as client:
+            stated = client.get("/info").json()["truncation"]
+        assert stated == {"stride": 5, "pooling": "max"}
+
     def test_the_server_s_default_may_be_to_refuse(self, classifier: Classifier) -> None:
         strict = Classifier.from_pretrained(classifier.folder, truncation="error")
         with client_of(strict) as client:
-            assert client.get("/info").json()["auto_truncate"] is False
+            info = client.get("/info").json()
+            assert (info["auto_truncate"], info["truncation"]) == (False, "error")
             assert client.post("/predict", json={"inputs": LONG}).status_code == 422
             answer = client.post("/predict", json={"inputs": LONG, "truncate": True})
             assert answer.json() == ranked(classifier(LONG))
@@ -336,13 +342,12 @@ def test_hugging_face_s_own_client_sends_its_key(classifier: Classifier) -> None
 class FailsOnOne(Classifier):
     """The logits of "bad" are not finite, and the model raises on "worse"."""
 
-    def _compute(self, encodings: Sequence[Encoding]) -> NDArray[np.float32]:
+    def _compute(self, encodings: Sequence[Encoding]) -> list[Output]:
         bad, worse = ([*each.input_ids] for each in self._encode(["bad", "worse"], None))
         if worse in [[*each.input_ids] for each in encodings]:
             raise RuntimeError("a kernel failed")
-        logits = super()._compute(encodings)
-        logits[[[*each.input_ids] == bad for each in encodings]] = math.nan
-        return logits
+        rows = zip(encodings, super()._compute(encodings), strict=True)
+        return [row * (math.nan if [*each.input_ids] == bad else 1) for each, row in rows]
 
 
 @pytest.mark.parametrize(("text", "reason"), [("bad", "not finite"), ("worse", "a kernel failed")])
@@ -369,7 +374,7 @@ def test_a_broken_model_is_not_the_fault_of_a_text(
 ) -> None:
     classifier = Classifier.from_pretrained(write_tiny(tmp_path))
 
-    def broken(encodings: Sequence[Encoding]) -> NDArray[np.float32]:
+    def broken(encodings: Sequence[Encoding]) -> list[Output]:
         raise RuntimeError("CUDA error: a secret of the server")
 
     with client_of(classifier) as client:

@@ -16,6 +16,7 @@ from isobatch.errors import CheckpointError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
 from isobatch.serve.app import create_app
+from isobatch.serve.json_body import parse_json
 from isobatch.serve.live_page import ENDPOINT
 from isobatch.serve.settings import Settings
 
@@ -46,9 +47,27 @@ def test_its_endpoint_computes_a_lesson(client: TestClient) -> None:
     assert lesson.json()["random_batches"] is None
 
 
+def test_its_endpoint_computes_the_cost(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobatch.lesson.mask_cost.sample_texts", lambda: SENTENCES)
+    answer = client.post(ENDPOINT, json={"cost": True})
+    assert answer.status_code == 200
+    assert answer.json()["cost"]["forgotten"]["num_moved"] == 1
+
+
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[1", b"[]", b"{}", b'{"sentences": ["one"]}', b'{"sentences": "two"}', b"\xff"],
+    [
+        b"",
+        b"[1",
+        b"[]",
+        b"{}",
+        b'{"sentences": ["one"]}',
+        b'{"sentences": "two"}',
+        b'{"cost": 1}',
+        b"\xff",
+    ],
 )
 def test_a_bad_request_says_why(body: bytes, client: TestClient) -> None:
     refused = client.post(ENDPOINT, content=body, headers={"content-type": "application/json"})
@@ -95,7 +114,7 @@ def test_another_site_s_page_cannot_have_a_lesson_computed(client: TestClient) -
 def test_a_client_that_disconnects_in_the_queue_has_no_lesson_computed(
     monkeypatch: pytest.MonkeyPatch, bundled_classifier: Callable[[str], Classifier]
 ) -> None:
-    entered, gate = threading.Event(), threading.Event()
+    entered, queued, gate = threading.Event(), threading.Event(), threading.Event()
     computed: list[object] = []
 
     def answer(lesson: LessonPage, body: object) -> dict[str, object]:
@@ -104,13 +123,21 @@ def test_a_client_that_disconnects_in_the_queue_has_no_lesson_computed(
         computed.append(body)
         return {}
 
+    def parse(body: bytes, example: str) -> object:
+        """Parse as the server does; it enters the queue in the same step of its event loop."""
+        parsed = parse_json(body, example)
+        if parsed == "leaving":
+            queued.set()
+        return parsed
+
     async def leave(url: str) -> None:
         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
             asking = asyncio.create_task(client.post(ENDPOINT, json="leaving"))
-            await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(queued.wait, 20)
             asking.cancel()
 
     monkeypatch.setattr(LessonPage, "answer", answer)
+    monkeypatch.setattr("isobatch.serve.live_page.parse_json", parse)
     app = create_app(bundled_classifier("fp32"), Settings(page=True))
     with (
         running(app) as url,

@@ -124,8 +124,9 @@ def test_a_lone_surrogate_is_an_error_of_the_tokenizer_with_its_place(
         (
             "/rerank",
             {"query": "a", "documents": ["b"]},
-            "field 'texts' is missing; unknown field 'documents' (send them as texts); /rerank "
-            "takes query, texts, truncate, truncation_direction, raw_scores, return_text",
+            "field 'texts' is missing; unknown field 'documents' (send them as texts, or to "
+            "/v1/rerank); /rerank takes query, texts, truncate, truncation_direction, raw_scores, "
+            "return_text",
         ),
         ("/rerank", {"query": "a", "texts": "b"}, "texts: expected a list of texts, got the str"),
         ("/rerank", {"query": "a", "texts": ["b", None]}, "texts[1]: expected a text, got null"),
@@ -273,5 +274,5 @@ def test_a_near_path_is_suggested_and_works(client: httpx.Client, path: str, nam
     message = refused(client.post(path, json={"input": "a"}), 404, "NotFound")
     assert message == f"{path}: no such path. Did you mean {named}?"
     assert client.post(named, json={"input": "a"}).status_code != 404
-    far = refused(client.post("/embed", json={"input": "a"}), 404, "NotFound")
-    assert far == "/embed: no such path. See /docs for the API"
+    far = refused(client.post("/tokenize", json={"input": "a"}), 404, "NotFound")
+    assert far == "/tokenize: no such path. See /docs for the API"

@@ -1,4 +1,4 @@
-"""Hugging Face Inference's API: POST / and POST /models/{model}.
+"""Hugging Face Inference's API for labels: POST / and POST /models/{model}.
 
 A single text's labels have a list around them too, as in the service itself: its clients,
 huggingface_hub's and huggingface.js, take the first element.
@@ -11,7 +11,12 @@ from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from isobatch.serve.api_route import ApiRoute, check_model, engine_of, infer, json_response
+from isobatch.serve.api_route import (
+    ApiRoute,
+    infer,
+    json_response,
+    served_classifier,
+)
 from isobatch.serve.body_errors import StrictModel
 from isobatch.serve.openapi import describe_responses
 from isobatch.serve.schema import Integral, LabelScore, TextsOrPairs
@@ -32,6 +37,8 @@ class Parameters(StrictModel):
         "max_length": "texts are cut to the model's maximum length",
         "padding": "texts are not padded: leave it out",
         "candidate_labels": "the labels are the checkpoint's: it is not a zero-shot classifier",
+        "aggregation_strategy": "entities need a token classifier, and this model classifies texts",
+        "ignore_labels": "entities need a token classifier, and this model classifies texts",
     }
 
     function_to_apply: ScoreActivation | None = Field(
@@ -84,15 +91,9 @@ async def infer_labels(request: Request, body: InferenceRequest) -> Response:
         truncate=parameters.truncation,
         single=body.inputs.single,
     )
-    classifier = engine_of(request).classifier
-    rows = [classifier.ranked(row, parameters.function_to_apply) for row in result.logits]
+    classifier = served_classifier(request)
+    rows = [classifier.ranked(row, parameters.function_to_apply) for row in result.outputs]
     return json_response(request, [row[: parameters.top_k] for row in rows], result)
-
-
-async def infer_labels_by_name(request: Request, body: InferenceRequest) -> Response:
-    """404 if `model` is not the served model."""
-    check_model(request, request.path_params["model"])
-    return await infer_labels(request, body)
 
 
 _DESCRIPTION = "A list of labels for each text, highest first"
@@ -106,14 +107,16 @@ ROUTES = (
         response=list[list[LabelScore]],
         responses=describe_responses(_DESCRIPTION),
         operation_id="infer__post",
+        tasks=("text-classification",),
     ),
     ApiRoute(
         "/models/{model:path}",
-        infer_labels_by_name,
+        infer_labels,
         tag=TAG,
         summary="The same, for clients that name the model",
         response=list[list[LabelScore]],
         responses=describe_responses(_DESCRIPTION, names_model=True),
         operation_id="infer_by_name_models__model__post",
+        tasks=("text-classification",),
     ),
 )

@@ -10,11 +10,16 @@ from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from isobatch.checkpoint.text_encoder import input_error
-from isobatch.serve.api_route import ApiRoute, check_side, engine_of, infer, json_response
+from isobatch.serve.api_route import (
+    ApiRoute,
+    check_side,
+    infer,
+    json_response,
+    served_classifier,
+)
 from isobatch.serve.body_errors import StrictModel
-from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.openapi import describe_responses
+from isobatch.serve.rank_texts import rank_texts
 from isobatch.serve.schema import (
     LabelScore,
     Side,
@@ -23,7 +28,6 @@ from isobatch.serve.schema import (
     Truncate,
 )
 from isobatch.serve.text_field import TextField
-from isobatch.tasks import rank_logits, score_logits
 from isobatch.types import ScoreActivation
 
 TAG = "text-embeddings-inference"
@@ -73,8 +77,8 @@ class RerankRequest(StrictModel):
     )
 
     HINTS: ClassVar[Mapping[str, str]] = _HINTS | {
-        "documents": "send them as texts",
-        "top_n": "all texts are ranked: take the first ones",
+        "documents": "send them as texts, or to /v1/rerank",
+        "top_n": "all texts are ranked: use the first ones",
         "return_documents": "send return_text",
     }
 
@@ -101,34 +105,29 @@ async def predict(request: Request, body: PredictRequest) -> Response:
     result = await infer(
         request, inputs.texts, field=_INPUTS, truncate=body.truncate, single=inputs.single
     )
-    classifier = engine_of(request).classifier
+    classifier = served_classifier(request)
     activation: ScoreActivation | None = "none" if body.raw_scores else None
-    rows = [classifier.ranked(row, activation) for row in result.logits]
+    rows = [classifier.ranked(row, activation) for row in result.outputs]
     return json_response(request, rows[0] if inputs.single else rows, result)
 
 
 async def rerank(request: Request, body: RerankRequest) -> Response:
-    """Ranks, highest score first. 424 unless the model has a single label, as rerankers do."""
-    head = engine_of(request).classifier.config.head
-    if head.num_labels != 1:
-        raise RequestError(
-            ErrorCode.WRONG_TASK,
-            f"/rerank: the model is not a reranker (got {head.num_labels} labels, expected 1). "
-            "Use /predict",
-        )
+    """Ranks, the highest logit first. 424 unless the model has a single label, as rerankers do."""
     check_side(request, "truncation_direction", body.truncation_direction)
-    if wrong := input_error(body.query, 0):
-        raise RequestError(ErrorCode.TOKENIZATION, f"query: {wrong.reason}")
-    pairs = [(body.query, text) for text in body.texts]
-    result = await infer(request, pairs, field=_TEXTS, truncate=body.truncate, single=False)
-    activation = "none" if body.raw_scores else head.score_activation
-    scores = [score_logits(row, activation)[0] for row in result.logits]
+    ranking = await rank_texts(
+        request,
+        body.query,
+        body.texts,
+        field=_TEXTS,
+        truncate=body.truncate,
+        raw=body.raw_scores,
+    )
     ranks = [
-        {"index": index, "score": scores[index]}
+        {"index": index, "score": ranking.scores[index]}
         | ({"text": body.texts[index]} if body.return_text else {})
-        for index in rank_logits([row[0] for row in result.logits])
+        for index in ranking.order
     ]
-    return json_response(request, ranks, result)
+    return json_response(request, ranks, ranking.result)
 
 
 ROUTES = (
@@ -139,6 +138,7 @@ ROUTES = (
         summary="Classify texts and pairs",
         response=list[LabelScore] | list[list[LabelScore]],
         responses=describe_responses("Every label with its score, highest first"),
+        tasks=("text-classification",),
     ),
     ApiRoute(
         "/rerank",
@@ -147,5 +147,6 @@ ROUTES = (
         summary="Rank texts by how well they answer a query",
         response=list[Rank],
         responses=describe_responses(),
+        tasks=("text-ranking",),
     ),
 )

@@ -113,10 +113,10 @@ async def classify(request: Request, body: ClassifyRequest) -> Response:
     truncate = None if body.truncate_prompt_tokens is None else True
     result = await infer(request, texts.texts, field=_INPUT, truncate=truncate, single=texts.single)
     engine = engine_of(request)
-    head = engine.classifier.config.head
+    head = engine.pipeline.config.head
     activation = "none" if body.use_activation is False else head.score_activation
     data = []
-    for index, logits in enumerate(result.logits):
+    for index, logits in enumerate(result.outputs):
         probs = score_logits(logits, activation)
         label = head.labels[rank_logits(logits)[0]]
         data.append({"index": index, "label": label, "probs": probs, "num_classes": len(probs)})
@@ -140,6 +140,7 @@ ROUTES = (
         summary="Classify texts",
         response=ClassifyResponse,
         responses=describe_responses(names_model=True),
+        tasks=("text-classification",),
     ),
     ApiRoute(
         "/classify",
@@ -148,6 +149,7 @@ ROUTES = (
         summary="The same, at vLLM's older path",
         response=ClassifyResponse,
         responses=describe_responses(names_model=True),
+        tasks=("text-classification",),
         operation_id="classify_at_older_path",
     ),
 )
