@@ -12,6 +12,7 @@ import numpy as np
 from isobatch.audit.auditor import DEFAULT_TEXTS
 from isobatch.audit.diagnosis import IN_BATCH, reproduce
 from isobatch.audit.movement import largest_gaps
+from isobatch.audit.output_rows import aligned
 from isobatch.audit.session import SEED, AuditSession, BatchFailedError
 from isobatch.audit.subject import Outputs
 from isobatch.audit.targets import subject_of
@@ -88,6 +89,7 @@ def _smaller(size: int, sizes: Sequence[int]) -> tuple[int, ...]:
 
 def _changes(before: Outputs, after: Outputs) -> Any:
     """Return the largest change of each row; infinity if one of the two is not finite."""
+    before, after = aligned(before, after)
     broken = ~(np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1))
     return np.where(broken, np.inf, largest_gaps(before, after))
 
@@ -97,7 +99,7 @@ def _explain(
 ) -> str:
     gap, index, batch = worst
     text = session.texts[index]
-    allowed = "not one bit may" if atol == 0 else f"{atol:g} is allowed"
+    allowed = "not one bit may change" if atol == 0 else f"{atol:g} is allowed"
     lines = [
         f"answers depend on the batch: {moved} rows moved ({allowed})",
         f"the most, by {gap:.3g}: {text!r} in a batch of {len(batch)}",

@@ -21,6 +21,7 @@ from isobatch.audit.configuration import (
 )
 from isobatch.audit.diagnosis import find
 from isobatch.audit.machine_comparison import SavedAnswers, check_comparable, compare_machines
+from isobatch.audit.output_rows import numbers_of
 from isobatch.audit.probes import PROBES
 from isobatch.audit.report_data import AuditReport, ProbeResult
 from isobatch.audit.session import (
@@ -100,11 +101,11 @@ def audit(
 ) -> AuditReport:
     """Send the same texts to `target` in many ways, and report what moved its results.
 
-    target: a function from a list of texts to one row of logits or scores for each, or what
-    open_subject returns. texts: at least two; default: built-in ones. quick: a faster, less
-    thorough audit. compare_with: answers of another audit, as of another machine, whose texts are
-    the default then. Raises InputError for unsuitable texts, and AuditError if the target cannot
-    be used or compared.
+    target: a function from a list of texts to a row of logits or scores, a vector, numbers of
+    tokens or entities for each, or a Subject of open_subject. texts: at least two; default:
+    built-in ones. quick: a faster, less thorough audit. compare_with: answers of another audit, as
+    of another machine, whose texts are the default then. Raises InputError for unsuitable texts,
+    and AuditError if the target cannot be used or compared.
     """
     subject = target if isinstance(target, Subject) else subject_of(target)
     default = DEFAULT_TEXTS if compare_with is None else compare_with.texts
@@ -127,7 +128,6 @@ def audit(
         outcomes.append((probe, outcome))
         results.append(_result(probe, outcome, time.perf_counter() - probe_started))
     on_progress(AuditProgress(len(PROBES), len(PROBES), "", tuple(results)))
-    findings = find(session, outcomes)
     from isobatch.scope import processor_name  # imports torch, for which a server need not wait
 
     now = datetime.now(UTC).isoformat(timespec="minutes")
@@ -138,14 +138,15 @@ def audit(
         labels=subject.labels,
         num_texts=len(session.texts),
         probes=tuple(results),
-        findings=findings,
+        findings=find(session, outcomes),
         seconds=time.perf_counter() - started,
         versions={"isobatch": __version__, "numpy": version("numpy")},
         texts=session.texts,
         texts_sent=chosen,
-        answers=tuple(map(tuple, session.alone.tolist())),
+        answers=tuple(numbers_of(session.alone)),
         token_ids=_token_ids(session),
         gives_scores=subject.gives_scores,
+        token_size=subject.token_size,
     )
     if compare_with is None:
         return report

@@ -10,6 +10,7 @@ import numpy as np
 
 from isobatch.audit.faults import FAULTS, explained_by
 from isobatch.audit.movement import largest_gaps
+from isobatch.audit.output_rows import numbers_of
 from isobatch.audit.report_data import SEVERITIES, Finding, Reproduction, Severity
 from isobatch.audit.session import AuditSession, BatchFailedError, Probe, ProbeOutcome
 from isobatch.audit.subject import Outputs
@@ -133,7 +134,7 @@ def _shown_by(
     least, most = (allowed, float("inf")) if severity == "bug" else (0.0, allowed)
 
     def is_shown(before: Outputs, after: Outputs) -> bool:
-        if not np.isfinite([before, after]).all():
+        if not (np.isfinite(before).all() and np.isfinite(after).all()):
             return severity == "bug"
         return bool(least < largest_gaps(before, after)[0] <= most)
 
@@ -163,9 +164,8 @@ def reproduce(
         return None
     text, other = shrinker.smallest(*found)
     before, after = demonstration.predict(session, text, other)
-    return Reproduction(
-        text, other, demonstration.how, tuple(before[0].tolist()), tuple(after[0].tolist())
-    )
+    numbers = numbers_of(before[:1])[0], numbers_of(after[:1])[0]
+    return Reproduction(text, other, demonstration.how, *numbers)
 
 
 def _pairs(session: AuditSession, demonstration: Demonstration) -> Iterator[tuple[str, str]]:
@@ -224,7 +224,7 @@ _DEMONSTRATIONS = {
     "requests-mixed": (Demonstration(("alone", "concurrently with the other text"), _in_flight),),
     "padding-id-positions": (
         Demonstration(
-            ("by the model's own positions", "with position_ids from 1 token to the next"),
+            ("with the model's own positions", "with position_ids from 1 token to the next"),
             _with_positions,
             batch_size=0,
         ),

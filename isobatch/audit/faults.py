@@ -42,20 +42,20 @@ _CATALOGUE = (
     ),
     AuditFault(
         "text-fails",
-        "A text fails alone as well as in a batch",
+        "A text fails both alone and in a batch",
         "the system does not accept the text: its length, its characters, or that it is empty",
         "see the system's error in the probe's result; reject such texts on input, or handle them",
     ),
     AuditFault(
         "order-not-restored",
-        "Results come back in another order than the texts",
+        "Results come back in a different order than the texts",
         "the texts are sorted, or gathered from workers, and the results are not put back in order",
         "keep the permutation that the texts were sorted by, and apply its inverse to the results",
         ("batch-statistics", "mask-off-by-one", "texts-confused", "rounding"),
     ),
     AuditFault(
         "not-repeatable",
-        "The same batch gives other results when it is computed again",
+        "The same batch gives different results when it is computed again",
         "dropout is left on (the model is in training mode), or a kernel sums in no fixed order",
         "call model.eval() after loading; on GPUs also torch.use_deterministic_algorithms(True)",
         (
@@ -83,7 +83,7 @@ _CATALOGUE = (
         "texts-confused",
         "A text gets the result of another text of its batch that begins or ends as it does",
         "a cache, or a deduplication of texts, uses only a part of the text as its key",
-        "make the key of the whole text, unchanged, and of every option that the result depends on",
+        "use the whole, unchanged text and every option that the result depends on as the key",
     ),
     AuditFault(
         "batch-statistics",
@@ -126,7 +126,7 @@ _CATALOGUE = (
         "The attention mask is inverted: pads are read, and text is not",
         "1 and 0 are swapped: 1 means that a token is read, but some layers "
         "(torch.nn.MultiheadAttention) take True for positions that are NOT to be read",
-        "invert the mask once, where the layer that wants it so is called",
+        "invert the mask once, where the layer that expects it inverted is called",
         ("mask-off-by-one", "pads-pooled", "last-column-read"),
     ),
     AuditFault(
@@ -140,7 +140,7 @@ _CATALOGUE = (
     AuditFault(
         "last-column-read",
         "The head reads the last column, which is a pad in every text but the longest",
-        "hidden[:, -1] in the place of the last token that is not a pad",
+        "hidden[:, -1] is read instead of the last token that is not a pad",
         "read hidden[row, attention_mask[row].sum() - 1], or pad on the left with position_ids",
         ("pads-leak",),
     ),
@@ -148,7 +148,7 @@ _CATALOGUE = (
         "first-column-read",
         "The head reads the first column, which is a pad in every text but the longest",
         "the tokenizer pads on the left, and the head reads the first token ([CLS]) in column 0",
-        'pad on the right, where the model was trained so: tokenizer.padding_side = "right"',
+        'pad on the right, if the model was trained that way: tokenizer.padding_side = "right"',
         ("pads-leak", "left-padding-shifts-positions"),
     ),
     AuditFault(
@@ -177,7 +177,7 @@ _CATALOGUE = (
     AuditFault(
         "left-padding-shifts-positions",
         "Padding on the left shifts the positions of the text",
-        "positions count columns from 0, so that every pad in front moves the text by one",
+        "positions count columns from 0, so every pad in front moves the text by one",
         "pad on the right, or pass position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)",
         ("pad-amount-counts",),
     ),
@@ -196,6 +196,21 @@ _CATALOGUE = (
         "give the tokenizer a padding token of its own, and the model its id",
     ),
     AuditFault(
+        "offsets-shifted",
+        "A text's results belong to different tokens, or different characters, of the text",
+        "the tokenizer pads on the left, and columns are counted from 0: the first columns of a "
+        "row are taken for the text, or offsets are looked up by column",
+        "take the columns where attention_mask is 1, or pad on the right",
+        ("padding-counts", "pad-amount-counts"),
+    ),
+    AuditFault(
+        "pads-returned",
+        "A text has results for pads too, as many as the longest text of its batch has tokens",
+        "the rows of pads are returned as if they were tokens of the text",
+        "return the rows where attention_mask is 1",
+        ("padding-counts", "pad-amount-counts", "offsets-shifted"),
+    ),
+    AuditFault(
         "padding-counts",
         "A text's result depends on how long the other texts of its batch are",
         "pads are read: the attention mask is forgotten or wrong, pads are pooled, or padding on "
@@ -212,15 +227,15 @@ _CATALOGUE = (
     ),
     AuditFault(
         "not-finite",
-        "A text results in NaN or infinity, alone as in a batch",
-        "numbers overflow, as in float16; or a softmax or mean over no token at all",
+        "A text results in NaN or infinity, both alone and in a batch",
+        "numbers overflow, as in float16; or a softmax or mean over zero tokens",
         "compute in float32 or bfloat16; find the first layer whose output is not finite",
         ("empty-texts-break",),
     ),
     AuditFault(
         "empty-texts-break",
         "An empty or one-token text results in NaN, or breaks the batch",
-        "a softmax or mean over no token at all",
+        "a softmax or mean over zero tokens",
         "refuse empty texts, or keep the special tokens that give them a length",
         names_nan=True,
     ),
@@ -228,8 +243,8 @@ _CATALOGUE = (
         "rounding",
         "The last digits move with the shape of the batch",
         "kernels are selected by the shape of a batch, and sum in another order",
-        "for results that are the same bits in every batch, run the checkpoint with Isobatch; else "
-        "do not let thresholds and caches depend on the last digits",
+        "for results with the same bits in every batch, run the checkpoint with Isobatch; "
+        "otherwise do not let thresholds and caches depend on the last digits",
     ),
 )
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from isobatch.audit.movement import largest_gaps
+from isobatch.audit.output_rows import from_rows
 from isobatch.audit.report_data import AuditReport, Movement, ProbeResult
 from isobatch.audit.session import AuditSession, describe
 from isobatch.drawing.display_text import counted
@@ -43,17 +42,19 @@ SAME_ARITHMETIC = (
     "that name. Check that both read the same checkpoint, and report it as a bug of Isobatch"
 )
 OTHER_ARITHMETIC = (
-    "explained by the arithmetic: {} there, {} here. Bits are the same only where it is; "
+    "explained by the arithmetic: {} there, {} here. Bits are the same only if it is; "
     "`isobatch info` says why a kernel is not compiled"
 )
 SAME_IDS = (
-    "not explained: the arithmetic is {} on both, and {} the same token ids, so that the {} ({} "
-    "there, {} here) cannot be the cause. Report it as a bug of Isobatch"
+    "not explained: the arithmetic is {} on both, and {} the same token ids, so the {} ({} there, "
+    "{} here) cannot be the cause. Report it as a bug of Isobatch"
 )
-OTHER_IDS = "explained by the {}: {} there, {} here; each text with other bits has other token ids"
+OTHER_IDS = (
+    "explained by the {}: {} there, {} here; each text with different bits has different token ids"
+)
 UNKNOWN_IDS = (
-    "explained by the {}, {} there, {} here, if they make other token ids, which are not visible: "
-    "with the same ids it is a bug of Isobatch, as the arithmetic is {} on both"
+    "explained by the {}, {} there, {} here, if they produce different token ids, which are not "
+    "visible: with the same ids it is a bug of Isobatch, because the arithmetic is {} on both"
 )
 NO_FACT = (
     "not explained: no recorded fact differs. See the probe repeated-runs: does the system repeat "
@@ -78,6 +79,7 @@ class SavedAnswers:
     outputs: tuple[tuple[float, ...], ...]
     probes: Mapping[str, Mapping[str, Any]]
     token_ids: tuple[str, ...] = ()
+    token_size: int = 0
 
     @classmethod
     def of(cls, report: AuditReport) -> "SavedAnswers":
@@ -92,6 +94,7 @@ class SavedAnswers:
             outputs=report.answers,
             probes={each.probe: _probe(each) for each in report.probes},
             token_ids=report.token_ids,
+            token_size=report.token_size,
         )
 
     def to_json(self) -> str:
@@ -123,14 +126,15 @@ class SavedAnswers:
                 outputs=outputs,
                 probes={name: dict(probe) for name, probe in given["probes"].items()},
                 token_ids=tuple(map(str, given.get("token_ids", ()))),
+                token_size=int(given.get("token_size", 0)),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _not_answers(place, f"{type(error).__name__}: {error}") from error
         texts_are_read = all(isinstance(text, str) for text in read.texts)
         sizes = {len({*read.texts}), len(read.texts), len(read.token_ids) or len(outputs)}
         if not texts_are_read or sizes != {len(outputs)} or len(outputs) < 2:
-            raise _not_answers(place, "texts and answers do not belong together")
-        if len({len(row) for row in outputs}) != 1 or not outputs[0]:
+            raise _not_answers(place, "texts and answers do not match")
+        if not read.token_size and (len({len(row) for row in outputs}) != 1 or not outputs[0]):
             raise _not_answers(place, "its answers have different lengths")
         return read
 
@@ -201,9 +205,21 @@ def check_comparable(saved: SavedAnswers, session: AuditSession) -> None:
     subject = session.subject
     if not {*saved.texts} & {*session.texts}:
         raise AuditError(
-            "none of the texts is in the saved answers. Leave out --texts: the saved texts are sent"
+            "none of the texts is in the saved answers. Leave out --texts, and the saved texts "
+            "are sent"
         )
     width = session.alone.shape[1]
+    if saved.token_size != subject.token_size:
+        sizes = [
+            f"{counted(size, 'number')} for each token" if size else "one output for each text"
+            for size in (saved.token_size, subject.token_size)
+        ]
+        raise AuditError(
+            f"the saved answers, of {saved.target}, have {sizes[0]}, those of {subject.name} have "
+            f"{sizes[1]}. Compare audits of the same model"
+        )
+    if saved.token_size:
+        return
     if width != len(saved.outputs[0]) or subject.gives_scores != saved.gives_scores:
         kind = {True: "scores", False: "logits"}
         raise AuditError(
@@ -220,7 +236,7 @@ def compare_machines(
     here = dict(zip(report.texts, report.answers, strict=True))
     there = dict(zip(saved.texts, saved.outputs, strict=True))
     common = [text for text in there if text in here]
-    before, after = (np.array([side[text] for text in common]) for side in (there, here))
+    before, after = (from_rows([side[text] for text in common]) for side in (there, here))
     movement = session.compare(before, after)
     lost = [text for text in there if text not in here and text in report.texts_sent]
     changed = [
@@ -299,7 +315,7 @@ def _explain_same_arithmetic(
     there = dict(zip(saved.texts, saved.token_ids, strict=True))
     here = dict(zip(report.texts, report.token_ids, strict=True))
     if same := sum(there[each.text] == here.get(each.text) for each in changed):
-        texts = counted(same, "text with other bits has", "texts with other bits have")
+        texts = counted(same, "text with different bits has", "texts with different bits have")
         return SAME_IDS.format(arithmetic, texts, cause.name, *was_now), False
     return OTHER_IDS.format(cause.name, *was_now), True
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.audit.output_rows import aligned, lengths, numbers_of
 from isobatch.audit.report_data import AuditVerdict, Movement
-from isobatch.audit.subject import FloatFormat, Outputs
+from isobatch.audit.subject import FloatFormat, OutputKind, Outputs
 
 FLOAT32: float = FloatFormat.FLOAT32.value
 FLOAT16: float = FloatFormat.FLOAT16.value
@@ -61,13 +62,29 @@ _BETWEEN_FORMATS = 2.0**-10.5
 """Steps of bfloat16 are above this share of the logits, those of float16 below."""
 
 
-def compare(before: Outputs, after: Outputs, *, gives_scores: bool) -> Movement:
-    """Compare `after` with `before`, both [rows, labels], row by row."""
+def compare(
+    before: Outputs,
+    after: Outputs,
+    *,
+    gives_scores: bool,
+    reads: OutputKind = "classes",
+    token_size: int = 0,
+) -> Movement:
+    """Compare `after` with `before`, both [rows, numbers], row by row."""
+    before, after = aligned(before, after)
     finite = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
     gaps = largest_gaps(before, after)
-    first, second = (each if gives_scores else scores_of(each) for each in (before, after))
-    score_gaps = largest_gaps(first, second)[finite]
-    flips = _labels_of(before, gives_scores) != _labels_of(after, gives_scores)
+    resized = lengths(before) != lengths(after)
+    if reads == "classes" and token_size:
+        gives_scores, flips = True, _tokens_flipped(before, after, token_size)
+        score_gaps = gaps[finite]
+    elif reads == "classes":
+        first, second = (each if gives_scores else scores_of(each) for each in (before, after))
+        score_gaps = largest_gaps(first, second)[finite]
+        flips = _labels_of(before, gives_scores) != _labels_of(after, gives_scores)
+    else:
+        gives_scores, flips = True, np.zeros(len(before), dtype=bool)
+        score_gaps = gaps[finite]
     return Movement(
         rows=len(before),
         moved_rows=int((gaps > 0).sum()),
@@ -76,6 +93,22 @@ def compare(before: Outputs, after: Outputs, *, gives_scores: bool) -> Movement:
         max_score=float(score_gaps.max(initial=0.0)),
         points=tuple(gaps.tolist()),
         broken_rows=int((~finite).sum()),
+        has_labels=reads == "classes",
+        resized_rows=int(resized.sum()),
+    )
+
+
+def _tokens_flipped(before: Outputs, after: Outputs, size: int) -> NDArray[np.bool_]:
+    """Return the rows with a token whose highest label changed; others have none to compare."""
+    pairs = zip(numbers_of(before), numbers_of(after), strict=True)
+    return np.array(
+        [
+            len(one) == len(other)
+            and _labels_of(np.reshape(one, (-1, size)), False).tolist()
+            != _labels_of(np.reshape(other, (-1, size)), False).tolist()
+            for one, other in pairs
+        ],
+        dtype=bool,
     )
 
 
@@ -84,6 +117,7 @@ def largest_gaps(before: Outputs, after: Outputs) -> NDArray[np.float64]:
 
     0.0 and -0.0 are other bits: their change counts as SIGN_OF_ZERO. One NaN is as another.
     """
+    before, after = aligned(before, after)
     with np.errstate(invalid="ignore"):
         gaps = np.abs(after - before)
     same = (before == after) | (np.isnan(before) & np.isnan(after))
@@ -123,7 +157,7 @@ class Tolerance:
 
         A label that flips within rounding was a tie: it counts as drift, and its flip is reported.
         """
-        if movement.broken_rows or self.exceeded(movement):
+        if movement.broken_rows or movement.resized_rows or self.exceeded(movement):
             return "bug"
         return "drift" if movement.moved_rows else "exact"
 

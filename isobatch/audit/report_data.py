@@ -33,7 +33,9 @@ class Movement:
     max_logit and max_score are the largest changes of one number, before and after softmax (or
     sigmoid); where the system returns scores only, max_logit is None. points: each row's largest
     change, in order, for pictures. broken_rows: those with NaN or infinity in one of the two. Flips
-    count rows whose highest label changed.
+    count rows whose highest label changed, of the text or of one of its tokens. has_labels: whether
+    there are labels; without them max_score is the largest change of a number. resized_rows: those
+    with more or fewer numbers; shifted_rows: those whose tokens, or characters, have moved.
     """
 
     rows: int
@@ -43,6 +45,9 @@ class Movement:
     max_score: float
     points: tuple[float, ...]
     broken_rows: int = 0
+    has_labels: bool = True
+    resized_rows: int = 0
+    shifted_rows: int = 0
 
     @property
     def share_moved(self) -> float:
@@ -137,6 +142,7 @@ class AuditReport:
     answers: tuple[tuple[float, ...], ...] = ()
     token_ids: tuple[str, ...] = ()
     gives_scores: bool = False
+    token_size: int = 0
     comparison: "MachineComparison | None" = None
 
     @property

@@ -13,9 +13,9 @@ from isobatch.audit.report_data import AuditReport, AuditVerdict, Movement, Repr
 from isobatch.drawing.display_text import counted, percent, shortened
 
 MEANINGS: dict[Status, str] = {
-    "error": "the audit ended early, before the other probes",
+    "error": "the audit ended early, before the other probes ran",
     "bug": "results change by more than rounding can explain, or break",
-    "configuration": "a text fails alone as well as in a batch, or a setting is wrong",
+    "configuration": "a text fails both alone and in a batch, or a setting is wrong",
     "drift": "results change by rounding, in the float format in use",
     "exact": "every result kept every bit",
     "note": "worth knowing, but not a fault as the system is used",
@@ -42,8 +42,9 @@ STEP_HEADLINES: dict[AuditVerdict, str] = {
     "exact": "Exact: the gradient of every batch is the mean of its texts' gradients",
 }
 STEP_MEANINGS: dict[AuditVerdict, str] = {
-    "bug": "The gradient of a batch is not the mean of the gradients of its texts, so that what is "
-    "learned from a text depends on how it was batched. The cause and fix of each bug are below.",
+    "bug": "The gradient of a batch is not the mean of the gradients of its texts, so what is "
+    "learned from a text depends on how it was batched. The cause and fix of each bug are "
+    "below.",
     "drift": "The gradient of every batch is the mean of the gradients of its texts, in any order "
     "and split that was tested, except for rounding.",
     "exact": "No order and no split that was tested changed a bit of the gradient.",
@@ -111,9 +112,10 @@ def headline(report: AuditReport) -> str:
         number = sum(finding.severity == "configuration" for finding in report.findings)
         return f"The system fails on a text alone: {counted(number, 'configuration fault')}"
     if report.verdict == "drift":
-        if _largest_score(report) < VISIBLE:
+        has_labels = all(movement.has_labels for _, movement in _movements(report))
+        if _largest_score(report) < VISIBLE or not has_labels:
             return "Only the last digits move"
-        return "Scores move with the batch, by as much as this float format rounds"
+        return "Scores move with the batch, by no more than the rounding of this float format"
     if report.with_status("exact"):
         return "Exact: no answer moved by a single bit"
     return "Nothing was tested"
@@ -127,21 +129,26 @@ def meaning(report: AuditReport) -> str:
         return STEP_MEANINGS[report.verdict]
     if report.verdict == "configuration":
         return (
-            "It is not a fault of the batch: a text fails when it is sent alone as well, or a "
-            "setting is wrong. The cause and fix are below; the other probes tell about the batch."
+            "It is not a fault of the batch: a text also fails when it is sent alone, or a "
+            "setting is wrong. The cause and fix are below; the other probes say whether the "
+            "batch matters."
         )
     if report.verdict == "bug":
         return (
-            "The same text gets another result when only the other texts of its batch, or the way "
-            f"of sending it, change{_flips(report, ': ')}. The cause and fix of each bug are below."
+            "The same text gets a different result when only the other texts of its batch, or the "
+            f"way of sending it, change{_flips(report, ': ')}. The cause and fix of each bug are "
+            "below."
         )
     if report.verdict == "drift":
-        flips = _flips(report, "; even so, ") or "; no label changed"
-        size = _largest_score(report)
+        has_labels = all(movement.has_labels for _, movement in _movements(report))
+        flips = _flips(report, "; even so, ") or ("; no label changed" if has_labels else "")
+        size = _largest_score(report) if has_labels else 0.0
         points = f"; a score moved by up to {100 * size:.1f} percentage points"
         return (
-            "The same text gets slightly other numbers in another batch, because of rounding"
-            f"{flips}. It is not a bug, but only the same batch repeats a result to the last digit"
+            "The same text gets slightly different numbers in a different batch, because of "
+            "rounding"
+            f"{flips}. It is not a bug, but only the same batch reproduces a result to the last "
+            "digit"
             f"{points if size >= VISIBLE else ''}."
         )
     exact, missing = len(report.with_status("exact")), len(report.with_status("not tested"))
@@ -189,13 +196,13 @@ def evidence(movement: Movement | None) -> list[tuple[str, str]]:
         return []
     rows, share = f"{movement.rows:,}", percent(movement.share_moved)
     flips = per_10000(movement.flips_per_10000)
-    lines = [
-        ("results that moved", f"{movement.moved_rows:,} of {rows} ({share})"),
-        ("labels that flipped", f"{movement.flips:,} of {rows} ({flips} of 10,000)"),
-    ]
+    lines = [("results that moved", f"{movement.moved_rows:,} of {rows} ({share})")]
+    if movement.has_labels:
+        lines.append(("labels that flipped", f"{movement.flips:,} of {rows} ({flips} of 10,000)"))
     if movement.max_logit is not None:
         lines.append(("largest change of a logit", change(movement.max_logit)))
-    lines.append(("largest change of a score", change(movement.max_score)))
+    kind = "score" if movement.has_labels else "number"
+    lines.append((f"largest change of a {kind}", change(movement.max_score)))
     if movement.broken_rows:
         lines.append(("results that broke", f"{movement.broken_rows:,} of {rows}"))
     return lines
@@ -218,6 +225,10 @@ def figures(report: AuditReport) -> Iterator[Figure]:
     where, worst = max(known, key=lambda each: each[1].share_moved)
     note = f"{worst.moved_rows:,} of {worst.rows:,},"
     yield Figure("Results that moved", percent(worst.share_moved), note, probe=where)
+    if not worst.has_labels:
+        where, worst = max(known, key=lambda each: each[1].max_score)
+        yield Figure("Largest change of a number", change(worst.max_score), "", probe=where)
+        return
     where, worst = max(known, key=lambda each: each[1].flips_per_10000)
     note = f"as {per_10000(worst.flips_per_10000)} of 10,000;"
     yield Figure("Labels that flipped", f"{worst.flips:,}", note, f"{worst.rows:,}", where)

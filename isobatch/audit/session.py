@@ -6,14 +6,16 @@ probe draws a conclusion from another one; that is left to the diagnosis.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from isobatch.audit.faults import FAULTS
 from isobatch.audit.movement import Tolerance, compare, largest_gaps, tolerance_of
+from isobatch.audit.output_rows import aligned, stack_rows, token_rows
 from isobatch.audit.report_data import AuditVerdict, Movement, Status
+from isobatch.audit.shifts import count_shifted
 from isobatch.audit.subject import (
     AnswerError,
     Outputs,
@@ -96,13 +98,13 @@ class AuditSession:
                 errors.append(error)
         if len(accepted) >= 2:
             self.texts = tuple(accepted)
-            self.__dict__["alone"] = self._finite(np.concatenate(outputs))
+            self.__dict__["alone"] = self._finite(stack_rows(outputs))
         return errors
 
     @cached_property
     def alone(self) -> Outputs:
         """The outputs for each text alone; AuditError if there are none, or none is finite."""
-        return self._finite(np.concatenate([self._predict_alone(text) for text in self.texts]))
+        return self._finite(stack_rows([self._predict_alone(text) for text in self.texts]))
 
     @cached_property
     def tolerance(self) -> Tolerance:
@@ -131,7 +133,7 @@ class AuditSession:
     def padded(self) -> PaddedModel:
         """The subject by token ids; NotTestedError where it takes texts only."""
         if self.subject.padded is None:
-            raise NotTestedError("the system takes texts only: its pads and mask are not visible")
+            raise NotTestedError("the system takes only texts: its pads and mask are not visible")
         return self.subject.padded
 
     def require_batches(self) -> None:
@@ -164,7 +166,7 @@ class AuditSession:
         for row in rows:
             pads = Pads(len(row) + num_pads, side, (self.padded.pad_id,))
             outputs.append(self.forward(pad([row], pads, positions_start)))
-        return np.concatenate(outputs)
+        return stack_rows(outputs)
 
     def predict(self, texts: Sequence[str]) -> Outputs:
         """Return the outputs for one batch; BatchFailedError if it is refused."""
@@ -177,8 +179,22 @@ class AuditSession:
 
     def compare(self, before: Outputs, *after: Outputs) -> Movement:
         """Measure how far the rows moved from `before` to each of `after`."""
-        repeated = np.concatenate([before] * len(after))
-        return compare(repeated, np.concatenate(after), gives_scores=self.subject.gives_scores)
+        one, other = stack_rows([before] * len(after)), stack_rows(after)
+        subject = self.subject
+        movement = compare(
+            one,
+            other,
+            gives_scores=subject.gives_scores,
+            reads=subject.reads,
+            token_size=subject.token_size,
+        )
+        if not subject.token_size or not movement.moved_rows:
+            return movement
+        entities, allowed = subject.reads == "entities", self.tolerance.absolute
+        shifted = count_shifted(
+            *aligned(one, other), subject.token_size, entities=entities, allowed=allowed
+        )
+        return replace(movement, shifted_rows=shifted)
 
     def some(self, number: int) -> range:
         """Return indices of `number` texts, of fewer in a quick audit."""
@@ -202,6 +218,10 @@ class AuditSession:
             return ProbeOutcome(status, summary, movement, (fault,) if movement.moved_rows else ())
         if movement.broken_rows and not FAULTS[fault].names_nan:
             fault = fault if self.tolerance.exceeded(movement) else "not-finite"
+        elif movement.resized_rows and self.subject.reads != "entities":
+            fault = "pads-returned"
+        elif movement.shifted_rows:
+            fault = "offsets-shifted"
         faults: dict[AuditVerdict, tuple[str, ...]]
         faults = {"bug": (fault,), "drift": ("rounding",), "exact": ()}
         return ProbeOutcome(status, summary, movement, faults[status])
@@ -223,10 +243,9 @@ class AuditSession:
         return outputs
 
     def _tolerance(self, noise: float) -> Tolerance:
-        subject = self.subject
-        return tolerance_of(
-            self.alone, noise, gives_scores=subject.gives_scores, dtype=subject.dtype
-        )
+        subject, size = self.subject, self.subject.token_size
+        outputs = token_rows(self.alone, size) if size else self.alone
+        return tolerance_of(outputs, noise, gives_scores=subject.gives_scores, dtype=subject.dtype)
 
     def _predict_alone(self, text: str) -> Outputs:
         try:

@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 from isobatch.errors import AuditError
 
 Outputs = NDArray[np.float64]
-"""[texts, labels]: logits where the system returns them, else scores; float32 is kept exactly."""
+"""[texts, numbers]: logits where the system returns them, else scores; or a vector; or the numbers
+of each token in turn, see isobatch.audit.output_rows. float32 is kept exactly."""
 
 IdArray = NDArray[np.int64]
 
 PaddingSide = Literal["right", "left"]
 TargetKind = Literal["isobatch", "transformers", "onnx", "http", "python"]
 MixingFault = Literal["batch-statistics", "tensor-wide-scales"]
+OutputKind = Literal["classes", "numbers", "entities"]
+"""Kinds of outputs: a number for each label, of a text or of each token; a vector, of a text or of
+each token; or the entities of a text, each as its label, start, end and score."""
 
 
 class AnswerError(AuditError):
@@ -53,11 +57,16 @@ class FloatFormat(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A padded batch, each array [rows, columns]; an array that is None is not passed on."""
+    """A padded batch, each array [rows, columns]; an array that is None is not passed on.
+
+    tokens: 1 in the columns of a row's tokens, with any mask; never passed on. By it the
+    outputs of a row's own tokens are found.
+    """
 
     input_ids: IdArray
     attention_mask: IdArray | None = None
     position_ids: IdArray | None = None
+    tokens: IdArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +113,11 @@ class Subject:
     compute. facts: shown to readers of the report. padded: the same model by token ids.
     with_threads: a context in which the model computes with N threads. lowered: the model in
     "float16" or "bfloat16". in_flight: several calls of `predict` at the same time, as concurrent
-    requests to a server. max_texts: the maximum number of texts in one call. truncated: whether
-    the response to a text says that the text was truncated. encoded: all numbers that the model
-    reads of a text, for a system of which they can be seen.
+    requests to a server. max_texts: the maximum number of texts in one call. reads, token_size:
+    the kind of the outputs; token_size is how many numbers each token has, or 0 where an output is
+    one of the whole text. truncated: whether the response to a text says that the text was
+    truncated. encoded: all numbers that the model reads of a text, for a system of which they can
+    be seen.
     """
 
     name: str
@@ -114,6 +125,8 @@ class Subject:
     predict: Callable[[Sequence[str]], Outputs]
     labels: tuple[str, ...] | None = None
     gives_scores: bool = False
+    reads: OutputKind = "classes"
+    token_size: int = 0
     dtype: FloatFormat | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     padded: PaddedModel | None = None
@@ -157,7 +170,7 @@ def pad(rows: Sequence[Sequence[int]], pads: Pads, positions_start: int | None =
         ids[index, pads.text_columns(len(row))] = row
         mask[index, pads.text_columns(len(row))] = 1
     positions = None if positions_start is None else positions_by_mask(mask, positions_start)
-    return Rectangle(ids, mask, positions)
+    return Rectangle(ids, mask, positions, mask)
 
 
 def without_pads(rows: Sequence[Sequence[int]], positions_start: int | None = None) -> Rectangle:

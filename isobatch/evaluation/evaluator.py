@@ -37,8 +37,9 @@ def check_task(activation: ScoreActivation) -> None:
     kind = "regression" if activation == "none" else "multi-label, or it has only one label"
     raise OptionError(
         f"the checkpoint's task is {kind} (problem_type and num_labels of its config.json); "
-        "evaluation supports single-label classification with two or more labels. Choose such a "
-        "checkpoint, or compare its scores yourself: `isobatch run --scores` writes them"
+        "classification is evaluated with one label of two or more for each text. Choose such a "
+        "checkpoint; specify the queries of a reranker (--query-column); or compare its scores "
+        "yourself: `isobatch run --scores` writes them"
     )
 
 

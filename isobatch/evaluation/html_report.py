@@ -10,6 +10,8 @@ from isobatch.drawing.display_text import counted, percent, shortened
 from isobatch.drawing.html_page import render_html
 from isobatch.evaluation.charts import FEW, confusion_chart, drawn_labels, reliability_chart
 from isobatch.evaluation.records import Evaluation
+from isobatch.evaluation.task_records import TaskEvaluation
+from isobatch.evaluation.task_report import render_task_report
 from isobatch.extras import needs_extra
 from isobatch.types import TextInput
 
@@ -21,11 +23,13 @@ CALIBRATED = 0.005
 """A gap below half a point between confidence and accuracy is called none."""
 
 
-def render_report(evaluation: Evaluation, title: str) -> str:
+def render_report(evaluation: Evaluation | TaskEvaluation, title: str) -> str:
     """Render the report as an HTML page, to be saved as UTF-8.
 
     OptionError if the extra `evaluate` is missing.
     """
+    if not isinstance(evaluation, Evaluation):
+        return render_task_report(evaluation, title)
     values = {
         "title": title,
         "evaluation": evaluation,

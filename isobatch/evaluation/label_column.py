@@ -104,7 +104,7 @@ def _different_values(
             if len(first) > MAX_VALUES:
                 raise InputError(
                     f"{rows.place(0)}: the column {options.column!r} has more than {MAX_VALUES:,} "
-                    "different values, so that it is not one of labels. Name another with "
+                    "different values, so it cannot be a column of labels. Specify another with "
                     "--label-column"
                 )
             if options.by is not None:

@@ -165,7 +165,8 @@ def _describe_unknown(
         expected += f", or their indices 0 to {len(labels) - 1}, consistently in the whole column"
     fix = _fix([value for value, _ in shown], labels)
     if len(unknown) > 2 * len(labels) + MAX_LABELS:
-        fix = f"The column has {len(unknown):,} such values: name that of the labels. {fix}"
+        many = f"The column has {len(unknown):,} such values"
+        fix = f"{many}: specify the column of the labels. {fix}"
     return f"labels are not the checkpoint's (got {', '.join(named)}; expected {expected}). {fix}"
 
 

@@ -113,7 +113,8 @@ class Evaluation:
     confusion: counts, [labels, labels]; rows are expected, columns predicted.
     calibration_error: Naeini et al. 2015, over `reliability`; see isobatch.evaluation.metrics.
     mistakes: the most confident first; of two alike, the earlier.
-    facts: checkpoint, file and versions by the caller, as the report shows them.
+    facts: checkpoint, file and versions by the caller, as the report shows them. task: the task
+    that was evaluated, as in the results of others.
     """
 
     labels: tuple[str, ...]
@@ -142,3 +143,4 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     slice_column: str | None = None
     slices: tuple[Slice, ...] = ()
+    task: str = "classification"

@@ -27,8 +27,8 @@ from isobatch.tables import Table, TableChunk, TableFile, TableScan, open_table,
 from isobatch.types import TextInput
 
 NO_ORDER = (
-    ". The scored file does not tell all labels and their order: name its checkpoint with --model "
-    "(only its config.json is read), or score with --scores"
+    ". The scored file does not contain all labels and their order: specify its checkpoint with "
+    "--model (only its config.json is read), or score with --scores"
 )
 
 ScoredRow = tuple[str, dict[str, object], list[object]]
@@ -113,8 +113,8 @@ def _check_same_rows(
     column = files.label.column
     if list(files.tables) == list(scored) and column in [added.prefix + name for name in ADDED]:
         raise OptionError(
-            f"--label-column {column}: in the scored file that is the prediction. Name the column "
-            "of the expected labels, or pass the file with them as INPUT"
+            f"--label-column {column}: in the scored file that is the prediction. Specify the "
+            "column of the expected labels, or pass the file with them as INPUT"
         )
     if scan.num_rows != found.num_rows:
         raise InputError(

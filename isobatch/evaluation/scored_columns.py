@@ -15,6 +15,9 @@ from isobatch.tasks import Prediction
 ADDED = ("label", "score", "truncated", "error")
 """Columns that `run` always adds, by which a prefix is found."""
 
+_OTHER_TASKS = {"entities": "entities", "embedding": "vectors", "score": "scores of pairs"}
+"""The column that `run` or `embed` adds for another task, and what it holds."""
+
 NOT_ONE = 1e-3
 """Scores of one row whose sum is further from 1 are not those of a softmax."""
 
@@ -55,6 +58,7 @@ def find_scored_columns(
         wanted = ", ".join(prefix + name for name in ADDED)
         raise OptionError(f"--prefix {prefix}: the scored file lacks one of the columns {wanted}")
     if not prefixes:
+        _refuse_other_tasks(columns)
         raise OptionError(
             f"the scored file has no columns {', '.join(ADDED)}, which `isobatch run` adds (it has "
             f"{', '.join(columns)}). Pass a file that it has written"
@@ -72,10 +76,21 @@ def find_scored_columns(
     if labels and found and tuple(labels) != found:
         raise OptionError(
             f"the scored file has scores of {', '.join(found)}, but the labels of --model are "
-            f"{', '.join(labels)}. Name the checkpoint that the file was scored with"
+            f"{', '.join(labels)}. Use the checkpoint that the file was scored with"
         )
     marks = ["empty"] if f"{chosen}empty" in columns else []
     return ScoredColumns(chosen, found, (*ADDED, *between, *marks))
+
+
+def _refuse_other_tasks(columns: Sequence[str]) -> None:
+    """Raise OptionError for a file of another task, by the columns that it was given."""
+    for name in columns:
+        for ending, task in _OTHER_TASKS.items():
+            if name.endswith(ending) and name.removesuffix(ending) + "error" in columns:
+                raise OptionError(
+                    f"the scored file has {task} ({name}), and --scores-from reads the labels of "
+                    "texts. Evaluate the checkpoint itself: leave --scores-from out"
+                )
 
 
 def read_prediction(

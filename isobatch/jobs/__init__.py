@@ -11,7 +11,7 @@ from isobatch.jobs.ray_engine import RayOptions, run_on_ray
 from isobatch.jobs.runner import JobReport, run_files, run_stream
 from isobatch.jobs.saved_job import outputs_with_jobs
 from isobatch.jobs.verification import Verification, Verifier, VerifyOptions
-from isobatch.scoring import ScoringOptions
+from isobatch.scoring import ScoringOptions, TaskOptions
 
 __all__ = [
     "FileJob",
@@ -19,6 +19,7 @@ __all__ = [
     "ModelOptions",
     "RayOptions",
     "ScoringOptions",
+    "TaskOptions",
     "Verification",
     "Verifier",
     "VerifyOptions",

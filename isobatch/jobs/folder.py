@@ -73,7 +73,7 @@ class JobFolder:
         if changed := describe_changes(before, manifest):
             fix = portable_fix(before, manifest, "finish it") or "Restore it"
             raise JobError(
-                f"{self.output}: {changed}, so that the saved progress is of a different job. "
+                f"{self.output}: {changed}, so the saved progress is from a different job. "
                 f"{fix}, choose another output, or start over with --restart"
             )
         if not self.finished.exists():
@@ -238,7 +238,7 @@ def other_format(manifest: Manifest) -> str:
     return (
         f"its work was saved by an older version of Isobatch (manifest format {found}; this "
         f"version writes {MANIFEST_FORMAT}), which recorded the processor and not the arithmetic, "
-        "so that the same bits cannot be guaranteed. Finish it with that version, choose another "
+        "so the same bits cannot be guaranteed. Finish it with that version, choose another "
         "output, or start over with --restart"
     )
 

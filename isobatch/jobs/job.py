@@ -6,14 +6,14 @@ be pickled and sent to another machine.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.errors import OptionError
 from isobatch.jobs.output_checks import check_output, check_output_folder
-from isobatch.scoring import ScoringOptions
+from isobatch.scoring import RowScorer, ScoringOptions, TaskOptions, load_scorer
 from isobatch.tables import (
     DELIMITERS,
     Compression,
@@ -23,15 +23,17 @@ from isobatch.tables import (
     detect_format,
     stem,
 )
-from isobatch.tasks import Classifier
-from isobatch.types import Precision
+from isobatch.types import EngineName, Precision, Truncation
 
 ENDINGS: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+
+BY_FILE: dict[Format, str] = {"parquet": "Parquet", "npy": "A NumPy array"}
+"""Formats that are neither written to a stream nor compressed as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """The classifier to load, as Classifier.from_pretrained takes it."""
+    """The checkpoint to load, as `Pipeline.from_pretrained` takes it, and what it computes."""
 
     model: str | None = None
     precision: Precision | Literal["auto"] | None = None
@@ -39,16 +41,25 @@ class ModelOptions:
     threads: int | None = None
     max_batch_tokens: int = MAX_BATCH_TOKENS
     revision: str | None = None
+    task: TaskOptions = field(default_factory=TaskOptions)
+    engine: EngineName = "native"
 
-    def load(self) -> Classifier:
-        """Load the classifier; errors as in Classifier.from_pretrained."""
-        return Classifier.from_pretrained(
+    def load(self, truncation: Truncation | None = None) -> RowScorer:
+        """Load the pipeline of the task; errors as in `load_scorer`.
+
+        truncation: of the job; OptionError, before a row is read, where the task does not have it.
+        """
+        stated = {} if truncation is None else {"truncation": truncation}
+        return load_scorer(
             self.model,
+            self.revision,
+            self.task,
             precision=self.precision,
             device=self.device,
             threads=self.threads,
             max_batch_tokens=self.max_batch_tokens,
-            revision=self.revision,
+            engine=self.engine,
+            **stated,
         )
 
 
@@ -64,13 +75,13 @@ class FileJob:
         formats = sorted({table.format for table in self.inputs})
         if len(formats) != 1:
             raise OptionError(
-                f"one output needs inputs of one format, got {', '.join(formats)}. Name a folder "
-                "as output (ending with /) to write one file per input"
+                f"one output needs inputs of one format, got {', '.join(formats)}. Specify a "
+                "folder as output (ending with /) to write one file per input"
             )
         for table in self.inputs:
             if table.path.resolve() == self.output.path.resolve():
                 raise OptionError(
-                    f"{table.path}: is an input and would be overwritten. Name another output"
+                    f"{table.path}: is an input and would be overwritten. Use another output"
                 )
 
     def with_absolute_paths(self) -> "FileJob":
@@ -117,9 +128,10 @@ def plan_stream(
 ) -> FileJob:
     """Plan the job that joins all inputs in a stream; OptionError for Parquet."""
     format = output_format or _default_output_format(inputs[0])
-    if format == "parquet":
+    if format in BY_FILE:
+        reason = "its index comes last" if format == "parquet" else "its number of rows comes first"
         raise OptionError(
-            "Parquet cannot be written to stdout, because its index comes last. Name a file, or "
+            f"{BY_FILE[format]} cannot be written to stdout, because {reason}. Specify a file, or "
             "use --output-format jsonl"
         )
     table = TableFile(Path("stdout"), format, "none", _output_dialect(inputs[0], format))
@@ -135,7 +147,7 @@ def _plan_shard(
     table: TableFile, folder: Path, options: ScoringOptions, output_format: Format | None
 ) -> FileJob:
     format = output_format or _default_output_format(table)
-    compression = "none" if format == "parquet" else table.compression
+    compression: Compression = "none" if format in BY_FILE else table.compression
     name = f"{stem(table.path.name)}.{format}{ENDINGS[compression]}"
     if format == table.format and stem(table.path.name) != table.path.name:
         name = table.path.name

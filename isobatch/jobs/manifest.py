@@ -11,14 +11,15 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from isobatch.checkpoint import checkpoint_digest
+from isobatch.checkpoint.truncation import truncation_record
 from isobatch.kernels import ARITHMETIC
 from isobatch.scope import describe_scope
-from isobatch.scoring import OutputColumns, ScoringOptions
+from isobatch.scoring import OutputColumns, RowScorer, ScoringOptions
 from isobatch.scoring.chunks import (
     FIRST_CHUNK_CHARACTERS,
     MAX_CHUNK_CHARACTERS,
@@ -26,7 +27,6 @@ from isobatch.scoring.chunks import (
     MAX_READ_CHARACTERS,
 )
 from isobatch.tables import FileDigest, TableFile
-from isobatch.tasks import Classifier
 
 MANIFEST_FORMAT = 3
 """Format 2 had the instruction set and the kernels of the machine in the place of an arithmetic."""
@@ -36,10 +36,11 @@ Manifest = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Checkpoint, arithmetic and machine of a run.
+    """Checkpoint, task, arithmetic and machine of a run.
 
-    arithmetic: as Classifier.arithmetic; equal ones mean equal bits. versions: of isobatch, Python
+    arithmetic: as Pipeline.arithmetic; equal ones mean equal bits. versions: of isobatch, Python
     and libraries. model, revision: where the checkpoint was found; None for the bundled model.
+    task: as RowScorer.record.
     """
 
     checkpoint_sha256: str
@@ -52,6 +53,7 @@ class Provenance:
     versions: Mapping[str, str]
     model: str | None = None
     revision: str | None = None
+    task: Mapping[str, object] = field(default_factory=dict)
 
     def compared(self) -> dict[str, object]:
         """Return the part that the bits of a prediction depend on, as it is in a manifest.
@@ -70,31 +72,35 @@ class Provenance:
             "arithmetic": self.arithmetic,
             "versions": versions | {"python": python},
         }
+        if self.task:  # none of text-classification, as in work saved before there were tasks
+            same["task"] = dict(self.task)
         if self.arithmetic == ARITHMETIC:
             return same
         return same | {"device": self.device, "kernels": dict(self.kernels)}
 
 
 def describe_provenance(
-    classifier: Classifier, model: str | None = None, revision: str | None = None
+    scorer: RowScorer, model: str | None = None, revision: str | None = None
 ) -> Provenance:
-    """Describe `classifier` on this machine; reads the checkpoint's files for their digest.
+    """Describe `scorer` on this machine; reads the checkpoint's files for their digest.
 
-    model, revision: as they were given to `Classifier.from_pretrained`.
+    model, revision: as they were given to `ModelOptions`.
     """
-    scope = describe_scope(classifier, str(classifier.folder))
+    pipeline = scorer.pipeline
+    scope = describe_scope(pipeline, str(pipeline.folder))
     is_folder = model is not None and Path(model).expanduser().is_dir()
     return Provenance(
-        checkpoint_sha256=checkpoint_digest(classifier.folder),
+        checkpoint_sha256=checkpoint_digest(pipeline.folder),
         precision=scope.precision,
-        arithmetic=classifier.arithmetic,
+        arithmetic=pipeline.arithmetic,
         device=scope.device,
         processor=scope.processor,
         instruction_set=scope.instruction_set,
         kernels={choice.operation: choice.kernel for choice in scope.choices},
         versions=scope.versions,
-        model=str(classifier.folder.resolve()) if is_folder else model,
+        model=str(pipeline.folder.resolve()) if is_folder else model,
         revision=revision,
+        task=scorer.record,
     )
 
 
@@ -113,8 +119,8 @@ def make_manifest(
         "manifest": MANIFEST_FORMAT,
         "inputs": [_table(table) | asdict(digest) for table, digest in inputs],
         "output": _table(output),
-        "columns": asdict(columns),
-        "truncation": options.truncation,
+        "columns": _columns(columns),
+        "truncation": truncation_record(options.truncation or "cut"),
         "on_empty": options.on_empty,
         "chunks": {
             "rows": MAX_CHUNK_ROWS,
@@ -128,6 +134,17 @@ def make_manifest(
     # Through JSON and back: a manifest that was read from its file has lists where this has tuples.
     plain: Manifest = json.loads(json.dumps(manifest))
     return plain
+
+
+def _columns(columns: OutputColumns) -> dict[str, object]:
+    """Describe columns; only vectors have a size, and few rows labels of their own."""
+    described = asdict(columns)
+    if described["read"]["labels"] is None:
+        del described["read"]["labels"]
+    for added in described["added"]:
+        if added["size"] is None:
+            del added["size"]
+    return described
 
 
 def run_record(inputs: Sequence[TableFile], output: TableFile, provenance: Provenance) -> Manifest:
@@ -147,7 +164,12 @@ def run_record(inputs: Sequence[TableFile], output: TableFile, provenance: Prove
 def _writer_versions(output: TableFile) -> dict[str, str]:
     """Return the versions of libraries that format or compress the output."""
     versions = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if output.compression == "gzip" else {}
-    libraries = {"jsonl": "msgspec", "parquet": "pyarrow", "zstd": "backports.zstd"}
+    libraries = {
+        "jsonl": "msgspec",
+        "parquet": "pyarrow",
+        "npy": "numpy",
+        "zstd": "backports.zstd",
+    }
     for library in (libraries.get(output.format), libraries.get(output.compression)):
         try:
             versions |= {library: version(library)} if library else {}
@@ -165,6 +187,9 @@ def _table(table: TableFile) -> dict[str, object]:
 OF_AN_ARITHMETIC = r"device|kernels\..*"
 """Entries that a manifest has only for some arithmetics: no difference besides another one."""
 
+OF_A_TASK = r"columns\.(added|labels|has_).*"
+"""Entries that follow from the task: no difference besides another one."""
+
 WORDS = (
     (r"manifest", "the version of Isobatch"),
     (r"inputs.*\.(sha256|bytes)", "the input file"),
@@ -177,8 +202,17 @@ WORDS = (
     (r"columns\.read\..*", "the columns that are read"),
     (r"columns\.kept", "the columns that are kept"),
     (r"columns\.added.*|columns\.has_.*", "the columns that are added"),
-    (r"columns\.labels.*", "the labels of the checkpoint"),
+    (r"columns\.labels.*", "the labels"),
+    (r"task\.name", "the task"),
+    (r"task\.(query|template|aggregation|pooling|prompt)", r"--\1"),
+    (r"task\.(true|false)_token", r"--\1-token"),
+    (r"task\.multi_label", "--multi-label"),
+    (r"task\.normalize", "--normalize"),
+    (r"task\.prompt_name", "--prompt-name"),
+    (r"task", "the task"),
     (r"truncation", "--truncation"),
+    (r"truncation\.stride", "--stride"),
+    (r"truncation\.pooling", "--window-pooling"),
     (r"on_empty", "--on-empty"),
     (r"chunks.*", "the sizes of chunks (the version of Isobatch)"),
     (r"checkpoint_sha256", "the checkpoint"),
@@ -217,7 +251,9 @@ def portable_fix(before: Mapping[str, object], now: Mapping[str, object], verb: 
 
 
 def _in_words(name: str) -> str:
-    return next((words for pattern, words in WORDS if re.fullmatch(pattern, name)), name)
+    found = (re.fullmatch(pattern, name) for pattern, _ in WORDS)
+    matches = zip(found, (words for _, words in WORDS), strict=True)
+    return next((match.expand(words) for match, words in matches if match), name)
 
 
 def _num_inputs(manifest: Mapping[str, object]) -> int:
@@ -229,9 +265,11 @@ def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[st
     """List the dotted names of the entries that differ, without those that another implies."""
     old, new = dict(_entries(before)), dict(_entries(now))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    if "arithmetic" not in names:
-        return names
-    return [name for name in names if not re.fullmatch(OF_AN_ARITHMETIC, name)]
+    if "arithmetic" in names:
+        names = [name for name in names if not re.fullmatch(OF_AN_ARITHMETIC, name)]
+    if "task" in names or "task.name" in names:
+        names = [name for name in names if not re.fullmatch(OF_A_TASK, name)]
+    return names
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

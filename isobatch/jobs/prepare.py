@@ -6,8 +6,9 @@ manifest alone.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from isobatch.batching.cache import OutputCache
 from isobatch.errors import InputError, JobError, OptionError, TableError
@@ -16,6 +17,7 @@ from isobatch.jobs.manifest import Manifest, Provenance, make_manifest, run_reco
 from isobatch.scoring import (
     OutputColumns,
     RowCounts,
+    RowScorer,
     ScoredRows,
     column_values,
     count_rows,
@@ -33,7 +35,11 @@ from isobatch.tables import (
     open_table,
     scan_tables,
 )
-from isobatch.tasks import Classifier, Prediction, RowFormat
+from isobatch.tasks import RowFormat
+from isobatch.types import Truncation
+
+DEFAULT_TRUNCATIONS: dict[str, Truncation] = {"token-classification": "window"}
+"""Of tasks that do not cut a text to the length of the model by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class PreparedJob:
     tables: tuple[Table, ...]
     num_rows: int
     columns: OutputColumns
-    row_format: RowFormat[Prediction]
+    row_format: RowFormat[Any]
     writer: TableWriter
     manifest: Manifest
     record: Manifest
@@ -58,18 +64,23 @@ class PreparedJob:
         """Yield all rows, in chunks that are the same in every run."""
         return cut_chunks(self.tables, self.columns.read)
 
+    @property
+    def truncation(self) -> Truncation:
+        """The treatment of texts that are too long for the model."""
+        return self.job.options.truncation or "cut"
+
     def score(
-        self, chunk: TableChunk, classifier: Classifier, cache: OutputCache
+        self, chunk: TableChunk, scorer: RowScorer, cache: OutputCache
     ) -> tuple[ScoredRows, RowCounts]:
         """Predict each row and count the results; InputError under on_error="stop"."""
         options, hits = self.job.options, cache.hits
         read = self.columns.read
-        scored = score_rows(chunk, read, classifier, options.truncation, cache, options.on_empty)
+        scored = score_rows(chunk, read, scorer, self.truncation, cache, options.on_empty)
         if options.on_error == "stop":
             for index, result in enumerate(scored.results):
                 if isinstance(result, InputError):
                     raise InputError(f"{read.place(chunk, index)}: {result.reason}")
-        return scored, count_rows(scored, cache.hits - hits)
+        return scored, count_rows(scored, cache.hits - hits, scorer.labels_of)
 
     def encode(self, chunk: TableChunk, scored: ScoredRows) -> bytes:
         """Encode the chunk in the format of the output."""
@@ -88,7 +99,7 @@ class PreparedJob:
             if _stamp(table) != stamp:
                 raise JobError(
                     f"{table.path}: changed while it was read. Start over with --restart once no "
-                    "other process writes it"
+                    "other process writes to it"
                 )
 
     def refuse_saved_errors(self, saved: RowCounts) -> None:
@@ -100,17 +111,18 @@ class PreparedJob:
             )
 
 
-def prepare_job(
-    job: FileJob, row_format: RowFormat[Prediction], provenance: Provenance
-) -> PreparedJob:
+def prepare_job(job: FileJob, row_format: RowFormat[Any], provenance: Provenance) -> PreparedJob:
     """Scan the inputs, choose the columns and make the manifest.
 
     TableError for a file that cannot be read, OptionError for columns that do not fit.
     """
+    if job.options.truncation is None:
+        default = DEFAULT_TRUNCATIONS.get(str(provenance.task.get("name")), "cut")
+        job = replace(job, options=replace(job.options, truncation=default))
     stamps = tuple(_stamp(table) for table in job.inputs)
     tables = tuple(open_table(each) for each in job.inputs)
     scan = scan_tables(tables, with_schema=job.output.format == "parquet")
-    columns = plan_columns(scan.columns, row_format, job.options)
+    columns = plan_columns(scan.columns, row_format, job.options, job.output.format)
     _refuse_unquoted(job.output, columns)
     for table, text in product(tables, columns.read.texts):
         table.check_text(text)
@@ -144,13 +156,14 @@ def _refuse_unquoted(output: TableFile, columns: OutputColumns) -> None:
     if delimiter is None:
         return
     names = (field.name for field in columns.added)
+    lists = [field for field in columns.added if field.is_json]
     held = [repr(each) for each in (*names, *columns.labels) if delimiter in each]
-    if columns.has_logits and delimiter == ",":
-        held.append("--logits")
+    if delimiter == ",":
+        held += ["--logits" if each.kind == "numbers" else repr(each.name) for each in lists]
     if held:
         raise OptionError(
             f"{output.path}: {held[0]} needs quotes, as it has the delimiter {delimiter!r}, but "
-            "the output has none, as its input (--no-quotes). Use --output-format jsonl"
+            "the output has none, like its input (--no-quotes). Use --output-format jsonl"
         )
 
 

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import JobError
 from isobatch.extras import needs_extra
 
@@ -49,6 +50,29 @@ def connected(address: str | None, num_cpus: int) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def await_room(ray: Any, workers: int, resources: Mapping[str, float], seconds: float) -> None:
+    """Raise a JobError unless all workers fit at once; Ray itself would wait silently.
+
+    resources: of one worker, by Ray's names. seconds: how long to wait for them.
+    """
+    import ray.util as placement
+
+    bundle = {name: number for name, number in resources.items() if number}
+    group = placement.placement_group([bundle] * workers)
+    try:
+        # Not by ray.get, which turns a signal handler's SystemExit into another error.
+        group.ready().future().result(timeout=seconds)
+    except TimeoutError:
+        raise JobError(
+            f"Ray has no room for {counted(workers, 'worker')} of {_listed(bundle)} each: it has "
+            f"{_listed(ray.cluster_resources())}, of which {_listed(ray.available_resources())} "
+            f"are free, after waiting {seconds:g} s. Use fewer resources (--workers, --threads), "
+            "free or add some, or wait longer (--ray-wait)"
+        ) from None
+    finally:
+        placement.remove_placement_group(group)
 
 
 def _connect(ray: Any, address: str | None, num_cpus: int) -> None:
@@ -108,3 +132,7 @@ def root_cause(error: BaseException) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines()
     return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+
+
+def _listed(resources: dict[str, Any]) -> str:
+    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

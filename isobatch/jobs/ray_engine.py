@@ -1,4 +1,4 @@
-"""Runs jobs on Ray, one shard per job: plain actors that each load one classifier.
+"""Runs jobs on Ray, one shard per job: plain actors that each load one model.
 
 Workers read and write the files themselves, on storage that all of them share. Invariant: a shard's
 output has the bytes that `run_job` writes on one machine, because a worker whose arithmetic, or
@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from isobatch.batching.cache import OutputCache
-from isobatch.drawing.display_text import counted
 from isobatch.errors import IsobatchError, JobError, OptionError
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Manifest, Provenance, describe_provenance, differences
 from isobatch.jobs.output_digest import output_digest
 from isobatch.jobs.prepare import PreparedJob, prepare_job
-from isobatch.jobs.ray_connection import SECONDS_TO_CONNECT, connected, root_cause
+from isobatch.jobs.ray_connection import SECONDS_TO_CONNECT, await_room, connected, root_cause
 from isobatch.jobs.runner import JobReport, run_job
 from isobatch.kernels import ARITHMETIC
-from isobatch.scoring import ProgressCallback, RowCounts, ScoringProgress
-from isobatch.tasks import Classifier, Prediction, RowFormat
+from isobatch.scoring import ProgressCallback, RowCounts, RowScorer, ScoringProgress
+from isobatch.tasks import RowFormat
+from isobatch.types import Truncation
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,8 +115,11 @@ class RayDriver:
 
     def run(self, *, restart: bool, on_progress: ProgressCallback) -> JobReport:
         """Check all shards, run them, and report; errors as in `run_on_ray`."""
-        self._await_room()
-        reference: Reference = _await(self._remote(describe_worker).remote(self._model))
+        options = self._options
+        await_room(self._ray, options.workers, self._resources, options.seconds_to_wait)
+        truncation = self._jobs[0].options.truncation
+        described = self._remote(describe_worker).remote(self._model, truncation)
+        reference: Reference = _await(described)
         check = self._ray.remote(check_shard).options(num_cpus=1)
         checks = [check.remote(job, reference) for job in self._jobs]
         checked: list[tuple[int, Manifest]] = [_await(each) for each in checks]
@@ -211,27 +214,6 @@ class RayDriver:
         cpus, gpus = self._resources["CPU"], self._resources["GPU"]
         return self._ray.remote(action).options(num_cpus=cpus, num_gpus=gpus, **options)
 
-    def _await_room(self) -> None:
-        """Raise a JobError unless all workers fit at once; Ray itself would wait silently."""
-        import ray.util
-
-        bundle = {name: number for name, number in self._resources.items() if number}
-        workers, seconds = self._options.workers, self._options.seconds_to_wait
-        group = ray.util.placement_group([bundle] * workers)
-        try:
-            _await(group.ready(), seconds)
-        except TimeoutError:
-            raise JobError(
-                f"Ray has no room for {counted(workers, 'worker')} of {_counted(bundle)} each: it "
-                "has "
-                f"{_counted(self._ray.cluster_resources())}, of which "
-                f"{_counted(self._ray.available_resources())} are free, after waiting "
-                f"{seconds:g} s. Use fewer resources (--workers, --threads), free or add some, or "
-                "wait longer (--ray-wait)"
-            ) from None
-        finally:
-            ray.util.remove_placement_group(group)
-
 
 def _await(reference: Any, seconds: float | None = None) -> Any:
     """Return the result of a Ray reference; TimeoutError after `seconds`.
@@ -245,10 +227,6 @@ def _raise_error(result: T | IsobatchError) -> T:
     if isinstance(result, IsobatchError):
         raise result
     return result
-
-
-def _counted(resources: dict[str, Any]) -> str:
-    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
 
 
 class LedgerReader:
@@ -293,10 +271,10 @@ class LedgerReader:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The properties that every worker's classifier must have."""
+    """The properties that every worker's model must have."""
 
     provenance: Provenance
-    row_format: RowFormat[Prediction]
+    row_format: RowFormat[Any]
     max_tokens: int
 
 
@@ -323,11 +301,11 @@ def returns_errors(function: Callable[P, T]) -> Callable[P, T | IsobatchError]:
 
 
 @returns_errors
-def describe_worker(model: ModelOptions) -> Reference:
-    """Describe the worker that this runs on."""
-    classifier = model.load()
-    provenance = _provenance(classifier, model)
-    return Reference(provenance, classifier.row_format, classifier.max_tokens)
+def describe_worker(model: ModelOptions, truncation: Truncation | None = None) -> Reference:
+    """Describe the worker that this runs on; errors as in `load`."""
+    scorer = model.load(truncation)
+    provenance = _provenance(scorer, model)
+    return Reference(provenance, scorer.row_format, scorer.pipeline.max_tokens)
 
 
 @returns_errors
@@ -338,12 +316,12 @@ def check_shard(job: FileJob, reference: Reference) -> tuple[int, Manifest]:
 
 
 class ShardWorker:
-    """Runs one job after the other with one classifier and one cache."""
+    """Runs one job after the other with one model and one cache."""
 
     def __init__(self, model: ModelOptions, reference: Reference) -> None:
         self._model = model
         self._reference = reference
-        self._loaded: tuple[Classifier, Provenance] | None = None
+        self._loaded: tuple[RowScorer, Provenance] | None = None
         self._cache = OutputCache()
 
     @returns_errors
@@ -351,29 +329,29 @@ class ShardWorker:
         """Run a job whose check gave the manifest `checked`; return the counts of all its rows."""
         # Loaded here and not in the constructor, where Ray would wrap an error in its own.
         self._loaded = self._loaded or self._load()
-        classifier, own = self._loaded
+        scorer, own = self._loaded
         prepared = _prepare(job, replace(self._reference, provenance=own))
         if different := differences(checked, prepared.manifest):
             raise JobError(
                 f"{job.output.path}: inputs or settings changed after the check, or differ between "
                 "machines: " + "; ".join(different)
             )
-        return run_job(prepared, classifier, cache=self._cache).total
+        return run_job(prepared, scorer, cache=self._cache).total
 
-    def _load(self) -> tuple[Classifier, Provenance]:
-        classifier = self._model.load()
-        own = _provenance(classifier, self._model)
+    def _load(self) -> tuple[RowScorer, Provenance]:
+        scorer = self._model.load()
+        own = _provenance(scorer, self._model)
         if different := differences(self._reference.provenance.compared(), own.compared()):
             raise JobError(
                 f"predictions of the workers could differ: on {platform.node()} "
                 + "; ".join(different)
                 + f". {_fix(self._reference.provenance, own)}"
             )
-        return classifier, own
+        return scorer, own
 
 
-def _provenance(classifier: Classifier, model: ModelOptions) -> Provenance:
-    return describe_provenance(classifier, model.model, model.revision)
+def _provenance(scorer: RowScorer, model: ModelOptions) -> Provenance:
+    return describe_provenance(scorer, model.model, model.revision)
 
 
 def _fix(reference: Provenance, own: Provenance) -> str:
@@ -381,8 +359,8 @@ def _fix(reference: Provenance, own: Provenance) -> str:
     if reference.arithmetic == own.arithmetic:
         return "Give all machines the same checkpoint, and the same versions"
     return (
-        f"The arithmetic {ARITHMETIC} has the same bits on every processor: `isobatch info` says "
-        "on each machine why a kernel is not compiled. Compile them on all machines, or use "
+        f"The arithmetic {ARITHMETIC} has the same bits on every processor: on each machine, "
+        "`isobatch info` says why a kernel is not compiled. Compile them on all machines, or use "
         "machines of one kind"
     )
 

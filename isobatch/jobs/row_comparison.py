@@ -17,6 +17,9 @@ from isobatch.tables import AddedField, Format, Table, TableChunk
 from isobatch.tables.values import key_prefix
 from isobatch.types import TextInput
 
+BINARY: tuple[Format, ...] = ("parquet", "npy")
+"""Formats whose cells are values."""
+
 ABSENT = "absent"
 """In the place of a cell that the output does not have."""
 
@@ -140,8 +143,8 @@ def _written_rows(
 
 def _spelled_values(format: Format, field: AddedField, values: Sequence[object]) -> list[str]:
     """Spell computed values as a file of this format has them."""
-    if format == "parquet":
-        return [_spelled(value) for value in values]
+    if format in BINARY:
+        return [_spelled(field.plain(value)) for value in values]
     if format == "jsonl":
         return [value.decode() for value in field.json(values)]
     return field.texts(values)
@@ -149,7 +152,7 @@ def _spelled_values(format: Format, field: AddedField, values: Sequence[object])
 
 def _spelled_cells(format: Format, rows: TableChunk, field: AddedField) -> list[str]:
     """Spell the cells of a written column in the same way."""
-    if format == "parquet":
+    if format in BINARY:
         return [_spelled(value) for value in rows.cells(field.name)]
     if format == "jsonl":
         prefix = key_prefix(field.name)
@@ -166,5 +169,7 @@ def _spelled(value: object) -> str:
         return float.__repr__(value)
     if isinstance(value, list):
         return f"[{', '.join(map(_spelled, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_spelled(each)}' for name, each in value.items())}}}"
     names: dict[object, str] = {None: "null", True: "true", False: "false"}
     return names[value] if value is None or isinstance(value, bool) else str(value)

@@ -21,9 +21,8 @@ from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Provenance, describe_provenance
 from isobatch.jobs.output_digest import combine_digests, output_digest
 from isobatch.jobs.prepare import PreparedJob, prepare_job
-from isobatch.scoring import ProgressCallback, RowCounts, ScoredRows, ScoringProgress
+from isobatch.scoring import ProgressCallback, RowCounts, RowScorer, ScoredRows, ScoringProgress
 from isobatch.tables import TableChunk
-from isobatch.tasks import Classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +63,14 @@ def run_files(
     restart: bool = False,
     on_progress: ProgressCallback = lambda progress: None,
 ) -> JobReport:
-    """Load the classifier once, scan all inputs, and run the jobs one after the other.
+    """Load the model once, scan all inputs, and run the jobs one after the other.
 
     They share a cache; the reported progress is that of all. Errors as in `prepare_job` and
     `run_job`.
     """
-    classifier = model.load()
-    provenance = describe_provenance(classifier, model.model, model.revision)
-    prepared = [prepare_job(job, classifier.row_format, provenance) for job in jobs]
+    scorer = model.load(jobs[0].options.truncation if jobs else None)
+    provenance = describe_provenance(scorer, model.model, model.revision)
+    prepared = [prepare_job(job, scorer.row_format, provenance) for job in jobs]
     cache = OutputCache()
     num_rows = sum(each.num_rows for each in prepared)
     overall = ScoringProgress(num_rows, RowCounts(), RowCounts(), 0.0)
@@ -80,11 +79,11 @@ def run_files(
         def report(progress: ScoringProgress, before: ScoringProgress = overall) -> None:
             on_progress(before.followed_by(progress))
 
-        progress = run_job(each, classifier, restart=restart, cache=cache, on_progress=report)
+        progress = run_job(each, scorer, restart=restart, cache=cache, on_progress=report)
         overall = overall.followed_by(progress)
     outputs = tuple(str(job.output.path) for job in jobs)
     digests = tuple(output_digest(job.output) for job in jobs)
-    return JobReport(outputs, overall, provenance, classifier.max_tokens, digests)
+    return JobReport(outputs, overall, provenance, scorer.pipeline.max_tokens, digests)
 
 
 @default_float_environment()
@@ -96,9 +95,9 @@ def run_stream(
     on_progress: ProgressCallback = lambda progress: None,
 ) -> JobReport:
     """Write the job's output into a stream, without saved progress to resume from."""
-    classifier = model.load()
-    provenance = describe_provenance(classifier, model.model, model.revision)
-    prepared = prepare_job(job, classifier.row_format, provenance)
+    scorer = model.load(job.options.truncation)
+    provenance = describe_provenance(scorer, model.model, model.revision)
+    prepared = prepare_job(job, scorer.row_format, provenance)
     digest = hashlib.sha256()
 
     def write(content: bytes) -> None:
@@ -108,7 +107,7 @@ def run_stream(
     write(prepared.writer.head())
     chunks = _score_chunks(
         prepared,
-        classifier,
+        scorer,
         OutputCache(),
         prepared.chunks(),
         save=lambda content, counts: write(content),
@@ -117,12 +116,12 @@ def run_stream(
     stream.flush()
     prepared.refuse_changed_input()
     digests = (digest.hexdigest(),)
-    return JobReport(("-",), progress, provenance, classifier.max_tokens, digests)
+    return JobReport(("-",), progress, provenance, scorer.pipeline.max_tokens, digests)
 
 
 def run_job(
     prepared: PreparedJob,
-    classifier: Classifier,
+    scorer: RowScorer,
     *,
     restart: bool = False,
     cache: OutputCache | None = None,
@@ -146,7 +145,7 @@ def run_job(
         folder.record_run(prepared.record)
         done = _score_chunks(
             prepared,
-            classifier,
+            scorer,
             OutputCache() if cache is None else cache,
             islice(prepared.chunks(), len(chunks), None),
             folder.commit,
@@ -176,7 +175,7 @@ def _track_progress(
 
 def _score_chunks(
     prepared: PreparedJob,
-    classifier: Classifier,
+    scorer: RowScorer,
     cache: OutputCache,
     chunks: Iterator[TableChunk],
     save: Callable[[bytes, RowCounts], object],
@@ -200,7 +199,7 @@ def _score_chunks(
         try:
             while (chunk := prefetched.result()) is not None:
                 prefetched = reader.submit(next, chunks, None)
-                scored, counts = prepared.score(chunk, classifier, cache)
+                scored, counts = prepared.score(chunk, scorer, cache)
                 if pending:
                     saved, pending = pending.result(), None
                     yield saved

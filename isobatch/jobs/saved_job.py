@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isobatch.checkpoint.truncation import read_truncation
 from isobatch.errors import JobError, NotVerifiableError
 from isobatch.jobs.folder import JobFolder, other_format
 from isobatch.jobs.job import FileJob
 from isobatch.jobs.manifest import MANIFEST_FORMAT
-from isobatch.scoring import ScoringOptions
+from isobatch.scoring import ScoringOptions, TaskOptions, recorded_options
 from isobatch.tables import CsvDialect, TableFile
 
 RECORDS = ("manifest.json", "finished.json")
@@ -42,20 +43,27 @@ class SavedJob:
         inputs: list[dict[str, Any]] = self.manifest["inputs"]
         return inputs
 
+    @property
+    def task(self) -> TaskOptions:
+        """The task and its options."""
+        labels = self.manifest["columns"]["labels"]
+        return recorded_options(self.manifest.get("task"), tuple(labels))
+
     def job(self, paths: Sequence[Path]) -> FileJob:
         """Return the job that wrote the output, with its inputs at `paths`."""
         columns = self.manifest["columns"]
-        read = columns["read"]
+        read, is_array = columns["read"], self.output.format == "npy"
         scoring = ScoringOptions(
             text_column=read["text"],
             pair_column=read["pair"],
             id_column=read["id"],
-            columns=tuple(columns["kept"]),
+            columns=None if is_array else tuple(columns["kept"]),
             logits=columns["has_logits"],
             scores=columns["has_scores"],
-            prefix=columns["added"][0]["name"].removesuffix("label"),
-            truncation=self.manifest["truncation"],
+            prefix="" if is_array else columns["added"][-1]["name"].removesuffix("error"),
+            truncation=read_truncation(self.manifest["truncation"]),
             on_empty=self.manifest["on_empty"],
+            labels_column=read.get("labels"),
         )
         pairs = zip(paths, self.inputs, strict=True)
         return FileJob(tuple(_table(*pair) for pair in pairs), self.output, scoring)
@@ -74,11 +82,11 @@ def read_saved_job(path: Path) -> SavedJob:
     except JobError as error:
         raise NotVerifiableError(f"{path}: its job cannot be read: {error}") from error
     if not target.is_file() and (manifest is None or finished is not None):
-        raise NotVerifiableError(f"{path}: no such file. Name an output of `isobatch run`")
+        raise NotVerifiableError(f"{path}: no such file. Use an output of `isobatch run`")
     if manifest is None:
         raise NotVerifiableError(
             f"{path}: there is no {folder.path / 'manifest.json'}, which says how it was made. "
-            "Name an output of `isobatch run`, with the folder .isobatch next to it"
+            "Use an output of `isobatch run`, with the folder .isobatch next to it"
         )
     if manifest.get("manifest") != MANIFEST_FORMAT:
         raise NotVerifiableError(f"{path}: {other_format(manifest)}")
@@ -90,6 +98,7 @@ def read_saved_job(path: Path) -> SavedJob:
         output = _table(target, manifest["output"])
         saved = SavedJob(output, finished.sha256, manifest, runs[-1] if runs else {})
         saved.job(saved.input_paths())
+        _ = saved.task
     except (KeyError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise NotVerifiableError(
             f"{folder.path}: the manifest is incomplete or was edited: {error!r}. Score the input "
@@ -109,7 +118,7 @@ def outputs_with_jobs(path: Path) -> list[Path]:
     jobs = sorted({each.parent for each in records})
     if not jobs:
         raise NotVerifiableError(
-            f"{path}: has no output of `isobatch run`. Name an output, or its folder"
+            f"{path}: has no output of `isobatch run`. Use an output, or its folder"
         )
     return [path / each.name for each in jobs]
 

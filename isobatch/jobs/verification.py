@@ -36,9 +36,9 @@ from isobatch.jobs.row_comparison import (
     pair_rows,
 )
 from isobatch.jobs.saved_job import SavedJob, read_saved_job
-from isobatch.scoring import score_inputs
-from isobatch.tables import open_table
-from isobatch.tasks import Classifier
+from isobatch.scoring import RowScorer, score_inputs
+from isobatch.tables import open_output
+from isobatch.tasks.model_engines import engine_of
 
 DEFAULT_SAMPLE = 1000
 """If one row in 333 differs, 95 of 100 samples of this size find one."""
@@ -107,33 +107,33 @@ class Verification:
 
 
 class Verifier:
-    """Verifies outputs one after the other; a classifier that several need is loaded once."""
+    """Verifies outputs one after the other; a model that several need is loaded once."""
 
     def __init__(self, options: VerifyOptions) -> None:
         self._options = options
-        self._loaded: dict[ModelOptions, Classifier] = {}
+        self._loaded: dict[ModelOptions, RowScorer] = {}
 
     def verify(
         self, path: Path, on_progress: VerifyProgress = lambda checked, total: None
     ) -> Verification:
         """Verify the output at `path`.
 
-        NotVerifiableError if that is impossible here: it was not finished by `isobatch run`, inputs
+        NotVerifiableError if that is impossible here: no job finished it, inputs
         or checkpoint are missing or changed, or the arithmetic is another one.
         """
         saved = read_saved_job(path)
         job = saved.job(self._input_paths(saved))
         _check_inputs(job, saved.manifest)
-        classifier, model = self._classifier(saved)
-        provenance = describe_provenance(classifier, model.model, model.revision)
+        scorer, model = self._scorer(saved)
+        provenance = describe_provenance(scorer, model.model, model.revision)
         try:
-            prepared = prepare_job(job, classifier.row_format, provenance)
+            prepared = prepare_job(job, scorer.row_format, provenance)
         except (TableError, OptionError) as error:
             raise NotVerifiableError(f"{path}: its input cannot be read again: {error}") from error
         notes = _notes(path, saved, prepared.manifest)
         problems = _changed_file(saved)
         chosen = _choose_rows(prepared.num_rows, self._options)
-        rows = _Comparison(prepared, classifier, self._options.shown)
+        rows = _Comparison(prepared, scorer, self._options.shown)
         problems += rows.run(chosen, lambda done: on_progress(done, len(chosen)))
         return Verification(
             output=str(path),
@@ -144,7 +144,7 @@ class Verifier:
             first=tuple(rows.first),
             problems=tuple(problems),
             notes=tuple(notes),
-            arithmetic=classifier.arithmetic,
+            arithmetic=scorer.pipeline.arithmetic,
         )
 
     def _input_paths(self, saved: "SavedJob") -> list[Path]:
@@ -154,17 +154,17 @@ class Verifier:
         if given and len(given) != len(recorded):
             raise OptionError(
                 f"--input: {saved.output.path} has {counted(len(recorded), 'input')}, got "
-                f"{len(given)}. Name all of them in their order "
+                f"{len(given)}. Specify all of them in their order "
                 f"({', '.join(each.name for each in recorded)}), or the folder that they are in"
             )
         if not given and saved.is_of_stdin:
             raise NotVerifiableError(
                 f"{saved.output.path}: its input was stdin, which is not kept. Save the text to a "
-                "file, and name it with --input"
+                "file, and specify it with --input"
             )
         return [*given] or recorded
 
-    def _classifier(self, saved: "SavedJob") -> tuple[Classifier, ModelOptions]:
+    def _scorer(self, saved: "SavedJob") -> tuple[RowScorer, ModelOptions]:
         given, run = self._options, saved.run
         model, revision = (
             (run.get("model"), run.get("revision"))
@@ -178,6 +178,8 @@ class Verifier:
             threads=given.threads,
             max_batch_tokens=given.max_batch_tokens,
             revision=revision,
+            task=saved.task,
+            engine=engine_of(str(saved.manifest["arithmetic"])),
         )
         if options not in self._loaded:
             try:
@@ -187,7 +189,7 @@ class Verifier:
                     raise
                 raise NotVerifiableError(
                     f"{saved.output.path}: its checkpoint cannot be loaded as it was: {error}. If "
-                    "it was moved, name it with --model"
+                    "it was moved, specify it with --model"
                 ) from error
         return self._loaded[options], options
 
@@ -203,7 +205,7 @@ def _check_inputs(job: FileJob, manifest: Mapping[str, Any]) -> None:
         if digest.sha256 != described["sha256"]:
             raise NotVerifiableError(
                 f"{job.output.path}: its input {table.path} has changed: SHA-256 was "
-                f"{described['sha256']}, is {digest.sha256}. Restore it, or name it with --input"
+                f"{described['sha256']}, is {digest.sha256}. Restore it, or specify it with --input"
             )
 
 
@@ -213,7 +215,7 @@ def _notes(path: Path, saved: SavedJob, now: Manifest) -> list[str]:
     if changed := describe_changes(*(_without(NOT_IN_THE_WAY, each) for each in (before, now))):
         fix = portable_fix(before, now, "verify it")
         raise NotVerifiableError(
-            f"{path}: {changed}. {fix or 'Restore it, or name it with --input or --model'}"
+            f"{path}: {changed}. {fix or 'Restore it, or specify it with --input or --model'}"
         )
     return [note] if (note := describe_changes(before, now)) else []
 
@@ -240,9 +242,9 @@ def _choose_rows(num_rows: int, options: VerifyOptions) -> Collection[int]:
 class _Comparison:
     """Computes chosen rows again, and keeps the first that differ."""
 
-    def __init__(self, prepared: PreparedJob, classifier: Classifier, shown: int) -> None:
+    def __init__(self, prepared: PreparedJob, scorer: RowScorer, shown: int) -> None:
         self._prepared = prepared
-        self._classifier = classifier
+        self._scorer = scorer
         self._shown = shown
         self._cache = OutputCache()
         self.checked = 0
@@ -254,7 +256,7 @@ class _Comparison:
         job = self._prepared.job
         on_progress(0)
         try:
-            table = open_table(replace(job.output, format_given=False))
+            table = open_output(replace(job.output, format_given=False))
             self._refuse_missing_columns(table.columns)
             pairs = pair_rows(self._prepared, table, chosen)
             while self._compare_next(pairs):
@@ -287,8 +289,8 @@ class _Comparison:
     def _compare(self, rows: Sequence[PairedRow]) -> None:
         options, read = self._prepared.job.options, self._prepared.columns.read
         inputs = [row.input for row in rows]
-        how = options.truncation, self._cache, options.on_empty
-        scored = score_inputs(inputs, read, self._classifier, *how)
+        how = self._prepared.truncation, self._cache, options.on_empty
+        scored = score_inputs(inputs, read, self._scorer, *how)
         for row, cells in zip(rows, different_cells(self._prepared, rows, scored), strict=True):
             self.checked += 1
             if not cells:

@@ -6,6 +6,7 @@ drawn from a server's response are the same.
 
 from dataclasses import dataclass
 
+from isobatch.lesson import MaskCost
 from isobatch.page.logit_comparison import LogitComparison
 
 PadShares = tuple[tuple[tuple[float, ...], ...], ...]
@@ -116,9 +117,10 @@ class LessonLimits:
 
 @dataclass(frozen=True, slots=True)
 class LessonData:
-    """Everything on the page; `random_batches` is None where only the rest was requested."""
+    """Everything on the page; `random_batches` and `cost` are None where not requested."""
 
     model: ModelInfo
     limits: LessonLimits
     sentences: tuple[LessonSentence, ...]
     random_batches: RandomBatches | None
+    cost: MaskCost | None = None

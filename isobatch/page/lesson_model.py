@@ -13,7 +13,10 @@ from torch import Tensor
 from isobatch.checkpoint import ModelConfig, checkpoint_name, locate_checkpoint
 from isobatch.compat import AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
+from isobatch.errors import UnsupportedModelError
+from isobatch.lesson import LessonCheckpoint
 from isobatch.page.padded import PaddedForward
+from isobatch.specification import POST_NORM, AttentionSpec
 
 LogitRow = tuple[float, ...]
 
@@ -35,14 +38,17 @@ class TokenizedBatch:
 class LessonModel:
     """The model, its tokenizer, and the padded model on the same weights.
 
-    `path` is a folder, a hub id, or None for the bundled model.
+    `path` is a folder, a hub id, or None for the bundled model. Raises UnsupportedModelError for a
+    model with other layers than BERT's, whose padded computation is not shown.
     """
 
     def __init__(self, path: str | Path | None = None, *, revision: str | None = None) -> None:
         self._model = PaddedClassifier.from_folder(locate_checkpoint(path, revision))
         self._tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        self.checkpoint = LessonCheckpoint(self._tokenizer, self._model)
         self.name = "the bundled model" if path is None else checkpoint_name(path)
         self.config: ModelConfig = self._model.packed.config
+        _check_layers(self.name, self.config)
         self.pad_token = str(self._tokenizer.pad_token)
         self.max_tokens: int = min(self.config.encoder.max_tokens, self._tokenizer.model_max_length)
         self.padded = PaddedForward(self._model.packed)
@@ -76,3 +82,13 @@ class LessonModel:
 def logit_rows(logits: Tensor) -> list[LogitRow]:
     """Convert a tensor [rows, labels] to plain numbers."""
     return [tuple(row) for row in logits.tolist()]
+
+
+def _check_layers(name: str, config: ModelConfig) -> None:
+    for layer in config.encoder.layers:
+        plain = AttentionSpec(layer.attention.num_heads, layer.attention.head_dim)
+        if layer.attention != plain or layer.norms != POST_NORM or layer.gated:
+            raise UnsupportedModelError(
+                f"{name}: the lesson shows BERT's layers, and those of {config.family.model_type} "
+                "are others. Use a checkpoint of BERT, DistilBERT, RoBERTa, ELECTRA or ALBERT"
+            )

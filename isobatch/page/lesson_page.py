@@ -19,6 +19,7 @@ from isobatch import __version__
 from isobatch.checkpoint.text_encoder import check_texts
 from isobatch.errors import InputError, OptionError
 from isobatch.kernels import instruction_set
+from isobatch.lesson import MaskCost, measure_mask_cost
 from isobatch.page.lesson_data import (
     AttentionWeights,
     LessonData,
@@ -52,6 +53,7 @@ class LessonPage:
 
     def __init__(self, model: LessonModel) -> None:
         self.model = model
+        self._cost: MaskCost | None = None
 
     @classmethod
     def from_pretrained(
@@ -60,8 +62,14 @@ class LessonPage:
         """Load a folder, a hub id, or the bundled model (None)."""
         return cls(LessonModel(path, revision=revision))
 
-    def data(self, sentences: Sequence[str], *, random_batches: bool = True) -> LessonData:
-        """Compute the page for `sentences`, the first MAX_SENTENCES of them.
+    def data(
+        self,
+        sentences: Sequence[str],
+        *,
+        random_batches: bool = True,
+        cost: MaskCost | None = None,
+    ) -> LessonData:
+        """Compute the page for `sentences`, the first MAX_SENTENCES of them; `cost` is shown.
 
         The random batches are nine tenths of the work. Raises OptionError for fewer than two
         sentences, InputError for non-string sentences.
@@ -82,16 +90,23 @@ class LessonPage:
             limits=LessonLimits(MAX_SENTENCES, max_tokens, len(sentences) - len(texts)),
             sentences=tuple(batch.sentence(row) for row in range(len(texts))),
             random_batches=random,
+            cost=cost,
         )
 
     def answer(self, request: object) -> dict[str, Any]:
         """Respond to the live page's request: {"sentences": [...], "random_batches": false}.
 
-        Returns LessonData as plain values. `random_batches` defaults to true. Raises InputError for
-        any other request.
+        Returns LessonData as plain values. `random_batches` defaults to true. {"cost": true} alone
+        requests the cost of a forgotten mask on the built-in sample, which is computed once, and
+        returned as {"cost": ...}. Raises InputError for any other request.
         """
         if not isinstance(request, Mapping):
             raise InputError(f"expected a JSON object, got {type(request).__name__}")
+        if "cost" in request:
+            if len(request) > 1 or request["cost"] is not True:
+                raise InputError("cost: expected true, without any other field")
+            self._cost = self._cost or measure_mask_cost(self.model.checkpoint)
+            return {"cost": self._cost.as_dict()}
         sentences, random_batches = request.get("sentences"), request.get("random_batches", True)
         if not isinstance(sentences, list) or len(sentences) < 2:
             raise InputError("sentences: expected a list of at least two strings")
@@ -184,7 +199,8 @@ def _shares(values: Tensor) -> tuple[float, ...]:
 def _max_tokens(model: LessonModel, num_sentences: int) -> int:
     """Columns that fit on the page for this many rows, every layer and head, twice."""
     encoder = model.config.encoder
-    squares = MAX_WEIGHTS // (2 * encoder.num_layers * encoder.num_heads * num_sentences)
+    num_heads = encoder.layers[0].attention.num_heads
+    squares = MAX_WEIGHTS // (2 * encoder.num_layers * num_heads * num_sentences)
     affordable = max(_FEWEST_TOKENS, math.isqrt(squares))
     return min(affordable, MAX_TOKENS, model.max_tokens)
 
@@ -211,7 +227,7 @@ def _model_info(model: LessonModel) -> ModelInfo:
         family=config.family.model_type,
         labels=config.head.labels,
         num_layers=config.encoder.num_layers,
-        num_heads=config.encoder.num_heads,
+        num_heads=config.encoder.layers[0].attention.num_heads,
         pad_token=model.pad_token,
         versions=f"isobatch {__version__}, torch {torch.__version__}",
         instruction_set=instruction_set("fp32"),

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from isobatch.batching.packed import position_ids
+from isobatch.errors import UnsupportedModelError
 from isobatch.kernels import Linear, compute_block, reference_operations
-from isobatch.model import SequenceClassifier
+from isobatch.model import EncoderModel
 from isobatch.model.block import Block
+from isobatch.specification import AttentionSpec, BlockSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,24 @@ class PaddedOutput:
 class PaddedForward:
     """A classifier over padded batches. The weights stay the model's own."""
 
-    def __init__(self, model: SequenceClassifier) -> None:
+    def __init__(self, model: EncoderModel) -> None:
         self._model = model
-        self._num_heads = model.config.encoder.num_heads
+        encoder = model.config.encoder
+        layer = encoder.layers[0]
+        heads = layer.attention.num_heads
+        plain = BlockSpec(
+            hidden_size=layer.hidden_size,
+            attention=AttentionSpec(heads, layer.hidden_size // heads),
+            intermediate_size=layer.intermediate_size,
+            activation=layer.activation,
+            norm=layer.norm,
+        )
+        if {*encoder.layers} != {plain} or not encoder.num_positions:
+            raise UnsupportedModelError(
+                f"config.json: model_type {model.config.family.model_type!r} is not supported by "
+                "the lesson, which draws layers like BERT's. Use a BERT-like checkpoint"
+            )
+        self._num_heads = heads
 
     @torch.inference_mode()
     def forward(
@@ -55,7 +72,7 @@ class PaddedForward:
         hidden = self._embed(input_ids)
         kept: list[Tensor] = []
         attend = partial(self._attend, mask=mask, kept=kept if keep_attention else None)
-        for block in self._model.blocks:
+        for block in self._model.layers:
             operations = reference_operations(cast("Block", block).weights)
             hidden = compute_block(operations, hidden, attend)
         head = self._model.head
@@ -66,6 +83,8 @@ class PaddedForward:
         tables = self._model.embeddings
         positions = self._model.config.encoder.positions
         numbered = torch.tensor(position_ids(input_ids.numpy(), positions))
+        assert tables.norm is not None
+        assert tables.position is not None
         summed = tables.word(input_ids)
         if tables.token_type is not None:
             summed = summed + tables.token_type.weight[0]

@@ -30,6 +30,8 @@ SCRIPTS = (
     "logits.js",
     "strip_plot.js",
     "random_batches.js",
+    "move_histogram.js",
+    "mask_cost.js",
     "model_info.js",
     "live.js",
     "page.js",

@@ -21,12 +21,17 @@ Predict = Callable[[Sequence[str]], NDArray[np.float64]]
 
 
 class Planted(nn.Module):
-    """`fault` is a name below, or "" for none; `head` is "mean", "first", "last" or "column"."""
+    """`fault` is a name below, or "" for none; `head` is "mean", "first", "last" or "column".
 
-    def __init__(self, fault: str = "", head: str = "mean", seed: int = 0) -> None:
+    `gives` is "classes", "vectors" of length 1, or "tokens": the classes of each token.
+    """
+
+    def __init__(
+        self, fault: str = "", head: str = "mean", seed: int = 0, gives: str = "classes"
+    ) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.fault, self.head = fault, head
+        self.fault, self.head, self.gives = fault, head, gives
         self.words = nn.Embedding(VOCAB, HIDDEN)
         self.places = nn.Embedding(POSITIONS, HIDDEN)
         self.blocks = nn.ModuleList(Block(fault) for _ in range(2))
@@ -52,8 +57,13 @@ class Planted(nn.Module):
         hidden = self.words(input_ids) + self.places(position_ids)
         for block in self.blocks:
             hidden = block(hidden, self.seen(mask))
-        logits = self.output(self.normed(self.pooled(hidden, mask)))
-        return {"logits": logits, "hidden_states": (hidden,) if output_hidden_states else None}
+        states = {"hidden_states": (hidden,) if output_hidden_states else None}
+        if self.gives == "tokens":
+            return {"logits": self.output(self.norm(hidden)), **states}
+        pooled = self.normed(self.pooled(hidden, mask))
+        if self.gives == "vectors":
+            return {"sentence_embedding": nn.functional.normalize(pooled), **states}
+        return {"logits": self.output(pooled), **states}
 
     def positions(self, input_ids: Tensor) -> Tensor:
         if self.fault == "padding id taken for position":

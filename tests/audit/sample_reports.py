@@ -21,7 +21,7 @@ def probe(name: str, status: Any, movement: Movement | None = None, **values: An
         "drift": "9 of 64 results moved in their last digits",
         "exact": "all 64 results kept every bit",
         "note": "the tokenizer lets 1,024 tokens through, the model reads 512",
-        "not tested": "the system takes texts only: its pads and mask are not visible",
+        "not tested": "the system takes only texts: its pads and mask are not visible",
     }
     given = {
         "changes": "the other texts of the batch",

@@ -5,12 +5,8 @@ from pathlib import Path
 
 import pytest
 import transformers
-from tiny_checkpoints import FAMILIES, Tiny, random_model, write_checkpoint
-from tokenizer_folders import (
-    write_bpe_folder,
-    write_unigram_folder,
-    write_wordpiece_folder,
-)
+from tiny_checkpoints import BERT_FAMILIES, FAMILIES, Tiny, random_model, write_checkpoint
+from tokenizer_folders import write_tokenizer
 
 from isobatch.audit import audit, open_subject
 from isobatch.audit.targets import subject_of_model
@@ -29,22 +25,15 @@ SHAPES = (
 
 CLEAN = [
     Tiny(family, seed=seed, **shape)
-    for family, shape, seed in itertools.product(FAMILIES, SHAPES, range(3))
+    for family, shape, seed in itertools.product(BERT_FAMILIES, SHAPES, range(3))
 ]
-
-TOKENIZERS = {
-    "roberta": write_bpe_folder,
-    "xlm-roberta": write_unigram_folder,
-    "camembert": write_unigram_folder,
-}
 
 
 def folder_of(family: str, parent: Path) -> Path:
     """A tokenizer's folder, made once for each family."""
     folder = parent / family
     if not folder.exists():
-        write = TOKENIZERS.get(family, write_wordpiece_folder)
-        write(folder, family, options={"model_max_length": 512})
+        write_tokenizer(folder, family, options={"model_max_length": 512})
     return folder
 
 

@@ -15,10 +15,10 @@ from isobatch import assert_gradient_invariant
 from isobatch.audit import audit_training_step
 from isobatch.checkpoint import read_config
 from isobatch.model import read_model, select_kernels
-from isobatch.training.block_gradients import WORDS, BlockGradients, TrainedWeights
-from isobatch.training.examples import Examples
-from isobatch.training.gradient_engine import LocalEngine, single_threads
 from isobatch.training.recipe import RecipeOptions, complete_recipe
+from isobatch.training.steps.block_gradients import WORDS, BlockGradients, TrainedWeights
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_engine import LocalEngine, single_threads
 from isobatch.types import Encoding
 
 TEXTS = ("dull", "a fine film", "we laughed until it hurt", "no end")
@@ -133,9 +133,7 @@ class IsobatchStep:
             np.ones(len(texts), np.float32),
             texts,
         )
-        recipe = complete_recipe(
-            RecipeOptions(**self.options), "single", self.config, len(texts), self.tiny.num_labels
-        )
+        recipe = complete_recipe(RecipeOptions(**self.options), "single", self.config, len(texts))
         weights = TrainedWeights(self.model.train(), examples, freeze=0)
         gradients = self.gradients(weights, examples, recipe)
         ends = np.cumsum([len(part) for part, _ in micro_batches]).tolist()

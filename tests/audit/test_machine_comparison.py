@@ -96,8 +96,8 @@ def test_the_same_bits_are_exact_though_the_machines_differ(saved: SavedAnswers)
         (
             {"tokenizers": "1"},
             "drift",
-            "explained by the tokenizers, not recorded there, 1 here, if they make other token "
-            "ids, which are not visible: with the same ids it is a bug of Isobatch",
+            "explained by the tokenizers, not recorded there, 1 here, if they produce "
+            "different token ids, which are not visible: with the same ids it is a bug of Isobatch",
         ),
         ({"server version": "1"}, "drift", "explained by the server version, not recorded there"),
         ({"precision": "bf16 (as requested)"}, "drift", "explained by the precision: fp32 (the"),
@@ -133,13 +133,13 @@ def test_other_tokenizers_explain_only_texts_with_other_ids() -> None:
     other = compared({TEXTS[2]: 5}, newer)
     assert other.status == "drift"
     assert other.explanation == (
-        "explained by the tokenizers: not recorded there, 1 here; each text with other bits has "
-        "other token ids"
+        "explained by the tokenizers: not recorded there, 1 here; each text with different bits "
+        "has different token ids"
     )
     for ids in ({}, {TEXTS[0]: 5}):
         same = compared(ids, newer)
         assert same.status == "bug"
-        assert "isobatch-1 on both, and 1 text with other bits has the same token ids" in (
+        assert "isobatch-1 on both, and 1 text with different bits has the same token ids" in (
             same.explanation
         )
     assert compared({TEXTS[2]: 5}, PORTABLE).status == "bug", "no fact says why the ids differ"

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from isobatch import Classifier
 from isobatch.audit.subject import Subject
-from isobatch.audit.targets import open_subject, subject_of
+from isobatch.audit.targets import open_subject, subject_of, tokenizer_traits
 from isobatch.audit.targets.output_reader import OutputReader, look_like_scores
 from isobatch.errors import AuditError, CheckpointError, OptionError, exit_code
 
@@ -191,7 +191,7 @@ def test_a_subject_of_the_current_folder(write_module: Callable[[str, str], None
     [
         ("nowhere:predict", "python:nowhere: module not found"),
         ("own_faulty:Served.absent", "Served has no 'absent'"),
-        ("own_faulty:number", "number is a int; name a function"),
+        ("own_faulty:number", "number is a int; specify a function"),
         ("own_needy:predict", "it imports absent_library, which is not installed"),
         ("own_broken:predict", "importing it failed: ZeroDivisionError"),
         ("own_faulty", "expected python:module:function"),
@@ -217,6 +217,7 @@ def test_a_function_that_cannot_be_found_is_an_error(
         ("onnx:a.onnx", {"revision": "main"}, "it is for isobatch and transformers"),
         ("transformers:a", {"api_key": "k"}, "api_key does not apply .* it is for http"),
         ("a", {"tokenizer": "b"}, "tokenizer does not apply"),
+        ("transformers:a", {"pooling": "mean"}, "pooling does not apply"),
         (None, {"dialect": "tei"}, "dialect does not apply to the bundled model"),
     ],
 )
@@ -233,7 +234,7 @@ def test_an_option_that_does_not_apply_is_refused(
         ("onnx:", "expected a path or name after onnx:"),
         ("keras:model", "unknown kind of target keras:"),
         ("model.onnx", "write onnx:model.onnx"),
-        ("http://", "names no host"),
+        ("http://", "has no host"),
     ],
 )
 def test_a_malformed_target_is_an_error(target: str, complaint: str) -> None:
@@ -265,3 +266,16 @@ def test_a_server_is_audited_without_waiting_for_torch() -> None:
         "sys.exit(bool({'torch', 'transformers'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_checkpoint_that_isobatch_runs_needs_no_other_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise AssertionError(f"{name} is imported")
+
+    monkeypatch.delitem(sys.modules, "transformers")
+    monkeypatch.setattr(tokenizer_traits, "audit_library", missing)
+    padded = open_subject(None).padded
+    assert padded is not None
+    assert len(padded.filler_ids) >= 2

@@ -64,7 +64,7 @@ def test_tei_reads_a_batch_and_columns_keep_their_order() -> None:
         assert subject.predict(TEXTS).tolist() == [logits(text) for text in TEXTS]
         assert subject.labels == ("NEG", "POS")
         assert (subject.max_texts, subject.gives_scores) == (4, False)
-        with pytest.raises(OptionError, match="takes 4 texts a request, got 5"):
+        with pytest.raises(OptionError, match="takes 4 texts per request, got 5"):
             subject.predict(["a"] * 5)
     assert stand.bodies[-1][1] == {
         "inputs": [[text] for text in TEXTS],
@@ -218,7 +218,7 @@ def test_a_redirect_is_followed_on_the_same_server_and_named_on_another() -> Non
         stand.headers = {"location": f"{there}/predict"}
         with serving(stand) as url, pytest.raises(OptionError, match="redirects to") as seen:
             open_subject(url, api_key="secret")
-        address = str(seen.value).partition("redirects to ")[2].partition(". Name")[0]
+        address = str(seen.value).partition("redirects to ")[2].partition(". Use")[0]
         assert open_subject(address).labels == ("NEG", "POS")
 
 
@@ -252,7 +252,7 @@ def test_a_self_signed_certificate_is_named_with_its_fix(
         assert open_subject(url).labels == ("NEG", "POS")
         with pytest.raises(AuditError, match=r"is it https://\?"):
             open_subject(url.replace("https", "http"))
-    words = "Name an http:// address"
+    words = "Use an http:// address"
     with serving(Stand({})) as url, pytest.raises(OptionError, match=words):
         open_subject(url.replace("http", "https"))
 
@@ -322,7 +322,7 @@ def test_a_response_with_too_few_rows_or_without_json_is_refused() -> None:
     with serving(stand) as url:
         with pytest.raises(AuditError, match="returned 2 rows for 3 texts"):
             open_subject(url).predict(TEXTS)
-        with pytest.raises(AuditError, match="its response is not JSON"):
+        with pytest.raises(AuditError, match="the response is not JSON"):
             open_subject(f"{url}/page/predict")
 
 

@@ -1,6 +1,7 @@
 """Checkpoints as targets, by transformers and by Isobatch, and models in memory."""
 
 import inspect
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -171,10 +172,24 @@ def test_a_precision_and_a_tokenizer_may_be_named(folders: dict[str, Path], tmp_
 
 
 def test_a_checkpoint_without_a_head_is_refused(tmp_path: Path) -> None:
-    random_model(Tiny("bert")).bert.save_pretrained(tmp_path)
+    encoder = random_model(Tiny("bert")).bert
+    encoder.save_pretrained(tmp_path)
     write_wordpiece_folder(tmp_path)
+    states = open_subject(f"transformers:{tmp_path}")  # is audited by its hidden states
+    assert (states.reads, states.labels, states.token_size) == ("numbers", None, 32)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["architectures"] = ["BertForSequenceClassification"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(MissingHeadError, match="results would be random"):
         open_subject(f"transformers:{tmp_path}")
+
+
+def test_an_encoder_needs_no_pooler(tmp_path: Path) -> None:
+    encoder = random_model(Tiny("bert")).bert
+    state = {k: v for k, v in encoder.state_dict().items() if "pooler" not in k}
+    encoder.save_pretrained(tmp_path, state_dict=state)
+    write_wordpiece_folder(tmp_path)
+    assert open_subject(f"transformers:{tmp_path}").predict(["a", "a b"]).shape == (2, 4 * 32)
 
 
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
@@ -225,7 +240,7 @@ def test_a_decoder_without_a_pad_is_padded_with_its_end(tmp_path: Path) -> None:
     padded = padded_of(subject)
     assert (padded.pad_id, padded.pad_is_also) == (2, ("eos_token",))
     assert model.config.pad_token_id == 2
-    assert "eos_token was made the pad" in subject.facts["pad token"]
+    assert "eos_token was used" in subject.facts["pad token"]
     assert "config.pad_token_id" in subject.facts
     assert (padded.positions_start, padded.tokenizer_limit) == (0, None)
     assert subject.predict(TEXTS).shape == (2, 3)
@@ -361,4 +376,4 @@ def test_counting_by_ids_is_a_trait_of_known_families_alone(tmp_path: Path) -> N
 def test_the_signature_of_open_subject_is_the_one_that_is_promised() -> None:
     names = list(inspect.signature(open_subject).parameters)
     assert names[:3] == ["target", "tokenizer", "precision"]
-    assert names[3:] == ["device", "threads", "revision", "api_key", "dialect"]
+    assert names[3:] == ["device", "threads", "revision", "pooling", "api_key", "dialect"]

@@ -30,9 +30,9 @@ from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Provenance, describe_provenance
 from isobatch.jobs.prepare import prepare_job
 from isobatch.jobs.runner import run_job
-from isobatch.scoring import RowCounts, ScoringOptions, chunks
+from isobatch.scoring import RowCounts, ScoringOptions, TaskOptions, chunks
 from isobatch.tables import TableFile, detect_format
-from isobatch.tasks import Classifier
+from isobatch.tasks.pipeline_loading import stated_or_default
 from isobatch.types import Encoding
 
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
@@ -46,9 +46,9 @@ class Driver:
     """One output and one way to break it; each run is a process of its own."""
 
     def __init__(self, checkpoint: Path, place: Path, output: str, stride: int) -> None:
-        model = ModelOptions(model=str(checkpoint), threads=1)
-        self._classifier: Classifier = model.load()
-        self._provenance: Provenance = describe_provenance(self._classifier)
+        task = TaskOptions(name=stated_or_default(checkpoint))
+        self._scorer = ModelOptions(model=str(checkpoint), threads=1, task=task).load()
+        self._provenance: Provenance = describe_provenance(self._scorer)
         self.place = place
         self.input = place / "rows.csv"
         self.output = place / output
@@ -72,12 +72,14 @@ class Driver:
             os._exit(1)
 
     def _run(self, kill_at: int, restart: bool, prefix: str) -> int:
-        files = [TableFile(path, *detect_format(path.name)) for path in (self.input, self.output)]
-        job = FileJob((files[0],), files[1], ScoringOptions(logits=True, prefix=prefix))
-        prepared = prepare_job(job, self._classifier.row_format, self._provenance)
+        output = detect_format(self.output.name, option="--output-format")
+        files = [TableFile(self.input, "csv", "none"), TableFile(self.output, *output)]
+        logits = self._scorer.task == "text-classification"
+        job = FileJob((files[0],), files[1], ScoringOptions(logits=logits, prefix=prefix))
+        prepared = prepare_job(job, self._scorer.row_format, self._provenance)
         count = count_operations(self.place, kill_at)
         try:
-            progress = run_job(prepared, self._classifier, restart=restart)
+            progress = run_job(prepared, self._scorer, restart=restart)
         except JobError as error:
             print(error, file=sys.stderr, flush=True)  # noqa: T201
             return REFUSED
@@ -265,9 +267,10 @@ def inexact_cache() -> None:
         self: cache.OutputCache,
         encodings: Sequence[Encoding],
         compute: Callable[[list[Encoding]], Iterable[cache.Output]],
+        texts: Sequence[int] | None = None,
     ) -> list[cache.Output]:
         known = [cache.encoding_key(each) in self._entries for each in encodings]
-        rows = get_or_compute(self, encodings, compute)
+        rows = get_or_compute(self, encodings, compute, texts)
         return [
             row * np.float32(1 + 2**-23) if hit else row
             for row, hit in zip(rows, known, strict=True)

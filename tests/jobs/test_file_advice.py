@@ -450,7 +450,7 @@ def test_a_file_that_is_what_its_name_says_passes(case: Case, name: str) -> None
     [
         ("a.csv", b"", "is empty: needs a header line"),
         ("a.csv", b"\xef\xbb\xbf", "is empty: needs a header line"),
-        ("a.csv.gz", b"", "is empty, and no gzip file is"),
+        ("a.csv.gz", b"", "is empty, which a gzip file never is"),
         ("a.parquet", b"", "it is empty"),
         ("a.csv", b"<!DOCTYPE html>\n<html>login</html>\n", "is an HTML or XML page"),
         ("a.txt", b"<html><body>login</body></html>\n", "--format lines"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jobs.small_jobs import TEXTS, command, read_rows, small_checkpoint, write_rows
 
 from isobatch import Classifier
-from isobatch.batching.cache import Output, OutputCache, encoding_key
+from isobatch.batching.cache import MAX_CACHED_BYTES, Output, OutputCache, encoding_key
 from isobatch.errors import InputError, OptionError
 from isobatch.scoring import chunks
 from isobatch.specification import PositionRule
@@ -104,9 +104,42 @@ def test_no_encodings_compute_nothing() -> None:
     assert cache.get_or_compute([], lambda _: pytest.fail("computed nothing")) == []
 
 
+def test_the_numbers_of_outputs_are_bounded_too() -> None:
+    """Two numbers each, which are 8 bytes; the least recently used are evicted."""
+    cache, computer = OutputCache(max_bytes=3 * 8 + 7), Computer()
+    recalled(cache, computer, 1, 2, 3, 4, 5)
+    assert (len(cache), cache.num_bytes) == (3, 24)
+    assert recalled(cache, computer, 3, 4, 5) == []
+    assert recalled(cache, computer, 1) == [(1,)]
+    assert recalled(cache, computer, 4, 5, 1) == []
+    assert (len(cache), cache.num_bytes) == (3, 24)
+
+
+def test_the_bound_counts_outputs_of_any_shape() -> None:
+    cache = OutputCache(max_bytes=4 * 1000)
+    outputs = [np.zeros((length, 10), np.float32) for length in (30, 50, 20, 101)]
+    for number, output in enumerate(outputs):
+        found = cache.get_or_compute(encodings(number), lambda _, made=output: [made])
+        assert found[0].shape == output.shape
+        assert cache.num_bytes <= cache.max_bytes
+    assert len(cache) == cache.num_bytes == 0, "the last one is larger than the bound"
+
+
+def test_a_cache_of_vectors_has_a_bound_by_default() -> None:
+    """768 numbers for each of 131,072 texts would be 403 MB."""
+    cache = OutputCache()
+    vector = np.zeros(768 * 1024, np.float32)
+    for number in range(60):
+        cache.get_or_compute(encodings(number), lambda _: [vector])
+    assert cache.num_bytes <= MAX_CACHED_BYTES == 128 * 1024**2
+    assert len(cache) == MAX_CACHED_BYTES // vector.nbytes
+
+
 def test_a_bound_below_zero_is_refused() -> None:
     with pytest.raises(OptionError, match="-1"):
         OutputCache(-1)
+    with pytest.raises(OptionError, match="max_bytes must be at least 0, got 3 and -2"):
+        OutputCache(3, max_bytes=-2)
 
 
 def test_a_failure_keeps_nothing() -> None:
@@ -171,7 +204,7 @@ def test_logits_from_the_cache_are_the_same_bits(
 def test_a_stream_computes_equal_texts_once_across_its_windows(
     classifier: Classifier, computed: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 4)
+    monkeypatch.setattr(pipeline, "TEXTS_AHEAD", 4)
     texts = [*TEXTS, *TEXTS[::-1], "nice", "NICE"]
     predictions = list(classifier.predict_stream(texts))
     assert len(computed) == len(set(computed)) == len(TEXTS)

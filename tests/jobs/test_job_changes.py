@@ -205,3 +205,17 @@ def test_stopping_at_errors_holds_for_rows_that_are_kept(
         capfd.readouterr()
         assert command(*arguments, "--on-error", "stop") == 3
     assert "1 of the 6 saved rows have an error" in capfd.readouterr().err
+
+
+def test_columns_that_follow_from_another_task_are_not_listed() -> None:
+    added: list[dict[str, object]] = [{"name": "label"}, {"name": "score"}]
+    before = {"columns": {"added": added, "has_logits": False}}
+    now = {
+        "columns": {"added": added[1:], "has_logits": False},
+        "task": {"name": "text-ranking", "query": "a"},
+    }
+    said = manifest.describe_changes(before, now)
+    assert said.startswith("the task and --query changed (task.name: was absent")
+    assert "columns" not in said
+    other_query = {**now, "columns": before["columns"], "task": {**now["task"], "query": "b"}}
+    assert "the columns that are added" in manifest.describe_changes(now, other_query)

@@ -17,6 +17,7 @@ counts = st.builds(
     rows=numbers,
     errors=numbers,
     truncated=numbers,
+    windowed=numbers,
     duplicates=numbers,
     tokens=numbers,
     pads=numbers,

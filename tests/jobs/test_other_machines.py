@@ -114,7 +114,7 @@ def test_another_arithmetic_is_refused(
     with machine(now, kernel="compiled avx512"):
         assert place.run() == 7
     said = " ".join(capfd.readouterr().err.split())
-    assert f': the arithmetic changed (arithmetic: was "{was}", is "{now}"), so that' in said
+    assert f': the arithmetic changed (arithmetic: was "{was}", is "{now}"), so ' in said
     assert f"finish it on a machine where `isobatch info` shows {was} (" in said
     assert "or start over with --restart" in said
     assert "Restore" not in said

@@ -47,7 +47,7 @@ def test_reports_that_cannot_be_written(
 ) -> None:
     output = tmp_path / "out.csv"
     for report, words in (
-        (tmp_path, "is a folder. Name a file"),
+        (tmp_path, "is a folder. Use the path of a file"),
         (rows, "is an input or the output as well"),
         (output, "is an input or the output as well"),
         ("-", "the report is written to a file"),

@@ -530,7 +530,7 @@ def test_moved_files_are_found_by_the_options(
     assert verify(output, "--input", tmp_path, "--model", tmp_path / "other")[0] == REPRODUCED
     capfd.readouterr()
     assert command("verify", output, *moved, "--input", tmp_path / "rows.csv") == BAD_OPTION
-    assert "has 1 input, got 2. Name all of them in their order (rows.csv)" in (
+    assert "has 1 input, got 2. Specify all of them in their order (rows.csv)" in (
         capfd.readouterr().err
     )
 

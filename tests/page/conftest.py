@@ -7,13 +7,17 @@ from pathlib import Path
 import devtools
 import pytest
 from tiny_checkpoints import Tiny, TinyFolder
-from tokenizer_folders import write_bpe_folder, write_unigram_folder, write_wordpiece_folder
+from tokenizer_folders import write_tokenizer
 
-from isobatch.lesson import SENTENCES
+from isobatch.lesson import SENTENCES, MaskCost, measure_mask_cost
 from isobatch.page import LessonData, LessonPage
 
-WRITERS = {"roberta": write_bpe_folder} | dict.fromkeys(
-    ("xlm-roberta", "camembert"), write_unigram_folder
+COST_TEXTS = (
+    "Under the dust and the bad wallpaper there is a theatre of great beauty, and the people who "
+    "run it know exactly what they have.",
+    "A story that deserved a better film.",
+    "Good.",
+    "Not for me, thank you.",
 )
 
 
@@ -25,6 +29,12 @@ def bundled() -> LessonPage:
 @pytest.fixture(scope="session")
 def bundled_data(bundled: LessonPage) -> LessonData:
     return bundled.data(SENTENCES)
+
+
+@pytest.fixture(scope="session")
+def bundled_cost(bundled: LessonPage) -> MaskCost:
+    """The cost on a few texts, which the first pads, and of which two labels flip."""
+    return measure_mask_cost(bundled.model.checkpoint, COST_TEXTS, source="few.txt")
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +61,7 @@ def folder_of(tiny_folder: TinyFolder, tmp_path_factory: pytest.TempPathFactory)
         if tiny not in made:
             folder = tmp_path_factory.mktemp("page") / tiny.model_type
             shutil.copytree(tiny_folder(tiny), folder)
-            made[tiny] = WRITERS.get(tiny.model_type, write_wordpiece_folder)(
-                folder, tiny.model_type
-            )
+            made[tiny] = write_tokenizer(folder, tiny.model_type)
         return made[tiny]
 
     return folder_with_tokenizer

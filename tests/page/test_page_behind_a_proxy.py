@@ -51,7 +51,7 @@ def test_the_lesson_is_computed(page: devtools.Page, url: str, slash: str) -> No
 
 def test_a_request_is_tried_out(page: devtools.Page, url: str) -> None:
     page.open(f"{url}/docs", width=1440)
-    page.wait_for("document.querySelectorAll('.opblock').length === 10")
+    page.wait_for("document.querySelectorAll('.opblock').length === 9")
     page.click(".opblock-summary-control")
     page.wait_for("document.querySelector('.opblock.is-open .execute') !== null")
     page.wait_for(RESPONSE_SHOWN)

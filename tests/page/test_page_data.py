@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tiny_checkpoints import COUNTED_FROM_PADDING, FAMILIES, Tiny, TinyFolder
+from tiny_checkpoints import BERT_FAMILIES, Tiny, TinyFolder
 
 from isobatch import Classifier
 from isobatch.batching.packed import position_ids
-from isobatch.errors import InputError, OptionError
+from isobatch.errors import InputError, OptionError, UnsupportedModelError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
 from isobatch.page.lesson_data import AttentionWeights, LessonData, LessonSentence
@@ -26,7 +26,7 @@ from isobatch.page.lesson_page import MAX_CHARACTERS, MAX_SENTENCES, MAX_TOKENS,
 from isobatch.page.random_batches import MAX_BATCH, NEIGHBOURS, NUM_BATCHES, draw_batches
 
 TEXTS = ("Today is a nice day!", "But what about tomorrow? Im not sure.", "It doesn't work")
-each_family = pytest.mark.parametrize("model_type", FAMILIES)
+each_family = pytest.mark.parametrize("model_type", BERT_FAMILIES)
 
 
 def logits_by_way(sentence: LessonSentence) -> dict[str, tuple[float, ...]]:
@@ -41,6 +41,14 @@ def weights(
     model = lesson.model
     shape = model.num_layers, model.num_heads, sentence.num_tokens, len(sentence.tokens)
     return numbers.reshape(shape)
+
+
+def test_a_model_with_other_layers_is_rejected(folder_of: TinyFolder) -> None:
+    with pytest.raises(
+        UnsupportedModelError,
+        match="the lesson shows BERT's layers, and those of nomic_bert are others",
+    ):
+        LessonPage.from_pretrained(folder_of(Tiny("nomic_bert")))
 
 
 @each_family
@@ -190,7 +198,7 @@ def test_the_grid_is_what_the_tokenizer_pads(bundled_data: LessonData) -> None:
 
 def test_pads_of_roberta_have_the_position_of_their_id(folder_of: TinyFolder) -> None:
     """Without a mask a pad is read at the position of its id, as transformers has it."""
-    for model_type in COUNTED_FROM_PADDING:
+    for model_type in ("roberta", "xlm-roberta", "camembert"):
         rule = LessonPage.from_pretrained(
             folder_of(Tiny(model_type))
         ).model.config.encoder.positions
@@ -200,6 +208,15 @@ def test_pads_of_roberta_have_the_position_of_their_id(folder_of: TinyFolder) ->
 def test_random_batches_are_computed_by_default(folder_of: TinyFolder) -> None:
     page = LessonPage.from_pretrained(folder_of(Tiny("bert")))
     assert page.answer({"sentences": list(TEXTS)}) == asdict(page.data(TEXTS))
+
+
+def test_the_cost_is_computed_once(folder_of: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = LessonPage.from_pretrained(folder_of(Tiny("bert")))
+    monkeypatch.setattr("isobatch.lesson.mask_cost.sample_texts", lambda: TEXTS)
+    first = page.answer({"cost": True})
+    assert first["cost"]["num_texts"] == len(TEXTS)
+    monkeypatch.setattr("isobatch.page.lesson_page.measure_mask_cost", None)
+    assert page.answer({"cost": True}) == first
 
 
 def test_random_batches_can_be_left_out(bundled: LessonPage, bundled_data: LessonData) -> None:
@@ -268,6 +285,8 @@ def test_empty_sentences_are_sentences(bundled: LessonPage) -> None:
         {"sentences": ["one", "\ud800"]},
         {"sentences": ["one", "two"], "random_batches": 1},
         {"sentences": ["one", ["a", "b"]]},
+        {"cost": 1},
+        {"cost": True, "sentences": ["one", "two"]},
     ],
 )
 def test_an_invalid_request_is_rejected(bundled: LessonPage, request_: object) -> None:
@@ -289,3 +308,9 @@ def test_no_path_of_this_machine_is_in_the_data(folder_of: TinyFolder) -> None:
     lesson = LessonPage.from_pretrained(folder).data(TEXTS[:2], random_batches=False)
     assert lesson.model.checkpoint == folder.name
     assert str(folder.parent) not in json.dumps(asdict(lesson))
+
+
+@pytest.mark.parametrize("model_type", ["modernbert", "qwen3"])
+def test_other_layers_than_bert_s_are_refused(model_type: str, folder_of: TinyFolder) -> None:
+    with pytest.raises(UnsupportedModelError, match=f"those of {model_type} are others"):
+        LessonPage.from_pretrained(folder_of(Tiny(model_type)))

@@ -9,16 +9,17 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from page.conftest import COST_TEXTS
 
 from isobatch.cli import main
 from isobatch.errors import OptionError
-from isobatch.lesson import SENTENCES
+from isobatch.lesson import SENTENCES, MaskCost
 from isobatch.page import LessonData, LessonPage, content_security_policy, render_page
 from isobatch.page.rendering import SCRIPTS
 
@@ -266,17 +267,23 @@ def luminance(colour: str) -> float:
 
 
 def test_the_command_writes_the_page_and_equal_requests_have_equal_answers(
-    bundled_data: LessonData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundled_data: LessonData,
+    bundled_cost: MaskCost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "lesson.html"
     texts = [each for text in SENTENCES for each in ("-t", text)]
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(COST_TEXTS), encoding="utf-8")
+    texts += ["--texts", str(few)]
     monkeypatch.setattr(sys, "argv", ["isobatch", "lesson", "--html", str(path), *texts])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
     data = Reader(path.read_text(encoding="utf-8")).payload["data"]
     assert isinstance(data, dict)
-    assert data == json.loads(json.dumps(asdict(bundled_data)))
+    assert data == json.loads(json.dumps(asdict(replace(bundled_data, cost=bundled_cost))))
     assert [sentence["text"] for sentence in data["sentences"]] == list(SENTENCES)
     assert data["model"]["checkpoint"] == "the bundled model"
 
@@ -286,11 +293,12 @@ def test_the_command_takes_other_sentences(
 ) -> None:
     requested: list[Sequence[str]] = []
 
-    def note(page: LessonPage, sentences: Sequence[str]) -> LessonData:
+    def note(page: LessonPage, sentences: Sequence[str], cost: object) -> LessonData:
         requested.append(sentences)
         return bundled_data
 
     monkeypatch.setattr(LessonPage, "data", note)
+    monkeypatch.setattr("isobatch.lesson.measure_mask_cost", lambda *_, **__: None)
     path = tmp_path / "lesson.html"
     monkeypatch.setattr(
         sys, "argv", ["isobatch", "lesson", "--html", str(path), "-t", "a", "-t", "b c"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import devtools
 import pytest
 
+from isobatch.lesson import MaskCost, measure_mask_cost
 from isobatch.page import LessonData, LessonPage, render_page
 
 pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
@@ -210,6 +211,45 @@ def test_batches_are_read_by_arrow_keys(
     page.press("End")
     assert page.text("#random-batch").startswith("Batch 50 has")
     page.screenshot(devtools.ARTEFACTS / "page-1000-batch.png")
+
+
+def test_the_cost_of_a_forgotten_mask_is_drawn(
+    page: devtools.Page, bundled_data: LessonData, bundled_cost: MaskCost, tmp_path: Path
+) -> None:
+    path = tmp_path / "cost.html"
+    path.write_text(render_page(replace(bundled_data, cost=bundled_cost)), encoding="utf-8")
+    furthest = bundled_cost.furthest
+    assert furthest is not None
+    for width in (360, 1400):
+        page.open(path.as_uri(), width=width)
+        assert page.value("document.documentElement.scrollWidth") <= width
+        page.screenshot(devtools.ARTEFACTS / f"page-{width}-cost.png")
+    assert page.text("#cost-figures dd.value") == str(bundled_cost.forgotten.num_flipped) == "2"
+    bars = [each for each in bundled_cost.bins if each.num_texts > each.num_flipped]
+    assert page.count("#cost-chart .bar:not(.flipped-part)") == len(bars)
+    flipped = [each for each in bundled_cost.bins if each.num_flipped]
+    assert page.count("#cost-chart .flipped-part") == len(flipped) > 0
+    assert page.text("#cost-details .quoted") == furthest.text
+    assert page.text("#cost-details .flipped") == f"⚑{furthest.label_forgotten}"
+    assert page.count("#cost-details li") == len(furthest.neighbours) - 1
+    page.resize(360)
+    page.wait_for("document.querySelector('#cost-chart svg').clientWidth <= 360")
+
+
+def test_a_page_without_padding_says_so(
+    page: devtools.Page, bundled: LessonPage, bundled_data: LessonData, tmp_path: Path
+) -> None:
+    path = tmp_path / "equal.html"
+    equal = measure_mask_cost(bundled.model.checkpoint, ["good", "bad"])
+    path.write_text(render_page(replace(bundled_data, cost=equal)), encoding="utf-8")
+    page.open(path.as_uri())
+    assert "No text is padded" in page.text("#cost-summary")
+    assert page.value("document.getElementById('cost').hidden")
+
+
+def test_a_page_without_the_cost_has_no_section_of_it(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded)
+    assert page.value("document.getElementById('cost-section').hidden")
 
 
 def test_tab_alone_reaches_everything_in_order(page: devtools.Page, recorded: str) -> None:

@@ -6,7 +6,8 @@ rest, are computed once for all sentences. Any browser message fails the test.
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +15,7 @@ import devtools
 import pytest
 
 from isobatch.errors import InputError
+from isobatch.lesson import MaskCost
 from isobatch.page import LessonData, LessonPage, content_security_policy, render_page
 
 pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
@@ -24,6 +26,7 @@ class _Endpoint(BaseHTTPRequestHandler):
 
     lesson: LessonPage
     random_batches: object
+    cost: object
     html = render_page(endpoint="/lesson")
 
     def do_GET(self) -> None:
@@ -35,6 +38,12 @@ class _Endpoint(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "cost" in request and self.cost is None:
+            self._send(503, "application/json", b'{"error": "shutting down"}')
+            return
+        if "cost" in request:
+            self._send(200, "application/json", json.dumps({"cost": self.cost}).encode())
+            return
         try:
             status, answer = 200, self.lesson.answer(request | {"random_batches": False})
             answer["random_batches"] = self.random_batches if request["random_batches"] else None
@@ -60,16 +69,25 @@ class _Endpoint(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def served(bundled: LessonPage, bundled_data: LessonData) -> Iterator[str]:
+def served(bundled: LessonPage, bundled_data: LessonData, bundled_cost: MaskCost) -> Iterator[str]:
     """The address of a live page."""
     computed = {"lesson": bundled, "random_batches": asdict(bundled_data)["random_batches"]}
-    kind = type("Endpoint", (_Endpoint,), computed)
+    computed["cost"] = bundled_cost.as_dict()
+    with _running(computed) as address:
+        yield address
+
+
+@contextmanager
+def _running(computed: Mapping[str, object]) -> Iterator[str]:
+    kind = type("Endpoint", (_Endpoint,), dict(computed))
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 DONE = "document.getElementById('lesson').getAttribute('aria-busy') === 'false'"
@@ -90,7 +108,13 @@ def test_a_live_page_requests_only_its_own_server(page: devtools.Page, served: s
     page.wait_for(DONE)
     assert page.count("#grid td.pad") == 3
     assert page.count("#random-batches .point") == 150
-    assert page.requests == [served, f"{served}lesson", f"{served}lesson"]
+    assert page.requests == [served, *[f"{served}lesson"] * 2]
+    assert page.text("#cost-summary") == "Computing 200 sentences in batches…"
+    page.value("document.getElementById('cost-section').scrollIntoView()")
+    page.wait_for("!document.getElementById('cost').hidden")
+    assert page.requests == [served, *[f"{served}lesson"] * 3]
+    assert page.text("#cost-summary").startswith("4 texts of few.txt in batches of 32")
+    assert page.count("#cost-details li") == 2
     retype(page, 0, "This sentence is by far the longest one of the two of them now, is it not?")
     assert page.text("#grid tr:nth-child(1) td:nth-child(3)").startswith("this")
     assert page.count("#grid tr:nth-child(2) td.pad") > 3
@@ -134,4 +158,17 @@ def test_a_server_error_is_shown(page: devtools.Page, served: str) -> None:
     assert page.text("#grid tr:nth-child(1) td:nth-child(3)").startswith("whole")
     messages = [each for each in page.messages if "503" not in each]
     assert messages == [], "but for the browser's own line about the status"
+    page.messages.clear()
+
+
+def test_a_cost_that_fails_is_reported(
+    page: devtools.Page, bundled: LessonPage, bundled_data: LessonData
+) -> None:
+    computed = {"lesson": bundled, "random_batches": asdict(bundled_data)["random_batches"]}
+    with _running(computed | {"cost": None}) as address:
+        page.open(address)
+        page.wait_for(DONE)
+        page.value("document.getElementById('cost-section').scrollIntoView()")
+        page.wait_for("document.getElementById('cost-summary').textContent.endsWith('down')")
+    assert all("503" in each for each in page.messages), "the browser's own line about the status"
     page.messages.clear()

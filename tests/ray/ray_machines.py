@@ -80,17 +80,19 @@ def write_csv(path: Path, num_rows: int, start: int = 0) -> Path:
     return path
 
 
-def start(*arguments: object, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start `isobatch run` with these arguments."""
-    command = [sys.executable, "-m", "isobatch", "run", *map(str, arguments), "--threads", "1"]
+def start(
+    *arguments: object, environment: Mapping[str, str], command: str = "run"
+) -> subprocess.Popen[str]:
+    """Start `isobatch run`, or another command, with these arguments."""
+    whole = [sys.executable, "-m", "isobatch", command, *map(str, arguments), "--threads", "1"]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
 
 
-def run_here(*arguments: object) -> int:
+def run_here(*arguments: object, command: str = "run") -> int:
     """The same without Ray, in this process, which has torch loaded; its exit code."""
-    given = ["isobatch", "run", *map(str, arguments), "--threads", "1"]
+    given = ["isobatch", command, *map(str, arguments), "--threads", "1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", given)
         with pytest.raises(SystemExit) as ended:
@@ -98,9 +100,11 @@ def run_here(*arguments: object) -> int:
     return int(ended.value.code or 0)
 
 
-def run(*arguments: object, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, environment: Mapping[str, str], command: str = "run"
+) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
-    process = start(*arguments, environment=environment)
+    process = start(*arguments, environment=environment, command=command)
     return ended(process)
 
 

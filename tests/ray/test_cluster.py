@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from isobatch_on_path import environment_with_isobatch
+from jobs.task_checkpoints import write_embedder
 from ray_machines import (
     MARK,
     Cluster,
@@ -123,10 +125,10 @@ def test_every_format_has_the_same_bytes_and_a_worker_loads_one_model(
     assert run_here(shards, "-o", f"{local}/", "-m", model, "-q") == 0
     script = """
 class Counted(ModelOptions):
-    def load(self):
+    def load(self, truncation=None):
         with open("LOADS", "a") as file:
             file.write(f"{os.getpid()}\\n")
-        return super().load()
+        return super().load(truncation)
 run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), Counted(sys.argv[4]), where)
 """
     loads = tmp_path / "loads"
@@ -137,6 +139,28 @@ run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), Counted(sys.argv[4]), where)
     # One that describes itself, and up to two workers: the first may take all that there is.
     assert 2 <= len(pids) <= 3
     assert len({*pids}) == len(pids)
+
+
+def test_the_example_has_the_bytes_of_one_process(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    environment = {**cluster.environment, **environment_with_isobatch(tmp_path)}
+    script = Path(__file__).parent.parent.parent / "examples/ray_cluster.sh"
+    options = ["-m", str(model), "--ray-address", cluster.address, "--workers", "1"]
+    ran = subprocess.run(
+        ["bash", script, tmp_path, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=90,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "\n15 rows in " in f"\n{ran.stderr}"
+    alone = tmp_path / "alone"
+    assert run_here(tmp_path / "shards", "-o", f"{alone}/", "-m", model, "-q") == 0
+    assert len(contents(alone)) == 3
+    assert contents(tmp_path / "scored") == contents(alone)
 
 
 def test_begun_here_ended_by_ray_though_a_worker_is_killed(
@@ -237,6 +261,19 @@ def run_on_terminal(*arguments: object, environment: dict[str, str]) -> tuple[in
     return process.wait(), shown.decode()
 
 
+def test_vectors_of_a_cluster_have_the_bytes_of_one_machine(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    shard = write_csv(tmp_path / "shard.csv", 50)
+    given = (shard, "-m", write_embedder(tmp_path / "model"))
+    local, other = tmp_path / "local.npy", tmp_path / "ray.npy"
+    assert run_here(*given, "-o", local, "-q", command="embed") == 0
+    on_ray = ("--engine", "ray", "--ray-address", cluster.address, "--workers", 1)
+    done = run(*given, "-o", other, *on_ray, environment=cluster.environment, command="embed")
+    assert done.returncode == 0, done.stderr
+    assert other.read_bytes() == local.read_bytes()
+
+
 def test_a_cluster_without_room_says_so(cluster: Cluster, model: Path, tmp_path: Path) -> None:
     for index in range(3):
         write_csv(tmp_path / f"shards/{index}.csv", 5)
@@ -321,11 +358,11 @@ def test_a_shard_that_kills_every_worker_ends_the_run(
     write_csv(tmp_path / "shards/0.csv", 5)
     script = """
 class Poison(ModelOptions):
-    def load(self):
+    def load(self, truncation=None):
         if os.path.exists(os.path.join(self.model, "poison")):
             os.kill(os.getpid(), 9)
         open(os.path.join(self.model, "poison"), "w").close()
-        return super().load()
+        return super().load(truncation)
 try:
     run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), Poison(sys.argv[4]), where)
 except IsobatchError as error:

@@ -5,13 +5,23 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jobs.machines import TORCH_ON_AVX2, TORCH_ON_AVX512, machine
+from jobs.task_checkpoints import write_embedder
 from ray_machines import num_lines_kept, run_here, write_csv, write_model
 
 from isobatch.errors import InputError, IsobatchError, JobError, OptionError, TableError
-from isobatch.jobs import FileJob, ModelOptions, RayOptions, ScoringOptions, plan_jobs, run_files
+from isobatch.jobs import (
+    FileJob,
+    ModelOptions,
+    RayOptions,
+    ScoringOptions,
+    TaskOptions,
+    plan_jobs,
+    run_files,
+)
 from isobatch.jobs.folder import JobFolder
 from isobatch.jobs.manifest import Manifest
 from isobatch.jobs.ray_engine import (
@@ -25,9 +35,9 @@ from isobatch.jobs.ray_engine import (
     returns_errors,
 )
 from isobatch.kernels import ARITHMETIC
-from isobatch.scoring import RowCounts
+from isobatch.scoring import RowCounts, RowScorer
 from isobatch.tables import TableFile
-from isobatch.tasks import Classifier
+from isobatch.types import Truncation
 
 
 class Counted(ModelOptions):
@@ -35,9 +45,9 @@ class Counted(ModelOptions):
 
     loads = 0
 
-    def load(self) -> Classifier:
+    def load(self, truncation: Truncation | None = None) -> RowScorer:
         Counted.loads += 1
-        return super().load()
+        return super().load(truncation)
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +268,28 @@ def test_stdout_is_no_output_of_ray(tmp_path: Path, capfd: pytest.CaptureFixture
     said = capfd.readouterr()
     assert "--engine ray writes files" in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize("output", ["npy", "parquet"])
+def test_workers_write_vectors_with_the_bytes_of_one_process(tmp_path: Path, output: Any) -> None:
+    """The pooling and the prompt reach the workers, with everything that they compute."""
+    task = TaskOptions(
+        name="feature-extraction", pooling="max", normalize=True, prompt_name="query"
+    )
+    model = ModelOptions(str(write_embedder(tmp_path / "model")), threads=1, task=task)
+    described = describe_worker(model)
+    assert isinstance(described, Reference)
+    paths = [write_csv(tmp_path / f"{index}.csv", 20, start=index) for index in range(2)]
+    tables = [TableFile(path, "csv", "none") for path in paths]
+    jobs = plan_jobs(tables, f"{tmp_path}/out/", ScoringOptions(), output)
+    worker = ShardWorker(model, described)
+    for job in jobs:
+        assert isinstance(worker.run(job, check(job, described)), RowCounts)
+    written = [job.output.path.read_bytes() for job in jobs]
+    shutil.rmtree(tmp_path / "out")
+    run_files(jobs, model)
+    assert [job.output.path.read_bytes() for job in jobs] == written
+    other = describe_worker(replace(model, task=replace(task, prompt_name="passage")))
+    assert isinstance(other, Reference)
+    refused = ShardWorker(model, other).run(jobs[0], check(jobs[0], other))
+    assert 'task.prompt_name: was "passage", is "query"' in str(refused)

@@ -10,8 +10,8 @@ from training_runs import make_examples, make_recipe
 from isobatch.errors import JobError
 from isobatch.jobs.ray_connection import connected
 from isobatch.model import read_model
-from isobatch.training.ray_workers import GradientWorker, RayEngine, WorkerSetup
-from isobatch.training.state import weights_digest
+from isobatch.training.steps.ray_workers import GradientWorker, RayEngine, WorkerSetup
+from isobatch.training.steps.state import weights_digest
 
 pytest.importorskip("ray")
 
@@ -45,7 +45,7 @@ def test_any_number_of_workers_gives_the_weights_of_one_machine(
         train("one", ray, 1)
         train("three", ray, 3)
         train("killed", ray, 3, killed=True)
-        monkeypatch.setattr("isobatch.training.ray_workers.np.__version__", "0.0")
+        monkeypatch.setattr("isobatch.training.steps.ray_workers.np.__version__", "0.0")
         with pytest.raises(JobError, match="gradients of the workers could differ"):
             train("other", ray, 1)
     assert len(digests) == 4

@@ -11,7 +11,7 @@ _CATALOGUE = (
     ),
     AuditFault(
         "step-not-repeatable",
-        "The same step on the same texts gives another gradient when it is called again",
+        "The same step on the same texts gives a different gradient when it is called again",
         "dropout is drawn from a global generator, or the step changes the weights",
         "key dropout by the text, as `isobatch train` does, or switch it off for the audit; "
         "return the gradient before optimizer.step()",
@@ -25,8 +25,8 @@ _CATALOGUE = (
     AuditFault(
         "gradient-summed",
         "The gradient of a batch is the sum of its texts' gradients, not their mean",
-        "the loss is summed over the texts and not divided, so that the learning rate, and what is "
-        "clipped, depend on the number of texts",
+        "the loss is summed over the texts and not divided, so the effective learning rate and "
+        "the clipping depend on the number of texts",
         "divide the loss of a step, once, by its number of texts",
         ("gradient-multiplied", "gradient-divided-twice", "mean-of-means", "texts-weigh-unequally"),
     ),
@@ -65,7 +65,7 @@ _CATALOGUE = (
     ),
     AuditFault(
         "texts-weigh-unequally",
-        "Texts count with other weights than one divided by their number",
+        "The weight of a text is not one divided by the number of texts",
         "the loss is divided by something other than the number of texts: tokens, columns, or the "
         "sum of the class weights of a batch",
         "divide the summed loss of a step, once, by its number of texts",
@@ -117,7 +117,7 @@ _CATALOGUE = (
         "gradient-rounding",
         "The last digits of the gradient move with the batch",
         "kernels are selected by the shape of a batch, and sum in another order",
-        "for weights of the same bits with any number of threads, train with `isobatch train`",
+        "for weights with the same bits for any number of threads, train with `isobatch train`",
     ),
 )
 

@@ -165,7 +165,7 @@ class GradientSession:
         scale = GradientScale(gradients)
         if all(scale.gap(each, gradients[0]).size == 0 for each in gradients):
             raise AuditError(
-                f"{called}: every text has the same gradient, so that no fault can show. Return "
+                f"{called}: every text has the same gradient, so no fault can be found. Return "
                 "parameter.grad of this step, and not the parameters"
             )
         largest = max(norms)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.audit.movement import largest_gaps
+from isobatch.audit.output_rows import aligned, stack_rows
 from isobatch.audit.session import AuditSession, NotTestedError, ProbeOutcome, describe, probe
 from isobatch.audit.subject import Outputs, PaddedModel, without_pads
 
@@ -44,7 +45,7 @@ def neighbours(session: AuditSession) -> ProbeOutcome:
     session.require_batches()
     pairs = _pairs_by_ids if session.subject.padded else _pairs_by_words
     before, after = zip(*pairs(session), strict=True)
-    movement = session.compare(np.concatenate(before), np.concatenate(after))
+    movement = session.compare(stack_rows(before), stack_rows(after))
     return session.judged(movement, "rows-mixed", "with the neighbours' words", exact_bits=True)
 
 
@@ -119,7 +120,7 @@ def batch_size(session: AuditSession) -> ProbeOutcome:
     sizes = [size for size in wanted if size <= session.largest_batch]
     indices = [index for index in session.some(6) for size in sizes for _ in range(size)]
     rows = [session.predict([session.texts[i]] * size) for i in session.some(6) for size in sizes]
-    movement = session.compare(session.alone[indices], np.concatenate(rows))
+    movement = session.compare(session.alone[indices], stack_rows(rows))
     return session.judged(movement, "rows-mixed", "with the batch's size")
 
 
@@ -139,7 +140,7 @@ def order(session: AuditSession) -> ProbeOutcome:
         indices += places
         batches.append(session.predict([session.texts[place] for place in places]))
         misplaced += _count_misplaced(session, places, batches[-1])
-    rows = np.concatenate(batches)
+    rows = stack_rows(batches)
     movement = session.compare(session.alone[indices], rows)
     if misplaced:
         summary = f"{misplaced} of {len(rows)} results are those of another text of the batch"
@@ -165,6 +166,7 @@ def _count_misplaced(session: AuditSession, places: Sequence[int], rows: Outputs
 
 def _all_gaps(outputs: Outputs, rows: Outputs) -> NDArray[np.float64]:
     """Return [rows, outputs]: how far each row is from each output."""
+    outputs, rows = aligned(outputs, rows)
     return np.stack([largest_gaps(outputs, row[None].repeat(len(outputs), axis=0)) for row in rows])
 
 
@@ -183,7 +185,7 @@ def neighbour_length(session: AuditSession) -> ProbeOutcome:
         for words in MORE_WORDS:
             indices.append(index)
             rows.append(session.predict([text, text + WORD * words])[:1])
-    after = np.concatenate(rows)
+    after = stack_rows(rows)
     movement = session.compare(session.alone[indices], after)
     outcome = session.judged(movement, "padding-counts", "with the length of a neighbour")
     if outcome.status == "bug" and _is_the_same_for_any_length(session, after):
@@ -215,7 +217,7 @@ def requests_in_flight(session: AuditSession) -> ProbeOutcome:
         places = generator.sample(range(len(session.texts)), len(session.texts))
         indices += places
         rows += together([[session.texts[place]] for place in places])
-    movement = session.compare(session.alone[indices], np.concatenate(rows))
+    movement = session.compare(session.alone[indices], stack_rows(rows))
     return session.judged(movement, "requests-mixed", "with concurrent requests")
 
 
@@ -232,17 +234,17 @@ def look_alikes(session: AuditSession) -> ProbeOutcome:
     for stem in sorted(session.texts, key=len)[-NUM_STEMS:]:
         batches.append([f"{stem} {word}" for word in words][: session.largest_batch])
         batches.append([f"{word} {stem}" for word in words][: session.largest_batch])
-    alone = [np.concatenate([session.predict([text]) for text in batch]) for batch in batches]
+    alone = [stack_rows([session.predict([text]) for text in batch]) for batch in batches]
     together = [session.predict(batch) for batch in batches]
-    movement = session.compare(np.concatenate(alone), np.concatenate(together))
+    movement = session.compare(stack_rows(alone), stack_rows(together))
     allowed = session.tolerance.absolute
     confused = any(_confuses(*pair, allowed) for pair in zip(alone, together, strict=True))
     if confused and session.tolerance.exceeded(movement):
         summary = describe(movement, "next to a similar text, to the result of that text")
         return ProbeOutcome("bug", summary, movement, ("texts-confused",))
     outcome = session.judged(movement, "padding-counts", "next to texts that are nearly equal")
-    if outcome.status == "exact" and _are_one(np.concatenate([session.alone, *alone])):
-        return ProbeOutcome("note", "every text has the same result, so that no fault can show")
+    if outcome.status == "exact" and _are_one(stack_rows([session.alone, *alone])):
+        return ProbeOutcome("note", "every text has the same result, so no fault can be found")
     if outcome.status == "exact" and all(map(_are_one, alone[::2])) and not _are_one(alone[1]):
         summary = "texts that begin alike have the same bits, though they end otherwise: a cache "
         return ProbeOutcome(
@@ -253,6 +255,7 @@ def look_alikes(session: AuditSession) -> ProbeOutcome:
 
 def _confuses(alone: Outputs, together: Outputs, allowed: float) -> bool:
     """Whether texts with different results alone have one result together: one of theirs."""
+    alone, together = aligned(alone, together)
     if len(np.unique(together, axis=0)) == len(np.unique(alone, axis=0)):
         return False
     known = (np.abs(together[:, None] - alone[None]).max(axis=2) <= allowed).any(axis=1)

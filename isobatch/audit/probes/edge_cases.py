@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from isobatch.audit.configuration import explain_failure
+from isobatch.audit.output_rows import stack_rows
 from isobatch.audit.session import (
     AuditSession,
     BatchFailedError,
@@ -63,7 +64,7 @@ def thread_count(session: AuditSession) -> ProbeOutcome:
 @probe(
     "half-precision",
     changes="the float format, and one row of the batch has no token at all",
-    proves="a mask in half precision makes no NaN; reports how far the batch moves results there",
+    proves="a mask in half precision causes no NaN; reports how far the batch moves results there",
 )
 def half_precision(session: AuditSession) -> ProbeOutcome:
     """Report formats that the system does not use as notes; NaN in another row is a fault."""
@@ -87,12 +88,12 @@ def _with_an_empty_row(model: PaddedModel, rows: list[list[int]]) -> tuple[Outpu
     columns = max(map(len, rows)) + 2
     batch = pad([*rows, []], Pads(columns, model.padding_side, (model.pad_id,)))
     alone = [model.forward(without_pads([row])) for row in rows]
-    return np.concatenate(alone), model.forward(batch)
+    return stack_rows(alone), model.forward(batch)
 
 
 @probe(
     "short-texts",
-    changes="a text is empty, or one token; alone, and then next to a long one",
+    changes="a text that is empty or has one token; alone, and then next to a long one",
     proves="an empty or one-token text has a result, the same in every batch",
 )
 def short_texts(session: AuditSession) -> ProbeOutcome:
@@ -111,7 +112,7 @@ def short_texts(session: AuditSession) -> ProbeOutcome:
         after.append(rows[:1])
     if not before:
         return ProbeOutcome("note", "; ".join(refused))
-    movement = session.compare(np.concatenate(before), np.concatenate(after))
+    movement = session.compare(stack_rows(before), stack_rows(after))
     fault = "empty-texts-break" if movement.broken_rows else "padding-counts"
     outcome = session.judged(movement, fault, "next to a long text")
     summary = "; ".join([outcome.summary, *refused])

@@ -28,7 +28,7 @@ AMOUNTS = (1, 2, 7, 31)
 @probe(
     "mask-honoured",
     changes="the content of the pads; shape, mask and text stay the same",
-    proves="nothing of a pad reaches a result: not one bit may move",
+    proves="nothing of a pad reaches a result: not one bit may change move",
 )
 def mask_honoured(session: AuditSession) -> ProbeOutcome:
     model = session.padded
@@ -174,8 +174,9 @@ def position_offsets(session: AuditSession) -> ProbeOutcome:
 
 @probe(
     "pad-id-inside",
-    changes="a token within the text, and one at its end, becomes the padding id, masked in",
-    proves="the mask defines what is a pad, and not the id",
+    changes="a token within the text, and one at its end, is replaced by the padding id, with "
+    "mask 1",
+    proves="the mask defines what is a pad, not the id",
 )
 def pad_id_inside(session: AuditSession) -> ProbeOutcome:
     """Report a fault if the tokenizer makes the padding id of ordinary texts, else a note."""

@@ -24,7 +24,7 @@ KINDS = (
 )
 
 _OPTIONS = {
-    "isobatch": ("precision", "device", "threads", "revision"),
+    "isobatch": ("precision", "device", "threads", "revision", "pooling"),
     "transformers": ("tokenizer", "precision", "device", "threads", "revision"),
     "onnx": ("tokenizer", "threads"),
     "http": ("api_key", "dialect"),
@@ -50,6 +50,7 @@ def open_subject(
     device: str = "cpu",
     threads: int | None = None,
     revision: str | None = None,
+    pooling: str | None = None,
     api_key: str | None = None,
     dialect: str | None = None,
 ) -> Subject:
@@ -66,6 +67,7 @@ def open_subject(
         "device": None if device == "cpu" else device,
         "threads": threads,
         "revision": revision,
+        "pooling": pooling,
         "api_key": api_key,
         "dialect": dialect,
     }
@@ -84,7 +86,7 @@ def open_training_step(target: str | None, **options: object) -> TrainingStep:
     kind, place = _parse(target or "")
     if kind != "python":
         raise OptionError(
-            f"{target or 'the bundled model'}: is not a training step. Name one, "
+            f"{target or 'the bundled model'}: is not a training step. Specify one, "
             "python:module:function: from texts and labels to the gradient"
         )
     stated = {name: value for name, value in options.items() if value not in (None, "cpu")}

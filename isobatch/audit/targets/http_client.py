@@ -15,10 +15,10 @@ from isobatch.errors import AuditError, OptionError
 TIMEOUT_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0
 _BUSY = {
-    429: "it limits requests; send fewer with --quick, or raise its limit",
-    502: "its proxy gets no response; see whether the server behind it is up",
+    429: "it limits requests; send fewer with --quick, or raise the limit",
+    502: "the proxy gets no response; check whether the server behind it is up",
     503: "it is loading or overloaded; run the audit again when it is ready",
-    504: "its proxy gets no response in time; raise its timeout",
+    504: "the proxy gets no response in time; raise its timeout",
 }
 """Statuses that say nothing about the texts."""
 _PAUSES = (0.1, 0.3, 1.0, 3.0)
@@ -51,7 +51,7 @@ class HttpServer:
         except self._httpx.InvalidURL as error:
             raise OptionError(f"{url}: is not an address: {error}") from error
         if not address.host:
-            raise OptionError(f"{url}: names no host; an address is http://host:port")
+            raise OptionError(f"{url}: has no host; write http://host:port")
         self.path = address.path.rstrip("/")
         self.url = str(address.copy_with(path="", query=None, fragment=None, userinfo=b""))
         self.url = self.url.rstrip("/")
@@ -91,7 +91,7 @@ class HttpServer:
             content = response.json()
         except ValueError as error:
             raise AuditError(
-                f"{place}: its response is not JSON: {response.text[:120]!r}"
+                f"{place}: the response is not JSON: {response.text[:120]!r}"
             ) from error
         return content, _says_truncated(response.headers.get(TRUNCATED_HEADER), content)
 
@@ -132,7 +132,7 @@ class HttpServer:
             same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
             if not same:
                 shown = target.copy_with(userinfo=b"", query=None, fragment=None)
-                raise OptionError(f"{self.url}{path}: redirects to {shown}. Name that address")
+                raise OptionError(f"{self.url}{path}: redirects to {shown}. Use that address")
             response = self._request(method, target.path, **options)
         raise AuditError(f"{self.url}{path}: redirects more than {MOST_REDIRECTS} times")
 
@@ -143,8 +143,8 @@ class HttpServer:
             raise OptionError(f"{self.url}: {_unconnected(str(error))}") from error
         except self._httpx.TimeoutException as error:
             raise AuditError(
-                f"{self.url}{path}: no response within {TIMEOUT_SECONDS:.0f} s ({error}); see "
-                "whether the server computes at all, or audit with --quick"
+                f"{self.url}{path}: no response within {TIMEOUT_SECONDS:.0f} s ({error}); check "
+                "whether the server responds at all, or audit with --quick"
             ) from error
         except (self._httpx.RemoteProtocolError, self._httpx.ReadError) as error:
             hint = "; is it https://?" if self.url.startswith("http:") else ""
@@ -164,11 +164,11 @@ def _unconnected(reason: str) -> str:
     """Explain why there is no connection, and name the fix."""
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return (
-            f"its certificate is not trusted ({reason}). Name the file of its authority, or of a "
-            "self-signed certificate, in the environment variable SSL_CERT_FILE"
+            f"its certificate is not trusted ({reason}). Specify the file of its authority, or of "
+            "a self-signed certificate, in the environment variable SSL_CERT_FILE"
         )
     if "SSL" in reason:
-        return f"no TLS there ({reason}). Name an http:// address"
+        return f"no TLS there ({reason}). Use an http:// address"
     return f"no server responds there ({reason}); is it running?"
 
 

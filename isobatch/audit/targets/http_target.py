@@ -35,11 +35,13 @@ def open_http(url: str, *, api_key: str | None = None, dialect: str | None = Non
     texts = SAMPLE_TEXTS[: min(2, max_texts)]
     endpoint, first = _first_outputs(server, _places(server.path, dialect, url), texts)
     gives_scores = endpoint.gives_scores(first, texts)
+    kinds = {"classes": "scores" if gives_scores else "logits", "numbers": "vectors"}
+    answers = kinds.get(endpoint.read.reads, endpoint.read.reads)
 
     def predict(texts: Sequence[str]) -> Outputs:
         if len(texts) > max_texts:
             raise OptionError(
-                f"{server.url}: takes {counted(max_texts, 'text')} a request, got {len(texts)}; "
+                f"{server.url}: takes {counted(max_texts, 'text')} per request, got {len(texts)}; "
                 "send smaller batches"
             )
         return endpoint.predict(texts)
@@ -59,8 +61,10 @@ def open_http(url: str, *, api_key: str | None = None, dialect: str | None = Non
         predict=predict,
         labels=endpoint.read.labels,
         gives_scores=gives_scores,
+        reads=endpoint.read.reads,
+        token_size=endpoint.read.token_size,
         dtype=FloatFormat.named(info.get("model_dtype")),
-        facts=endpoint.facts | _facts(info) | {"answers": "scores" if gives_scores else "logits"},
+        facts=endpoint.facts | _facts(info) | {"answers": answers},
         in_flight=in_flight,
         truncated=truncated,
         max_texts=max_texts,
@@ -137,7 +141,7 @@ def _first_outputs(
     listed = "; ".join(f"{place}: {reason}" for place, reason in failures.items())
     names = ", ".join(each.name for each in DIALECTS)
     raise AuditError(
-        f"{server.url}: no known dialect gets a proper response. {listed}. If it has another path, "
+        f"{server.url}: no known dialect gets a valid response. {listed}. If it has another path, "
         f"name it in the address, with --dialect ({names})"
     )
 

@@ -1,7 +1,7 @@
-"""A checkpoint that Isobatch itself runs as a Subject.
+"""A checkpoint that Isobatch itself runs as a Subject: a classifier, or one of vectors or tokens.
 
-Padded batches go through the drop-in API of `isobatch.compat`. Invariant: both compute in the same
-precision, so that only a checkpoint in fp32 takes padded batches.
+Padded batches of classifiers go through the drop-in API of `isobatch.compat`. Invariant: both
+compute in the same precision, so that only a checkpoint in fp32 takes padded batches.
 """
 
 import warnings
@@ -10,19 +10,20 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from isobatch import __version__
+from isobatch.audit.output_rows import from_rows
 from isobatch.audit.subject import Outputs, PaddedModel, Rectangle, Subject
 from isobatch.audit.targets.tokenizer_traits import padded_model, shown_name
 from isobatch.checkpoint import checkpoint_digest
+from isobatch.checkpoint.text_encoder import raise_first_error
 from isobatch.compat import AutoTokenizer
 from isobatch.compat.model import PaddedClassifier
-from isobatch.errors import InputError, MissingAttentionMaskWarning
+from isobatch.errors import MissingAttentionMaskWarning
 from isobatch.kernels import instruction_set
 from isobatch.kernels.invariance import threads as torch_threads
-from isobatch.tasks import Classifier
+from isobatch.tasks import Classifier, Pipeline, load_pipeline
 
 
 def open_isobatch(
@@ -32,28 +33,51 @@ def open_isobatch(
     device: str = "cpu",
     threads: int | None = None,
     revision: str | None = None,
+    pooling: str | None = None,
 ) -> Subject:
-    """Load the bundled model (""), a folder or a hub id; options as in `from_pretrained`."""
-    classifier = Classifier.from_pretrained(
-        path or None, precision=precision, device=device, threads=threads, revision=revision
+    """Load the bundled model (""), a folder or a hub id; options as in `from_pretrained`.
+
+    pooling: the vectors of the checkpoint are audited, also of one for another task.
+    """
+    loading: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
+    if pooling is not None:
+        loading |= {"task": "feature-extraction", "pooling": pooling}
+    pipeline = load_pipeline(path or None, revision=revision, **loading)
+    return subject_of_pipeline(pipeline, shown_name(path) if path else "bundled model")
+
+
+def subject_of_pipeline(pipeline: Pipeline[Any], name: str) -> Subject:
+    """Wrap a pipeline: its outputs are the logits or the vector of a text, or logits of tokens."""
+    head = pipeline.config.head
+    of_tokens = not head.spec.pools
+    labels = head.labels or None
+    takes_pads = (
+        isinstance(pipeline, Classifier)
+        and pipeline.precision == "fp32"
+        and pipeline.engine == "native"
     )
     return Subject(
-        name=shown_name(path) if path else "bundled model",
+        name=name,
         kind="isobatch",
-        predict=lambda texts: classifier.logits(texts).astype(np.float64),
-        labels=classifier.labels,
-        facts=_facts(classifier),
-        padded=_padded(classifier) if classifier.precision == "fp32" else None,
-        with_threads=torch_threads if classifier.device.type == "cpu" else None,
-        truncated=lambda text: classifier([text])[0].truncated,
-        encoded=partial(_encoded, classifier),
+        predict=partial(_predict, pipeline),
+        labels=None if of_tokens else labels,
+        reads="numbers" if labels is None else "classes",
+        token_size=len(head.labels) if of_tokens else 0,
+        facts=_facts(pipeline),
+        padded=_padded(cast("Classifier", pipeline)) if takes_pads else None,
+        with_threads=torch_threads if pipeline.device.type == "cpu" else None,
+        truncated=lambda text: raise_first_error(pipeline.tokenize([text]))[0].truncated,
+        encoded=partial(_encoded, pipeline),
     )
 
 
-def _encoded(classifier: Classifier, text: str) -> list[int]:
-    [encoding] = classifier.tokenize([text])
-    if isinstance(encoding, InputError):
-        raise encoding
+def _predict(pipeline: Pipeline[Any], texts: Any) -> Outputs:
+    encodings = raise_first_error(pipeline.tokenize(texts))
+    return from_rows(pipeline.forward(encodings))
+
+
+def _encoded(pipeline: Pipeline[Any], text: str) -> list[int]:
+    (encoding,) = raise_first_error(pipeline.tokenize([text]))
     return [*encoding.input_ids, *encoding.token_type_ids]
 
 
@@ -90,16 +114,17 @@ def _forward(model: PaddedClassifier, rectangle: Rectangle) -> Outputs:
     return outputs
 
 
-def _facts(classifier: Classifier) -> dict[str, str]:
-    on_cpu = classifier.device.type == "cpu"
+def _facts(pipeline: Pipeline[Any]) -> dict[str, str]:
+    on_cpu = pipeline.device.type == "cpu"
     facts = {
-        "model type": classifier.config.family.model_type,
-        "precision": f"{classifier.precision} ({classifier.precision_reason})",
-        "device": str(classifier.device),
+        "model type": pipeline.config.family.model_type,
+        "task": pipeline.task,
+        "precision": f"{pipeline.precision} ({pipeline.precision_reason})",
+        "device": str(pipeline.device),
         "threads": str(torch.get_num_threads()) if on_cpu else "",
-        "arithmetic": classifier.arithmetic,
-        "instruction set": instruction_set(classifier.precision) if on_cpu else "",
-        "checkpoint": checkpoint_digest(classifier.folder),
+        "arithmetic": pipeline.arithmetic,
+        "instruction set": instruction_set(pipeline.precision) if on_cpu else "",
+        "checkpoint": checkpoint_digest(pipeline.folder),
         "isobatch": __version__,
         "torch": torch.__version__,
         "tokenizers": version("tokenizers"),

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.audit.output_rows import from_rows
 from isobatch.audit.subject import Outputs, Rectangle, Subject
+from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, kind_of_outputs
 from isobatch.audit.targets.tokenizer_traits import (
     audit_library,
     choose_pad,
@@ -30,6 +32,9 @@ from isobatch.errors import CheckpointError
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _HIDDEN = "last_hidden_state"
+_OUTPUTS = ("logits", "sentence_embedding")
+"""Names of outputs, in this order; without one, the first [rows, numbers], then the states."""
+
 
 ONE_SCALE = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 """Operators with one scale for a whole tensor of activations, which an outlier in it changes."""
@@ -62,7 +67,7 @@ def open_onnx(
     """Load the graph, and the tokenizer named or found in the graph's folder or the one above."""
     place = Path(file).expanduser()
     if not place.is_file():
-        raise CheckpointError(f"{file}: no such file; name an ONNX file")
+        raise CheckpointError(f"{file}: no such file; use an ONNX file")
     read = load_tokenizer(tokenizer or _tokenizer_folder(place))
     facts = choose_pad(read, file)
     folder = _folder_with(place, "config.json")
@@ -78,6 +83,11 @@ def open_onnx(
         rectangle = Rectangle(inputs["input_ids"], inputs.get("attention_mask"))
         return graph.forward(rectangle, inputs.get("token_type_ids"))
 
+    sample = read([SAMPLE_TEXTS[0]], truncation=True, return_tensors="np")
+    numbers = graph.numbers(Rectangle(sample["input_ids"], sample.get("attention_mask")))
+    labels = labels_of(config.get("id2label"))
+    reads, token_size = kind_of_outputs(numbers, labels)
+    reads = "numbers" if graph.gives_vectors else reads
     length = config.get("max_position_embeddings")
     padded = replace(
         padded_model(read, graph.forward, config.get("vocab_size")),
@@ -91,7 +101,9 @@ def open_onnx(
         name=place.name,
         kind="onnx",
         predict=predict,
-        labels=labels_of(config.get("id2label")),
+        labels=labels if reads == "classes" and not token_size else None,
+        reads=reads,
+        token_size=token_size,
         facts=_facts(graph, read, threads) | facts,
         padded=padded,
         with_threads=graph.with_threads,
@@ -107,7 +119,7 @@ def _folder_with(file: Path, *names: str) -> Path | None:
 def _tokenizer_folder(file: Path) -> Path:
     if (folder := _folder_with(file, *TOKENIZER_FILES)) is None:
         raise CheckpointError(
-            f"{file}: no tokenizer is in its folder or the one above; name the folder of its "
+            f"{file}: no tokenizer is in its folder or the one above; pass the folder of its "
             "tokenizer with --tokenizer"
         )
     return folder
@@ -141,7 +153,7 @@ class OnnxGraph:
                 f"{file}: its graph takes {', '.join(self._dtypes)}; a text classifier takes "
                 f"input_ids, and perhaps {', '.join(_INPUTS[1:])}, as integers"
             )
-        self._logits = self._find_logits(session.get_outputs())
+        self._output = self._find_output(session.get_outputs())
         self.gives_hidden = _HIDDEN in [each.name for each in session.get_outputs()]
 
     def takes(self, name: str) -> bool:
@@ -153,8 +165,26 @@ class OnnxGraph:
         A graph has no optional inputs. For None it gets what models assume then: a mask of ones,
         positions in order, and the type 0.
         """
-        logits = self._run(self._logits, rectangle, types)
-        return logits.reshape(len(logits), -1)
+        return self.outputs_of(self._run(self._output, rectangle, types), rectangle)
+
+    @property
+    def gives_vectors(self) -> bool:
+        """Whether its output is one of vectors, by its name."""
+        return self._output in (_OUTPUTS[1], _HIDDEN)
+
+    def numbers(self, rectangle: Rectangle) -> NDArray[np.float64]:
+        """Return the logits, or vectors, as the graph returns them."""
+        return self._run(self._output, rectangle, None)
+
+    @staticmethod
+    def outputs_of(found: NDArray[np.float64], rectangle: Rectangle) -> Outputs:
+        """Return [rows, numbers]; of a graph that has a row for each column, those of the text."""
+        if found.ndim < 3:
+            return found.reshape(len(found), -1)
+        tokens = rectangle.attention_mask if rectangle.tokens is None else rectangle.tokens
+        if tokens is None:
+            tokens = np.ones(found.shape[:2], dtype=np.int64)
+        return from_rows([row[own == 1] for row, own in zip(found, tokens, strict=True)])
 
     def hidden(self, rectangle: Rectangle) -> NDArray[np.float64]:
         """Return the last hidden states, where the graph has that output."""
@@ -208,16 +238,17 @@ class OnnxGraph:
         doubles: NDArray[np.float64] = np.asarray(found).astype(np.float64)
         return doubles
 
-    def _find_logits(self, outputs: Any) -> str:
-        named = [each.name for each in outputs if each.name == "logits"]
+    def _find_output(self, outputs: Any) -> str:
+        named = [name for name in _OUTPUTS for each in outputs if each.name == name]
         flat = [each.name for each in outputs if len(each.shape or ()) == 2]
-        if not named and not flat:
+        of_tokens = [each.name for each in outputs if each.name == _HIDDEN]
+        if not named and not flat and not of_tokens:
             listed = ", ".join(f"{each.name} {each.shape}" for each in outputs)
             raise CheckpointError(
-                f"{self._file}: its graph returns {listed}, and no logits [rows, labels]; "
-                "export it with its classification head"
+                f"{self._file}: its graph returns {listed}, and no logits [rows, labels] and no "
+                "vectors. Export it with its head"
             )
-        return str((named or flat)[0])
+        return str((named or flat or of_tokens)[0])
 
 
 def _has_one_scale(file: Path) -> bool:

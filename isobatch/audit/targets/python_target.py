@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from isobatch.audit.gradients.training_step import TrainingStep
+from isobatch.audit.output_rows import token_rows
 from isobatch.audit.subject import AnswerError, Outputs, Subject
 from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, OutputReader, look_like_scores
 from isobatch.drawing.display_text import counted
@@ -46,12 +47,15 @@ def subject_of(predict: Callable[[list[str]], Any], name: str | None = None) -> 
         first = checked_predict(SAMPLE_TEXTS)
     except AnswerError:
         first = checked_predict(SAMPLE_TEXTS[:1])  # a failure in batches only is a finding
+    size = read.token_size
     return Subject(
         name=called,
         kind="python",
         predict=checked_predict,
         labels=read.labels,
-        gives_scores=look_like_scores(first),
+        gives_scores=look_like_scores(token_rows(first, size) if size else first),
+        reads=read.reads,
+        token_size=size,
         facts={"function": called, "python": sys.version.partition(" ")[0]},
         truncated=lambda text: _says_truncated(predict([text])),
     )
@@ -75,7 +79,7 @@ def open_python(place: str) -> Subject:
             return found
         if not callable(found):
             raise OptionError(
-                f"python:{place}: {attribute} is a {type(found).__name__}; name a function that "
+                f"python:{place}: {attribute} is a {type(found).__name__}; specify a function that "
                 "takes a list of texts, or a Subject"
             )
         return subject_of(_in_current_folder(found), place)
@@ -90,8 +94,8 @@ def open_python_step(place: str) -> TrainingStep:
         found = _attribute(_module(module_name), attribute, place)
     if not callable(found):
         raise OptionError(
-            f"python:{place}: {attribute} is a {type(found).__name__}; name a function from texts "
-            "and labels to the gradient"
+            f"python:{place}: {attribute} is a {type(found).__name__}; specify a function from "
+            "texts and labels to the gradient"
         )
     return TrainingStep(_in_current_folder(found), place)
 

@@ -6,9 +6,9 @@ was before.
 """
 
 import importlib
-import warnings
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from isobatch.audit.subject import Outputs, PaddedModel, PaddingSide, Rectangle
 from isobatch.audit.targets.output_reader import SAMPLE_TEXTS
 from isobatch.errors import CheckpointError
 from isobatch.extras import needs_extra
+from isobatch.transformers_engine.library import quiet
 
 NUM_FILLERS = 8
 _NO_LIMIT = 1e9  # transformers writes 1e30 where a tokenizer has no limit
@@ -25,29 +26,15 @@ _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask
 
 def audit_library(name: str) -> ModuleType:
     """Import the module `name`. OptionError, naming the extra `audit`, if it is not installed."""
-    with needs_extra("audit", "this kind of target"):
+    with needs_extra("audit", "auditing this kind of target"):
         return importlib.import_module(name)
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Suppress the warnings, log lines and progress bars of transformers."""
-    logging = audit_library("transformers.utils.logging")
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    # Only where it differs: setting a level clears the cache of every logger, which took a
-    # fifth of the time of an audit of a tiny model.
-    if verbosity != logging.ERROR:
-        logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if logging.get_verbosity() != verbosity:
-            logging.set_verbosity(verbosity)
-        if has_bars:
-            logging.enable_progress_bar()
+    with quiet(audit_library("transformers.utils.logging")):
+        yield
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None) -> Any:
@@ -62,7 +49,7 @@ def load_tokenizer(path: str | Path, revision: str | None = None) -> Any:
         raise CheckpointError(f"{path}: its tokenizer cannot be loaded: {error}") from error
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # made up where files are missing
         raise CheckpointError(
-            f"{path}: no tokenizer with a vocabulary found; name the folder that has one with "
+            f"{path}: no tokenizer with a vocabulary found; pass the folder that has one with "
             "--tokenizer"
         )
     return tokenizer
@@ -114,7 +101,8 @@ def encode_with(tokenizer: Any, text: str) -> list[int]:
 def _filler_ids(tokenizer: Any, num_ids: int | None) -> tuple[int, ...]:
     """Return ids of ordinary tokens, below `num_ids`, spread over the vocabulary; at least two."""
     special = set(tokenizer.all_special_ids)
-    with quiet_transformers():
+    # Isobatch's own tokenizer needs no transformers, which may not be installed.
+    with quiet_transformers() if "transformers" in sys.modules else nullcontext():
         found = {
             int(token_id)
             for text in SAMPLE_TEXTS
@@ -152,11 +140,11 @@ def choose_pad(tokenizer: Any, name: str) -> dict[str, str]:
         return {"pad token": f"{tokenizer.pad_token} ({tokenizer.pad_token_id})"}
     if getattr(tokenizer, "eos_token", None) is None:
         raise CheckpointError(
-            f"{name}: its tokenizer has neither a pad token nor an eos_token, so that no batch can "
-            'be padded; name one as "pad_token" in its tokenizer_config.json'
+            f"{name}: its tokenizer has neither a pad token nor an eos_token, so no batch can be "
+            'padded; set one as "pad_token" in its tokenizer_config.json'
         )
     tokenizer.pad_token = tokenizer.eos_token
     return {
-        "pad token": f"{tokenizer.pad_token} ({tokenizer.pad_token_id}): there was none, so that "
-        "eos_token was made the pad, as users do"
+        "pad token": f"{tokenizer.pad_token} ({tokenizer.pad_token_id}): there was none, so "
+        "eos_token was used, as is common"
     }

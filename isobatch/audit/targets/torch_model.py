@@ -17,9 +17,13 @@ from torch import Tensor, nn
 from torch.ao.nn.quantized import dynamic
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isobatch.audit.output_rows import aligned, from_rows
 from isobatch.audit.subject import MixingFault, Outputs, Rectangle, without_pads
 from isobatch.audit.targets.tokenizer_traits import quiet_transformers
 from isobatch.errors import AuditError
+
+_OUTPUTS = ("logits", "sentence_embedding", "last_hidden_state")
+"""Where outputs are, in this order; "sentence_embedding" is sentence-transformers'."""
 
 _OPTIONAL = ("attention_mask", "token_type_ids", "position_ids", "output_hidden_states")
 
@@ -58,7 +62,8 @@ class TorchModel:
 
     def forward(self, rectangle: Rectangle) -> Outputs:
         """Return the logits of a padded batch."""
-        return logits_of(self._run(rectangle))
+        output = self._run(rectangle)
+        return outputs_of(output, rectangle.tokens)
 
     def hidden(self, rectangle: Rectangle) -> NDArray[np.float64]:
         """Return the last layer's hidden states: the decoder's, which the head reads, if any."""
@@ -95,17 +100,45 @@ class TorchModel:
         return self.run(tensors | options)
 
 
-def logits_of(output: Any) -> Outputs:
-    """Return [rows, labels] of an output with logits, a tensor, or a tuple that begins with one."""
-    logits = output if isinstance(output, Tensor) else _field(output, "logits")
-    if logits is None and isinstance(output, tuple | list) and output:
-        logits = output[0]
-    if not isinstance(logits, Tensor) or logits.ndim not in (1, 2):
+def outputs_of(output: Any, tokens: NDArray[np.int64] | None = None) -> Outputs:
+    """Return [rows, numbers] of a model's output: its logits, vectors, or numbers of tokens.
+
+    tokens: 1 in the columns of each row's own tokens; an output with a row for each column has
+    those of its tokens in turn.
+    """
+    found = main_tensor(output)
+    if found.ndim < 3:
+        return _doubles(found).reshape(found.shape[0], -1)
+    if tokens is None or tokens.shape != found.shape[:2]:
         raise AuditError(
-            f"the model returned {type(output).__name__} without logits [rows, labels]; "
-            "is it a sequence classifier?"
+            f"the model returned a tensor {list(found.shape)}, and it is unknown which of its "
+            "columns are tokens of the text"
         )
-    return _doubles(logits).reshape(logits.shape[0], -1)
+    return from_rows([row[own == 1] for row, own in zip(_doubles(found), tokens, strict=True)])
+
+
+def main_tensor(output: Any) -> Tensor:
+    """Return the logits of an output, or its vectors; a tensor, or the first of a tuple."""
+    if isinstance(output, Tensor):
+        found: Any = output
+    else:
+        named = (_field(output, name) for name in _OUTPUTS)
+        found = next((each for each in named if each is not None), None)
+    if found is None and isinstance(output, tuple | list) and output:
+        found = output[0]
+    if not isinstance(found, Tensor) or found.ndim not in (1, 2, 3):
+        raise AuditError(
+            f"the model returned {type(output).__name__} without logits [rows, labels], and without"
+            " vectors of texts or tokens. Use a classifier, an encoder or a model of embeddings"
+        )
+    return found
+
+
+def gives_vectors(output: Any) -> bool:
+    """Find out whether a model's output is one of vectors, by its name."""
+    if isinstance(output, Tensor) or _field(output, "logits") is not None:
+        return False
+    return any(_field(output, name) is not None for name in _OUTPUTS[1:])
 
 
 def _field(output: Any, name: str) -> Any:
@@ -225,7 +258,7 @@ def _first_of_buffer(model: nn.Module) -> int:
 
 def _distance(model: TorchModel, ids: Sequence[int], one: int | None, other: int | None) -> float:
     """Compare outputs with positions from `one` and from `other`; None passes none."""
-    first, second = (model.forward(without_pads([ids], start)) for start in (one, other))
+    first, second = aligned(*(model.forward(without_pads([ids], start)) for start in (one, other)))
     scale = max(float(np.abs(first).max()), 1e-12)
     distance = float(np.abs(first - second).max()) / scale
     return distance if distance == distance else float("inf")

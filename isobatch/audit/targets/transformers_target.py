@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from isobatch.audit.subject import FloatFormat, Outputs, PaddedModel, Subject
-from isobatch.audit.targets.output_reader import SAMPLE_TEXTS
+from isobatch.audit.subject import FloatFormat, OutputKind, Outputs, PaddedModel, Subject
+from isobatch.audit.targets.output_reader import SAMPLE_TEXTS, kind_of_outputs
 from isobatch.audit.targets.tokenizer_traits import (
     audit_library,
     choose_pad,
@@ -32,14 +32,24 @@ from isobatch.audit.targets.tokenizer_traits import (
 from isobatch.audit.targets.torch_model import (
     TorchModel,
     gives_hidden,
-    logits_of,
+    gives_vectors,
+    main_tensor,
     max_tokens,
     mixing_fault,
     num_ids,
+    outputs_of,
     read_counting,
 )
 from isobatch.errors import CheckpointError, MissingHeadError, OptionError, TensorMismatchError
 from isobatch.kernels.invariance import threads as torch_threads
+from isobatch.transformers_engine.library import random_tensors
+
+_AUTO_MODELS = {
+    "sequence": ("AutoModelForSequenceClassification", "a sequence classifier"),
+    "token": ("AutoModelForTokenClassification", "a token classifier"),
+    "encoder": ("AutoModel", "an encoder"),
+}
+"""The class of each kind of model, and its name in a message."""
 
 _DTYPES = {
     "fp32": torch.float32,
@@ -60,7 +70,11 @@ def open_transformers(
     threads: int | None = None,
     revision: str | None = None,
 ) -> Subject:
-    """Load a sequence classifier and its tokenizer, or the one in `tokenizer`, in eval mode."""
+    """Load a model and its tokenizer, or the one in `tokenizer`, in eval mode.
+
+    The model is the one that the checkpoint's files name: a classifier of texts or of tokens, or
+    an encoder without a head, whose last hidden states are the outputs.
+    """
     if precision is not None and precision not in _DTYPES:
         raise OptionError(f"precision {precision!r}: transformers has {', '.join(_DTYPES)}")
     _check_device(device)
@@ -74,8 +88,10 @@ def open_transformers(
 def subject_of_model(model: nn.Module, tokenizer: Any, name: str = "model") -> Subject:
     """Wrap a model and a tokenizer that are in memory already, in the mode of the model.
 
-    `model` has forward(input_ids, attention_mask=None, ...) and returns a tensor [rows, labels], or
-    an object with such logits. Where there is no pad token, eos_token becomes it, as users do.
+    `model` has forward(input_ids, attention_mask=None, ...) and returns a tensor [rows, labels] or
+    [rows, columns, labels], or an object with such logits, or with vectors of texts
+    (sentence_embedding) or of tokens (last_hidden_state). Where there is no pad token, eos_token
+    becomes it, as users do.
     """
     config = getattr(model, "config", None)
     facts = choose_pad(tokenizer, name) | _choose_pad_of(config, tokenizer)
@@ -84,20 +100,40 @@ def subject_of_model(model: nn.Module, tokenizer: Any, name: str = "model") -> S
     def predict(texts: Sequence[str]) -> Outputs:
         with quiet_transformers():
             inputs = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        return logits_of(called.run(inputs))
+        mask = inputs.get("attention_mask")
+        return outputs_of(called.run(inputs), None if mask is None else mask.numpy())
 
     padded, dtype = _padded(called, tokenizer), _dtype_name(model)
+    labels = labels_of(getattr(config, "id2label", None))
+    reads, token_size = _kind(called, tokenizer, labels)
     return Subject(
         name=name,
         kind="transformers",
         predict=predict,
-        labels=labels_of(getattr(config, "id2label", None)),
+        labels=labels if reads == "classes" and not token_size else None,
+        reads=reads,
+        token_size=token_size,
         dtype=FloatFormat.named(dtype),
         facts=_facts(called, tokenizer, dtype) | facts,
         padded=padded,
         with_threads=torch_threads if called.device.type == "cpu" else None,
         lowered=lambda dtype: _lowered(called, padded, dtype),
     )
+
+
+def _kind(
+    called: TorchModel, tokenizer: Any, labels: tuple[str, ...] | None
+) -> tuple[OutputKind, int]:
+    """Return what the model's outputs are, and how many numbers each token has, by one text."""
+    try:
+        with quiet_transformers():
+            inputs = tokenizer([SAMPLE_TEXTS[0]], truncation=True, return_tensors="pt")
+        output = called.run(inputs)
+        found = main_tensor(output)
+    except Exception:  # noqa: BLE001  # the audit itself reports the error of a foreign model
+        return "classes", 0
+    kind, size = kind_of_outputs(found.detach().cpu().double().numpy(), labels)
+    return "numbers" if gives_vectors(output) else kind, size
 
 
 def _check_device(device: str) -> None:
@@ -110,7 +146,9 @@ def _check_device(device: str) -> None:
 
 
 def _load_model(path: str, revision: str | None, dtype: torch.dtype | None) -> Any:
-    auto = audit_library("transformers").AutoModelForSequenceClassification
+    task = _stated_task(path, revision)
+    name, described = _AUTO_MODELS[task]
+    auto = getattr(audit_library("transformers"), name)
     try:
         with quiet_transformers():
             model, loaded = auto.from_pretrained(
@@ -123,30 +161,45 @@ def _load_model(path: str, revision: str | None, dtype: torch.dtype | None) -> A
             )
     except Exception as error:  # a broken file raises what its reader raises
         raise CheckpointError(
-            f"{path}: transformers cannot load it as a sequence classifier from safetensors: "
-            f"{error}"
+            f"{path}: transformers cannot load it as {described} from safetensors: {error}"
         ) from error
-    _check_loaded(path, model, loaded)
+    _check_loaded(path, model, loaded, needs_pooler=task != "encoder")
     return model.eval()
 
 
-def _check_loaded(path: str, model: Any, loaded: dict[str, Any]) -> None:
-    """Refuse missing tensors: transformers fills them with random numbers and only warns."""
-    # Each mismatched key is a name, or a name with two shapes.
-    mismatched = [
-        each[0] if isinstance(each, tuple | list) else each for each in loaded["mismatched_keys"]
-    ]
-    missing = sorted({*map(str, loaded["missing_keys"]), *map(str, mismatched)})
+def _stated_task(path: str, revision: str | None) -> str:
+    """Return which kind of model the configuration names; a sequence classifier by default."""
+    try:
+        with quiet_transformers():
+            config = audit_library("transformers").AutoConfig.from_pretrained(
+                local_or_id(path), revision=revision, trust_remote_code=False
+            )
+    except Exception:  # noqa: BLE001  # loading the model raises it again, with its reason
+        return "sequence"
+    named = (getattr(config, "architectures", None) or [""])[0]
+    if named.endswith("ForTokenClassification"):
+        return "token"
+    return "encoder" if named.endswith("Model") else "sequence"
+
+
+def _check_loaded(path: str, model: Any, loaded: dict[str, Any], *, needs_pooler: bool) -> None:
+    """Refuse missing tensors: transformers fills them with random numbers and only warns.
+
+    The last hidden states need no pooler, and models of embeddings are saved without one.
+    """
+    missing = random_tensors(loaded)
+    if not needs_pooler:
+        missing = [name for name in missing if not name.startswith("pooler.")]
     if not missing:
         return
     listed = ", ".join(missing[:4]) + (" ..." if len(missing) > 4 else "")
     encoder = f"{model.base_model_prefix}."
     if not any(name.startswith(encoder) for name in missing):
         raise MissingHeadError(
-            f"{path}: has no classification head ({listed} missing), so that its results would be "
-            "random; name a checkpoint that was trained to classify"
+            f"{path}: has no classification head ({listed} missing), so its results would be "
+            "random; use a checkpoint that was trained to classify"
         )
-    raise TensorMismatchError(f"{path}: tensors are missing or misshapen: {listed}")
+    raise TensorMismatchError(f"{path}: tensors are missing or of the wrong shape: {listed}")
 
 
 def _choose_pad_of(config: Any, tokenizer: Any) -> dict[str, str]:
@@ -155,7 +208,7 @@ def _choose_pad_of(config: Any, tokenizer: Any) -> dict[str, str]:
     without = [each for each in configs.values() if getattr(each, "pad_token_id", 0) is None]
     for each in without:
         each.pad_token_id = tokenizer.pad_token_id
-    return {"config.pad_token_id": "there was none, so that it was set"} if without else {}
+    return {"config.pad_token_id": "there was none, so it was set"} if without else {}
 
 
 def _text_config(config: Any) -> Any:

@@ -63,6 +63,54 @@ interface RandomBatches {
   series: DifferenceSeries[];
 }
 
+interface MaskEffect {
+  num_moved: number;
+  num_flipped: number;
+  median: number;
+  largest: number;
+}
+
+interface MoveBin {
+  low: number;
+  high: number;
+  num_texts: number;
+  num_flipped: number;
+}
+
+interface MovedText {
+  index: number;
+  text: string;
+  num_tokens: number;
+  num_pads: number;
+  batch: number;
+  neighbours: string[];
+  longest: number;
+  alone: number[];
+  forgotten: number[];
+  masked: number[];
+  label_alone: string;
+  label_forgotten: string;
+  label_masked: string;
+  moved: number;
+  replay_moved: number;
+  replay_same_bits: boolean;
+}
+
+interface MaskCost {
+  source: string;
+  num_texts: number;
+  num_left_out: number;
+  num_truncated: number;
+  batch_size: number;
+  num_batches: number;
+  num_padded: number;
+  num_pads: number;
+  forgotten: MaskEffect;
+  masked: MaskEffect;
+  bins: MoveBin[];
+  furthest: MovedText | null;
+}
+
 interface Lesson {
   model: {
     checkpoint: string;
@@ -77,6 +125,7 @@ interface Lesson {
   limits: { max_sentences: number; max_tokens: number; left_out: number };
   sentences: LessonSentence[];
   random_batches: RandomBatches | null;
+  cost: MaskCost | null;
 }
 
 // d3's own types are for modules; here it is one global object.

@@ -1,5 +1,6 @@
 // The live page: posts edited sentences to the endpoint and draws the response. The batch is
-// requested first; the random batches, which take ten times as long, once typing has stopped.
+// requested first; the random batches, which take ten times as long, once typing has stopped; the
+// cost of a forgotten mask once, when it is scrolled to.
 "use strict";
 
 const live = (() => {
@@ -40,8 +41,21 @@ const live = (() => {
   }
 
   /**
-   * @param {string} endpoint @param {object} body @param {AbortSignal} signal
-   * @returns {Promise<Lesson>}
+   * Request the cost of a forgotten mask on the built-in sample.
+   * @param {string} endpoint @param {(cost: MaskCost) => void} onCost
+   * @param {(reason: string) => void} onFailure
+   */
+  async function requestCost(endpoint, onCost, onFailure) {
+    try {
+      onCost((await post(endpoint, { cost: true })).cost);
+    } catch (error) {
+      onFailure(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /**
+   * @param {string} endpoint @param {object} body @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
    */
   async function post(endpoint, body, signal) {
     const response = await fetch(endpoint, {
@@ -77,5 +91,5 @@ const live = (() => {
     box.hidden = text === "";
   }
 
-  return { request };
+  return { request, requestCost };
 })();

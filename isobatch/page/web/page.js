@@ -5,6 +5,8 @@ const page = (() => {
   const RESIZE_DELAY = 150;
   let drawnWidth = 0;
   let timer = 0;
+  /** The address that the cost is requested from, once; null where it is not live, or requested. */
+  let costAddress = null;
 
   /** Draw a lesson. @param {Lesson} lesson */
   function show(lesson) {
@@ -14,9 +16,27 @@ const page = (() => {
     attentionView.open(lesson);
     const summary = logitsView.draw(lesson);
     randomBatchesView.open(lesson);
+    if (lesson.cost) maskCostView.open(lesson.cost);
+    else if (lesson.random_batches) awaitCost();
     modelInfoView.draw(lesson);
     drawnWidth = document.documentElement.clientWidth;
     announce(summary);
+  }
+
+  /**
+   * Request the cost of a forgotten mask, which no sentence of the page changes, when its section
+   * is scrolled to: it takes seconds, for which other lessons have to wait.
+   */
+  function awaitCost() {
+    const address = costAddress;
+    if (!address) return;
+    costAddress = null;
+    const observer = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      live.requestCost(address, maskCostView.open, maskCostView.fail);
+    });
+    observer.observe(elements.byId("cost-section"));
   }
 
   /** Announce to screen readers. @param {string} text */
@@ -33,6 +53,7 @@ const page = (() => {
       tokenGrid.fit();
       attentionView.draw();
       randomBatchesView.draw();
+      maskCostView.draw();
     }, RESIZE_DELAY);
   }
 
@@ -46,6 +67,9 @@ const page = (() => {
     const onChange = address ? (changed) => live.request(address, changed, show) : null;
     elements.byId("lesson").hidden = false;
     sentenceEditor.open(texts, maxSentences, onChange);
+    if (!data?.cost) costAddress = address;
+    if (costAddress) maskCostView.wait();
+    elements.byId("cost-section").hidden = !costAddress && !data?.cost;
     if (data) show(data);
     if (address && !data?.random_batches) live.request(address, texts, show, 0);
     window.addEventListener("resize", onResize);
