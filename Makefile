@@ -5,9 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
+# MkDocs Material's notice of its successor is for those who choose the tool, not for each build.
+export NO_MKDOCS_2_WARNING := 1
+
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard $(addprefix isobatch/kernels/compiled/*,.h .cpp .map))
 
-.PHONY: demo test check bench bench-audit bench-files bench-serve bench-train docs wheel clean
+.PHONY: demo test check bench bench-audit bench-families bench-files bench-serve bench-tasks bench-train docs site wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/isobatch classify "Today is a nice day!" "But what about tomorrow? Im not sure."
@@ -21,6 +24,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mkdocs build --quiet
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
@@ -28,17 +32,27 @@ bench: $(VENV)/.installed-bench
 bench-audit: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.audit
 
+bench-families: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.families
+
 bench-files: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.files
 
 bench-serve: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.serving
 
+bench-tasks: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.tasks
+
 bench-train: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.training
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m scripts.write_docs
+
+# The documentation's site, in build/site; `.venv/bin/mkdocs serve` shows it while you write.
+site: $(VENV)/.installed-test
+	$(BIN)/mkdocs build
 
 # For machines without a compiler: the kernels of every instruction set, in dist/.
 wheel: $(VENV)/.installed-wheel
@@ -51,11 +65,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	@echo "Installing Isobatch and torch into $(VENV); this takes a few minutes"
 	$(PIP) --editable .
 	touch $@
 
 $(VENV)/.installed-test: $(SOURCES) | $(BIN)/python
-	$(PIP) --editable .[test,check]
+	$(PIP) --editable .[test,check,docs]
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(SOURCES) | $(BIN)/python

@@ -41,22 +41,22 @@ def time_logits(folder: Path, precision: str) -> float:
 
 def time_job(folder: Path, precision: str, ending: str) -> float:
     """Time a job in seconds: reading, classifying, writing; not loading model and libraries."""
-    from isobatch.jobs import ScoringOptions, plan_jobs
+    from isobatch.jobs import ModelOptions, ScoringOptions, plan_jobs
     from isobatch.jobs.manifest import describe_provenance
     from isobatch.jobs.prepare import prepare_job
     from isobatch.jobs.runner import run_job
     from isobatch.tables import TableFile, detect_format, open_table
 
-    classifier = _classifier(precision)
-    provenance = describe_provenance(classifier)
-    classifier.logits(["warm"] * 200)
+    scorer = ModelOptions(precision=precision).load()  # type: ignore[arg-type]
+    provenance = describe_provenance(scorer)
+    scorer.pipeline.predict(["warm"] * 200)
     path = folder / f"rows.{ending}"
     open_table(TableFile(path, *detect_format(path.name)))  # imports the format's library
     with tempfile.TemporaryDirectory(dir=folder) as out:
         table = TableFile(path, *detect_format(path.name))
         began = time.perf_counter()
         (job,) = plan_jobs([table], f"{out}/out.{ending}", ScoringOptions())
-        run_job(prepare_job(job, classifier.labels, provenance), classifier)
+        run_job(prepare_job(job, scorer.row_format, provenance), scorer)
         return time.perf_counter() - began
 
 

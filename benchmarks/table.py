@@ -1,7 +1,7 @@
 """A result file as Markdown: a table for each checkpoint and part, machine and versions.
 
-`python -m benchmarks.table FILE` prints it; README.md and RESULTS.md show the newest of each kind
-of machine.
+`python -m benchmarks.table FILE` prints it; docs/benchmarks.md and RESULTS.md show the newest of
+each kind of machine.
 """
 
 import json
@@ -58,7 +58,7 @@ def render_kinds(results: Iterable[tuple[MachineKind, Result]]) -> str:
 
 def render_kinds_engines(results: Iterable[tuple[MachineKind, Result]]) -> str:
     """Render the engines on the first checkpoint of each kind of machine."""
-    return "\n\n".join(f"On {kind.title}:\n\n{render_engines(each)}" for kind, each in results)
+    return "\n\n".join(f"## {kind.title}\n\n{render_engines(each)}" for kind, each in results)
 
 
 def render_targets() -> str:

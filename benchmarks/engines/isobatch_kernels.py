@@ -17,6 +17,7 @@ from benchmarks.peak_share import BLOCK, PRODUCTS
 from isobatch.batching.packed import pack
 from isobatch.kernels.compiled import PackedWeight
 from isobatch.kernels.compiled.variants import TORCH, kernels, variant_statuses
+from isobatch.model import EncoderModel
 from isobatch.types import PRECISIONS, Encoding, Precision, Rows
 
 _WINDOW_SECONDS = 0.001
@@ -67,6 +68,7 @@ def _product(precision: Precision, rows: int, size_in: int, size_out: int) -> Ca
 def _block_seconds(engine: IsobatchEngine, seconds: float) -> float:
     """Time the model's first block on texts of equal length, all rows of them."""
     model = engine.classifier._model
+    assert isinstance(model, EncoderModel)  # the engine "native"
     encoding = Encoding([1] * BLOCK.length, [0] * BLOCK.length)
     batch = pack([encoding] * BLOCK.texts, model.config.encoder.positions)
     hidden = _normal(BLOCK.texts * BLOCK.length, BLOCK.hidden)

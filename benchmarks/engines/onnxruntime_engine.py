@@ -17,6 +17,7 @@ answer, with QUInt8, which does not saturate, 0.72 s; statically quantized (QDQ)
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +40,38 @@ _GRAPHS: dict[Precision, str] = {
 
 def prepare(checkpoint: Path, out: Path, precision: Precision) -> None:
     """Write model.onnx, and operators.json: the count of each fused or quantized operator."""
-    plain, fused, model = out / "plain.onnx", out / "fused.onnx", out / "model.onnx"
+    from benchmarks.engines.tracing import example_inputs, traceable_model
+
     config = read_config(checkpoint)
-    _export(checkpoint, plain)
+    model = traceable_model(checkpoint, "eager")
+    write_graph(model, example_inputs(), "logits", out, precision, config)
+
+
+def write_graph(
+    model: Any,
+    inputs: Mapping[str, Any],
+    output: str,
+    out: Path,
+    precision: Precision,
+    config: Mapping[str, int],
+) -> None:
+    """Write the fused graph of a module that takes `inputs` by position, and its operators.
+
+    config: `n_heads`, `dim` and `n_layers`.
+    """
+    plain, fused, graph = out / "plain.onnx", out / "fused.onnx", out / "model.onnx"
+    _export(model, inputs, output, plain)
     operators = _fuse(plain, fused, config)
     plain.unlink()
     if precision == "int8":
-        operators = _quantize(fused, model, config)
+        operators = _quantize(fused, graph, config)
         fused.unlink()
     else:
-        fused.rename(model)
+        fused.rename(graph)
     (out / "operators.json").write_text(json.dumps(operators, indent=1), encoding="utf-8")
 
 
-def _fuse(plain: Path, fused: Path, config: dict[str, int]) -> dict[str, int]:
+def _fuse(plain: Path, fused: Path, config: Mapping[str, int]) -> dict[str, int]:
     optimized = peer("onnxruntime.transformers.optimizer").optimize_model(
         str(plain),
         model_type="bert",
@@ -68,7 +87,7 @@ def _fuse(plain: Path, fused: Path, config: dict[str, int]) -> dict[str, int]:
     return operators
 
 
-def _quantize(fused: Path, model: Path, config: dict[str, int]) -> dict[str, int]:
+def _quantize(fused: Path, model: Path, config: Mapping[str, int]) -> dict[str, int]:
     quantization = peer("onnxruntime.quantization")
     quantization.quantize_dynamic(
         fused,
@@ -88,21 +107,29 @@ def _quantize(fused: Path, model: Path, config: dict[str, int]) -> dict[str, int
     return operators
 
 
-def _export(checkpoint: Path, path: Path) -> None:
+def _export(model: Any, inputs: Mapping[str, Any], output: str, path: Path) -> None:
     import torch
 
-    from benchmarks.engines.tracing import example_inputs, traceable_model
-
-    inputs = example_inputs()
     torch.onnx.export(
-        traceable_model(checkpoint, "eager"),
+        model,
         tuple(inputs.values()),
         str(path),
         input_names=list(inputs),
-        output_names=["logits"],
-        dynamic_axes={name: {0: "rows", 1: "length"} for name in inputs} | {"logits": {0: "rows"}},
+        output_names=[output],
+        dynamic_axes={name: {0: "rows", 1: "length"} for name in inputs} | {output: {0: "rows"}},
         opset_version=_OPSET,
         dynamo=False,
+    )
+
+
+def open_session(prepared: Path, threads: int) -> Any:
+    """Open the prepared graph with all optimizations of the session."""
+    onnxruntime = peer("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    return onnxruntime.InferenceSession(
+        str(prepared / "model.onnx"), options, providers=["CPUExecutionProvider"]
     )
 
 
@@ -111,13 +138,7 @@ class OnnxRuntimeEngine(PaddedEngine):
 
     def __init__(self, setup: EngineSetup) -> None:
         super().__init__(setup)
-        onnxruntime = peer("onnxruntime")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = setup.threads
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self._session = onnxruntime.InferenceSession(
-            str(setup.prepared / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(setup.prepared, setup.threads)
         self.settings = (
             f"{_GRAPHS[setup.precision]}, ORT_ENABLE_ALL, "
             f"intra_op_num_threads {setup.threads}, batch {setup.batch_size}, sorted by length"

@@ -6,6 +6,7 @@ text. In bf16 it was 1.4 against 2.8 s, 7.1 against 14 ms.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,30 @@ def prepare(checkpoint: Path, out: Path, _precision: Precision) -> None:
     """Write model.xml and model.bin, weights in fp32: bf16 is requested at compilation."""
     from benchmarks.engines.tracing import example_inputs, traceable_model
 
+    write_model(traceable_model(checkpoint, "sdpa"), example_inputs(), out)
+
+
+def write_model(model: Any, inputs: Mapping[str, Any], out: Path) -> None:
+    """Convert a module that takes `inputs` by position, with any numbers of rows and tokens."""
     openvino = peer("openvino")
-    inputs = example_inputs()
-    model = openvino.convert_model(
-        traceable_model(checkpoint, "sdpa"),
-        example_input=inputs,
-        input=[(name, [-1, -1]) for name in inputs],
+    converted = openvino.convert_model(
+        model, example_input=dict(inputs), input=[(name, [-1, -1]) for name in inputs]
     )
-    openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
+    openvino.save_model(converted, out / "model.xml", compress_to_fp16=False)
+
+
+def compile_model(prepared: Path, threads: int, hint: str) -> Any:
+    """Compile the converted model; `hint` is the precision of its products."""
+    core = peer("openvino").Core()
+    return core.compile_model(
+        core.read_model(prepared / "model.xml"),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads,
+        },
+    )
 
 
 class OpenVinoEngine(PaddedEngine):
@@ -36,16 +53,8 @@ class OpenVinoEngine(PaddedEngine):
 
     def __init__(self, setup: EngineSetup) -> None:
         super().__init__(setup)
-        core, hint = peer("openvino").Core(), _HINTS[setup.precision]
-        compiled = core.compile_model(
-            core.read_model(setup.prepared / "model.xml"),
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": hint,
-                "INFERENCE_NUM_THREADS": setup.threads,
-            },
-        )
+        hint = _HINTS[setup.precision]
+        compiled = compile_model(setup.prepared, setup.threads, hint)
         chosen = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if chosen != hint:
             raise UnsupportedError(

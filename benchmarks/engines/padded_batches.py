@@ -54,10 +54,10 @@ class PaddedEngine(ABC):
         return restore_order(batches, outputs)
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Int64, Int64]:
-    """Return ids and mask, both [rows, longest]; the padding id is 0, as in BERT vocabularies."""
+def pad(rows: Sequence[Sequence[int]], pad_token_id: int = 0) -> tuple[Int64, Int64]:
+    """Return ids and mask, both [rows, longest]; BERT vocabularies have 0 as the padding id."""
     shape = (len(rows), max(len(row) for row in rows))
-    ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    ids, mask = np.full(shape, pad_token_id, np.int64), np.zeros(shape, np.int64)
     for index, row in enumerate(rows):
         ids[index, : len(row)] = row
         mask[index, : len(row)] = 1

@@ -84,8 +84,8 @@ def train_isobatch(
     train: TrainingWorkload, test: TrainingWorkload, threads: int, seed: int, epochs: int
 ) -> dict[str, Any]:
     """Train by the default recipe, to the finished folder; classify the test texts with it."""
-    from isobatch.training.events import Event, StepDone
     from isobatch.training.fit import fit
+    from isobatch.training.steps.events import Event, StepDone
 
     peer("torch").set_num_threads(threads)
     steps: list[Event] = []

@@ -11,17 +11,17 @@ import torch
 from benchmarks.training.workloads import BATCH_SIZE, SEED, TrainingWorkload
 from isobatch.ambient import default_float_environment
 from isobatch.batching.packed import pack
-from isobatch.training.block_gradients import BlockGradients, TrainedWeights
-from isobatch.training.events import Event, StepDone
-from isobatch.training.examples import Examples
-from isobatch.training.gradient_engine import LocalEngine, single_threads
 from isobatch.training.initial_model import read_initial_model
-from isobatch.training.losses import text_losses
-from isobatch.training.optimizer import Optimizer, learning_rate
-from isobatch.training.order import plan_steps
 from isobatch.training.recipe import Recipe, RecipeOptions, complete_recipe
-from isobatch.training.state import StateFolder
-from isobatch.training.trainer import TrainingRun
+from isobatch.training.steps.block_gradients import BlockGradients, TrainedWeights
+from isobatch.training.steps.events import Event, StepDone
+from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_engine import LocalEngine, single_threads
+from isobatch.training.steps.losses import text_losses
+from isobatch.training.steps.optimizer import Optimizer, learning_rate
+from isobatch.training.steps.order import plan_steps
+from isobatch.training.steps.state import StateFolder
+from isobatch.training.steps.trainer import TrainingRun
 
 OnStep = Callable[[int, int], None]
 """Called after each step with its real tokens, and with the tokens that were computed."""
@@ -120,9 +120,7 @@ def _prepared(
         options = RecipeOptions(
             epochs=1, evaluations_per_epoch=1, learning_rate=workload.learning_rate, seed=SEED
         )
-        recipe = complete_recipe(
-            options, "single", start.model.config, len(examples), workload.num_labels
-        )
+        recipe = complete_recipe(options, "single", start.model.config, len(examples))
         yield TrainedWeights(start.model, examples, recipe.freeze), examples, recipe
 
 

@@ -21,7 +21,7 @@ from benchmarks.training.workloads import (
     make_pool,
     spread_steps,
 )
-from isobatch.training.order import draw_order
+from isobatch.training.steps.order import draw_order
 
 PAUSE_SECONDS = 0.3
 """Before each turn, so that the last side's threads stop spinning."""

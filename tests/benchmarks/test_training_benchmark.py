@@ -1,10 +1,12 @@
 """The training benchmark: its tables, the share of grouped steps, and the process of a side."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmark_results import AVX2, AVX512
+from tiny_checkpoints import Tiny, write_checkpoint
 
 from benchmarks import BenchmarkError
 from benchmarks.arguments import bundled_checkpoint
@@ -22,13 +24,19 @@ from benchmarks.workload import read_labelled_articles
 from isobatch.training.initial_model import read_initial_model
 from isobatch.training.recipe import RecipeOptions, complete_recipe
 
-WORKLOAD = TrainingWorkload(
-    bundled_checkpoint().folder,
-    1e-4,
-    2,
-    [f"{'good ' * (number % 5)}text {number}" for number in range(4 * BATCH_SIZE)],
-    [number % 2 for number in range(4 * BATCH_SIZE)],
-)
+RATE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def workload(tmp_path_factory: pytest.TempPathFactory) -> TrainingWorkload:
+    """Two labels in turns, for a tiny model with the tokenizer of the bundled one."""
+    folder = tmp_path_factory.mktemp("base")
+    write_checkpoint(folder, Tiny("distilbert", num_layers=1, vocab_size=30_522))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(bundled_checkpoint().folder / name, folder)
+    numbers = range(4 * BATCH_SIZE)
+    texts = [f"{'good ' * (number % 5)}text {number}" for number in numbers]
+    return TrainingWorkload(folder, RATE, 2, texts, [number % 2 for number in numbers])
 
 
 def rounds(seconds: float, memory: float = 100.0, tokens: int = 640) -> list[dict[str, Any]]:
@@ -108,9 +116,9 @@ def test_grouped_steps_are_spread_over_all_lengths_in_every_round() -> None:
 
 
 @pytest.mark.parametrize("side", SIDES, ids=lambda side: side.name)
-def test_a_side_trains_in_rounds(side: Side, tmp_path: Path) -> None:
+def test_a_side_trains_in_rounds(side: Side, workload: TrainingWorkload, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
-    with started(side, WORKLOAD, 1, tmp_path, warm_up=1, steps=1) as process:
+    with started(side, workload, 1, tmp_path, warm_up=1, steps=1) as process:
         found = [process.train_round() for _ in range(2)]
     for one in found:
         assert isinstance(one, Round)
@@ -123,14 +131,16 @@ def test_a_side_trains_in_rounds(side: Side, tmp_path: Path) -> None:
         assert found[0].computed == found[0].tokens
 
 
-def test_sides_train_the_same_texts_in_the_same_steps(tmp_path: Path) -> None:
+def test_sides_train_the_same_texts_in_the_same_steps(
+    workload: TrainingWorkload, tmp_path: Path
+) -> None:
     pytest.importorskip("accelerate")
-    from isobatch.training.order import draw_order
+    from isobatch.training.steps.order import draw_order
 
-    ordered = WORKLOAD.take(draw_order(len(WORKLOAD.texts), 0, 0))
+    ordered = workload.take(draw_order(len(workload.texts), 0, 0))
     tokens = []
-    for side, workload in ((SIDES[0], WORKLOAD), (SIDES[1], ordered), (SIDES[1], WORKLOAD)):
-        with started(side, workload, 1, tmp_path, warm_up=1, steps=1) as process:
+    for side, texts in ((SIDES[0], workload), (SIDES[1], ordered), (SIDES[1], workload)):
+        with started(side, texts, 1, tmp_path, warm_up=1, steps=1) as process:
             tokens.append([process.train_round().tokens for _ in range(3)])
     assert tokens[0] == tokens[1] != tokens[2]
 
@@ -149,20 +159,20 @@ def test_articles_have_numbers_for_labels(tmp_path: Path) -> None:
         read_labelled_articles(tmp_path / "missing", None)
 
 
-def test_a_failure_in_the_process_is_reported(tmp_path: Path) -> None:
+def test_a_failure_in_the_process_is_reported(workload: TrainingWorkload, tmp_path: Path) -> None:
     broken = Side("broken", "Broken", "isobatch_training", "no_such_function")
     with (
         pytest.raises(BenchmarkError, match="no_such_function"),
-        started(broken, WORKLOAD, 1, tmp_path, warm_up=1, steps=1),
+        started(broken, workload, 1, tmp_path, warm_up=1, steps=1),
     ):
         pass
 
 
 def test_the_trainer_has_the_rates_and_epochs_of_the_default_recipe() -> None:
     model = read_initial_model(None, "single", ["0", "1"], 0).model
-    recipe = complete_recipe(RecipeOptions(), "single", model.config, 5_400, 2)
+    recipe = complete_recipe(RecipeOptions(), "single", model.config, 5_400)
     assert recipe.epochs == default_epochs(6_000)
-    assert recipe.learning_rate == WORKLOAD.learning_rate
+    assert recipe.learning_rate == RATE
     assert recipe.batch_size == BATCH_SIZE
     given = recipe.warm_up, recipe.weight_decay, recipe.clip_norm
     assert given == (0.1, 0.01, 1.0)

@@ -1,0 +1,1 @@
+"""The speed and bits of each task compared with the library that users run it by."""
