@@ -4,25 +4,26 @@
     ├── CheckpointError            a checkpoint that cannot be read or written
     │   ├── UnsupportedModelError  a family, activation or option that is not implemented
     │   ├── TensorMismatchError    missing, unexpected or misshapen tensors
-    │   └── MissingHeadError       an encoder without a sequence-classification head
-    ├── InputError                 a text that cannot be classified
-    │   └── TooLongError           a text longer than the model, under truncation="error"
+    │   └── MissingHeadError       an encoder without a head for the task
+    ├── InputError                 a text that cannot be computed
+    │   └── TooLongError           a text too long for the model, with truncation="error"
     ├── TableError                 an input or output file that cannot be read or written
     ├── JobError                   a file job that cannot start, resume or finish
-    ├── TrainingError              a training that cannot continue
-    │   └── TrainingStopped        a training that was asked to stop; its state is saved
+    ├── TrainingError              training that cannot continue
+    │   └── TrainingStopped        training that was stopped on request; its state is saved
     ├── OptionError                an invalid argument or option
     │   ├── PrecisionError         a precision that this machine does not support
     │   └── DeviceError            a device that this machine does not have
-    ├── NotReproducedError         an output that has other content than expected
-    ├── NotVerifiableError         an output that cannot be computed again here
+    ├── NotReproducedError         an output that does not have the expected content
+    ├── NotVerifiableError         an output that cannot be recomputed here
     ├── AuditError                 a system under audit that cannot be queried
     └── NotInvariantError          no kernel of this machine is batch-invariant
 
     IsobatchWarning
-    ├── MissingAttentionMaskWarning  a padded batch without a mask: pads were attended to
+    ├── MissingAttentionMaskWarning  a padded batch without a mask: padding was attended to
     ├── MissingEmbeddingWarning      a tokenizer with more tokens than the model has embeddings
-    └── NewWeightsWarning            weights that a checkpoint lacks were drawn at random
+    ├── NewWeightsWarning            weights that a checkpoint lacks were drawn at random
+    └── OtherTaskWarning             the head of a checkpoint for another task was taken
 
 A message says what is wrong, where, and how to fix it. Wrong output is worse than no output, so no
 error is ever caught and replaced by a guess.
@@ -48,11 +49,11 @@ class TensorMismatchError(CheckpointError):
 
 
 class MissingHeadError(CheckpointError):
-    """The checkpoint has an encoder but not a sequence-classification head."""
+    """The checkpoint has an encoder, but no head for the task, or no pooling for vectors."""
 
 
 class InputError(IsobatchError, ValueError):
-    """A text cannot be classified; the message names its index.
+    """A text cannot be computed; the message names its index.
 
     `reason` is the message without the index, for callers that identify the text in another way.
     """
@@ -69,7 +70,7 @@ class InputError(IsobatchError, ValueError):
 
 
 class TooLongError(InputError):
-    """A text has more tokens than the model supports, under truncation="error"."""
+    """A text has more tokens than the model supports, with truncation="error"."""
 
 
 class TableError(IsobatchError):
@@ -81,11 +82,11 @@ class JobError(IsobatchError):
 
 
 class TrainingError(IsobatchError):
-    """A training cannot continue: its numbers are not finite, or its data cannot be learned."""
+    """Training cannot continue: its numbers are not finite, or its data cannot be learned."""
 
 
 class TrainingStopped(TrainingError):  # noqa: N818  # not a failure
-    """A training ended because it was asked to; its state is saved, and it can be resumed."""
+    """Training was stopped on request; its state is saved, and it can be resumed."""
 
 
 class OptionError(IsobatchError, ValueError):
@@ -101,11 +102,11 @@ class DeviceError(OptionError):
 
 
 class NotReproducedError(IsobatchError):
-    """A finished output has other content than the expected one."""
+    """A finished output does not have the expected content."""
 
 
 class NotVerifiableError(IsobatchError):
-    """A finished output cannot be computed again here; the message says what differs or lacks."""
+    """A finished output cannot be recomputed here; the message says what differs or is missing."""
 
 
 class AuditError(IsobatchError):
@@ -121,11 +122,16 @@ class IsobatchWarning(UserWarning):
 
 
 class MissingAttentionMaskWarning(IsobatchWarning):
-    """A padded batch was passed without attention_mask, so that its pads were attended to."""
+    """A padded batch was passed without attention_mask, so its padding was attended to."""
 
 
 class NewWeightsWarning(IsobatchWarning):
     """Weights that the checkpoint lacks, such as a new head, were drawn at random: train them."""
+
+
+class OtherTaskWarning(IsobatchWarning):
+    """According to config.json, the head was trained for another task: its predictions are "
+    "meaningless."""
 
 
 class MissingEmbeddingWarning(IsobatchWarning):

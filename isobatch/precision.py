@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isobatch.checkpoint import read_config, read_json, weights_digest
+from isobatch.checkpoint import is_quantized, read_json, weights_digest
 from isobatch.errors import CheckpointError, InputError, OptionError, PrecisionError
 from isobatch.kernels import is_compiled, supported_precisions
 from isobatch.types import PRECISIONS, Precision, TextInput
@@ -56,7 +56,7 @@ def choose_precision(folder: Path, requested: str | None, device: torch.device) 
     if requested == AUTO:
         return _fastest_verified(folder, device)
     if requested is None:
-        quantized = read_config(folder).quantized
+        quantized = is_quantized(folder)
         return _QUANTIZED if quantized else ChosenPrecision("fp32", "the default")
     for precision in PRECISIONS:
         if requested == precision:
@@ -70,7 +70,7 @@ _QUANTIZED = ChosenPrecision("int8", "the checkpoint is quantized")
 
 
 def _fastest_verified(folder: Path, device: torch.device) -> ChosenPrecision:
-    if read_config(folder).quantized:
+    if is_quantized(folder):
         return _QUANTIZED
     verified, supported = read_agreements(folder), supported_precisions(device)
     skipped: list[str] = []
@@ -171,7 +171,7 @@ def save_agreements(path: str | Path | None, results: Sequence[PrecisionResult])
     the caller's, and for too few texts.
     """
     if path is None or not Path(path).is_dir():
-        raise OptionError("the record is saved next to the weights: name a checkpoint folder")
+        raise OptionError("the record is saved next to the weights: use a checkpoint folder")
     num_texts = results[0].agreement.num_texts
     if num_texts < MIN_TEXTS:
         raise OptionError(f"{num_texts} texts are too few for a record (at least {MIN_TEXTS})")

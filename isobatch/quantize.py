@@ -4,11 +4,8 @@ Values and scales are those that precision="int8" computes at load, so the logit
 """
 
 import json
-import os
-import shutil
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,33 +14,24 @@ from torch import Tensor
 
 from isobatch.ambient import isolated
 from isobatch.checkpoint import (
-    CONFIG_FILES,
-    TOKENIZER_FILES,
     ModelConfig,
     QuantizedTensor,
+    atomic_folder,
+    copy_companions,
     hub_name,
     locate_checkpoint,
     quantization_config,
-    read_config,
     read_json,
+    read_own_config,
     read_tensors,
+    require_free,
     weight_files,
     write_tensors,
 )
-from isobatch.errors import CheckpointError, OptionError
+from isobatch.checkpoint.sentence_modules import is_of_module
+from isobatch.errors import CheckpointError
 from isobatch.kernels import Linear, quantize_weight
-from isobatch.model import SequenceClassifier, empty_model, int8_weights, parameter_shapes
-
-_FOR_OTHERS = (
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "spm.model",
-    "README.md",
-    "LICENSE",
-    "LICENSE.txt",
-    "NOTICE",
-)
-"""Companion files that Isobatch does not read, but transformers or people do."""
+from isobatch.model import EncoderModel, empty_model, int8_weights, parameter_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,41 +65,38 @@ def quantize_checkpoint(
 ) -> QuantizeReport:
     """Write the checkpoint `source` (a folder, a hub id, None: the bundled one) in int8 to `out`.
 
+    It may be for any task; modules of sentence-transformers are copied as they are.
     Raises OptionError if `out` is not a new or empty folder; CheckpointError if `source` cannot be
     read or is quantized already, or if `out` cannot be written, in which case it is removed.
     """
     folder, out = locate_checkpoint(source, revision), Path(out).expanduser().resolve()
-    _require_free(out, folder)
-    config = read_config(folder)
+    require_free(out, folder)
+    config = read_own_config(folder)
     if config.quantized:
-        raise CheckpointError(f"{folder}: is quantized already. Name the original checkpoint")
+        raise CheckpointError(f"{folder}: is quantized already. Use the original checkpoint")
     model = empty_model(config)
     shapes = parameter_shapes(model)
     with isolated():
         tensors, rounding = _quantize_tensors(folder, config, model)
-    with _atomic_folder(out) as partial:
+    with atomic_folder(out) as partial:
         write_tensors(partial, config.family, tensors)
-        _write_config(folder, partial, _kept_linears(model))
-        _copy_companions(folder, partial)
+        word_table = hub_name(config.family, "embeddings.word.weight").removesuffix(".weight")
+        described = quantization_config(word_table, _kept_linears(model))
+        _write_config(folder, partial, described)
+        copy_companions([folder], partial)
         out_bytes = _size_of_weights(partial)
     float32_bytes = 4 * sum(shape.numel() for shape in shapes.values())
     source_bytes = _size_of_weights(folder)
     return QuantizeReport(str(folder), str(out), source_bytes, float32_bytes, out_bytes, rounding)
 
 
-def _require_free(out: Path, folder: Path) -> None:
-    if out == folder.resolve():
-        raise OptionError(f"{out}: is the checkpoint itself. Name another output folder")
-    if out.exists() and not out.is_dir():
-        raise OptionError(f"{out}: is a file. Name an output folder")
-    if out.is_dir() and any(out.iterdir()):
-        raise OptionError(f"{out}: is not empty. Name a new folder or empty this one")
-
-
 def _quantize_tensors(
-    folder: Path, config: ModelConfig, model: SequenceClassifier
+    folder: Path, config: ModelConfig, model: EncoderModel
 ) -> tuple[dict[str, Tensor | QuantizedTensor], tuple[RoundingError, ...]]:
-    """Return every tensor in its output dtype, and the rounding errors by kind."""
+    """Return every tensor in its output dtype, and the rounding errors by kind.
+
+    Without those of modules of sentence-transformers, which have files of their own.
+    """
     narrow = int8_weights(model)
     tensors: dict[str, Tensor | QuantizedTensor] = {}
     errors: dict[str, list[float]] = defaultdict(list)
@@ -120,7 +105,7 @@ def _quantize_tensors(
             tensors[name] = rounded = quantize_weight(tensor)
             kind = name.split(".")[-2]  # blocks.3.attention.query.weight → query
             errors[kind].append(_relative_error(tensor, rounded.dequantize()))
-        else:
+        elif not is_of_module(name, config.head.modules):
             tensors[name] = tensor.clone()
     return tensors, tuple(
         RoundingError(kind, len(each), sum(each) / len(each), max(each))
@@ -134,43 +119,22 @@ def _relative_error(tensor: Tensor, rounded: Tensor) -> float:
     return float(torch.linalg.vector_norm(rounded.sub_(tensor)) / norm) if norm > 0 else 0.0
 
 
-def _kept_linears(model: SequenceClassifier) -> list[str]:
+def _kept_linears(model: EncoderModel) -> list[str]:
     narrow, family = int8_weights(model), model.config.family
     linears = (name for name, module in model.named_modules() if isinstance(module, Linear))
-    kept = (f"{name}.weight" for name in linears if f"{name}.weight" not in narrow)
+    weights = (f"{name}.weight" for name in linears)
+    folders = model.config.head.modules
+    kept = (name for name in weights if name not in narrow and not is_of_module(name, folders))
     return [hub_name(family, weight).removesuffix(".weight") for weight in kept]
 
 
-@contextmanager
-def _atomic_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `out`, renamed to `out` on success and removed on error."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        try:
-            yield partial
-            partial.replace(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"{out}: cannot be written: {error}. Name a folder in a writable location"
-        ) from error
-
-
-def _write_config(folder: Path, out: Path, kept_linears: list[str]) -> None:
+def _write_config(folder: Path, out: Path, described: Mapping[str, object]) -> None:
     """Copy config.json; add quantization_config and set dtype to float32, as for all the rest."""
     raw = read_json(folder / "config.json")
     raw |= {key: "float32" for key in ("dtype", "torch_dtype") if key in raw}
-    raw["quantization_config"] = quantization_config(kept_linears)
+    raw["quantization_config"] = described
     text = json.dumps(raw, indent=2, ensure_ascii=False)
     (out / "config.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _copy_companions(folder: Path, out: Path) -> None:
-    for name in (*CONFIG_FILES[1:], *TOKENIZER_FILES, *_FOR_OTHERS):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, out / name)
 
 
 def _size_of_weights(folder: Path) -> int:

@@ -71,6 +71,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         layer_decay: float = 0.9,
         warm_up: float = 0.1,
         weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
         epsilon: float = 1e-8,
         clip_norm: float = 1.0,
         label_smoothing: float = 0.0,
@@ -100,25 +102,23 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.layer_decay = layer_decay
         self.warm_up = warm_up
         self.weight_decay = weight_decay
+        self.beta1, self.beta2 = beta1, beta2
         self.epsilon = epsilon
         self.clip_norm = clip_norm
         self.label_smoothing = label_smoothing
         self.average_decay = average_decay
-        self.evaluations_per_epoch = evaluations_per_epoch
-        self.patience = patience
+        self.evaluations_per_epoch, self.patience = evaluations_per_epoch, patience
         self.metric = metric
         self.freeze = freeze
         self.precision = precision
         self.teacher = teacher
-        self.teacher_weight = teacher_weight
-        self.teacher_temperature = teacher_temperature
+        self.teacher_weight, self.teacher_temperature = teacher_weight, teacher_temperature
         self.layers = layers
         self.class_weight = class_weight
         self.validation_share = validation_share
         self.random_state = random_state
         self.out = out
-        self.threads = threads
-        self.blocks_in_flight = blocks_in_flight
+        self.threads, self.blocks_in_flight = threads, blocks_in_flight
         self.callback = callback
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
@@ -223,7 +223,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _names(self) -> list[str]:
         """Return the label of each class, as the training names it."""
-        from isobatch.training.label_values import name_of, number_of, plain_value
+        from isobatch.training.data.label_values import name_of, number_of, plain_value
 
         classes = [plain_value(each, "y") for each in self.classes_.tolist()]
         if self._is_multilabel:

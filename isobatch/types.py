@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from isobatch.errors import OptionError
+
 Text = str
 TextPair = tuple[str, str]
 TextInput = Text | TextPair
@@ -17,12 +19,50 @@ Batch = tuple[int, ...]
 
 ScoreActivation = Literal["softmax", "sigmoid", "none"]
 
+Task = Literal["text-classification", "token-classification", "feature-extraction"]
+"""The task of a head, by Hugging Face's names: logits of a text, logits of each of its tokens, or a
+vector."""
+
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 """How the products of the blocks are computed; everything else is float32 in each of them."""
 
-Truncation = Literal["cut", "error"]
-TRUNCATIONS: tuple[Truncation, ...] = ("cut", "error")
+EngineName = Literal["native", "transformers"]
+ENGINES: tuple[EngineName, ...] = ("native", "transformers")
+"""The code that computes a model: Isobatch's own, or a class of transformers, one text a call."""
+
+WindowPooling = Literal["mean", "max", "first"]
+WINDOW_POOLINGS: tuple[WindowPooling, ...] = ("mean", "max", "first")
+"""How the outputs of a text's windows become its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextWindows:
+    """A text longer than the model is read in windows of the model's length.
+
+    stride: tokens that neighbouring windows share, as in transformers; None for a quarter of a
+    window. pooling: the output of the text is the "mean" or the "max" of its windows' outputs,
+    number by number; or the output of the "first" window alone, and the text is marked as
+    truncated. Raises OptionError for other values.
+    """
+
+    stride: int | None = None
+    pooling: WindowPooling = "mean"
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.stride, int) and not isinstance(self.stride, bool)
+        if self.stride is not None and not (whole and self.stride >= 0):
+            raise OptionError(f"stride must be an integer of at least 0, got {self.stride!r}")
+        if self.pooling not in WINDOW_POOLINGS:
+            raise OptionError(
+                f"the pooling of windows must be 'mean', 'max' or 'first', got {self.pooling!r}"
+            )
+
+
+Truncation = Literal["cut", "error", "window"] | TextWindows
+TRUNCATIONS: tuple[Truncation, ...] = ("cut", "error", "window")
+"""A text longer than the model is cut and marked, or rejected, or read in windows; "window" is
+TextWindows()."""
 
 
 class Rows(Enum):
@@ -38,14 +78,32 @@ class Rows(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """The ids of one text, or one pair, special tokens included; it never contains padding."""
+    """The ids of one text, or one pair, special tokens included; it never contains padding.
+
+    num_windows: in how many windows a text longer than the model is read. window_lengths: those of
+    the windows, whose ids follow each other here; none of a text that the model reads at once.
+    """
 
     input_ids: Sequence[int]
     token_type_ids: Sequence[int]
     truncated: bool = False
+    num_windows: int = 1
+    window_lengths: tuple[int, ...] = ()
+    window_pooling: WindowPooling = "mean"
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def windows(self) -> "Iterator[Encoding]":
+        """Yield what the model reads at once: each window, or the whole text."""
+        if not self.window_lengths:
+            yield self
+            return
+        first = 0
+        for length in self.window_lengths:
+            ids = slice(first, first + length)
+            yield Encoding(self.input_ids[ids], self.token_type_ids[ids])
+            first += length
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +125,9 @@ class Segment:
         """The position of its tokens among all tokens."""
         return slice(self.first_token, self.first_token + self.num_sequences * self.length)
 
-    def split(self) -> Iterator["Segment"]:
-        """Yield a segment of one sequence for each sequence."""
-        for index in range(self.num_sequences):
+    def split(self, size: int = 1) -> Iterator["Segment"]:
+        """Yield segments of `size` sequences, the last of those that are left."""
+        for index in range(0, self.num_sequences, size):
             first_token = self.first_token + index * self.length
-            yield Segment(self.first_sequence + index, first_token, 1, self.length)
+            count = min(size, self.num_sequences - index)
+            yield Segment(self.first_sequence + index, first_token, count, self.length)

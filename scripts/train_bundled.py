@@ -27,7 +27,7 @@ from isobatch.batching.packed import pack
 from isobatch.batching.plan import plan_batches
 from isobatch.checkpoint import write_tensors
 from isobatch.checkpoint.text_encoder import TextEncoder
-from isobatch.model import SequenceClassifier, read_model, select_kernels
+from isobatch.model import EncoderModel, read_model, select_kernels
 from isobatch.types import Encoding
 from scripts.minilm import write_base
 
@@ -85,7 +85,7 @@ def read_options() -> argparse.Namespace:
 
 
 def report(
-    model: SequenceClassifier,
+    model: EncoderModel,
     encoder: TextEncoder,
     held_out: Sequence[Example],
     phrases: Sequence[Example],
@@ -98,7 +98,7 @@ def report(
 
 
 @torch.no_grad()
-def mean_of(models: Sequence[SequenceClassifier]) -> SequenceClassifier:
+def mean_of(models: Sequence[EncoderModel]) -> EncoderModel:
     """Average the weights of runs that started from the same encoder."""
     mean = copy.deepcopy(models[0])
     for parameter, *others in zip(
@@ -142,15 +142,15 @@ def proper_spans(text: str) -> Iterator[str]:
                 yield " ".join(words[start:end])
 
 
-def load(folder: Path) -> tuple[SequenceClassifier, TextEncoder]:
+def load(folder: Path) -> tuple[EncoderModel, TextEncoder]:
     model = read_model(folder)
     select_kernels(model)
     return model, TextEncoder.from_folder(folder, model.config.encoder.max_tokens)
 
 
 def fine_tune(
-    model: SequenceClassifier, encoder: TextEncoder, train: Sequence[Example], run: TrainingRun
-) -> SequenceClassifier:
+    model: EncoderModel, encoder: TextEncoder, train: Sequence[Example], run: TrainingRun
+) -> EncoderModel:
     """Train with AdamW, warm-up and linear decay; return the exponential average of the weights."""
     average = copy.deepcopy(model)
     shuffler = random.Random(run.seed)
@@ -173,7 +173,7 @@ def fine_tune(
     return average
 
 
-def parameter_groups(model: SequenceClassifier) -> list[dict[str, object]]:
+def parameter_groups(model: EncoderModel) -> list[dict[str, object]]:
     """Split parameters: weight decay for matrices, none for biases and norms."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim == 1]
@@ -200,9 +200,7 @@ def shuffled_batches(encodings: Sequence[Encoding], shuffler: random.Random) -> 
     return batches
 
 
-def train_step(
-    model: SequenceClassifier, encodings: Sequence[Encoding], labels: Sequence[int]
-) -> float:
+def train_step(model: EncoderModel, encodings: Sequence[Encoding], labels: Sequence[int]) -> float:
     model.train()
     with torch.autocast("cpu", torch.bfloat16):  # 1.4 times as fast, and training needs no bits
         loss = F.cross_entropy(
@@ -213,13 +211,13 @@ def train_step(
 
 
 @torch.no_grad()
-def follow(average: SequenceClassifier, model: SequenceClassifier, kept: float) -> None:
+def follow(average: EncoderModel, model: EncoderModel, kept: float) -> None:
     for ours, theirs in zip(average.parameters(), model.parameters(), strict=True):
         ours.lerp_(theirs, 1.0 - kept)
 
 
 @torch.no_grad()
-def accuracy(model: SequenceClassifier, encoder: TextEncoder, examples: Sequence[Example]) -> float:
+def accuracy(model: EncoderModel, encoder: TextEncoder, examples: Sequence[Example]) -> float:
     model.eval()
     encodings = encoder.encode([text for text, _ in examples])
     right = 0

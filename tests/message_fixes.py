@@ -3,13 +3,17 @@
 The text is taken from the message as a reader would take it: a `python -c` command is split as a
 shell splits it and its code is executed here, any other command is run by a shell, and
 `write "key": value` or `delete "key"` changes the file that the message begins with.
+`isobatch convert` is run in this process, and its output takes the place of the folder.
 """
 
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
+
+from isobatch.cli.commands import make_app
 
 _COMMAND = re.compile(
     r"(?:[:(] )?\b((?:mv|rm|rmdir|chmod|iconv|git|accelerate merge|python) ?-?[^)]*)"
@@ -41,6 +45,23 @@ def run_shell_fix(message: str, folder: Path) -> None:
     found = _COMMAND.search(message)
     assert found, f"no command in: {message}"
     subprocess.run(found[1], shell=True, check=True, cwd=folder, timeout=60)
+
+
+def convert_command(message: str) -> list[str]:
+    """Return the arguments of the first `isobatch convert` of `message`, as a shell splits them."""
+    found = re.search(r"isobatch convert ([^;]*)", message)
+    assert found, f"no isobatch convert in: {message}"
+    return shlex.split(found[1])
+
+
+def run_convert_fix(message: str, folder: Path) -> None:
+    """Run the `isobatch convert` of `message`, and put its output in the place of `folder`."""
+    source, out, *options = convert_command(message)
+    assert Path(source) == folder
+    assert message.endswith(f"then load {shlex.quote(out)}")
+    make_app(["convert"])(["convert", source, out, *options], standalone_mode=False)
+    shutil.rmtree(folder)
+    Path(out).rename(folder)
 
 
 def config_edits(message: str) -> tuple[dict[str, object], list[str]]:

@@ -5,13 +5,14 @@ needs; an unreachable hub is an address without a server.
 """
 
 import gzip
+import io
 import json
 import pickle
 import re
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,31 +24,46 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, fill_randomly, reference_model, tiny_config
+from tiny_checkpoints import (
+    BERT_FAMILIES,
+    DECODERS,
+    FAMILIES,
+    ROTARY_FAMILIES,
+    Tiny,
+    TinyFolder,
+    fill_randomly,
+    reference_model,
+    tiny_config,
+)
 from torch import Tensor
 
 from isobatch.checkpoint import (
     ModelConfig,
-    hub_name,
     locate_checkpoint,
     parse_config,
+    place_of,
     read_config,
     write_tensors,
 )
+from isobatch.convert import convert_checkpoint
 from isobatch.errors import (
     CheckpointError,
     MissingHeadError,
     TensorMismatchError,
     UnsupportedModelError,
 )
-from isobatch.model import SequenceClassifier, read_model, read_packed_model
+from isobatch.model import EncoderModel, read_model, read_packed_model
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 OUTPUT = "bert.encoder.layer.0.output.dense.weight"
 HEADS = {
     "distilbert": ("pre_classifier.weight", "classifier.weight"),
+    **dict.fromkeys(FAMILIES[2:], ("classifier.dense.weight", "classifier.out_proj.weight")),
     "bert": ("classifier.weight", "classifier.bias"),
-} | dict.fromkeys(FAMILIES[2:], ("classifier.dense.weight", "classifier.out_proj.weight"))
+    "deberta-v2": ("pooler.dense.weight", "classifier.weight"),
+}
+HEADS |= dict.fromkeys(ROTARY_FAMILIES, ("classifier.weight", "classifier.bias"))
+HEADS |= {"albert": HEADS["bert"], "qwen3": ("score.weight",)}
 
 Tensors = dict[str, Tensor]
 
@@ -75,9 +91,14 @@ def edit_tensors(folder: Path, edit: Callable[[Tensors], object]) -> None:
     save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
 
 
-def parameters_by_hub_name(model: SequenceClassifier) -> Tensors:
-    family = model.config.family
-    return {hub_name(family, name): tensor.detach() for name, tensor in model.named_parameters()}
+def parameters_by_hub_name(model: EncoderModel, names: Sequence[str] = ()) -> Tensors:
+    """The parameters by the names of the file, or by `names`; parts are put together."""
+    family = model.config.family.spelled_as(names)
+    parts: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in model.named_parameters():
+        place = place_of(family, name)
+        parts.setdefault(place.name, {})[place.index] = tensor.detach()
+    return {name: torch.cat([found[i] for i in range(len(found))]) for name, found in parts.items()}
 
 
 def assert_same_tensors(ours: Tensors, theirs: Tensors) -> None:
@@ -97,7 +118,7 @@ def test_tensors_are_those_of_transformers_in_float32(
 ) -> None:
     folder = tiny_folder(Tiny(model_type, dtype=dtype))
     theirs = {name: tensor.detach() for name, tensor in reference_model(folder).named_parameters()}
-    assert_same_tensors(parameters_by_hub_name(read_model(folder)), theirs)
+    assert_same_tensors(parameters_by_hub_name(read_model(folder), [*theirs]), theirs)
 
 
 def test_shards_hold_the_same_as_one_file(folder: Path, sharded: Path) -> None:
@@ -121,7 +142,7 @@ def test_norms_under_tensorflows_names_are_read(folder: Path) -> None:
     assert_same_tensors(parameters_by_hub_name(read_model(folder)), before)
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", BERT_FAMILIES)
 @pytest.mark.parametrize("packed", [False, True], ids=("plain", "packed"))
 def test_an_encoder_without_its_prefix_or_with_two_is_read_as_in_transformers(
     model_type: str, packed: bool, tiny_folder: TinyFolder, tmp_path: Path
@@ -185,10 +206,13 @@ def test_configurations_are_read_as_written(tiny_folder: TinyFolder) -> None:
     tiny = Tiny("electra", num_heads=2, head_dim=32, num_layers=3, num_labels=3, dropout=0.25)
     config = read_config(tiny_folder(tiny))
     encoder = config.encoder
-    assert (encoder.embedding_size, encoder.hidden_size, encoder.num_heads) == (24, 64, 2)
-    assert (encoder.num_layers, encoder.intermediate_size, encoder.vocab_size) == (3, 48, 500)
+    assert (encoder.embedding_size, encoder.hidden_size) == (24, 64)
+    (layer,) = {*encoder.layers}
+    assert (layer.attention.num_heads, layer.attention.head_dim) == (2, 32)
+    assert (encoder.num_layers, layer.intermediate_size, encoder.vocab_size) == (3, 48, 500)
     assert config.head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
-    assert {config.dropout.hidden, config.dropout.attention, config.dropout.classifier} == {0.25}
+    dropout = config.dropout
+    assert {dropout.embeddings, dropout.attention, dropout.head_input, dropout.classifier} == {0.25}
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -232,7 +256,8 @@ def test_an_encoder_without_the_head_is_refused_and_the_head_is_named(
     kind: str, model_type: str, tmp_path: Path
 ) -> None:
     config = tiny_config(Tiny(model_type, num_layers=1))
-    fill_randomly(getattr(transformers, kind).from_config(config)).save_pretrained(tmp_path)
+    ending = kind.replace("Masked", "Causal") if model_type in DECODERS else kind
+    fill_randomly(getattr(transformers, ending).from_config(config)).save_pretrained(tmp_path)
     with pytest.raises(MissingHeadError, match="no sequence-classification head") as caught:
         read_model(tmp_path)
     assert all(name in str(caught.value) for name in HEADS[model_type])
@@ -494,7 +519,7 @@ def test_a_pickle_is_refused_unread_and_the_fix_is_named(
     (folder / name).write_bytes(pickle.dumps(Planted(mark)))
     with pytest.raises(CheckpointError, match=f"has only {name}, and pickles are never") as caught:
         read_model(folder)
-    assert 'python -c "' in str(caught.value)
+    assert f"onvert it once: isobatch convert {folder} {folder}-converted" in str(caught.value)
     assert not mark.exists()
     pickle.loads((folder / name).read_bytes())
     assert mark.exists(), "the control: the planted pickle does act"
@@ -550,6 +575,7 @@ class FakeHub(BaseHTTPRequestHandler):
     """The hub's protocol of downloads: one model at main and at the tag v1."""
 
     protocol_version = "HTTP/1.1"
+    files: ClassVar[Mapping[str, bytes]] = HUB_FILES
     requested: ClassVar[set[str]] = set()
 
     def do_HEAD(self) -> None:
@@ -559,19 +585,22 @@ class FakeHub(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].removeprefix("/")
         for name, commit in (("main", COMMIT), ("v1", TAGGED), (COMMIT, COMMIT), (TAGGED, TAGGED)):
             if path == f"api/models/some/model/revision/{name}":
-                return self.respond(json.dumps({"id": "some/model", "sha": commit}).encode())
+                listed = [{"rfilename": name} for name in self.files]
+                found = {"id": "some/model", "sha": commit, "siblings": listed}
+                return self.respond(json.dumps(found).encode())
             if path == f"api/models/some/model/tree/{name}":
-                return self.respond(json.dumps([*map(self.entry, HUB_FILES)]).encode())
-            if (file := path.removeprefix(f"some/model/resolve/{name}/")) in HUB_FILES:
+                return self.respond(json.dumps([*map(self.entry, self.files)]).encode())
+            if (file := path.removeprefix(f"some/model/resolve/{name}/")) in self.files:
                 self.requested.add(file)
-                return self.respond(HUB_FILES[file], {"ETag": f'"{file}"', "X-Repo-Commit": commit})
+                return self.respond(
+                    self.files[file], {"ETag": f'"{file}"', "X-Repo-Commit": commit}
+                )
         known = path.startswith("api/models/some/model/")
         code = "RevisionNotFound" if known else "RepoNotFound"
         return self.respond(b"{}", {"X-Error-Code": code}, status=404)
 
-    @staticmethod
-    def entry(path: str) -> dict[str, object]:
-        return {"type": "file", "path": path, "size": len(HUB_FILES[path]), "oid": "0" * 40}
+    def entry(self, path: str) -> dict[str, object]:
+        return {"type": "file", "path": path, "size": len(self.files[path]), "oid": "0" * 40}
 
     def respond(
         self, content: bytes, headers: dict[str, str] | None = None, status: int = 200
@@ -671,6 +700,55 @@ def test_the_hub_gives_the_files_of_a_checkpoint_and_no_pickle_or_code(serve: Se
     assert not {
         name for name in FakeHub.requested if name.endswith((".bin", ".h5", ".py", ".onnx"))
     }
+
+
+def test_to_convert_it_the_hub_gives_pickles_of_weights_and_no_other(
+    serve: Serve, folder: Path, tmp_path: Path
+) -> None:
+    saved = io.BytesIO()
+    torch.save(load_file(folder / SINGLE), saved)
+    config = (folder / "config.json").read_bytes()
+
+    class WithoutSafetensors(FakeHub):
+        files: ClassVar[Mapping[str, bytes]] = {
+            name: content for name, content in HUB_FILES.items() if name != SINGLE
+        } | {"pytorch_model.bin": saved.getvalue(), "config.json": config}
+
+    serve(WithoutSafetensors)
+    with pytest.raises(CheckpointError, match="isobatch convert some/model model --revision") as no:
+        read_model(locate_checkpoint("some/model"))
+    assert not {name for name in FakeHub.requested if name.endswith(".bin")}
+    assert str(no.value).endswith("then load model")
+    report = convert_checkpoint("some/model", tmp_path / "out", revision=COMMIT)
+    assert report.read == ("pytorch_model.bin",)
+    assert {name for name in FakeHub.requested if name.endswith((".bin", ".h5", ".py"))} == {
+        "pytorch_model.bin"
+    }
+    expected = load_file(folder / SINGLE)
+    found = load_file(tmp_path / "out" / SINGLE)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_safetensors_on_the_hub_are_preferred_to_a_pickle(serve: Serve) -> None:
+    serve(FakeHub)
+    folder = locate_checkpoint("some/model", to_convert=True)
+    assert (folder / SINGLE).read_bytes() == b"weights"
+    assert not {name for name in FakeHub.requested if name.endswith(".bin")}
+
+
+def test_weights_that_are_not_on_the_hub_in_a_format_to_convert_are_described(
+    serve: Serve, tmp_path: Path
+) -> None:
+    class OnlyTensorFlow(FakeHub):
+        files: ClassVar[Mapping[str, bytes]] = {
+            name: HUB_FILES[name] for name in ("config.json", "tf_model.h5")
+        }
+
+    serve(OnlyTensorFlow)
+    with pytest.raises(CheckpointError, match="neither safetensors nor PyTorch") as caught:
+        convert_checkpoint("some/model", tmp_path / "out")
+    assert "from_pretrained('some/model', from_tf=True)" in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_checkpoint_of_a_subfolder_is_downloaded(serve: Serve) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from message_fixes import edit_config, run_python_fix, run_shell_fix
+from message_fixes import edit_config, run_convert_fix, run_python_fix, run_shell_fix
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, random_ids, reference_model
+from tiny_checkpoints import BERT_FAMILIES, Tiny, TinyFolder, random_ids, reference_model
 from torch import Tensor
 
 from isobatch.compat import AutoModelForSequenceClassification
@@ -85,6 +85,10 @@ def pickled(name: str, wrap: Callable[[Tensors], object] = dict) -> Damage:
 
 def by_python(message: str, folder: Path) -> None:
     run_python_fix(message)
+
+
+def by_convert(message: str, folder: Path) -> None:
+    run_convert_fix(message, folder)
 
 
 def by_shell(message: str, folder: Path) -> None:
@@ -167,32 +171,35 @@ LONGER = {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2", "3": "LABEL_3"}
 
 NAMES = [
     *(
-        Case(f"{prefix} {family}", prefixed(prefix), by_python, (repr(prefix),), Tiny(family))
+        Case(f"{prefix} {family}", prefixed(prefix), by_convert, (repr(prefix),), Tiny(family))
         for prefix, family in zip(
-            ("module.", "_orig_mod.", "model.", "net.", "base_model.model.", "student.encoder."),
-            FAMILIES,
+            (
+                *("module.", "_orig_mod.", "model.", "net.", "base_model.model."),
+                *("student.encoder.", "text_model."),
+            ),
+            BERT_FAMILIES,
             strict=True,
         )
     ),
-    Case("nested", prefixed("module._orig_mod."), by_python, ("'module.'", "'_orig_mod.'")),
+    Case("nested", prefixed("module._orig_mod."), by_convert, ("'module.'", "'_orig_mod.'")),
     Case(
         "compiled encoder",
         renamed(lambda name: name.replace("bert.", "bert._orig_mod.")),
-        by_python,
+        by_convert,
         ("'_orig_mod.'", "torch.compile"),
     ),
     Case(
         "sharded modules",
         renamed(lambda name: name.replace(".attention.", "._fsdp_wrapped_module.attention.")),
-        by_python,
+        by_convert,
         ("FSDP",),
     ),
-    Case("prefix and shards", shards_renamed("module."), by_python, ("'module.'",), SHARDS),
+    Case("prefix and shards", shards_renamed("module."), by_convert, ("'module.'",), SHARDS),
     *(
         Case(
             f"modules_to_save {family}",
             tensors(saved_by_peft),
-            by_python,
+            by_convert,
             ("modules_to_save", "original_module"),
             Tiny(family, num_layers=1),
         )
@@ -201,20 +208,20 @@ NAMES = [
     Case(
         "modules_to_save of another adapter, with PEFT's prefix",
         both(tensors(lambda held: saved_by_peft(held, "mine")), prefixed("base_model.model.")),
-        by_python,
+        by_convert,
         ("modules_to_save", "'base_model.model.'"),
     ),
     Case(
         "a loss",
         tensors(lambda held: held | {"loss_fct.weight": torch.ones(2)}),
-        by_python,
+        by_convert,
         ("unexpected: loss_fct.weight", "transformers ignores them"),
     ),
     Case(
         "many of a module in the encoder",
         tensors(lambda held: held | {f"bert.adapter.{n}.weight": torch.ones(2) for n in range(20)}),
-        by_python,
-        ("unexpected: bert.adapter.0.weight", "'bert.adapter.'", "and 8 more"),
+        by_convert,
+        ("unexpected: bert.adapter.0.weight", "--drop=bert.adapter.;", "and 8 more"),
     ),
     Case(
         "a norm under two names",
@@ -225,7 +232,7 @@ NAMES = [
                 | {"bert.embeddings.LayerNorm.bias": torch.ones(32)}
             )
         ),
-        by_python,
+        by_convert,
         ("LayerNorm.beta and bert.embeddings.LayerNorm.bias are both read as",),
     ),
     Case(
@@ -360,7 +367,7 @@ def subfolder(folder: Path) -> None:
 
 def by_renaming_and_converting(message: str, folder: Path) -> None:
     by_shell(message, folder)
-    by_python(refusal(folder), folder)
+    by_convert(refusal(folder), folder)
 
 
 def by_removing_and_restoring(message: str, folder: Path) -> None:
@@ -373,12 +380,12 @@ def without_index(folder: Path) -> None:
 
 
 FILES = [
-    Case("a .bin", pickled("pytorch_model.bin"), by_python, ("pickles are never loaded",)),
-    Case("a state_dict", pickled("best.pt"), by_python, ("has only best.pt",)),
+    Case("a .bin", pickled("pytorch_model.bin"), by_convert, ("pickles are never loaded",)),
+    Case("a state_dict", pickled("best.pt"), by_convert, ("has only best.pt",)),
     Case(
         "a checkpoint of Lightning",
         pickled("last.ckpt", lambda held: {"state_dict": held}),
-        by_python,
+        by_convert,
         ("has only last.ckpt",),
     ),
     Case(

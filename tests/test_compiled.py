@@ -23,6 +23,7 @@ from random_blocks import (
     alone,
     attention,
     batch_of,
+    block_spec,
     compute,
     exact_product,
     formula,
@@ -59,7 +60,7 @@ from isobatch.kernels.compiled.variants import kernels
 from isobatch.kernels.int8 import Int8Block
 from isobatch.kernels.linear_kernels import CompiledKernel
 from isobatch.model.block import Block
-from isobatch.specification import BlockSpec
+from isobatch.specification import LINEARS
 from isobatch.types import PRECISIONS, Precision, Rows
 
 COMPILED = [precision for precision in PRECISIONS if unavailable(precision) is None]
@@ -98,7 +99,7 @@ def trainable(weights: BlockWeights) -> BlockKernel:
 
 
 def int8_reference(weights: BlockWeights) -> BlockKernel:
-    return Int8Block(weights, PackedAttention(weights.spec))
+    return Int8Block(weights, PackedAttention(weights.spec.attention))
 
 
 def blocks_of(layers: BlockWeights) -> dict[str, BlockKernel]:
@@ -117,10 +118,10 @@ def test_a_block_computes_the_formula(
     shape: tuple[int, int, int], biases: bool, rows: Rows
 ) -> None:
     hidden, wide, heads = shape
-    layers = random_weights(BlockSpec(hidden, heads, wide, "gelu", 1e-12, biases=biases))
+    layers = random_weights(block_spec(hidden, heads, wide, biases=LINEARS if biases else ()))
     x = normal(sum(LENGTHS), hidden)
     assert unsupported(layers) is None
-    assert (layers.query.bias is not None) == biases
+    assert (layers.linears["query"].bias is not None) == biases
     expected = formula(layers, x, LENGTHS, rows=rows)
     for name, kernel in blocks_of(layers).items():
         found = compute(kernel, x, LENGTHS, rows=rows)
@@ -149,10 +150,10 @@ def test_attention_computes_the_formula(hidden: int, heads: int, length: int) ->
     orders = [torch.arange(hidden), torch.arange(hidden).flip(0), torch.arange(hidden).roll(1)]
     for layer, order in zip(layers.linears.values(), [*orders, orders[0]], strict=False):
         layer.weight.copy_(torch.eye(hidden)[order])
-    layers.down.weight.zero_()
+    layers.linears["down"].weight.zero_()
     x = normal(length, hidden, seed=length)
     expected = formula(layers, x, (length,))
-    mixed = attention(*(x[:, order].double() for order in orders), heads)
+    mixed = attention(*(x[:, order].double() for order in orders), layers.spec.attention)
     assert length == 1 or (mixed - x).abs().max() > 1, "attention must have something to do"
     found = compute(PackedBlock(layers, "fp32"), x, (length,))
     assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
@@ -429,7 +430,7 @@ def test_invalid_arguments_are_rejected(
     "x", [normal(4, 64).double(), normal(4, 128), normal(64), normal(1, 4, 64)]
 )
 def test_a_linear_rejects_invalid_arguments(x: Tensor) -> None:
-    for weight in (NARROW.up.weight, PackedWeight(NARROW.up.weight, "fp32")):
+    for weight in (NARROW.linears["up"].weight, PackedWeight(NARROW.linears["up"].weight, "fp32")):
         with pytest.raises(TypeError, match=r"expected torch\.float32"):
             compute_linear(x, weight, None)
 
@@ -441,7 +442,8 @@ def test_strided_rows_are_read_as_rows() -> None:
             compute(kernel, strided, (500,)), compute(kernel, strided.contiguous(), (500,))
         )
     found, expected = (
-        compute_linear(x, NARROW.up.weight, None) for x in (strided, strided.contiguous())
+        compute_linear(x, NARROW.linears["up"].weight, None)
+        for x in (strided, strided.contiguous())
     )
     assert same_bits(found, expected)
 
@@ -477,21 +479,6 @@ def test_a_copy_of_a_packed_block_outlives_the_first(precision: Precision) -> No
     del kernel
     gc.collect()
     assert same_bits(compute(other, x, (9,)), expected)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        BlockSpec(32, 4, 48, "gelu", 1e-12, norm="pre"),
-        BlockSpec(32, 4, 48, "silu", 1e-6, gated=True),
-        BlockSpec(32, 4, 48, "gelu", 1e-12, window=3),
-    ],
-    ids=lambda spec: spec.name,
-)
-def test_layers_that_are_not_compiled_are_named(spec: BlockSpec) -> None:
-    assert unsupported(random_weights(spec)) == (
-        "only post-norm layers without gate and window are compiled"
-    )
 
 
 # ------------------------------------------------------ plain parameters, with and without grads
@@ -570,7 +557,7 @@ def test_a_parameter_that_changes_before_its_gradient_is_noticed() -> None:
     layers, x = random_block(64, 128, 2), normal(12, 64)
     with torch.enable_grad():
         result = compute(trainable(layers), x, (9, 3)).sum()
-    layers.down.weight.mul_(2)
+    layers.linears["down"].weight.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         result.backward()
 
@@ -590,16 +577,18 @@ def test_parameters_that_change_are_seen_at_once() -> None:
         parameter.mul_(1.5)
         changed = compute(kernel, x, (9, 3))
         # A key's bias moves all scores of a query alike.
-        assert parameter is layers.key.bias or not torch.equal(changed, before)
+        assert parameter is layers.linears["key"].bias or not torch.equal(changed, before)
         parameter.data = parameter.data.clone()
         assert same_bits(compute(kernel, x, (9, 3)), changed)
-    layers.up.weight.data = layers.up.weight.t().contiguous().t()  # the same, in another layout
+    layers.linears["up"].weight.data = (
+        layers.linears["up"].weight.t().contiguous().t()
+    )  # the same, in another layout
     assert same_bits(compute(kernel, x, (9, 3)), changed)
 
 
 def test_a_copy_of_a_model_reads_its_own_parameters() -> None:
     weights, x = random_block(64, 128, 2), normal(12, 64)
-    model = Block(weights.spec, Dropouts(0.0, 0.0, 0.0, 0.0)).eval()
+    model = Block(weights.spec, Dropouts()).eval()
     for parameter, value in zip(
         model.weights.tensors.values(), weights.tensors.values(), strict=True
     ):
@@ -625,7 +614,13 @@ def test_parameters_that_were_cast_are_refused(index: int, change: str) -> None:
 
 def test_parameters_of_another_shape_are_refused() -> None:
     layers, x = random_block(64, 128, 2), normal(12, 64)
-    layers = replace(layers, norm=layers.norm._replace(weight=nn.Parameter(torch.ones(32))))
+    layers = replace(
+        layers,
+        norms={
+            **layers.norms,
+            "norm": layers.norms["norm"]._replace(weight=nn.Parameter(torch.ones(32))),
+        },
+    )
     with pytest.raises(TypeError, match=r"expected torch\.float32"):
         compute(trainable(layers), x, (9, 3))
 
@@ -651,7 +646,7 @@ def test_too_little_memory_is_an_error_of_python(precision: Precision) -> None:
     cu_seqlens, number = torch.tensor([0, 1 << 50]), PRECISIONS.index(precision)
     module, structure = kernels(precision).module, ctypes.addressof(packed._structure)
     with pytest.raises(MemoryError):
-        module.forward_block(number, structure, 0, 0, cu_seqlens.data_ptr(), 1, 0, 1)
+        module.forward_block(number, structure, 0, 0, 0, cu_seqlens.data_ptr(), 1, 0, 1)
     product = packed._structure.up
     with pytest.raises(MemoryError):
         module.forward_linear(number, ctypes.addressof(product), 0, 0, 0, 0, 1 << 50, 1)

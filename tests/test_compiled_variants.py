@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from random_blocks import compute, normal, random_linear, random_weights, same_bits
+from random_blocks import block_spec, compute, normal, random_linear, random_weights, same_bits
 from torch import Tensor
 
 from isobatch.errors import OptionError
@@ -26,7 +26,6 @@ from isobatch.kernels.compiled import (
     variants,
 )
 from isobatch.kernels.compiled.variants import VARIABLE, Variant, golden_hashes
-from isobatch.specification import BlockSpec
 from isobatch.types import Precision
 
 NAMES = [each.name for each in variant_statuses() if each.problem is None]
@@ -83,7 +82,7 @@ def test_a_block_stays_with_the_variant_that_it_was_packed_for(
     precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another one has another layout, and would compute something else from it."""
-    weights, x = random_weights(BlockSpec(20, 2, 30, "gelu", 1e-12)), normal(9, 20)
+    weights, x = random_weights(block_spec(20, 2, 30)), normal(9, 20)
     linear = random_linear(20, 30)
     expected, product = None, None
     for name in NAMES:

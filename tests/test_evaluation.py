@@ -235,9 +235,9 @@ def test_senseless_options_are_refused(labels: tuple[str, ...]) -> None:
 
 def test_only_single_label_checkpoints_can_be_evaluated() -> None:
     check_task("softmax")
-    with pytest.raises(OptionError, match=r"multi-label.*single-label"):
+    with pytest.raises(OptionError, match=r"multi-label.*reranker \(--query-column\)"):
         check_task("sigmoid")
-    with pytest.raises(OptionError, match=r"regression.*single-label"):
+    with pytest.raises(OptionError, match=r"regression.*one label of two or more"):
         check_task("none")
 
 

@@ -214,7 +214,7 @@ def test_a_sum_in_one_float32_would_not_be_exact() -> None:
 
 
 def int8_block(weights: BlockWeights) -> Int8Block:
-    return Int8Block(weights, PackedAttention(weights.spec))
+    return Int8Block(weights, PackedAttention(weights.spec.attention))
 
 
 @pytest.mark.parametrize("rows", Rows, ids=lambda rows: rows.name)

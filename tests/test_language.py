@@ -103,7 +103,7 @@ SKIPPED = ("/vendor/", "swagger", "tests/test_language.py", "benchmarks/results/
 
 TEXT = (".md", ".h", ".cpp", ".js", ".css", ".html", ".pyi")
 CONFIGURATION = ("Makefile", "Dockerfile", "compose.yaml", "pyproject.toml", "MANIFEST.in")
-FOLDERS = ("isobatch", "benchmarks", "scripts", "tests", "docs")
+FOLDERS = ("isobatch", "benchmarks", "examples", "scripts", "tests", "docs")
 
 
 class Prose(NamedTuple):

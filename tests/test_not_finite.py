@@ -63,7 +63,7 @@ def ways_to_compute(layers: BlockWeights) -> dict[str, BlockKernel]:
 
 def in_float32(layers: BlockWeights, x: Tensor, lengths: Sequence[int]) -> Tensor:
     batch = batch_of(lengths)
-    attend = partial(PackedAttention(layers.spec), batch=batch, rows=Rows.ALL)
+    attend = partial(PackedAttention(layers.spec.attention), batch=batch, rows=Rows.ALL)
     select = partial(batch.select, rows=Rows.ALL)
     return compute_block(reference_operations(layers), x, attend, select)
 
@@ -100,8 +100,8 @@ def test_a_row_that_is_not_finite_spoils_its_sequence_and_no_other(poison: float
 def test_no_row_is_finite_where_a_sum_overflows(activation: str, layer: str) -> None:
     """In int8 the next layer rounds what overflowed."""
     layers, x = random_block(24, 40, 2, activation), normal(sum(LENGTHS), 24)
-    getattr(layers, layer).weight.mul_(1e38)
-    getattr(layers, layer).bias.fill_(3e38)
+    layers.linears[layer].weight.mul_(1e38)
+    layers.linears[layer].bias.fill_(3e38)
     expected = in_float32(layers, x, LENGTHS)
     assert not finite_rows(expected).all(), "the test must overflow"
     for name, kernel in ways_to_compute(layers).items():

@@ -23,9 +23,8 @@ from isobatch import AutoModelForSequenceClassification, AutoTokenizer, Classifi
 from isobatch.checkpoint.text_encoder import TextEncoder
 from isobatch.errors import CheckpointError, InputError
 from isobatch.kernels import compiled, this_machine
-from isobatch.kernels.compiled.structures import LINEARS, NORMS
 from isobatch.kernels.compiled.variants import VARIABLE
-from isobatch.tasks import pipeline
+from isobatch.tasks import pickled_machine
 from isobatch.types import PRECISIONS, Precision
 
 TEXTS = ["a b c", "c " * 30, "", ("a", "b"), "a"]
@@ -100,14 +99,16 @@ def test_a_compiled_block_gets_addresses_of_its_own(
     after = trip(before)
     assert isinstance(after, compiled.PackedBlock)
     for block in (before, after):
-        products = [getattr(block._structure, name) for name in LINEARS]
-        norms = [getattr(block._structure, name) for name in NORMS]
-        for each, weight, bias in zip(products, block._weights, block._biases, strict=True):
-            assert (each.weight, each.bias) == (weight.panels.data_ptr(), bias.data_ptr())
-        for each, norm in zip(norms, block._norms, strict=True):
+        for name, weight in block._weights.items():
+            product, bias = getattr(block._structure, name), block._biases[name]
+            assert (product.weight, product.bias) == (weight.panels.data_ptr(), bias.data_ptr())
+        for name, norm in block._norms.items():
+            each = getattr(block._structure, name)
+            assert norm.bias is not None
             assert (each.weight, each.bias) == (norm.weight.data_ptr(), norm.bias.data_ptr())
+        assert (len(block._weights), len(block._norms)) == (6, 2)
     assert after._structure.query.weight != before._structure.query.weight
-    for one, other in zip(before._weights, after._weights, strict=True):
+    for one, other in zip(before._weights.values(), after._weights.values(), strict=True):
         assert torch.equal(one.panels, other.panels)
 
 
@@ -140,9 +141,9 @@ def test_a_pickle_of_compiled_kernels_needs_no_particular_machine(
     assert classifier.arithmetic == "isobatch-1"
     content = pickle.dumps(classifier)
     elsewhere = replace(this_machine(), torch="2.99", instruction_set="VAX")
-    monkeypatch.setattr(pipeline, "this_machine", lambda: elsewhere)
+    monkeypatch.setattr(pickled_machine, "this_machine", lambda: elsewhere)
     assert np.array_equal(pickle.loads(content).logits(TEXTS), classifier.logits(TEXTS))
-    monkeypatch.setattr(pipeline, "this_machine", lambda: replace(elsewhere, compiled=()))
+    monkeypatch.setattr(pickled_machine, "this_machine", lambda: replace(elsewhere, compiled=()))
     with pytest.raises(CheckpointError, match=r"here: .*compiled kernels: none.* Load it here: "):
         pickle.loads(content)
 
@@ -158,7 +159,7 @@ def test_a_pickle_of_compiled_kernels_is_refused_where_there_are_none(
     write_wordpiece_folder(folder)
     content = pickle.dumps(Classifier.from_pretrained(folder))
     monkeypatch.setenv(VARIABLE, "torch")
-    with pytest.raises(CheckpointError, match=r"needs them; here: .* is torch. Load it here by"):
+    with pytest.raises(CheckpointError, match=r"needs them; here: .* is torch. Load it here with"):
         pickle.loads(content)
 
 
@@ -169,7 +170,7 @@ def test_another_machine_is_refused_with_the_call_that_loads(
     monkeypatch.setenv(VARIABLE, "torch")
     content = pickle.dumps(Classifier.from_pretrained(folder))
     elsewhere = replace(this_machine(), instruction_set="VAX")
-    monkeypatch.setattr(pipeline, "this_machine", lambda: elsewhere)
+    monkeypatch.setattr(pickled_machine, "this_machine", lambda: elsewhere)
     with pytest.raises(CheckpointError, match=r"here: .*VAX.* Load it here: ") as caught:
         pickle.loads(content)
     named = str(caught.value).partition("Load it here: ")[2]

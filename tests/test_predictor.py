@@ -156,7 +156,7 @@ def test_logits_wants_a_list(classifier: Classifier) -> None:
 def test_stream_reads_a_window_ahead_and_no_further(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 8)
+    monkeypatch.setattr(pipeline, "TEXTS_AHEAD", 8)
     read = itertools.count()
     endless: Iterator[str] = (f"text {next(read)}" for _ in itertools.repeat(None))
     predictions = list(itertools.islice(classifier.predict_stream(endless), 20))
@@ -167,7 +167,7 @@ def test_stream_reads_a_window_ahead_and_no_further(
 def test_stream_names_the_index_in_the_whole_stream(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "WINDOW_TEXTS", 4)
+    monkeypatch.setattr(pipeline, "TEXTS_AHEAD", 4)
     predictions = classifier.predict_stream(["a"] * 9 + [None])  # type: ignore[list-item]
     assert len(list(itertools.islice(predictions, 9))) == 9  # all earlier texts
     with pytest.raises(InputError, match=r"^text 9: "):

@@ -164,6 +164,15 @@ def test_empty_texts_are_counted_by_the_text_or_by_the_mark_of_run(tmp_path: Pat
         assert (from_scores(file, file, label).num_empty, number) == (2, number)
 
 
+@pytest.mark.parametrize("name", ["entities", "embedding", "score"])
+def test_a_file_of_another_task_is_named(name: str) -> None:
+    columns = ["text", f"my_{name}", "my_truncated", "my_error"]
+    with pytest.raises(OptionError, match=rf"\(my_{name}\), and --scores-from reads the labels"):
+        find_scored_columns(columns, None, None)
+    with pytest.raises(OptionError, match="has no columns label"):
+        find_scored_columns(["text", name], None, None)
+
+
 def test_what_run_has_not_written_is_refused() -> None:
     with pytest.raises(OptionError, match=r"has no columns label, score, .*it has text"):
         find_scored_columns(["text"], None, None)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,15 @@ import transformers
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
-from tokenizer_folders import write_bpe_folder, write_unigram_folder, write_wordpiece_folder
+from tokenizer_folders import (
+    write_albert_folder,
+    write_bpe_folder,
+    write_deberta_folder,
+    write_llama_folder,
+    write_qwen_folder,
+    write_unigram_folder,
+    write_wordpiece_folder,
+)
 from tokenizers import Tokenizer, processors
 
 from isobatch.checkpoint.checkpoint_tokenizer import CheckpointTokenizer, read_tokenizer
@@ -46,17 +54,31 @@ WRITERS: Mapping[str, Callable[..., Path]] = {
     "bert": write_wordpiece_folder,
     "distilbert": write_wordpiece_folder,
     "electra": write_wordpiece_folder,
+    "mpnet": write_wordpiece_folder,
     "roberta": write_bpe_folder,
     "xlm-roberta": write_unigram_folder,
     "camembert": write_unigram_folder,
+    "albert": write_albert_folder,
+    "deberta-v2": write_deberta_folder,
+    "qwen3": write_qwen_folder,
+    "qwen2": write_qwen_folder,
+    "llama": write_llama_folder,
+    "llama 3": partial(write_llama_folder, byte_level=True),
 }
 OWN_CLASSES = {
     "bert": ("BertTokenizer", "BertTokenizerFast"),
     "distilbert": ("DistilBertTokenizer", "DistilBertTokenizerFast", "BertTokenizer"),
     "electra": ("ElectraTokenizer", "ElectraTokenizerFast"),
+    "mpnet": ("MPNetTokenizer", "MPNetTokenizerFast"),
     "roberta": ("RobertaTokenizer", "RobertaTokenizerFast", "BartTokenizer"),
     "xlm-roberta": ("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),
     "camembert": ("CamembertTokenizer", "CamembertTokenizerFast"),
+    "albert": ("AlbertTokenizer", "AlbertTokenizerFast"),
+    "deberta-v2": ("DebertaV2Tokenizer", "DebertaV2TokenizerFast"),
+    "qwen3": ("Qwen2Tokenizer", "Qwen2TokenizerFast"),
+    "qwen2": ("Qwen2Tokenizer", "LlamaTokenizerFast"),
+    "llama": ("LlamaTokenizer", "LlamaTokenizerFast"),
+    "llama 3": ("PreTrainedTokenizerFast", "LlamaTokenizer"),
 }
 PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer")
 UNSUPPORTED = ("BertweetTokenizer", "NoSuchTokenizer")
@@ -68,7 +90,7 @@ Files = Mapping[str, str]
 def base_files(model_type: str) -> Files:
     """The files of a tiny tokenizer of that family, as texts."""
     with tempfile.TemporaryDirectory() as place:
-        folder = WRITERS[model_type](Path(place), model_type)
+        folder = WRITERS[model_type](Path(place), model_type.partition(" ")[0])
         return {path.name: path.read_text("utf-8") for path in folder.iterdir()}
 
 
@@ -94,6 +116,7 @@ OPTIONS: Mapping[str, st.SearchStrategy[object]] = {
     "strip_accents": st.sampled_from([True, False, None]),
     "tokenize_chinese_chars": st.booleans(),
     "add_prefix_space": st.booleans(),
+    "split_by_punct": st.booleans(),
     "trim_offsets": st.booleans(),
     "model_max_length": st.sampled_from([9, 16, 20.0, int(1e30), None, 0, "16"]),
     "max_len": st.sampled_from([12, 24]),
@@ -140,7 +163,7 @@ class FolderPlan:
 
     def write(self, folder: Path) -> None:
         files = {k: v for k, v in base_files(self.model_type).items() if k not in self.removed}
-        config = {"model_type": self.model_type}
+        config = {"model_type": self.model_type.partition(" ")[0]}
         stated: dict[str, object] = {"model_max_length": 48} | dict(self.options)
         if self.stated_class and self.class_in_config:
             config["tokenizer_class"] = self.stated_class
@@ -345,15 +368,26 @@ def without_options(*names: str) -> Reader:
     return lambda folder: read_edited(folder, "tokenizer_config.json", edit)
 
 
+def unchanged_backend(folder: Path) -> Tokenizer | None:
+    """Read tokenizer.json by the library alone; None without one, or where the library panics."""
+    if not (folder / "tokenizer.json").exists():
+        return None
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except BaseException as error:  # PanicException cannot be imported
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return None
+
+
 def part_of_file(name: str) -> Reader:
     """A reader that takes a component from tokenizer.json for every class."""
 
     def read(folder: Path) -> CheckpointTokenizer:
         checkpoint = read_tokenizer(folder)
-        if (folder / "tokenizer.json").exists():
-            stored = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            if (component := getattr(stored, name)) is not None:
-                setattr(checkpoint.backend, name, component)
+        component = getattr(unchanged_backend(folder), name, None)
+        if component is not None:
+            setattr(checkpoint.backend, name, component)
         return checkpoint
 
     return read
@@ -365,11 +399,10 @@ def ignoring_added_tokens(folder: Path) -> CheckpointTokenizer:
 
 def without_template(folder: Path) -> CheckpointTokenizer:
     checkpoint = read_tokenizer(folder)
-    if (folder / "tokenizer.json").exists():
-        stored = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        if stored.post_processor is None:
-            plain = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
-            checkpoint.backend.post_processor = plain
+    stored = unchanged_backend(folder)
+    if stored is not None and stored.post_processor is None:
+        plain = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
+        checkpoint.backend.post_processor = plain
     return checkpoint
 
 

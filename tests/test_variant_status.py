@@ -138,7 +138,10 @@ def test_a_failed_build_is_in_info_with_the_compiler_s_message(
     assert all(each["problem"] == f"not built ({message})" for each in shown)
     assert not any(each["built"] for each in shown)
     assert scope["instruction_set"] not in report
+    assert "install a C++ compiler and repeat the installation" in scope["promise"]
     assert "unrecognized option" in CliRunner().invoke(app, ["info"]).stdout
+    names = [each.name for each in variants.variants_of_machine()]
+    assert variants.unavailable("int8") == f"{', '.join(names)}: not built ({message})"
 
 
 def test_an_unknown_instruction_set_lists_the_supported_ones(

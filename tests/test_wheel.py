@@ -88,6 +88,7 @@ def test_it_has_every_module_and_what_they_need(unpacked: Path) -> None:
     modules = {file.name for file in folder.glob("*.so")}
     assert modules == {f"_{name}.abi3.so" for name in VARIANTS[os.uname().machine]}
     assert (folder / "golden.json").exists()
+    assert (unpacked / "isobatch/lesson/sample.txt").exists()
     assert not list(unpacked.glob("*.libs")), "a second OpenMP"
     for module in modules:
         with (folder / module).open("rb") as file:

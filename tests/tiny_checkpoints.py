@@ -17,9 +17,23 @@ from torch import Tensor, nn
 
 from isobatch.specification import PositionRule
 
-FAMILIES = ("distilbert", "bert", "roberta", "xlm-roberta", "camembert", "electra")
-COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
+BERT_FAMILIES = (
+    *("distilbert", "bert", "roberta", "xlm-roberta", "camembert", "electra"),
+    "albert",
+)
+"""Families whose layers are BERT's."""
+
+ROTARY_FAMILIES = ("modernbert", "gte", "nomic_bert")
+"""Encoders with rotary positions and gated feed-forwards."""
+
+DECODERS = ("qwen3", "qwen2", "llama")
+"""Families that read a text by its last token; their layers are alike."""
+
+FAMILIES = (*BERT_FAMILIES, *ROTARY_FAMILIES, "mpnet", "deberta-v2", "qwen3")
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
 """Families that count positions from pad_token_id + 1 on."""
+WITH_DISTANCES = (*ROTARY_FAMILIES, "mpnet", "deberta-v2", "qwen3")
+"""Families whose attention depends on the distance of two tokens."""
 
 MAX_TOKENS = 512
 VOCAB_SIZE = 500
@@ -36,6 +50,7 @@ class Tiny:
     intermediate_size: int = 48
     embedding_size: int = 24
     hidden_act: str = "gelu"
+    local_attention: int = 16
     num_labels: int = 2
     problem_type: str | None = None
     dropout: float = 0.1
@@ -50,7 +65,7 @@ class Tiny:
 
     @property
     def pad_token_id(self) -> int:
-        return 1 if self.model_type in COUNTED_FROM_PADDING else 0
+        return 1 if self.model_type in (*COUNTED_FROM_PADDING, "gte") else 0
 
     @property
     def positions(self) -> PositionRule:
@@ -62,9 +77,14 @@ class Tiny:
         return self.pad_token_id if self.model_type in COUNTED_FROM_PADDING else None
 
     @property
+    def depth(self) -> int:
+        """Layers, of which two may share their weights."""
+        return self.num_layers + (self.model_type == "albert" and self.num_layers > 1)
+
+    @property
     def has_token_types(self) -> bool:
         """Whether the family marks the texts of a pair by type."""
-        return self.model_type in ("bert", "electra")
+        return self.model_type in ("bert", "electra", "albert", "nomic_bert")
 
 
 TinyFolder = Callable[[Tiny], Path]
@@ -88,9 +108,7 @@ def tiny_config(tiny: Tiny) -> transformers.PreTrainedConfig:
     """transformers' configuration of the family."""
     head = {"num_labels": tiny.num_labels, "problem_type": tiny.problem_type}
     shared = {"vocab_size": tiny.vocab_size, "pad_token_id": tiny.pad_token_id, **head}
-    settings = (
-        _distilbert_settings(tiny) if tiny.model_type == "distilbert" else _bert_settings(tiny)
-    )
+    settings = _SETTINGS.get(tiny.model_type, _bert_settings)(tiny)
     return transformers.AutoConfig.for_model(tiny.model_type, **shared, **settings)
 
 
@@ -123,9 +141,85 @@ def _bert_settings(tiny: Tiny) -> dict[str, object]:
         # 1e-5 for the families that have it so; not one that a config without the key would give.
         "layer_norm_eps": 1e-12 if tiny.has_token_types else 1e-5,
     }
-    if tiny.model_type == "electra":
+    if tiny.model_type in ("electra", "albert"):
         settings["embedding_size"] = tiny.embedding_size
     return settings
+
+
+def _albert_settings(tiny: Tiny) -> dict[str, object]:
+    """Layers of two groups, the first with one more where they cannot be shared evenly."""
+    groups = min(2, tiny.num_layers)
+    return _bert_settings(tiny) | {
+        "num_hidden_groups": groups,
+        "num_hidden_layers": tiny.depth,
+        "classifier_dropout_prob": tiny.dropout,
+    }
+
+
+def _decoder_settings(tiny: Tiny) -> dict[str, object]:
+    """Settings that are not transformers' defaults; a head has as even a size as rotation needs."""
+    return {
+        "hidden_size": tiny.hidden_size,
+        "num_attention_heads": tiny.num_heads,
+        "num_key_value_heads": tiny.num_heads // 2 if tiny.num_heads % 2 == 0 else 1,
+        "head_dim": tiny.head_dim + tiny.head_dim % 2 + 2,
+        "num_hidden_layers": tiny.num_layers,
+        "intermediate_size": tiny.intermediate_size,
+        "hidden_act": "silu" if tiny.hidden_act == "gelu" else tiny.hidden_act,
+        "max_position_embeddings": MAX_TOKENS,
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 50_000.0},
+        "attention_dropout": tiny.dropout,
+        "use_cache": False,
+    }
+
+
+def _deberta_settings(tiny: Tiny) -> dict[str, object]:
+    """Settings as of version 3, with fewer groups of distances."""
+    return _bert_settings(tiny) | {
+        "type_vocab_size": 0,
+        "layer_norm_eps": 1e-7,
+        "relative_attention": True,
+        "position_buckets": 32,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+    }
+
+
+def _modernbert_settings(tiny: Tiny) -> dict[str, object]:
+    return {
+        "hidden_size": tiny.hidden_size,
+        "num_attention_heads": tiny.num_heads,
+        "num_hidden_layers": tiny.num_layers,
+        "intermediate_size": tiny.intermediate_size,
+        "hidden_activation": tiny.hidden_act,
+        "max_position_embeddings": MAX_TOKENS,
+        "local_attention": tiny.local_attention,
+        "attention_dropout": tiny.dropout,
+        "embedding_dropout": tiny.dropout,
+        "mlp_dropout": tiny.dropout,
+        "classifier_dropout": tiny.dropout,
+        **dict.fromkeys(("bos_token_id", "cls_token_id"), 2),
+        **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
+    }
+
+
+def _rotary_settings(tiny: Tiny) -> dict[str, object]:
+    types = 2 if tiny.has_token_types else 1
+    return _bert_settings(tiny) | {"type_vocab_size": types, "layer_norm_eps": 1e-12}
+
+
+_SETTINGS: dict[str, Callable[[Tiny], dict[str, object]]] = {
+    "distilbert": _distilbert_settings,
+    "deberta-v2": _deberta_settings,
+    "modernbert": _modernbert_settings,
+    "gte": _rotary_settings,
+    "nomic_bert": _rotary_settings,
+    "albert": _albert_settings,
+    **dict.fromkeys(DECODERS, _decoder_settings),
+}
 
 
 def fill_randomly(
@@ -133,34 +227,36 @@ def fill_randomly(
 ) -> transformers.PreTrainedModel:
     """Draw every parameter from a seed, the same on every machine and in every version.
 
-    Matrices N(0, 1.7 / √inputs), tables N(0, 1), norm weights near 1, biases N(0, 0.2). No
-    parameter stays at zero or one, so that a bias, a norm or a pad's row that is left out or
-    swapped shows.
+    Matrices N(0, 1.7 / √inputs), or N(0, 1 / √inputs) where feed-forwards are gated and would make
+    large numbers of them; tables N(0, 1), norm weights near 1, biases N(0, 0.2). No parameter stays
+    at zero or one, so that a bias, a norm or a pad's row that is left out or swapped shows.
     """
     generator = torch.Generator().manual_seed(seed)
+    family = getattr(getattr(model, "config", None), "model_type", "")  # modules have none
+    gain = 1.0 if family in ROTARY_FAMILIES else 1.7
     with torch.no_grad():
         for module in model.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                mean, deviation = _distribution(module, name)
+                mean, deviation = _distribution(module, name, gain)
                 drawn = torch.randn(parameter.shape, generator=generator)
                 parameter.copy_(mean + deviation * drawn)
     return model
 
 
-def _distribution(module: nn.Module, name: str) -> tuple[float, float]:
+def _distribution(module: nn.Module, name: str, gain: float) -> tuple[float, float]:
     if isinstance(module, nn.Embedding):
         return 0.0, 1.0
-    if isinstance(module, nn.LayerNorm):
+    if isinstance(module, nn.LayerNorm) or type(module).__name__.endswith("RMSNorm"):
         return (1.0, 0.2) if name == "weight" else (0.0, 0.2)
     if isinstance(module, nn.Linear) and name == "weight":
-        return 0.0, 1.7 / math.sqrt(module.in_features)
+        return 0.0, gain / math.sqrt(module.in_features)
     return 0.0, 0.2
 
 
 def reference_model(folder: Path) -> transformers.PreTrainedModel:
     """transformers' model of the checkpoint in `folder`, float32, in eval mode."""
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32
+        folder, dtype=torch.float32, attn_implementation="eager"
     )
     return model.eval()
 

@@ -5,6 +5,7 @@ same bytes.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -27,7 +28,7 @@ def render_html(
     import markupsafe
 
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader({"layout.html": _source("isobatch.drawing", "layout.html")}),
+        loader=jinja2.FunctionLoader(partial(_part, package)),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_finalize,
@@ -38,6 +39,11 @@ def render_html(
     environment.filters.update(percent=percent, shortened=shortened, prose=_prose, **filters)
     drawn = {name: markupsafe.Markup(svg) for name, svg in pictures.items()}
     return environment.from_string(_source(package, template)).render(pictures=drawn, **values)
+
+
+def _part(package: str, name: str) -> str:
+    """Return the layout, or a template of `package` that others include."""
+    return _source("isobatch.drawing" if name == "layout.html" else package, name)
 
 
 def _source(package: str, name: str) -> str:

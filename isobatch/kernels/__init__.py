@@ -15,15 +15,20 @@ from isobatch.kernels.block_formula import (
     NormWeights,
     block_weights,
     compute_block,
+    compute_packed,
+    linear_activation,
+    project_positions,
     reference_operations,
 )
 from isobatch.kernels.compiled import VariantStatus, compute_trainable, variant_statuses
+from isobatch.kernels.distances import toeplitz
 from isobatch.kernels.dropout import Dropout, KeyedDropout, TorchDropout
 from isobatch.kernels.embedding_formula import EmbeddingWeights
 from isobatch.kernels.fork_safety import fork_safe_lock, keep_forks_safe
 from isobatch.kernels.int8 import Int8Embedding, int8_weight, quantize_weight
-from isobatch.kernels.layers import Drop, Linear, PackedLinear
+from isobatch.kernels.layers import Drop, Linear, Norm, PackedLinear
 from isobatch.kernels.machine import Machine, instruction_set, is_compiled, this_machine
+from isobatch.kernels.pooling import normalize_rows, pool_rows
 from isobatch.kernels.selection import (
     EmbeddingKernel,
     KernelChoice,
@@ -50,6 +55,7 @@ __all__ = [
     "Linear",
     "LinearWeights",
     "Machine",
+    "Norm",
     "NormWeights",
     "PackedAttention",
     "PackedLinear",
@@ -61,14 +67,20 @@ __all__ = [
     "block_weights",
     "check_precision",
     "compute_block",
+    "compute_packed",
     "compute_trainable",
     "fork_safe_lock",
     "instruction_set",
     "int8_weight",
     "is_compiled",
+    "linear_activation",
+    "normalize_rows",
+    "pool_rows",
+    "project_positions",
     "quantize_weight",
     "reference_operations",
     "supported_precisions",
     "this_machine",
+    "toeplitz",
     "variant_statuses",
 ]

@@ -19,6 +19,10 @@ ARITHMETIC = "isobatch-1"
 """Changes whenever any bit of any answer may change."""
 
 
+LIBRARY = "transformers "
+"""Begins the kernel of a model that transformers computes, and its arithmetic."""
+
+
 def arithmetic_name(
     kernels: Iterable[str], precision: Precision, device: torch.device = _CPU
 ) -> str:
@@ -27,10 +31,12 @@ def arithmetic_name(
     kernels: the kernel of each operation, as in KernelChoice. ARITHMETIC means equal bits on every
     machine; any other name does only with the same kernels, and for bf16 the same processor.
     """
+    kernels = list(kernels)
+    library = "".join(f"{kernel} " for kernel in kernels if kernel.startswith(LIBRARY))
     if device.type != "cpu":
-        return f"torch {torch.__version__} {torch.cuda.get_device_name(device)}"
+        return f"{library}torch {torch.__version__} {torch.cuda.get_device_name(device)}"
     if uses_torch(kernels):
-        return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+        return f"{library}torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
     if precision == "bf16":
         return f"{ARITHMETIC} bf16 {compiled.kernels(precision).name}"
     return ARITHMETIC

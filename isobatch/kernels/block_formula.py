@@ -5,9 +5,10 @@ Python. Training, layer-by-layer inference, int8 and the padded model of the les
 other linears, norms and attention; the compiled kernels (`compiled/block.h`) are the same in C++.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor
 from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint.quantized import QuantizedTensor
 from isobatch.kernels.activations import IDENTITY, Activation, activation_named
-from isobatch.specification import BlockSpec
+from isobatch.specification import BlockSpec, NormPlace, NormSpec
 from isobatch.types import Rows
 
 Weight = Tensor | QuantizedTensor
@@ -52,40 +53,30 @@ class LinearWeights(NamedTuple):
 
 
 class NormWeights(NamedTuple):
-    """Layer norm: weight and bias, float32 [size]."""
+    """Layer norm or RMS norm: weight and, if it has one, bias, float32 [size]."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     eps: float
+    kind: Literal["layer", "rms"] = "layer"
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.kind == "rms":
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockWeights:
-    """The weights of one layer; `gate` is None unless the feed-forward is gated."""
+    """The weights of one layer by the names of its parts, linears in the order of LINEARS."""
 
     spec: BlockSpec
-    query: LinearWeights
-    key: LinearWeights
-    value: LinearWeights
-    output: LinearWeights
-    attention_norm: NormWeights
-    up: LinearWeights
-    gate: LinearWeights | None
-    down: LinearWeights
-    norm: NormWeights
+    linears: Mapping[str, LinearWeights]
+    norms: Mapping[str, NormWeights]
 
     @property
-    def linears(self) -> dict[str, LinearWeights]:
-        """The linear layers by name, in the order in which they are computed."""
-        named = {name: getattr(self, name) for name in LINEARS}
-        return {name: layer for name, layer in named.items() if layer is not None}
-
-    @property
-    def norms(self) -> dict[str, NormWeights]:
-        return {"attention_norm": self.attention_norm, "norm": self.norm}
+    def device(self) -> torch.device:
+        return self.linears["up"].device
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -96,47 +87,53 @@ class BlockWeights:
             if layer.bias is not None:
                 tensors[f"{name}.bias"] = layer.bias
         for name, norm in self.norms.items():
-            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = norm.weight, norm.bias
+            tensors[f"{name}.weight"] = norm.weight
+            if norm.bias is not None:
+                tensors[f"{name}.bias"] = norm.bias
         return tensors
-
-
-LINEARS = ("query", "key", "value", "output", "up", "gate", "down")
 
 
 def block_weights(spec: BlockSpec, tensors: Mapping[str, Weight]) -> BlockWeights:
     """Assemble the weights of a layer from `tensors`, whose names are "query.weight" and so on."""
 
-    def linear(name: str, activation: Activation = IDENTITY) -> LinearWeights:
+    def linear(name: str) -> LinearWeights:
         bias = tensors.get(f"{name}.bias")
         assert bias is None or isinstance(bias, Tensor)
-        return LinearWeights(tensors[f"{name}.weight"], bias, activation)
+        return LinearWeights(tensors[f"{name}.weight"], bias, linear_activation(spec, name))
 
-    def norm(name: str) -> NormWeights:
-        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+    def norm(name: str, kind: NormSpec) -> NormWeights:
+        weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
         assert isinstance(weight, Tensor)
-        assert isinstance(bias, Tensor)
-        return NormWeights(weight, bias, spec.norm_eps)
+        assert bias is None or isinstance(bias, Tensor)
+        return NormWeights(weight, bias, kind.eps, kind.kind)
 
-    activation = activation_named(spec.activation)
-    return BlockWeights(
-        spec=spec,
-        query=linear("query"),
-        key=linear("key"),
-        value=linear("value"),
-        output=linear("output"),
-        attention_norm=norm("attention_norm"),
-        up=linear("up", IDENTITY if spec.gated else activation),
-        gate=linear("gate", activation) if spec.gated else None,
-        down=linear("down"),
-        norm=norm("norm"),
-    )
+    linears = {name: linear(name) for name in spec.linears}
+    return BlockWeights(spec, linears, {name: norm(name, kind) for name, kind in norms_of(spec)})
+
+
+def norms_of(spec: BlockSpec) -> list[tuple[str, NormSpec]]:
+    """List the norms of a layer by name: those of its places, then those of queries and keys."""
+    named: list[tuple[str, NormSpec]] = [(place, spec.norm) for place in spec.norms]
+    heads = ("query_norm", "key_norm") if spec.attention.head_norm else ()
+    return named + [(name, NormSpec(spec.norm.eps, "rms")) for name in heads]
+
+
+def linear_activation(spec: BlockSpec, name: str) -> Activation:
+    """Return the activation that ends the linear of that name."""
+    return activation_named(spec.activation) if name == spec.activated else IDENTITY
 
 
 class BlockKernel(Protocol):
     """A way to compute one layer, bound to its weights."""
 
-    def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
-        """Compute `rows` of hidden [tokens, hidden]: the same shape, or [sequences, hidden]."""
+    def __call__(
+        self, hidden: Tensor, batch: PackedBatch, rows: Rows, context: Tensor | None = None
+    ) -> Tensor:
+        """Compute `rows` of hidden [tokens, hidden]: the same shape, or [sequences, hidden].
+
+        context: the second input of layers that have one. For cross-attention the rows [tokens,
+        hidden] of the other sequence; for positions, what `model.positions` makes of the lengths.
+        """
 
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -147,14 +144,48 @@ def _unchanged(x: Tensor) -> Tensor:
     return x
 
 
+def project_positions(operations: "BlockOperations", context: Tensor | None) -> Tensor | None:
+    """Return what attention reads of `context` [rows, hidden] next to queries, keys and values.
+
+    Of the "disentangled" term the rows of each product, [products, heads, rows, head_dim]; of any
+    other `context` itself.
+    """
+    spec = operations.spec.attention
+    if spec.distances is None:
+        return context
+    assert context is not None, "a layer with distances needs their rows"
+    stored = operations.read(context)
+    rows = torch.stack([operations.linears[name](stored) for name in spec.distances.linears])
+    by_head = rows.view(*rows.shape[:2], spec.num_heads, spec.head_dim)
+    return by_head.transpose(1, 2).contiguous()
+
+
+class KeptPositions:
+    """`project_positions` for weights that never change: computed once for a tensor `context`."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def __call__(self, operations: "BlockOperations", context: Tensor | None) -> Tensor | None:
+        kept = self._kept  # one read and one write, so that threads may share it
+        if context is not None and kept[0] is not context:
+            kept = self._kept = context, project_positions(operations, context)
+        return kept[1]
+
+    def __reduce__(self) -> tuple[type["KeptPositions"], tuple[()]]:
+        """Pickle nothing: a copy computes its own."""
+        return KeptPositions, ()
+
+
 @dataclass(frozen=True, slots=True)
 class BlockOperations:
     """How the parts of a layer are computed.
 
     linears: functions (x, residual=None) → act(x Wᵀ + b) + residual, x as `read` returns it.
-    norms: functions of rows.
+    norms: functions of rows; places that have none are missing.
     read: brings rows into the form that the linears take, such as int8 with a scale for each row.
     chunk_rows: rows that the part after attention is computed for at a time, None for all.
+    project: as `project_positions`.
     """
 
     spec: BlockSpec
@@ -162,6 +193,18 @@ class BlockOperations:
     norms: Mapping[str, Any]
     read: Callable[[Tensor], Any] = _unchanged
     chunk_rows: int | None = None
+    project: Callable[["BlockOperations", Tensor | None], Tensor | None] = project_positions
+
+    def normalize(self, place: NormPlace, x: Tensor) -> Tensor:
+        """Normalize rows where the layer has a norm."""
+        return cast("Tensor", self.norms[place](x)) if place in self.norms else x
+
+    def normalize_heads(self, name: str, x: Tensor) -> Tensor:
+        """Normalize queries or keys by head, where the layer does so."""
+        if name not in self.norms:
+            return x
+        by_head = x.view(*x.shape[:-1], -1, self.spec.attention.head_dim)
+        return cast("Tensor", self.norms[name](by_head)).view(x.shape)
 
 
 def reference_operations(weights: BlockWeights) -> BlockOperations:
@@ -174,45 +217,85 @@ def compute_block(
     hidden: Tensor,
     attend: Attend,
     select: Callable[[Tensor], Tensor] = _unchanged,
+    cross: Callable[[Tensor, BlockOperations], Tensor] | None = None,
 ) -> Tensor:
     """Compute one Transformer layer; the last axis of `hidden` is hidden_size.
 
     select: takes the rows that are wanted of `hidden`; attention reads the keys of all rows.
+    cross: attention to another sequence, of rows that are already selected; see `cross_attention`.
     """
     linears, read = operations.linears, operations.read
-    pre_norm = operations.spec.norm == "pre"
-    source = operations.norms["attention_norm"](hidden) if pre_norm else hidden
+    source = operations.normalize("attention_input_norm", hidden)
     selected = select(source)
     stored = read(source)
     query = linears["query"](stored if selected is source else read(selected))
-    mixed = attend(query, linears["key"](stored), linears["value"](stored))
+    key = operations.normalize_heads("key_norm", linears["key"](stored))
+    query = operations.normalize_heads("query_norm", query)
+    mixed = attend(query, key, linears["value"](stored))
     residual = select(hidden)
-    parts = [
-        _compute_feed_forward(operations, *chunk)
-        for chunk in _chunks(mixed, residual, operations.chunk_rows)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if cross is not None:
+        attended = linears["output"](read(mixed), residual)
+        attended = operations.normalize("attention_norm", attended)
+        attended = cross(attended, operations)
+        return _join(_compute_feed_forward, operations, attended)
+    return _join(_finish, operations, mixed, residual)
 
 
-def _compute_feed_forward(operations: BlockOperations, mixed: Tensor, residual: Tensor) -> Tensor:
+def cross_attention(
+    context: Tensor, attend: Attend, rows: Tensor, operations: BlockOperations
+) -> Tensor:
+    """Add what `rows` read in `context` [tokens, hidden], and normalize."""
+    linears, read = operations.linears, operations.read
+    stored = read(context)
+    key, value = linears["cross_key"](stored), linears["cross_value"](stored)
+    mixed = attend(linears["cross_query"](read(rows)), key, value)
+    return operations.normalize("cross_norm", linears["cross_output"](read(mixed), rows))
+
+
+def compute_packed(
+    operations: BlockOperations,
+    hidden: Tensor,
+    batch: PackedBatch,
+    rows: Rows,
+    context: Tensor | None,
+    attention: Callable[..., Tensor],
+    cross: Callable[..., Tensor] | None,
+) -> Tensor:
+    """Compute a layer over a packed batch; the others are as in BlockKernel.
+
+    attention: as PackedAttention. cross: the same, of layers with cross-attention.
+    """
+    select = partial(batch.select, rows=rows)
+    if cross is None:
+        positions = operations.project(operations, context)
+        attend = partial(attention, batch=batch, rows=rows, positions=positions)
+        return compute_block(operations, hidden, attend, select)
+    assert context is not None, "a layer with cross-attention needs the other sequence's rows"
+    attend = partial(attention, batch=batch, rows=rows)
+    crossing = partial(cross_attention, context, partial(cross, batch=batch, rows=rows))
+    return compute_block(operations, hidden, attend, select, crossing)
+
+
+def _finish(operations: BlockOperations, mixed: Tensor, residual: Tensor) -> Tensor:
     """Compute everything that follows attention."""
-    linears, norms, read = operations.linears, operations.norms, operations.read
-    attended = linears["output"](read(mixed), residual)
-    if operations.spec.norm == "pre":
-        stored = read(norms["norm"](attended))
-    else:
-        attended = norms["attention_norm"](attended)
-        stored = read(attended)
+    attended = operations.linears["output"](operations.read(mixed), residual)
+    return _compute_feed_forward(operations, operations.normalize("attention_norm", attended))
+
+
+def _compute_feed_forward(operations: BlockOperations, attended: Tensor) -> Tensor:
+    linears, read = operations.linears, operations.read
+    stored = read(operations.normalize("feed_forward_input_norm", attended))
     wide = linears["up"](stored)
     if operations.spec.gated:
         wide = wide * linears["gate"](stored)
-    result: Tensor = linears["down"](read(wide), attended)
-    return result if operations.spec.norm == "pre" else cast("Tensor", norms["norm"](result))
+    return operations.normalize("norm", linears["down"](read(wide), attended))
 
 
-def _chunks(
-    mixed: Tensor, residual: Tensor, chunk_rows: int | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    if chunk_rows is None:
-        return iter([(mixed, residual)])
-    return zip(torch.split(mixed, chunk_rows), torch.split(residual, chunk_rows), strict=True)
+def _join(compute: Callable[..., Tensor], operations: BlockOperations, *tensors: Tensor) -> Tensor:
+    """Compute `chunk_rows` of the tensors at a time, and concatenate the results."""
+    size = operations.chunk_rows
+    if size is None:
+        return compute(operations, *tensors)
+    chunks = zip(*(torch.split(tensor, size) for tensor in tensors), strict=True)
+    parts = [compute(operations, *chunk) for chunk in chunks]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

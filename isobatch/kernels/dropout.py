@@ -32,6 +32,9 @@ class Dropout(Protocol):
     def attention(self, x: Tensor, probability: float, place: int, segment: Segment) -> Tensor:
         """Drop out of attention weights, [sequences of the segment, heads, queries, keys]."""
 
+    def table(self, x: Tensor, probability: float, place: int) -> Tensor:
+        """Drop out of rows that all sequences read."""
+
 
 class TorchDropout:
     """Dropout by torch's global generator, as torch.nn.Dropout does it."""
@@ -40,6 +43,9 @@ class TorchDropout:
         return F.dropout(x, probability)
 
     def attention(self, x: Tensor, probability: float, place: int, segment: Segment) -> Tensor:
+        return F.dropout(x, probability)
+
+    def table(self, x: Tensor, probability: float, place: int) -> Tensor:
         return F.dropout(x, probability)
 
 
@@ -72,6 +78,13 @@ class KeyedDropout:
         keys = self.keys[segment.sequences]
         counts = [x[0].numel()] * len(keys)
         masks = self._masks(keys, counts, probability, place)
+        return _masked(x, np.concatenate(list(masks)), probability)
+
+    def table(self, x: Tensor, probability: float, place: int) -> Tensor:
+        """Drop out by a mask that is the same for all texts of an epoch: its key is 0."""
+        if not probability:
+            return x
+        masks = self._masks([0], [x.numel()], probability, place)
         return _masked(x, np.concatenate(list(masks)), probability)
 
     def _masks(

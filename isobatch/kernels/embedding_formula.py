@@ -10,12 +10,20 @@ from isobatch.kernels.block_formula import NormWeights, Weight
 
 
 class EmbeddingWeights(NamedTuple):
-    """Tables [rows, size] and the layer norm of their sum; a table of words may be int8."""
+    """Tables [rows, size] and the norm of their sum; a table of words may be int8.
+
+    Rows of words are multiplied by `word_scale`.
+    """
 
     word: Weight
-    position: Tensor
+    position: Tensor | None
     token_type: Tensor | None
-    norm: NormWeights
+    norm: NormWeights | None
+    word_scale: float = 1.0
+
+    @property
+    def size(self) -> int:
+        return self.word.shape[1]
 
     def __call__(self, batch: PackedBatch, words: Tensor | None = None) -> Tensor:
         """Return float32 [tokens, size]; `words`, of that shape, replaces the rows of words.
@@ -23,9 +31,13 @@ class EmbeddingWeights(NamedTuple):
         A model with one token type has it for every token.
         """
         embedded = self._words(batch.input_ids) if words is None else words
+        if self.word_scale != 1:
+            embedded = embedded * self.word_scale
         if self.token_type is not None:
             embedded = embedded + self._types(self.token_type, batch.token_type_ids)
-        return self.norm(embedded + F.embedding(batch.position_ids, self.position))
+        if self.position is not None:
+            embedded = embedded + F.embedding(batch.position_ids, self.position)
+        return embedded if self.norm is None else self.norm(embedded)
 
     def _words(self, ids: Tensor) -> Tensor:
         return (

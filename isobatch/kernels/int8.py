@@ -22,9 +22,10 @@ from isobatch.kernels.attention import PackedAttention
 from isobatch.kernels.block_formula import (
     BlockOperations,
     BlockWeights,
+    KeptPositions,
     LinearWeights,
     NormWeights,
-    compute_block,
+    compute_packed,
 )
 from isobatch.types import Rows
 
@@ -96,19 +97,28 @@ class Int8Product(nn.Module):
 class Int8Block:
     """A layer in plain torch; with gelu or relu its bits differ in attention alone."""
 
-    def __init__(self, weights: BlockWeights, attention: PackedAttention) -> None:
-        self.attention = attention
+    def __init__(
+        self,
+        weights: BlockWeights,
+        attention: PackedAttention,
+        cross: PackedAttention | None = None,
+    ) -> None:
+        self.attention, self.cross = attention, cross
         self._operations = BlockOperations(
             weights.spec,
             {name: int8_product(layer) for name, layer in weights.linears.items()},
             {name: partial(normalize, norm=norm) for name, norm in weights.norms.items()},
             read=quantize_rows,
             chunk_rows=_CHUNK_ROWS,  # their intermediate results stay in the cache
+            project=KeptPositions(),
         )
 
-    def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
-        attend = partial(self.attention, batch=batch, rows=rows)
-        return compute_block(self._operations, hidden, attend, partial(batch.select, rows=rows))
+    def __call__(
+        self, hidden: Tensor, batch: PackedBatch, rows: Rows, context: Tensor | None = None
+    ) -> Tensor:
+        return compute_packed(
+            self._operations, hidden, batch, rows, context, self.attention, self.cross
+        )
 
 
 class Int8Embedding(nn.Module):
@@ -181,16 +191,19 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def normalize(x: Tensor, norm: NormWeights) -> Tensor:
-    """Compute the layer norm of each row, its sums in the order of `sum_columns`.
+    """Compute the norm of each row, or of each of its heads, by sums as in `sum_columns`.
 
     The root is taken in float64: in float32 torch has MKL take it, which misrounds one in five.
     """
+    if x.dim() > 2:
+        return normalize(x.reshape(-1, x.shape[-1]), norm).view(x.shape)
     size = torch.full((len(x), 1), x.shape[1], dtype=x.dtype)
-    distance = x - sum_columns(x) / size
+    distance = x if norm.kind == "rms" else x - sum_columns(x) / size
     variance = sum_columns(distance * distance) / size
     deviation = torch.sqrt((variance + norm.eps).double()).to(x.dtype)
     inverse = torch.ones_like(size) / deviation
-    return distance.mul_(inverse).mul_(norm.weight.detach()).add_(norm.bias.detach())
+    normalized = (distance * inverse).mul_(norm.weight.detach())
+    return normalized if norm.bias is None else normalized.add_(norm.bias.detach())
 
 
 def sum_columns(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ thread, two and all, and compares bits. It returns None, or what differed. torch
 generator and its number of threads are as before afterwards.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
@@ -17,7 +18,8 @@ from isobatch.kernels.activations import IDENTITY
 from isobatch.kernels.attention import PackedAttention
 from isobatch.kernels.block_formula import BlockKernel, LinearWeights, NormWeights
 from isobatch.kernels.linear_kernels import LinearKernel
-from isobatch.specification import PositionRule
+from isobatch.kernels.pooling import pool_rows
+from isobatch.specification import AttentionSpec, BlockSpec, Pool, PositionRule
 from isobatch.types import Encoding, Rows
 
 _SEED = 20260101
@@ -112,20 +114,25 @@ def _row_difference(
 
 def attention_difference(attention: PackedAttention, device: torch.device) -> str | None:
     """Check sequences of equal length, together and alone."""
-    size = attention.spec.hidden_size
-    for length, rows in product(_ATTENTION_LENGTHS, Rows):
+    spec = attention.spec
+    sizes = spec.query_size, spec.key_size, spec.key_size
+    positions = _random_positions(spec, device)
+    beyond_window = () if spec.window is None else (spec.window + 2,)
+    for length, rows in product((*_ATTENTION_LENGTHS, *beyond_window), Rows):
         together = batch_of([length] * _NUM_SEQUENCES)
         query, key, value = (
-            random_rows(_NUM_SEQUENCES * length, size, device, part) for part in range(3)
+            random_rows(_NUM_SEQUENCES * length, size, device, part)
+            for part, size in enumerate(sizes)
         )
         query = together.select(query, rows)
-        expected = attention(query, key, value, together, rows)
+        expected = attention(query, key, value, together, rows, positions)
         (whole,) = together.segments
         for num_threads, segment in product(thread_counts(device), (whole, *whole.split())):
             queries = segment.tokens if rows is Rows.ALL else segment.sequences
             parts = query[queries], key[segment.tokens], value[segment.tokens]
             with threads(num_threads):
-                found = attention(*parts, batch_of([length] * segment.num_sequences), rows)
+                alone = batch_of([length] * segment.num_sequences)
+                found = attention(*parts, alone, rows, positions)
             if not torch.equal(found, expected[queries]):
                 return (
                     f"bits differ at length {length}, {segment.num_sequences} of {_NUM_SEQUENCES} "
@@ -134,19 +141,62 @@ def attention_difference(attention: PackedAttention, device: torch.device) -> st
     return None
 
 
+def pool_difference(pool: Pool, hidden_size: int, device: torch.device) -> str | None:
+    """Check the pooling of sequences of several lengths, together and alone."""
+    hidden = random_rows(sum(BLOCK_LENGTHS), hidden_size, device)
+    together = pool_rows(hidden, batch_of(BLOCK_LENGTHS), pool)
+    parts = torch.split(hidden, list(BLOCK_LENGTHS))
+    for num_threads in thread_counts(device):
+        with threads(num_threads):
+            alone = [pool_rows(part, batch_of([len(part)]), pool) for part in parts]
+            if not torch.equal(torch.cat(alone), together):
+                return f"the bits of a sequence differ alone, threads: {num_threads}"
+    return None
+
+
+def _random_positions(spec: AttentionSpec, device: torch.device) -> Tensor | None:
+    """Draw what attention itself reads of positions."""
+    if spec.distances is None:
+        longest = max(_ATTENTION_LENGTHS) + (spec.window or 0)
+        return random_context(spec, spec.query_size, longest, device)
+    shape = len(spec.distances.products), spec.num_heads, 2 * spec.distances.span, spec.head_dim
+    return random_rows(math.prod(shape[:3]), spec.head_dim, device, part=3).view(shape)
+
+
+def random_context(
+    spec: AttentionSpec, hidden_size: int, longest: int, device: torch.device
+) -> Tensor | None:
+    """Draw the positions that a layer with this attention reads."""
+    if spec.positions is None:
+        return None
+    if spec.distances is None:
+        return random_rows(spec.num_heads, 2 * longest - 1, device, part=3)
+    return random_rows(2 * spec.distances.span, hidden_size, device, part=3)
+
+
 def block_difference(
-    kernel: BlockKernel, hidden_size: int, lengths: Sequence[int] = BLOCK_LENGTHS
+    kernel: BlockKernel, spec: BlockSpec, lengths: Sequence[int] = BLOCK_LENGTHS
 ) -> str | None:
     """Check a whole layer: sequences of several lengths, together and alone, for all `rows`."""
-    hidden = random_rows(sum(lengths), hidden_size, torch.device("cpu"))
+    device = torch.device("cpu")
+    hidden = random_rows(sum(lengths), spec.hidden_size, device)
     batch, parts = batch_of(lengths), torch.split(hidden, list(lengths))
+    if spec.cross is None:
+        context = random_context(spec.attention, spec.hidden_size, max(lengths), device)
+        contexts = [context] * len(parts)
+    else:
+        context = random_rows(sum(lengths), spec.hidden_size, device, part=1)
+        contexts = [*torch.split(context, list(lengths))]
     for rows in Rows:
-        together = kernel(hidden, batch, rows)
+        together = kernel(hidden, batch, rows, context)
         for num_threads in thread_counts(hidden.device):
             with threads(num_threads):
-                if not torch.equal(kernel(hidden, batch, rows), together):
+                if not torch.equal(kernel(hidden, batch, rows, context), together):
                     return f"bits differ with {num_threads} threads"
-                alone = [kernel(part, batch_of([len(part)]), rows) for part in parts]
+                alone = [
+                    kernel(part, batch_of([len(part)]), rows, own)
+                    for part, own in zip(parts, contexts, strict=True)
+                ]
                 if not torch.equal(torch.cat(alone), together):
                     return f"the bits of a sequence differ alone, threads: {num_threads}"
     return None

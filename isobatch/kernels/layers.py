@@ -5,7 +5,6 @@ requested, so that it never changes a bit.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,14 +16,15 @@ from isobatch.kernels.activations import IDENTITY, Activation
 from isobatch.kernels.attention import PackedAttention
 from isobatch.kernels.block_formula import (
     BlockOperations,
+    KeptPositions,
     LinearWeights,
     NormWeights,
-    compute_block,
+    compute_packed,
 )
 from isobatch.kernels.compiled import PackedWeight
 from isobatch.kernels.gradients import with_reference_gradient
 from isobatch.kernels.linear_kernels import LinearKernel
-from isobatch.specification import BlockSpec
+from isobatch.specification import BlockSpec, NormSpec
 from isobatch.types import Rows
 
 Drop = Callable[[Tensor, float], Tensor]
@@ -88,6 +88,32 @@ class Linear(nn.Module):
         return with_reference_gradient(compute, reference, x, self.weight, self.bias, residual)
 
 
+class Norm(nn.Module):
+    """Layer norm or RMS norm of rows; in training by plain torch operations."""
+
+    def __init__(self, size: int, spec: NormSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.weight = nn.Parameter(torch.empty(size))
+        has_bias = spec.bias and spec.kind == "layer"
+        self.bias = nn.Parameter(torch.empty(size)) if has_bias else None
+        self.kernel: Callable[[NormWeights, Tensor], Tensor] | None = None
+
+    def extra_repr(self) -> str:
+        """Describe the norm in print(model)."""
+        return f"{len(self.weight)}, {self.spec.kind}, eps={self.spec.eps}"
+
+    @property
+    def weights(self) -> NormWeights:
+        """The present weights; the tensors are the parameters themselves."""
+        return NormWeights(self.weight, self.bias, self.spec.eps, self.spec.kind)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.kernel is None:
+            return self.weights(x)
+        return self.kernel(self.weights, x)
+
+
 class PackedLinear(nn.Module):
     """act(x Wᵀ + b) + residual from the kernel's own layout of the weight; for inference only."""
 
@@ -121,14 +147,19 @@ class LayerwiseBlock(nn.Module):
         self,
         spec: BlockSpec,
         linears: Mapping[str, PackedLinear],
-        norms: Mapping[str, NormWeights],
+        norms: Mapping[str, Callable[[Tensor], Tensor]],
         attention: PackedAttention,
+        cross: PackedAttention | None = None,
     ) -> None:
         super().__init__()
         self.linears = nn.ModuleDict(linears)
         self.attention = attention
-        self._operations = BlockOperations(spec, linears, norms)
+        self.cross = cross
+        self._operations = BlockOperations(spec, linears, norms, project=KeptPositions())
 
-    def forward(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
-        attend = partial(self.attention, batch=batch, rows=rows)
-        return compute_block(self._operations, hidden, attend, partial(batch.select, rows=rows))
+    def forward(
+        self, hidden: Tensor, batch: PackedBatch, rows: Rows, context: Tensor | None = None
+    ) -> Tensor:
+        return compute_packed(
+            self._operations, hidden, batch, rows, context, self.attention, self.cross
+        )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isobatch.kernels import compiled
-from isobatch.kernels.activations import Activation
+from isobatch.kernels.activations import IDENTITY, Activation
 from isobatch.types import Precision
 
 TILE_ROWS = 32
@@ -227,6 +227,16 @@ class RowKernel:
         sums = sums if bias is None else sums + bias
         product = torch.stack([activation.function(row) for row in sums])
         return product if residual is None else product + residual
+
+
+def multiply_by_head(kernel: LinearKernel, x: Tensor, columns: Tensor) -> Tensor:
+    """Multiply [heads, rows, size] by [heads, columns, size]: [heads, rows, columns]."""
+    return torch.stack(
+        [
+            kernel.linear(rows, weight, None, IDENTITY, None)
+            for rows, weight in zip(x, columns, strict=True)
+        ]
+    )
 
 
 def candidate_kernels(device: torch.device, precision: Precision) -> tuple[LinearKernel, ...]:

@@ -27,6 +27,7 @@ from isobatch.kernels.invariance import (
     block_difference,
     linear_difference,
     norm_difference,
+    pool_difference,
     thread_counts,
 )
 from isobatch.kernels.layers import LayerwiseBlock, PackedLinear
@@ -35,8 +36,10 @@ from isobatch.kernels.linear_kernels import (
     CompiledKernel,
     LinearKernel,
     candidate_kernels,
+    multiply_by_head,
 )
-from isobatch.specification import BlockSpec
+from isobatch.kernels.pooling import HALVING
+from isobatch.specification import AttentionSpec, Pool
 from isobatch.types import PRECISIONS, Precision
 
 
@@ -48,6 +51,9 @@ class KernelChoice:
     kernel: str
     reason: str
 
+
+NormKernel = Callable[[NormWeights, Tensor], Tensor]
+"""(weights, x) → the norm of each row of x."""
 
 EmbeddingKernel = Callable[[EmbeddingWeights, PackedBatch, Tensor | None], Tensor]
 """(weights, batch, words or None) → float32 [tokens, size]."""
@@ -141,18 +147,28 @@ class KernelSelector:
         pack = partial(compiled.PackedBlock, precision=precision)
         yield BlockCandidate(f"compiled {precision}", unavailable, pack)
         if precision == "int8":
-            attention = self.select_attention(weights.spec)
-            yield BlockCandidate("torch int8", None, partial(Int8Block, attention=attention))
+            attention, cross = self.attention_kernels(weights)
+            make = partial(Int8Block, attention=attention, cross=cross)
+            yield BlockCandidate("torch int8", None, make)
 
     def _by_layers(self, weights: BlockWeights) -> LayerwiseBlock:
         linears = {
             name: PackedLinear(layer, self.select_linear(layer, self._precision))
             for name, layer in weights.linears.items()
         }
-        attention = self.select_attention(weights.spec)
-        for norm in weights.norms.values():
-            self.select_norm(norm)
-        return LayerwiseBlock(weights.spec, linears, weights.norms, attention)
+        norms = {
+            name: partial(self.select_norm(norm), norm) for name, norm in weights.norms.items()
+        }
+        attention, cross = self.attention_kernels(weights)
+        return LayerwiseBlock(weights.spec, linears, norms, attention, cross)
+
+    def attention_kernels(
+        self, weights: BlockWeights
+    ) -> tuple[PackedAttention, PackedAttention | None]:
+        """Select the kernels of a layer's attention and of its cross-attention."""
+        spec = weights.spec
+        cross = None if spec.cross is None else self.select_attention(spec.cross)
+        return self.select_attention(spec.attention), cross
 
     @torch.no_grad()
     def select_linear(self, layer: LinearWeights, precision: Precision = "fp32") -> LinearKernel:
@@ -165,10 +181,9 @@ class KernelSelector:
         return self._linears[operation][0]
 
     @torch.no_grad()
-    def select_attention(self, spec: BlockSpec) -> PackedAttention:
+    def select_attention(self, spec: AttentionSpec) -> PackedAttention:
         """Select how segments are computed. Raises NotInvariantError if neither way passes."""
-        operation = f"attention {spec.num_heads}×{spec.head_dim}"
-        operation += "" if spec.window is None else f" window {spec.window}"
+        operation = f"attention {spec.name}"
         if operation not in self._attention:
             attention, choice = _first_invariant_attention(operation, spec, self._device)
             self._attention[operation], self._others[operation] = attention, choice
@@ -180,20 +195,42 @@ class KernelSelector:
 
         The compiled kernel is not checked with these weights: it sees one token at a time.
         """
-        operation = f"embeddings {len(weights.norm.weight)}"
+        operation = f"embeddings {weights.size}"
         if CompiledKernel.is_available(self._device):
             reason = "computes each token by itself"
             self._others[operation] = KernelChoice(operation, CompiledKernel.name, reason)
             return compiled.embed
-        self._others[operation] = _checked_norm(operation, weights.norm)
+        self._others[operation] = (
+            KernelChoice(operation, "torch", "looks each token up")
+            if weights.norm is None
+            else _checked_norm(operation, weights.norm)
+        )
         return EmbeddingWeights.__call__
 
     @torch.no_grad()
-    def select_norm(self, norm: NormWeights) -> None:
-        """Check torch's layer norm. Raises NotInvariantError if it does not pass."""
-        operation = f"layer norm {norm.weight.shape[0]}"
+    def select_pool(self, pool: Pool, hidden_size: int) -> None:
+        """Check a pool of all rows. Raises NotInvariantError if it does not pass."""
+        operation = f"pool {pool} {hidden_size}"
+        if operation not in self._others:
+            if difference := pool_difference(pool, hidden_size, self._device):
+                raise _not_invariant(operation, [f"halving rejected ({difference})"])
+            reason = f"same bits alone and in a batch, {_tried(self._device)}"
+            self._others[operation] = KernelChoice(operation, HALVING, reason)
+
+    @torch.no_grad()
+    def select_norm(self, norm: NormWeights) -> NormKernel:
+        """Select the kernel of a norm. Raises NotInvariantError if none passes.
+
+        The compiled kernel is not checked: it sees one row at a time.
+        """
+        operation = f"{'RMS' if norm.kind == 'rms' else 'layer'} norm {norm.weight.shape[0]}"
+        if CompiledKernel.is_available(self._device):
+            reason = "computes each row by itself"
+            self._others[operation] = KernelChoice(operation, CompiledKernel.name, reason)
+            return compiled.normalize
         if operation not in self._others:
             self._others[operation] = _checked_norm(operation, norm)
+        return NormWeights.__call__
 
 
 def _first_invariant(
@@ -213,7 +250,7 @@ def _first_invariant(
         if difference is None:
             difference, kernel = _check_block(weights, candidate)
         if difference is None:
-            passed = f"same bits alone and in a batch, {_tried(weights.query.device)}"
+            passed = f"same bits alone and in a batch, {_tried(weights.device)}"
             choice = KernelChoice(operation, candidate.name, "; ".join([*rejected, passed]))
             return candidate, kernel, choice
         rejected.append(f"{candidate.name} rejected ({difference})")
@@ -228,7 +265,7 @@ def _check_block(
     kernel = candidate.make(weights)
     is_slow = candidate.name.startswith("compiled") and compiled.kernels("fp32").name == "reference"
     lengths = FEW_BLOCK_LENGTHS if is_slow else BLOCK_LENGTHS
-    return block_difference(kernel, weights.spec.hidden_size, lengths), kernel
+    return block_difference(kernel, weights.spec, lengths), kernel
 
 
 def _first_invariant_linear(
@@ -246,17 +283,30 @@ def _first_invariant_linear(
 
 
 def _first_invariant_attention(
-    operation: str, spec: BlockSpec, device: torch.device
+    operation: str, spec: AttentionSpec, device: torch.device
 ) -> tuple[PackedAttention, KernelChoice]:
     rejected: list[str] = []
-    for by_sequence, name in ((False, "segments of equal length"), (True, "sequence by sequence")):
-        attention = PackedAttention(spec, by_sequence)
+    for name, attention in _attention_candidates(spec, device):
         difference = attention_difference(attention, device)
         if difference is None:
             passed = f"same bits alone and in a batch, {_tried(device)}"
             return attention, KernelChoice(operation, name, "; ".join([*rejected, passed]))
         rejected.append(f"{name} rejected ({difference})")
     raise _not_invariant(operation, rejected)
+
+
+def _attention_candidates(
+    spec: AttentionSpec, device: torch.device
+) -> Iterator[tuple[str, PackedAttention]]:
+    ways = ((False, "segments of equal length"), (True, "sequence by sequence"))
+    if spec.distances is None:
+        yield from ((name, PackedAttention(spec, by_sequence)) for by_sequence, name in ways)
+        return
+    for kernel in candidate_kernels(device, "fp32"):
+        multiply = partial(multiply_by_head, kernel)
+        for by_sequence, name in ways:
+            attention = PackedAttention(spec, by_sequence, multiply)
+            yield f"{name}, {kernel.name} products of distances", attention
 
 
 def _checked_norm(operation: str, norm: NormWeights) -> KernelChoice:

@@ -13,7 +13,15 @@ import pytest
 import torch
 from claims.promise import threads
 from random_blocks import same_bits
-from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, random_ids, reference_model
+from tiny_checkpoints import (
+    BERT_FAMILIES,
+    FAMILIES,
+    Tiny,
+    TinyFolder,
+    pad_right,
+    random_ids,
+    reference_model,
+)
 from torch import Tensor
 
 from isobatch.batching.packed import pack
@@ -26,7 +34,7 @@ from isobatch.kernels import (
     supported_precisions,
 )
 from isobatch.kernels.compiled.variants import VARIABLE
-from isobatch.model import SequenceClassifier, read_model, read_packed_model, select_kernels
+from isobatch.model import EncoderModel, read_model, read_packed_model, select_kernels
 from isobatch.types import Encoding, Precision
 
 LENGTHS = [1, 2, 3, 5, 5, 5, 8, 13, 15, 15, 16, 17, 17, 31, 33, 33, 64, 100, 191, 257, 512]
@@ -42,15 +50,22 @@ CASES = [(shape, way) for shape in SHAPES for way in WAYS if way in ("plain", "f
 CASES += [(shape, way) for shape in SHAPES[::4] for way in WAYS[2:]]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0][0]}x{case[0][1]}-{case[1]}")
+def shown(case: tuple[tuple[int, int, int], str]) -> str:
+    (heads, size, _), way = case
+    return f"{heads}x{size}-{way}"
+
+
+ROTARY_CASES = [(shape, way) for shape in SHAPES[:1] for way in WAYS] + [(SHAPES[2], "fp32")]
+"""Pairs of numbers are turned, so that a head has an even size."""
+
+EVERY = [(family, case) for family in BERT_FAMILIES for case in CASES]
+EVERY += [(family, case) for family in FAMILIES[len(BERT_FAMILIES) :] for case in ROTARY_CASES]
+
+
+@pytest.fixture(params=CASES, ids=shown)
 def case(request: pytest.FixtureRequest) -> tuple[tuple[int, int, int], str]:
     shape, way = request.param
     return shape, way
-
-
-@pytest.fixture
-def tiny(case: tuple[tuple[int, int, int], str], family: str) -> Tiny:
-    return tiny_of(family, case[0])
 
 
 def tiny_of(family: str, shape: tuple[int, int, int]) -> Tiny:
@@ -63,14 +78,7 @@ def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def model(
-    case: tuple[tuple[int, int, int], str], tiny: Tiny, tiny_folder: TinyFolder
-) -> SequenceClassifier:
-    return model_of(tiny_folder(tiny), case[1])[0]
-
-
-def model_of(folder: Path, way: str) -> tuple[SequenceClassifier, tuple[KernelChoice, ...]]:
+def model_of(folder: Path, way: str) -> tuple[EncoderModel, tuple[KernelChoice, ...]]:
     if way != "plain":
         return read_packed_model(folder, CPU, cast("Precision", way))
     model = read_model(folder)
@@ -78,7 +86,7 @@ def model_of(folder: Path, way: str) -> tuple[SequenceClassifier, tuple[KernelCh
 
 
 @torch.inference_mode()
-def logits_of(model: SequenceClassifier, rows: list[list[int]]) -> Tensor:
+def logits_of(model: EncoderModel, rows: list[list[int]]) -> Tensor:
     """As Classifier computes them: planned, packed, and put back in order."""
     positions = model.config.encoder.positions
     logits = torch.empty(len(rows), model.config.head.num_labels)
@@ -88,7 +96,15 @@ def logits_of(model: SequenceClassifier, rows: list[list[int]]) -> Tensor:
     return logits
 
 
-def test_alone_and_in_any_batch_with_any_threads(model: SequenceClassifier, tiny: Tiny) -> None:
+@pytest.mark.parametrize(
+    ("name", "case"), EVERY, ids=lambda value: value if isinstance(value, str) else shown(value)
+)
+def test_alone_and_in_any_batch_with_any_threads(
+    name: str, case: tuple[tuple[int, int, int], str], tiny_folder: TinyFolder
+) -> None:
+    shape, way = case
+    tiny = tiny_of(name, shape)
+    model, _ = model_of(tiny_folder(tiny), way)
     check_batch_invariance(model, random_ids(LENGTHS, tiny))
 
 
@@ -108,6 +124,7 @@ def test_without_the_compiled_kernels(
 
 @pytest.mark.skipif(not NAMES, reason="nothing is compiled here")
 @pytest.mark.parametrize("way", ["plain", "fp32", "int8"])
+@pytest.mark.parametrize("family", [*BERT_FAMILIES, "deberta-v2"])
 def test_every_instruction_set_gives_the_same_bits(
     family: str, way: str, tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +155,7 @@ def test_one_label_and_many(way: str, tiny_folder: TinyFolder) -> None:
         assert same_bits(torch.cat([logits_of(model, [row]) for row in rows]), together)
 
 
-def check_batch_invariance(model: SequenceClassifier, rows: list[list[int]]) -> None:
+def check_batch_invariance(model: EncoderModel, rows: list[list[int]]) -> None:
     alone = torch.cat([logits_of(model, [row]) for row in rows])
     shuffler = np.random.default_rng(7)
     for num_threads in (1, 2):

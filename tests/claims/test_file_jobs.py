@@ -8,12 +8,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jobs import kill_driver
 from jobs.small_jobs import small_checkpoint
+from jobs.task_checkpoints import write_embedder, write_token_classifier
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,23 @@ def test_job_killed_before_any_operation_resumes_to_the_same_bytes(
     checkpoint: Path, tmp_path: Path, output: str, scenario: str, stride: int
 ) -> None:
     report = drive(checkpoint, tmp_path, output, scenario, stride)
+    assert report["broken"] == []
+    assert report["operations"] > 50
+
+
+@pytest.mark.parametrize(
+    ("write", "output", "stride"),
+    [
+        (write_embedder, "out.npy", 4),
+        (write_embedder, "out.parquet", 13),
+        (write_token_classifier, "out.jsonl", 9),
+    ],
+)
+def test_vectors_and_entities_survive_a_kill_before_any_operation_too(
+    write: Callable[[Path], Path], tmp_path: Path, output: str, stride: int
+) -> None:
+    checkpoint = write(tmp_path / "checkpoint")
+    report = drive(checkpoint, tmp_path, output, "start_from_scratch", stride)
     assert report["broken"] == []
     assert report["operations"] > 50
 

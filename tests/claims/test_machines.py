@@ -85,7 +85,8 @@ from claims.promise import changed_by_threads, changed_in_random_batches, random
 from isobatch import Classifier
 from isobatch.kernels import supported_precisions
 
-texts, report, logits = random_texts(sys.argv[1].split(), 20, 5), {}, {}
+texts = random_texts(sys.argv[1].split(), 20, 5)[: int(sys.argv[2])]
+report, logits = {}, {}
 for precision in supported_precisions(torch.device("cpu")):
     classifier = Classifier.from_pretrained(precision=precision)
     changed = changed_in_random_batches(classifier.logits, texts, 5, rounds=2)
@@ -107,11 +108,11 @@ ERRORS = {"fp32": 0, "bf16": 0.02, "int8": 0.15}
 Report = dict[str, dict[str, object]]
 
 
-def probe(instructions: dict[str, str]) -> Report:
+def probe(instructions: dict[str, str], num_texts: int = 12) -> Report:
     """Check the promise in a process with these variables, in every precision."""
     tests = Path(__file__).parent.parent
     environment = os.environ | instructions | {"PYTHONPATH": str(tests), "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, "-c", PROBE, " ".join(WORDS)]
+    command = [sys.executable, "-c", PROBE, " ".join(WORDS), str(num_texts)]
     ran = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr.decode()
     report: Report = json.loads(ran.stdout)
@@ -146,7 +147,7 @@ def test_batch_invariance_holds_in_torch_with_fewer_instructions(
 
 
 NAMES = [each.name for each in compiled.variant_statuses() if each.problem is None]
-TEXTS = random_texts(WORDS, 20, 5)
+TEXTS = random_texts(WORDS, 20, 5)[:10]
 
 
 @pytest.mark.skipif(not NAMES, reason="nothing is compiled here")
@@ -170,9 +171,10 @@ def test_the_oldest_instruction_set_keeps_the_promise_and_the_bits(
 ) -> None:
     """As plain C++, and where torch itself has no AVX; only compiled kernels are used."""
     fewer = {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}
-    report = probe(fewer | {VARIABLE: NAMES[-1]})
+    num_texts = 4  # plain C++ is slow
+    report = probe(fewer | {VARIABLE: NAMES[-1]}, num_texts)
     for precision in ("fp32", "int8"):
-        here = bundled_classifier(precision).logits(TEXTS)
+        here = bundled_classifier(precision).logits(TEXTS[:num_texts])
         assert report[precision]["bits"] == here.tobytes().hex()
 
 

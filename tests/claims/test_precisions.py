@@ -174,7 +174,9 @@ def test_a_shape_dependent_bf16_kernel_breaks_batch_invariance(
 class BatchDependent(PackedBlock):
     """Several sequences come out a little higher than each alone."""
 
-    def __call__(self, hidden: Tensor, batch: PackedBatch, rows: Rows) -> Tensor:
+    def __call__(
+        self, hidden: Tensor, batch: PackedBatch, rows: Rows, context: Tensor | None = None
+    ) -> Tensor:
         y = super().__call__(hidden, batch, rows)
         return y if len(batch.cu_seqlens) == 2 else y * (1 + 2**-20)
 

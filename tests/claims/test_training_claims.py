@@ -18,7 +18,7 @@ from training_runs import make_examples, make_recipe
 
 from isobatch.errors import TrainingStopped
 from isobatch.training.recipe import Recipe
-from isobatch.training.state import weights_digest
+from isobatch.training.steps.state import weights_digest
 
 TINY = Tiny("bert", num_labels=3)
 

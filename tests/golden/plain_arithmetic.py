@@ -14,10 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isobatch.checkpoint import ModelConfig
+from isobatch.specification import AttentionSpec, BlockSpec, Disentangled, LinearStep, Rotary
 from isobatch.types import ScoreActivation
 
 Number = np.float32
 Row = list[np.float32]
+Added = Sequence[Mapping[int, np.float32]] | None
+"""For each head: the distance key - query → what is added to the score."""
+Distances = Mapping[str, Sequence[Mapping[int, Row]]] | None
+"""For each product and head: the distance query - key → the row that is multiplied."""
 
 ZERO, HALF, ONE, TWO = Number(0), Number(0.5), Number(1), Number(2)
 GELU_P = [0.398942232131958, 0.033852770924568176, 0.004677268676459789, 0.00016882698400877416,
@@ -50,9 +55,10 @@ def multiply_add(a: Number, b: Number, c: Number) -> Number:
     return a * b + c
 
 
-def sum64(row: Row) -> Number:
+def sum64(row: Row, places: Sequence[int] | None = None) -> Number:
+    """Sum the numbers of a row, which are at `places` of it: by default at 0, 1, 2 …"""
     sums = [ZERO] * 64
-    for i, number in enumerate(row):
+    for i, number in zip(range(len(row)) if places is None else places, row, strict=True):
         sums[i % 64] += number
     lanes = [(sums[i] + sums[i + 32]) + (sums[i + 16] + sums[i + 48]) for i in range(16)]
     for count in (8, 4, 2, 1):
@@ -129,13 +135,27 @@ ACTIVATIONS: dict[str, Callable[[Number], Number]] = {
 }
 
 
-def norm(x: Row, weight: Row, bias: Row, eps: float) -> Row:
+def norm(x: Row, weight: Row, bias: Row | None, eps: float, kind: str = "layer") -> Row:
     count = Number(len(x))
-    mean = sum64(x) / count
+    mean = ZERO if kind == "rms" else sum64(x) / count
     centred = [number - mean for number in x]
     variance = sum64([number * number for number in centred]) / count
     i = ONE / np.sqrt(variance + Number(eps))
+    if bias is None:
+        return [(c * i) * w for c, w in zip(centred, weight, strict=True)]
     return [multiply_add(c * i, w, b) for c, w, b in zip(centred, weight, bias, strict=True)]
+
+
+def turn(head: Row, rotary: Rotary, place: int) -> Row:
+    """Turn the pairs (i, i + half) of a head."""
+    half, turned = rotary.size // 2, list(head)
+    for i in range(half):
+        power = Number(float(rotary.theta) ** float(Number(2 * i) / Number(rotary.size)))
+        angle = float(Number(place) * ((ONE / power) / Number(rotary.factor)))
+        c, s = Number(math.cos(angle)), Number(math.sin(angle))
+        low, high = head[i], head[i + half]
+        turned[i], turned[i + half] = low * c - high * s, high * c + low * s
+    return turned
 
 
 def add(x: Row, y: Row) -> Row:
@@ -166,19 +186,75 @@ def int8_linear(x: Row, weight: list[tuple[list[int], Number]], bias: Row) -> Ro
     return add(scaled, bias)
 
 
-def attention(q: Row, keys: list[Row], values: list[Row], num_heads: int) -> Row:
-    """Return the result of one query, all heads side by side."""
-    size = len(q) // num_heads
-    f = ONE / np.sqrt(Number(size))
+def attention(
+    q: Row,
+    keys: list[Row],
+    values: list[Row],
+    spec: AttentionSpec,
+    place: int,
+    added: Added = None,
+    distances: Distances = None,
+) -> Row:
+    """Return the result of the query at `place`, all heads side by side."""
+    size = spec.head_dim
+    shared = spec.num_heads // (spec.num_key_heads or spec.num_heads)
+    f = ONE / np.sqrt(Number(size)) if spec.scale is None else Number(spec.scale)
+    read = [j for j in range(len(keys)) if reads(spec, place, j)]
     result = []
-    for part in (slice(h * size, (h + 1) * size) for h in range(num_heads)):
-        scores = [product(q[part], key[part], ZERO) for key in keys]
-        p = softmax_powers(scores, f)
-        u = ONE / sum64(p)
-        result += [
-            product(p, list(v), ZERO) * u for v in zip(*[v[part] for v in values], strict=True)
-        ]
+    for head in range(spec.num_heads):
+        part = slice(head * size, (head + 1) * size)
+        of_keys = slice(head // shared * size, (head // shared + 1) * size)
+        scores = [product(q[part], keys[j][of_keys], ZERO) for j in read]
+        for name, rows in (distances or {}).items():
+            scores = [
+                score + product(q[part] if name == "c2p" else keys[j][of_keys], row, ZERO)
+                for score, j in zip(scores, read, strict=True)
+                for row in [rows[head][place - j]]
+            ]
+        if added is not None:
+            scores = [
+                score * f + added[head][j - place] for score, j in zip(scores, read, strict=True)
+            ]
+        p = softmax_powers(scores, f if added is None else ONE)
+        u = ONE / sum64(p, read)
+        columns = zip(*[values[j][of_keys] for j in read], strict=True)
+        result += [product(p, list(v), ZERO) * u for v in columns]
     return result
+
+
+def distance_row(distance: int, rule: Disentangled) -> int:
+    """Return DeBERTa's row of a distance: those beyond span / 2 are grouped by their logarithm."""
+    exact, far = rule.span // 2, abs(distance)
+    if rule.max_distance is not None and far > exact:
+        last = Number(math.log(float(Number((rule.max_distance - 1) / exact))))
+        share = Number(math.log(float(Number(far) / Number(exact)))) / last
+        far = exact + math.ceil(share * Number(exact - 1))
+    row = rule.span + (far if distance > 0 else -far)
+    return min(max(row, 0), 2 * rule.span - 1)
+
+
+def bucket(distance: int) -> int:
+    """Return T5's group of a distance: 16 before the query and 16 after it, 8 of them exact."""
+    far = abs(distance)
+    if far >= 8:
+        far = min(15, 8 + int(math.log(far / 8) / math.log(128 / 8) * 8))
+    return far + 16 * (distance > 0)
+
+
+def pool(rows: list[Row], kind: str) -> Row:
+    if kind in ("first", "last"):
+        return rows[0 if kind == "first" else -1]
+    count = Number(len(rows))
+    while len(rows) > 1:
+        half = len(rows) // 2
+        added = [add(*pair) for pair in zip(rows[:half], rows[len(rows) - half :], strict=True)]
+        rows = added + rows[half : len(rows) - half]
+    return [number / count for number in rows[0]]
+
+
+def reads(spec: AttentionSpec, query: int, key: int) -> bool:
+    near = spec.window is None or abs(key - query) <= spec.window
+    return near and not (spec.causal and key > query)
 
 
 def softmax_powers(scores: Row, f: Number) -> Row:
@@ -207,11 +283,17 @@ class PlainModel:
 
     def logits(self, ids: Sequence[int], types: Sequence[int]) -> Row:
         """Return the logits of one text."""
-        hidden = self.embed(ids, types)
-        for index in range(self.config.encoder.num_layers):
+        hidden, encoder = self.embed(ids, types), self.config.encoder
+        for index in encoder.weights_of or range(encoder.num_layers):
             hidden = self.layer(f"blocks.{index}", hidden)
-        features = self.linear("head.dense", hidden[0], self.config.head.activation)
-        return self.linear("head.output", features)
+        hidden = [self.norm("final_norm", row) for row in hidden]
+        row = pool(hidden, self.config.head.spec.pools[0])
+        for step in self.config.head.spec.steps:
+            if isinstance(step, LinearStep):
+                row = self.linear(f"head.{step.name}", row, step.activation)
+            else:
+                row = self.norm(f"head.{step.name}", row)
+        return row
 
     def embed(self, ids: Sequence[int], types: Sequence[int]) -> list[Row]:
         rows = []
@@ -223,35 +305,86 @@ class PlainModel:
                 row = [Number(integer) * scale for integer in integers]
             if "embeddings.token_type.weight" in self.tensors:
                 row = add(row, list(self.tensors["embeddings.token_type.weight"][kind]))
-            row = add(row, list(self.tensors["embeddings.position.weight"][position]))
+            if "embeddings.position.weight" in self.tensors:
+                row = add(row, list(self.tensors["embeddings.position.weight"][position]))
             row = self.norm("embeddings.norm", row)
             projects = "embeddings.project.weight" in self.tensors
             rows.append(self.linear("embeddings.project", row) if projects else row)
         return rows
 
     def layer(self, name: str, hidden: list[Row]) -> list[Row]:
-        encoder = self.config.encoder
+        spec = self.config.encoder.blocks[int(name.rpartition(".")[2])]
+        sources = [self.norm(f"{name}.attention_input_norm", x) for x in hidden]
         q, k, v = (
-            [self.linear(f"{name}.attention.{part}", row) for row in hidden]
+            [self.linear(f"{name}.attention.{part}", row) for row in sources]
             for part in ("query", "key", "value")
         )
+        q, k = (
+            [
+                self.place(f"{name}.attention.{part}_norm", row, spec, at)
+                for at, row in enumerate(rows)
+            ]
+            for part, rows in (("query", q), ("key", k))
+        )
         result = []
-        for query, x in zip(q, hidden, strict=True):
-            mixed = attention(query, k, v, encoder.num_heads)
+        added = self.added(len(hidden)) if spec.attention.distances is None else None
+        distances = self.distances(name, spec, len(hidden))
+        for place, (query, x) in enumerate(zip(q, hidden, strict=True)):
+            mixed = attention(query, k, v, spec.attention, place, added, distances)
             y = add(self.linear(f"{name}.attention.output", mixed), x)
             y = self.norm(f"{name}.attention_norm", y)
-            inner = self.linear(f"{name}.up", y, encoder.hidden_act)
+            source = self.norm(f"{name}.feed_forward_input_norm", y)
+            inner = self.linear(f"{name}.up", source, None if spec.gated else spec.activation)
+            if spec.gated:
+                gate = self.linear(f"{name}.gate", source, spec.activation)
+                inner = [a * b for a, b in zip(inner, gate, strict=True)]
             result.append(self.norm(f"{name}.norm", add(self.linear(f"{name}.down", inner), y)))
         return result
 
-    def norm(self, name: str, x: Row) -> Row:
-        eps = self.config.encoder.layer_norm_eps
-        return norm(
-            x, list(self.tensors[f"{name}.weight"]), list(self.tensors[f"{name}.bias"]), eps
-        )
+    def place(self, name: str, x: Row, spec: BlockSpec, place: int) -> Row:
+        """Normalize and turn the heads of one query or key."""
+        size, rotary = spec.attention.head_dim, spec.attention.rotary
+        heads = [self.norm(name, x[i : i + size], "rms") for i in range(0, len(x), size)]
+        heads = heads if rotary is None else [turn(head, rotary, place) for head in heads]
+        return [number for head in heads for number in head]
+
+    def added(self, length: int) -> Added:
+        """The numbers added to the scores of each head, by the distance of key and query."""
+        table = self.tensors.get("relative_positions.table.weight")
+        if table is None:
+            return None
+        distances = range(1 - length, length)
+        return [{d: column[bucket(d)] for d in distances} for column in table.T]
+
+    def distances(self, name: str, spec: BlockSpec, length: int) -> Distances:
+        """The rows that queries and keys are multiplied by, c2p before p2c."""
+        rule, size = spec.attention.distances, spec.attention.head_dim
+        if rule is None:
+            return None
+        found: dict[str, list[dict[int, Row]]] = {}
+        table = self.tensors["relative_positions.table.weight"]
+        for each, linear in zip(rule.products, rule.linears, strict=True):
+            by_distance = {}
+            for d in range(1 - length, length):
+                row = self.norm("relative_positions.norm", list(table[distance_row(d, rule)]))
+                by_distance[d] = self.linear(f"{name}.attention.{linear}", row)
+            found[each] = [
+                {d: row[first : first + size] for d, row in by_distance.items()}
+                for first in range(0, spec.attention.query_size, size)
+            ]
+        return found
+
+    def norm(self, name: str, x: Row, kind: str | None = None) -> Row:
+        """Normalize a row where there is a norm of that name."""
+        if f"{name}.weight" not in self.tensors:
+            return x
+        spec, bias = self.config.encoder.layers[0].norm, self.tensors.get(f"{name}.bias")
+        weight = list(self.tensors[f"{name}.weight"])
+        return norm(x, weight, None if bias is None else list(bias), spec.eps, kind or spec.kind)
 
     def linear(self, name: str, x: Row, activation: str | None = None) -> Row:
-        bias = list(self.tensors[f"{name}.bias"])
+        rows = len(self.tensors[f"{name}.weight"])
+        bias = list(self.tensors.get(f"{name}.bias", np.zeros(rows, np.float32)))
         int8 = self.int8 and name.startswith("blocks.")
         if name not in self._rows:
             rows = [list(row) for row in self.tensors[f"{name}.weight"]]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import plain_arithmetic as plain
@@ -19,12 +20,18 @@ from numpy.typing import NDArray
 from plain_arithmetic import Number, PlainModel, Row
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, random_ids
-from tokenizer_folders import write_bpe_folder, write_unigram_folder, write_wordpiece_folder
+from tokenizer_folders import write_tokenizer
 
 from isobatch import Classifier
 from isobatch.batching.packed import pack
 from isobatch.checkpoint import read_config, read_stored_tensors
-from isobatch.kernels import ARITHMETIC, EmbeddingWeights, NormWeights, activation_named, compiled
+from isobatch.kernels import (
+    ARITHMETIC,
+    EmbeddingWeights,
+    NormWeights,
+    activation_named,
+    compiled,
+)
 from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.model.loading import empty_model, parameter_shapes
 from isobatch.specification import PositionRule
@@ -66,6 +73,13 @@ MODELS = {
         num_labels=3,
         problem_type="multi_label_classification",
     ),
+    "modernbert": Tiny("modernbert", num_heads=3, num_layers=4, intermediate_size=20),
+    "gte": Tiny("gte", num_layers=1, intermediate_size=20, hidden_act="gelu"),
+    "nomic_bert": Tiny("nomic_bert", num_layers=1, intermediate_size=20, hidden_act="silu"),
+    "mpnet": Tiny("mpnet", head_dim=5, num_layers=1, intermediate_size=20),
+    "deberta": Tiny("deberta-v2", head_dim=5, num_layers=1, intermediate_size=20),
+    "albert": Tiny("albert", head_dim=5, num_layers=1, intermediate_size=20),
+    "qwen3": Tiny("qwen3", num_layers=1, intermediate_size=20, hidden_act="silu"),
     "peaked": Tiny("bert", head_dim=5, intermediate_size=40, num_layers=1),
 }
 """By name; in the attention of "peaked" most exponents are below the limit of exp."""
@@ -92,12 +106,7 @@ def folder_of(
         tiny = MODELS[name]
         folder = tmp_path_factory.mktemp("arithmetic") / name
         shutil.copytree(tiny_folder(tiny), folder)
-        if tiny.model_type in ("xlm-roberta", "camembert"):
-            write_unigram_folder(folder, tiny.model_type)
-        elif tiny.model_type == "roberta":
-            write_bpe_folder(folder, tiny.model_type)
-        else:
-            write_wordpiece_folder(folder, tiny.model_type)
+        write_tokenizer(folder, tiny.model_type)
         if name == "peaked":
             file = folder / "model.safetensors"
             tensors = load_file(file)
@@ -117,7 +126,9 @@ def read_plain(folder: Path, precision: Precision) -> PlainModel:
 def encodings_of(name: str) -> list[Encoding]:
     """Short sequences, and one of more than 64 tokens where that takes no time."""
     tiny = MODELS[name]
-    lengths = {"camembert": (*LENGTHS, 70), "wide": (1, 5)}.get(name, LENGTHS)
+    lengths = {"camembert": (*LENGTHS, 70), "wide": (1, 5), "deberta": (1, 24, 5)}.get(
+        name, LENGTHS
+    )
     rows = random_ids(lengths, tiny, seed=3)
     rows.append([2, tiny.pad_token_id, 9])
     types = 2 if tiny.has_token_types else 1
@@ -147,7 +158,7 @@ def same_bits(one: object, other: object) -> bool:
 
 
 def test_the_models_have_every_family() -> None:
-    assert {tiny.model_type for tiny in MODELS.values()} == set(FAMILIES)
+    assert {tiny.model_type for tiny in MODELS.values()} == {*FAMILIES}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -191,7 +202,7 @@ def two_roundings(a: Number, b: Number, c: Number) -> Number:
     return a * b + c
 
 
-def add_from_left(row: Row) -> Number:
+def add_from_left(row: Row, places: object = None) -> Number:
     total = Number(0)
     for number in row:
         total += number
@@ -218,6 +229,14 @@ def scale_by_product(x: Row, weight: list[tuple[list[int], Number]], bias: Row) 
     return [Number(s) * scale + b for s, scale, b in zip(sums, scales, bias, strict=True)]
 
 
+attention_of_the_page = plain.attention
+
+
+def products_of_keys_first(*given: Any) -> Row:
+    *others, distances = given
+    return attention_of_the_page(*others, dict(reversed(distances.items())))
+
+
 CONTROLS: dict[str, tuple[str, Precision, str, Callable[..., object]]] = {
     "contraction": ("bert", "fp32", "multiply_add", plain.fma),
     "products rounded twice": ("bert", "fp32", "fma", two_roundings),
@@ -225,6 +244,7 @@ CONTROLS: dict[str, tuple[str, Precision, str, Callable[..., object]]] = {
     "the exponential of numpy": ("bert", "fp32", "exp", np.exp),
     "products from the end": ("bert", "fp32", "product", start_at_the_end),
     "the scale of int8 one bit larger": ("bert", "int8", "quantize", larger_scale),
+    "p2c before c2p": ("deberta", "fp32", "attention", products_of_keys_first),
     "scales of int8 multiplied first": ("bert", "int8", "int8_linear", scale_by_product),
 }
 """The model, its precision, and the function of `plain_arithmetic` that another replaces."""

@@ -150,7 +150,7 @@ def test_a_bad_csv_file_names_its_line_and_a_fix(tmp_path: Path, data: bytes, me
 
 
 def test_a_file_without_header_that_is_empty_or_ragged(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="is empty, so that its columns cannot be counted"):
+    with pytest.raises(TableError, match="is empty, so its columns cannot be counted"):
         read_all(tmp_path, b"", header=False)
     with pytest.raises(TableError, match=r"t\.csv:2: has 1 field where the first row has 2"):
         read_all(tmp_path, b"1,2\n3\n", header=False)
@@ -182,7 +182,7 @@ NUMBERED = b"a,b\n" + b"".join(b"%d,%d\n" % (i, zlib.crc32(b"%d" % i)) for i in 
 def test_truncated_compressed_data(tmp_path: Path, ending: str, compress: object) -> None:
     data = compress(NUMBERED)  # type: ignore[operator]
     table = opened(tmp_path, data[: len(data) // 2], f"t.csv{ending}")
-    with pytest.raises(TableError, match=r"breaks off after line \d{4,}: .*again") as caught:
+    with pytest.raises(TableError, match=r"breaks off after line \d{4,}: .*recreate") as caught:
         scan_tables([table])
     last = int(re.findall(r"after line (\d+)", str(caught.value))[0])
     assert 10_000 < last < 200_000
@@ -190,9 +190,9 @@ def test_truncated_compressed_data(tmp_path: Path, ending: str, compress: object
 
 @pytest.mark.parametrize("ending", [".gz", ".zst", ".zstd"])
 def test_invalid_or_empty_compressed_data(tmp_path: Path, ending: str) -> None:
-    with pytest.raises(TableError, match=r"cannot be decompressed as \w+: .*again"):
+    with pytest.raises(TableError, match=r"cannot be decompressed as \w+: .*(again|recreate)"):
         opened(tmp_path, NUMBERED[:100], f"t.csv{ending}")
-    with pytest.raises(TableError, match="is empty, and no"):
+    with pytest.raises(TableError, match="is empty, which a"):
         opened(tmp_path, b"", f"t.csv{ending}")
 
 

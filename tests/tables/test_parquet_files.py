@@ -75,7 +75,7 @@ def test_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"t\.parquet: not a Parquet file.*again"),
+        (b"", r"t\.parquet: not a Parquet file.*recreate"),
         (b"a,b\n1,2\n", r"t\.parquet: not a Parquet file"),
         (b"PAR1" + b"\0" * 100 + b"PAR1", r"t\.parquet: not a Parquet file"),
     ],
@@ -108,7 +108,7 @@ def test_damage_within_a_row_group_is_found_by_the_scan(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[pq.read_metadata(path).row_group(1).column(0).data_page_offset + 40] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(TableError, match=r"t\.parquet, row group 1: .*again"):
+    with pytest.raises(TableError, match=r"t\.parquet, row group 1: .*recreate"):
         scan_tables([table])
 
 

@@ -95,7 +95,7 @@ READ: dict[Format, Callable[[bytes], list[Record]]] = {
 }
 
 FORMATS = tuple(WRITE)
-assert {*FORMATS, "lines"} == {*get_args(Format)}
+assert {*FORMATS, "lines", "npy"} == {*get_args(Format)}
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_parquet_files_of_other_types_are_refused(tmp_path: Path) -> None:
         open_table(TableFile(tmp_path / name, "parquet", "none"))
         for name in ("a.parquet", "b.parquet")
     ]
-    with pytest.raises(TableError, match=r"b\.parquet: its columns have other types"):
+    with pytest.raises(TableError, match=r"b\.parquet: its columns do not have the same types"):
         scan_tables(tables)
 
 

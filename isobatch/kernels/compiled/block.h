@@ -21,11 +21,44 @@ constexpr int64_t UNPACKED_CHUNK = 512;
 // Which rows of each sequence are computed; the values of isobatch.types.Rows.
 enum class Rows : int { FIRST = 0, LAST = 1, ALL = 2 };
 
+// Norms at up to four places, and of the heads of queries and keys. A gate, if there is one, is
+// activated in place of `up`. `turned`: how many numbers of a head are turned by its position, by pairs.
 struct Block {
-  Product query, key, value, output, up, down;
-  Norm attention_norm, norm;
-  int64_t heads;
+  Product query, key, value, output, up, gate, down;
+  Norm attention_input_norm, attention_norm, feed_forward_input_norm, norm, query_norm, key_norm;
+  int64_t heads, key_heads;
   Activation activation;
+  int64_t turned;
+  Reach reach;
+  double scale;
+
+  int64_t size() const { return output.out; }
+  int64_t head_size() const { return query.out / heads; }
+  int64_t widest() const { return std::max(std::max(size(), query.out), up.out); }
+};
+
+// The parts that depend on the positions of a batch: cosines and sines of each, [places, turned / 2]; the
+// addends of the scores, [heads, 2 span - 1]; and of products with the rows for distances their panels,
+// [heads][rows / PANEL][size][PANEL], and the row of each of 2 span - 1 distances, see scores.h.
+struct Positions {
+  const float* cosine;
+  const float* sine;
+  const float* added;
+  const float* panels_of_queries;
+  const float* panels_of_keys;
+  const int32_t* rows_of_queries;
+  const int32_t* rows_of_keys;
+  int64_t span;
+  int64_t rows;
+  int64_t near;
+
+  Distances distances(int64_t head, int64_t size) const {
+    const int64_t first = head * rows * size;
+    const auto part = [=](const float* panels, const int32_t* row_of) {
+      return panels ? DistanceRows{panels + first, row_of + span - 1, near} : DistanceRows{};
+    };
+    return {part(panels_of_queries, rows_of_queries), part(panels_of_keys, rows_of_keys), rows};
+  }
 };
 
 // Memory that a thread keeps between calls; it grows to the largest size requested. The calling
@@ -135,63 +168,125 @@ void project_onto(Team team, const Product& product, Stored x, const float* resi
   });
 }
 
-INLINE void attend_all(const Block& block, const float* query, const float* key,
-                       const float* value, float* mixed, const int64_t* cu_seqlens,
-                       int64_t sequences, Rows rows) {
-  const int64_t hidden = block.up.in, size = hidden / block.heads;
+INLINE void attend_all(const Block& block, const Positions& positions, const float* query,
+                       const float* key, const float* value, float* mixed,
+                       const int64_t* cu_seqlens, int64_t sequences, Rows rows) {
+  const int64_t size = block.head_size(), shared = block.heads / block.key_heads;
+  const int64_t query_stride = block.query.out, key_stride = block.key.out;
 #pragma omp for schedule(dynamic, 4)
   for (int64_t task = 0; task < sequences * block.heads; task++) {
-    const int64_t sequence = task / block.heads, column = task % block.heads * size;
+    const int64_t sequence = task / block.heads, head = task % block.heads;
     const int64_t row = cu_seqlens[sequence], keys = cu_seqlens[sequence + 1] - row;
     const bool all = rows == Rows::ALL;
-    const int64_t queries = (all ? row : sequence) * hidden + column;
-    const Head head{query + queries, key + row * hidden + column, value + row * hidden + column,
-                    mixed + queries, all ? keys : 1, keys, hidden, size};
-    attend(head, thread_scratch.reserve<float>(attention_floats(keys, size)));
+    const int64_t queries = (all ? row : sequence) * query_stride + head * size;
+    const int64_t of_keys = row * key_stride + head / shared * size;
+    const float* added = positions.added
+        ? positions.added + head * (2 * positions.span - 1) + positions.span - 1 : nullptr;
+    const Head part{query + queries, key + of_keys, value + of_keys, mixed + queries,
+                    all ? keys : 1, keys, query_stride, key_stride, size,
+                    rows == Rows::LAST ? keys - 1 : 0, block.reach,
+                    static_cast<float>(block.scale), added, positions.distances(head, size)};
+    attend(part, thread_scratch.reserve<float>(attention_floats(part)));
   }
+}
+
+// Queries or keys [rows, heads size]: the heads are normalized, then turned by the row's place.
+template <class Team>
+void place_heads(Team team, const Block& block, const Norm& norm, const Positions& positions,
+                 float* x, int64_t columns, const int64_t* places, int64_t rows) {
+  if (!norm.weight && !block.turned) return;
+  team.wait();
+  const int64_t size = block.head_size(), half = block.turned / 2;
+  team.each(rows, [=](int64_t r) {
+    for (float* head = x + r * columns; head < x + (r + 1) * columns; head += size) {
+      if (norm.weight) normalize(norm, head, head);
+      const int64_t at = places[r] * half;
+      if (half) rotate(head, positions.cosine + at, positions.sine + at, half);
+    }
+  });
 }
 
 // Intermediate results of some rows, in a memory of bytes(block, rows).
 template <class Kind>
 struct Workspace {
   Stored stored;
-  float *attended, *between;
+  float *attended, *between, *gated;
 
   static int64_t bytes(const Block& block, int64_t rows) {
-    const int64_t wide = std::max(block.up.in, block.up.out);
-    return rows * (row_bytes<Kind>(wide) + 4 * (block.up.in + wide + 1)) + 4 * 64;
+    const int64_t wide = block.widest(), gated = block.gate.weight ? block.up.out : 0;
+    return rows * (row_bytes<Kind>(wide) + 4 * (block.size() + wide + gated + 1)) + 5 * 64;
   }
   Workspace(uint8_t* memory, const Block& block, int64_t rows) {
-    const int64_t wide = std::max(block.up.in, block.up.out);
+    const int64_t wide = block.widest();
     Pieces pieces{memory};
     stored.rows = pieces.take<uint8_t>(rows * row_bytes<Kind>(wide));
     stored.scale = pieces.take<float>(rows);
-    attended = pieces.take<float>(rows * block.up.in);
+    attended = pieces.take<float>(rows * block.size());
     between = pieces.take<float>(rows * wide);
+    gated = block.gate.weight ? pieces.take<float>(rows * block.up.out) : nullptr;
   }
 };
+
+// Rows as the products read them, normalized before where there is a norm; `spare` [rows, size].
+template <class Kind, class Team>
+void store_normalized(Team team, const Norm& norm, const float* x, float* spare, Stored stored,
+                      int64_t rows, int64_t size) {
+  team.each(rows, [=, &norm](int64_t r) {
+    const float* row = x + r * size;
+    if (norm.weight) {
+      normalize(norm, row, spare + r * size);
+      row = spare + r * size;
+    }
+    Kind::store_row(row, stored.rows + r * row_bytes<Kind>(size), stored.scale + r, size);
+  });
+  team.wait();
+}
+
+// up, or up activation(gate), of stored rows to `between`, then stored in their place.
+template <class Kind, class Team>
+void widen(Team team, const Block& block, const Workspace<Kind>& workspace, int64_t rows) {
+  const int64_t wide = block.up.out;
+  const Stored stored = workspace.stored;
+  float *between = workspace.between, *gated = workspace.gated;
+  const bool is_gated = block.gate.weight;
+  project<Kind>(team, block.up, stored, between, rows,
+                is_gated ? Activation::IDENTITY : block.activation);
+  if (is_gated) project<Kind>(team, block.gate, stored, gated, rows, block.activation);
+  team.wait();
+  team.each(rows, [=](int64_t r) {
+    float* row = between + r * wide;
+    if (is_gated) multiply_by(row, gated + r * wide, wide);
+    Kind::store_row(row, stored.rows + r * row_bytes<Kind>(wide), stored.scale + r, wide);
+  });
+  team.wait();
+}
 
 // Everything of a block that follows its attention.
 template <class Kind, class Team>
 void finish(Team team, const Block& block, const Workspace<Kind>& workspace, const float* mixed,
             const float* residual, float* y, int64_t rows) {
-  const int64_t size = block.up.in, wide = block.up.out;
+  const int64_t size = block.size();
   const Stored stored = workspace.stored;
   float *between = workspace.between, *attended = workspace.attended;
-  store_rows<Kind>(team, mixed, stored, rows, size);
-  project_onto<Kind>(team, block.output, stored, residual, between, rows);
+  store_rows<Kind>(team, mixed, stored, rows, block.output.in);
+  const bool normalizes = block.attention_norm.weight;
+  float* sum = normalizes ? between : attended;
+  project_onto<Kind>(team, block.output, stored, residual, sum, rows);
   team.wait();
   team.each(rows, [=, &block](int64_t r) {
-    normalize(block.attention_norm, between + r * size, attended + r * size);
-    Kind::store_row(attended + r * size, stored.rows + r * row_bytes<Kind>(size), stored.scale + r,
-                    size);
+    const Norm& next = block.feed_forward_input_norm;
+    float *row = attended + r * size, *spare = between + r * size;
+    if (normalizes) normalize(block.attention_norm, spare, row);
+    if (next.weight) normalize(next, row, spare);
+    Kind::store_row(next.weight ? spare : row, stored.rows + r * row_bytes<Kind>(size),
+                    stored.scale + r, size);
   });
   team.wait();
-  project<Kind>(team, block.up, stored, between, rows, block.activation);
+  widen<Kind>(team, block, workspace, rows);
+  float* result = block.norm.weight ? between : y;
+  project_onto<Kind>(team, block.down, stored, attended, result, rows);
   team.wait();
-  store_rows<Kind>(team, between, stored, rows, wide);
-  project_onto<Kind>(team, block.down, stored, attended, between, rows);
-  team.wait();
+  if (!block.norm.weight) return;
   team.each(rows, [=, &block](int64_t r) {
     normalize(block.norm, between + r * size, y + r * size);
   });
@@ -219,50 +314,70 @@ void over_rows(const Block& block, int64_t rows, uint8_t* shared, Stage&& stage)
   }
 }
 
+// The place of each token in its sequence.
+INLINE void count_places(const int64_t* cu_seqlens, int64_t sequences, int64_t* places) {
+  for (int64_t s = 0; s < sequences; s++)
+    for (int64_t t = cu_seqlens[s]; t < cu_seqlens[s + 1]; t++) places[t] = t - cu_seqlens[s];
+}
+
 // x [tokens, hidden] to y: [tokens, hidden], or [sequences, hidden] for one row of each sequence.
 // Returns false, with nothing computed, where memory is short.
 template <class Kind>
-bool forward(const Block& block, const float* x, float* y, const int64_t* cu_seqlens,
-             int64_t sequences, Rows wanted, int threads) {
-  const int64_t size = block.up.in, tokens = cu_seqlens[sequences];
+bool forward(const Block& block, const Positions& positions, const float* x, float* y,
+             const int64_t* cu_seqlens, int64_t sequences, Rows wanted, int threads) {
+  const int64_t size = block.size(), tokens = cu_seqlens[sequences];
+  const int64_t queries = block.query.out, keys = block.key.out;
   const bool all = wanted == Rows::ALL;
   const int64_t rows = all ? tokens : sequences;
   const int64_t shared_bytes = Workspace<Kind>::bytes(block, std::min(tokens, UNPACKED_CHUNK));
-  Pieces pieces{call_scratch.try_reserve(4 * size * (2 * tokens + 3 * rows) + 4 * LANES + 5 * 64 +
-                                         shared_bytes)};
+  Pieces pieces{call_scratch.try_reserve(4 * (2 * keys * tokens + (2 * queries + size) * rows) +
+                                         4 * LANES + 8 * (tokens + rows) + 7 * 64 + shared_bytes)};
   if (!pieces.next) return false;
-  float* key = pieces.take<float>(tokens * size);
-  float* value = pieces.take<float>(tokens * size + LANES);  // attention reads sixteen at a time
-  float *query = pieces.take<float>(rows * size), *mixed = pieces.take<float>(rows * size);
+  float* key = pieces.take<float>(tokens * keys);
+  float* value = pieces.take<float>(tokens * keys + LANES);  // attention reads sixteen at a time
+  float *query = pieces.take<float>(rows * queries), *mixed = pieces.take<float>(rows * queries);
   float* selected = pieces.take<float>(rows * size);
+  int64_t* places = pieces.take<int64_t>(tokens);
+  int64_t* selected_places = pieces.take<int64_t>(rows);
   uint8_t* shared = pieces.next;
+  count_places(cu_seqlens, sequences, places);
   for (int64_t s = 0; !all && s < sequences; s++) {
     const int64_t row = wanted == Rows::FIRST ? cu_seqlens[s] : cu_seqlens[s + 1] - 1;
     std::memcpy(selected + s * size, x + row * size, 4 * size);
+    selected_places[s] = places[row];
   }
   const float* residual = all ? x : selected;
+  const Norm& input_norm = block.attention_input_norm;
 #pragma omp parallel num_threads(threads)
   {
     const DefaultArithmetic arithmetic;
     over_rows<Kind>(block, tokens, shared, [&](auto team, auto workspace, int64_t row, int64_t count) {
-      const int64_t at = row * size;
-      store_rows<Kind>(team, x + at, workspace.stored, count, size);
-      project<Kind>(team, block.key, workspace.stored, key + at, count);
-      project<Kind>(team, block.value, workspace.stored, value + at, count);
-      if (all) project<Kind>(team, block.query, workspace.stored, query + at, count);
+      const Stored stored = workspace.stored;
+      store_normalized<Kind>(team, input_norm, x + row * size, workspace.attended, stored, count, size);
+      project<Kind>(team, block.key, stored, key + row * keys, count);
+      project<Kind>(team, block.value, stored, value + row * keys, count);
+      if (all) {
+        project<Kind>(team, block.query, stored, query + row * queries, count);
+        place_heads(team, block, block.query_norm, positions, query + row * queries, queries,
+                    places + row, count);
+      }
+      place_heads(team, block, block.key_norm, positions, key + row * keys, keys, places + row, count);
       team.wait();
     });
     if (!all)
       over_rows<Kind>(block, rows, shared, [&](auto team, auto workspace, int64_t row, int64_t count) {
-        const int64_t at = row * size;
-        store_rows<Kind>(team, residual + at, workspace.stored, count, size);
-        project<Kind>(team, block.query, workspace.stored, query + at, count);
+        const Stored stored = workspace.stored;
+        store_normalized<Kind>(team, input_norm, residual + row * size, workspace.attended, stored,
+                               count, size);
+        project<Kind>(team, block.query, stored, query + row * queries, count);
+        place_heads(team, block, block.query_norm, positions, query + row * queries, queries,
+                    selected_places + row, count);
         team.wait();
       });
-    attend_all(block, query, key, value, mixed, cu_seqlens, sequences, wanted);
+    attend_all(block, positions, query, key, value, mixed, cu_seqlens, sequences, wanted);
     over_rows<Kind>(block, rows, shared, [&](auto team, auto workspace, int64_t row, int64_t count) {
-      const int64_t at = row * size;
-      finish<Kind>(team, block, workspace, mixed + at, residual + at, y + at, count);
+      finish<Kind>(team, block, workspace, mixed + row * queries, residual + row * size,
+                   y + row * size, count);
     });
   }
   return true;

@@ -86,6 +86,12 @@ ONCE void add(float* y, const float* x, int64_t stride, int64_t rows, int64_t co
       store(y + i, load(y + i, columns - i) + load(x + i, columns - i), columns - i);
 }
 
+// y *= x, both [columns].
+ONCE void multiply_by(float* y, const float* x, int64_t columns) {
+  for (int64_t i = 0; i < columns; i += LANES)
+    store(y + i, load(y + i, columns - i) * load(x + i, columns - i), columns - i);
+}
+
 ONCE void activate(Activation activation, float* y, int64_t stride, int64_t rows, int64_t columns) {
   const auto map = [=](auto f) UNROLLED { map_columns(y, stride, rows, columns, f); };
   switch (activation) {

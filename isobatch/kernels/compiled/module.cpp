@@ -39,17 +39,17 @@ static PyObject* none_if(bool computed) {
 
 static PyObject* forward_block(PyObject*, PyObject* arguments) {
   long precision;
-  long long block, x, y, cu_seqlens, sequences;
+  long long block, positions, x, y, cu_seqlens, sequences;
   int rows, threads;
-  if (!PyArg_ParseTuple(arguments, "lLLLLLii", &precision, &block, &x, &y, &cu_seqlens, &sequences,
-                        &rows, &threads))
+  if (!PyArg_ParseTuple(arguments, "lLLLLLLii", &precision, &block, &positions, &x, &y, &cu_seqlens,
+                        &sequences, &rows, &threads))
     return nullptr;
   bool computed;
   Py_BEGIN_ALLOW_THREADS
   computed = with_kind(precision, [=](auto kind) {
-    return isobatch::forward<decltype(kind)>(*at<isobatch::Block>(block), at<float>(x), at<float>(y),
-                                      at<int64_t>(cu_seqlens), sequences,
-                                      static_cast<isobatch::Rows>(rows), threads);
+    return isobatch::forward<decltype(kind)>(*at<isobatch::Block>(block), *at<isobatch::Positions>(positions),
+                                             at<float>(x), at<float>(y), at<int64_t>(cu_seqlens),
+                                             sequences, static_cast<isobatch::Rows>(rows), threads);
   });
   Py_END_ALLOW_THREADS
   return none_if(computed);
@@ -84,6 +84,16 @@ static PyObject* embed_tokens(PyObject*, PyObject* arguments) {
   return PyLong_FromLongLong(missing);
 }
 
+static PyObject* normalize_rows(PyObject*, PyObject* arguments) {
+  long long norm, x, y, rows;
+  int threads;
+  if (!PyArg_ParseTuple(arguments, "LLLLi", &norm, &x, &y, &rows, &threads)) return nullptr;
+  Py_BEGIN_ALLOW_THREADS
+  isobatch::normalize_rows(*at<isobatch::Norm>(norm), at<float>(x), at<float>(y), rows, threads);
+  Py_END_ALLOW_THREADS
+  Py_RETURN_NONE;
+}
+
 static PyObject* golden_hashes(PyObject*, PyObject*) {
   PyObject* hashes = PyDict_New();
   isobatch::golden([=](const char* name, uint64_t hash) {
@@ -99,6 +109,7 @@ static PyMethodDef METHODS[] = {
     {"forward_block", forward_block, METH_VARARGS, "Compute one block; takes addresses."},
     {"forward_linear", forward_linear, METH_VARARGS, "Compute one linear; takes addresses."},
     {"embed_tokens", embed_tokens, METH_VARARGS, "Embed tokens; takes addresses."},
+    {"normalize_rows", normalize_rows, METH_VARARGS, "Normalize rows; takes addresses."},
     {"golden_hashes", golden_hashes, METH_NOARGS, "Hash the bits of every operation, by name."},
     {nullptr, nullptr, 0, nullptr}};
 

@@ -71,7 +71,7 @@ class PackedWeight:
         if reason := unavailable(precision):
             raise CheckpointError(
                 f"this model was pickled where {precision} kernels are compiled, and needs them; "
-                f"here: {reason}. Load it here by from_pretrained instead"
+                f"here: {reason}. Load it here with from_pretrained instead"
             )
         self._pack(*state)
 
@@ -90,17 +90,19 @@ class NormArguments:
     """The tensors of a layer norm, referenced so that their addresses stay valid."""
 
     def __init__(self, norm: NormWeights) -> None:
-        self.size, self.eps = len(norm.weight), norm.eps
+        self.size, self.eps, self.is_rms = len(norm.weight), norm.eps, norm.kind == "rms"
         self.weight = checked(norm.weight.detach(), self.size)
-        self.bias = checked(norm.bias.detach(), self.size)
+        self.bias = None if norm.bias is None else checked(norm.bias.detach(), self.size)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle copies: multiprocessing moves a tensor that it pickles to other memory."""
-        return {**self.__dict__, "weight": self.weight.clone(), "bias": self.bias.clone()}
+        bias = None if self.bias is None else self.bias.clone()
+        return {**self.__dict__, "weight": self.weight.clone(), "bias": bias}
 
     @property
     def structure(self) -> NormStructure:
-        return NormStructure(self.weight.data_ptr(), self.bias.data_ptr(), self.size, self.eps)
+        bias = None if self.bias is None else self.bias.data_ptr()
+        return NormStructure(self.weight.data_ptr(), bias, self.size, self.eps, self.is_rms)
 
 
 def filled_bias(bias: Tensor | None, size: int) -> Tensor:

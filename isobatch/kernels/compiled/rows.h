@@ -1,4 +1,4 @@
-// Operations on one row of float32: layer norm, and its form as a factor of a product.
+// Operations on one row of float32: layer norm and RMS norm, and its form as a factor of a product.
 //
 // A row is all that a function here sees, so its result cannot depend on neighbours. Multiplications
 // and additions are kept apart (the build forbids contraction) and sums have a fixed order, so that
@@ -15,11 +15,13 @@ namespace isobatch {
 constexpr int SUMS = 4;
 constexpr int64_t SUM_COLUMNS = SUMS * LANES;
 
+// Without a weight there is no norm. `bias` may be missing; with `rms` no mean is subtracted.
 struct Norm {
-  const float* weight;
-  const float* bias;
-  int64_t size;
-  double eps;
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  int64_t size = 0;
+  double eps = 0;
+  int64_t rms = 0;
 };
 
 // Calls f(first column, constant number of the sum, numbers) for every sixteen columns of a row.
@@ -42,10 +44,13 @@ INLINE float sum_columns(const Floats (&sums)[SUMS]) {
 
 ONCE void normalize(const Norm& norm, const float* x, float* y) {
   Floats sums[SUMS] = {}, squares[SUMS] = {};
-  over_columns(norm.size, [&](int64_t i, auto j, int64_t count) UNROLLED {
-    sums[j] = sums[j] + load(x + i, count);
-  });
-  const Floats mean = all(sum_columns(sums) / static_cast<float>(norm.size));
+  Floats mean = {};
+  if (!norm.rms) {
+    over_columns(norm.size, [&](int64_t i, auto j, int64_t count) UNROLLED {
+      sums[j] = sums[j] + load(x + i, count);
+    });
+    mean = all(sum_columns(sums) / static_cast<float>(norm.size));
+  }
   over_columns(norm.size, [&](int64_t i, auto j, int64_t count) UNROLLED {
     const Floats d = load(x + i, count) - mean;
     squares[j] = squares[j] + first_lanes(count, d * d, Floats{});
@@ -54,9 +59,20 @@ ONCE void normalize(const Norm& norm, const float* x, float* y) {
   const Floats inverse =
       all(1.0f / __builtin_sqrtf(variance + static_cast<float>(norm.eps)));
   over_columns(norm.size, [&](int64_t i, auto, int64_t count) UNROLLED {
-    const Floats d = (load(x + i, count) - mean) * inverse;
-    store(y + i, d * load(norm.weight + i, count) + load(norm.bias + i, count), count);
+    const Floats d = (load(x + i, count) - mean) * inverse * load(norm.weight + i, count);
+    store(y + i, norm.bias ? d + load(norm.bias + i, count) : d, count);
   });
+}
+
+// Turns each pair of numbers i and i + half of a head by the angles of its position.
+ONCE void rotate(float* x, const float* cosine, const float* sine, int64_t half) {
+  for (int64_t i = 0; i < half; i += LANES) {
+    const int64_t count = half - i;
+    const Floats low = load(x + i, count), high = load(x + half + i, count);
+    const Floats c = load(cosine + i, count), s = load(sine + i, count);
+    store(x + i, low * c - high * s, count);
+    store(x + half + i, high * c + low * s, count);
+  }
 }
 
 // The first `count` of sixteen integers, each as a T.

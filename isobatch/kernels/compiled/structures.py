@@ -6,8 +6,12 @@ from operator import ge
 import torch
 from torch import Tensor
 
-LINEARS = ("query", "key", "value", "output", "up", "down")
-NORMS = ("attention_norm", "norm")
+LINEARS = ("query", "key", "value", "output", "up", "gate", "down")
+NORMS = (
+    *("attention_input_norm", "attention_norm", "feed_forward_input_norm", "norm"),
+    *("query_norm", "key_norm"),
+)
+"""Those that a layer does not have are left out: their addresses are null."""
 
 
 class ProductStructure(ctypes.Structure):
@@ -27,6 +31,7 @@ class NormStructure(ctypes.Structure):
         ("bias", ctypes.c_void_p),
         ("size", ctypes.c_int64),
         ("eps", ctypes.c_double),
+        ("rms", ctypes.c_int64),
     )
 
 
@@ -36,7 +41,20 @@ class BlockStructure(ctypes.Structure):
     _fields_ = (
         *((name, ProductStructure) for name in LINEARS),
         *((name, NormStructure) for name in NORMS),
-        *((name, ctypes.c_int64) for name in ("heads", "activation")),
+        *((name, ctypes.c_int64) for name in ("heads", "key_heads", "activation", "turned")),
+        *((name, ctypes.c_int64) for name in ("window", "causal")),
+        ("scale", ctypes.c_double),
+    )
+
+
+class PositionsStructure(ctypes.Structure):
+    """`struct Positions` of block.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("cosine", "sine", "added")),
+        *((name, ctypes.c_void_p) for name in ("panels_of_queries", "panels_of_keys")),
+        *((name, ctypes.c_void_p) for name in ("rows_of_queries", "rows_of_keys")),
+        *((name, ctypes.c_int64) for name in ("span", "rows", "near")),
     )
 
 
@@ -46,7 +64,8 @@ class EmbeddingsStructure(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("word", "word_scale", "position", "type")),
         ("norm", NormStructure),
-        *((name, ctypes.c_int64) for name in ("words", "positions", "types")),
+        *((name, ctypes.c_int64) for name in ("words", "positions", "types", "size")),
+        ("factor", ctypes.c_double),
     )
 
 

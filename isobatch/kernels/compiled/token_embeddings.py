@@ -7,9 +7,13 @@ from torch import Tensor
 
 from isobatch.batching.packed import PackedBatch
 from isobatch.checkpoint.quantized import QuantizedTensor
-from isobatch.kernels.block_formula import Weight
 from isobatch.kernels.compiled.packed_weights import NormArguments
-from isobatch.kernels.compiled.structures import EmbeddingsStructure, IdsStructure, checked
+from isobatch.kernels.compiled.structures import (
+    EmbeddingsStructure,
+    IdsStructure,
+    NormStructure,
+    checked,
+)
 from isobatch.kernels.compiled.variants import kernels
 from isobatch.kernels.embedding_formula import EmbeddingWeights
 from isobatch.kernels.gradients import with_reference_gradient
@@ -26,29 +30,31 @@ def embed(weights: EmbeddingWeights, batch: PackedBatch, words: Tensor | None = 
 
     def reference(
         word: Tensor | None,
-        position: Tensor,
+        position: Tensor | None,
         token_type: Tensor | None,
         words: Tensor | None,
-        weight: Tensor,
-        bias: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
     ) -> Tensor:
-        table: Weight = weights.word if word is None else word
-        norm = weights.norm._replace(weight=weight, bias=bias)
-        return EmbeddingWeights(table, position, token_type, norm)(batch, words)
+        norm = weights.norm
+        if norm is not None:
+            assert weight is not None
+            norm = norm._replace(weight=weight, bias=bias)
+        present = weights._replace(position=position, token_type=token_type, norm=norm)
+        return (present if word is None else present._replace(word=word))(batch, words)
 
     # With `words` the table is not used: autograd would miss it in the reference's graph.
     word = weights.word if words is None and isinstance(weights.word, Tensor) else None
     tables = word, weights.position, weights.token_type, words
-    return with_reference_gradient(
-        kernel, reference, *tables, weights.norm.weight, weights.norm.bias
-    )
+    norm = (None, None) if weights.norm is None else weights.norm[:2]
+    return with_reference_gradient(kernel, reference, *tables, *norm)
 
 
 class _Tables:
     """The tensors of the tables, referenced so that their addresses stay valid."""
 
     def __init__(self, weights: EmbeddingWeights, words: Tensor | None, num_tokens: int) -> None:
-        size = len(weights.norm.weight)
+        size = weights.size
         word, self.scale = weights.word, None
         if words is not None:
             self.word = checked(words.detach(), num_tokens, size)
@@ -57,10 +63,14 @@ class _Tables:
             self.scale = checked(word.scale, len(word.values))
         else:
             self.word = checked(word.detach(), len(word), size)
-        self.position = checked(weights.position.detach(), len(weights.position), size)
+        positions = weights.position
+        self.position = (
+            None if positions is None else checked(positions.detach(), len(positions), size)
+        )
         types = weights.token_type
         self.token_type = None if types is None else checked(types.detach(), len(types), size)
-        self.norm = NormArguments(weights.norm)
+        self.norm = None if weights.norm is None else NormArguments(weights.norm)
+        self.size, self.factor = size, weights.word_scale
 
     @property
     def structure(self) -> EmbeddingsStructure:
@@ -68,8 +78,10 @@ class _Tables:
         rows = (self.word, self.position, self.token_type)
         return EmbeddingsStructure(
             *(None if table is None else table.data_ptr() for table in tables),
-            self.norm.structure,
+            NormStructure() if self.norm is None else self.norm.structure,
             *(0 if table is None else len(table) for table in rows),
+            self.size,
+            self.factor,
         )
 
 
@@ -81,7 +93,7 @@ def _embed(weights: EmbeddingWeights, batch: PackedBatch, words: Tensor | None) 
     word, position, token_type = (each.data_ptr() for each in ids)
     structure = tables.structure
     read = IdsStructure(None if words is not None else word, position, token_type)
-    y = tables.position.new_empty(num_tokens, tables.norm.size)
+    y = torch.empty(num_tokens, tables.size, dtype=torch.float32, device="cpu")
     missing = kernels("fp32").module.embed_tokens(
         ctypes.addressof(structure),
         ctypes.addressof(read),

@@ -40,6 +40,7 @@ class KernelModule(Protocol):
     def forward_block(self, *arguments: int) -> None: ...
     def forward_linear(self, *arguments: int) -> None: ...
     def embed_tokens(self, *arguments: int) -> int: ...
+    def normalize_rows(self, *arguments: int) -> None: ...
     def golden_hashes(self) -> dict[str, int]: ...
 
 
@@ -115,15 +116,16 @@ def _select(precision: Precision, forced: str | None) -> Kernels | str:
     if forced is not None:
         candidates = tuple(each for each in candidates if each.name == forced)
         _check_forced(forced, candidates)
-    problems = []
+    problems: dict[str, list[str]] = {}
     for variant in candidates:
         if precision not in variant.precisions:
             continue
         status = status_of(variant)
         if status.problem is None:
             return Kernels(variant.name, _module(variant.name))
-        problems.append(f"{variant.name}: {status.problem}")
-    return "; ".join(problems) or f"no instructions for {precision} in {_described(candidates)}"
+        problems.setdefault(status.problem, []).append(variant.name)
+    listed = (f"{', '.join(names)}: {problem}" for problem, names in problems.items())
+    return "; ".join(listed) or f"no instructions for {precision} in {_described(candidates)}"
 
 
 def _described(candidates: tuple[Variant, ...]) -> str:
