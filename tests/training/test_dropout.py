@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from isobatch.kernels import KeyedDropout
+from isobatch.kernels.compiled.dropout_masks import draw_masks
+from isobatch.kernels.compiled.variants import unavailable
+from isobatch.kernels.dropout import masks_by_numpy
 from isobatch.types import Rows, Segment
 
 
@@ -72,3 +75,12 @@ def test_the_stream_is_the_documented_one() -> None:
     kept = torch.from_numpy((draws >= round(0.25 * 65536)).astype(np.float32)).view(2, 12)
     found = KeyedDropout(6, 3, [9], [2]).rows(torch.ones(2, 12), 0.25, 2, Rows.ALL)
     assert torch.equal(found, kept * np.float32(65536 / 49152))
+
+
+@pytest.mark.skipif(unavailable("fp32") is not None, reason="no compiled kernels here")
+@pytest.mark.parametrize("dropped", [0, 1, 6554, 32768, 65535, 65536])
+@pytest.mark.parametrize("counter", [(0, 0, 0), (2**64 - 1, 3, 77), (5, 2**40, 2**33)])
+def test_compiled_masks_are_those_of_numpy(counter: tuple[int, int, int], dropped: int) -> None:
+    keys, counts = [1, 2**64 - 1, 0, 12_345_678_901_234_567], [1, 15, 16, 4_099]
+    compiled = draw_masks(counter, keys, counts, dropped)
+    assert np.array_equal(compiled, masks_by_numpy(counter, keys, counts, dropped))

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "block.h"
+#include "dropout.h"
 #include "embeddings.h"
 
 namespace isobatch {
@@ -311,6 +312,19 @@ void golden_embeddings(Emit&& emit) {
   emit("embeddings", hash.value());
 }
 
+template <class Emit>
+void golden_masks(Emit&& emit) {
+  Hash hash;
+  const uint64_t keys[] = {0, 1, ~0ull};
+  const int64_t counts[] = {1, 16, 4099};
+  std::vector<float> mask(4116);
+  for (int dropped : {0, 6554, 32768, LEVELS}) {
+    draw_masks(7, 3, 11, keys, counts, 3, dropped, mask.data());
+    hash.add(mask);
+  }
+  emit("dropout_masks", hash.value());
+}
+
 // Calls emit(name, hash) for every operation.
 template <class Emit>
 void golden(Emit&& emit) {
@@ -327,6 +341,7 @@ void golden(Emit&& emit) {
   golden_later_blocks<Int8>("later_block_int8", emit);
   golden_disentangled_blocks<Fp32>("disentangled_block_fp32", emit);
   golden_disentangled_blocks<Int8>("disentangled_block_int8", emit);
+  golden_masks(emit);
 }
 
 }  // namespace isobatch

@@ -94,6 +94,20 @@ static PyObject* normalize_rows(PyObject*, PyObject* arguments) {
   Py_RETURN_NONE;
 }
 
+static PyObject* draw_masks(PyObject*, PyObject* arguments) {
+  unsigned long long seed, epoch, place;
+  long long keys, counts, sequences, mask;
+  int dropped;
+  if (!PyArg_ParseTuple(arguments, "KKKLLLiL", &seed, &epoch, &place, &keys, &counts, &sequences,
+                        &dropped, &mask))
+    return nullptr;
+  Py_BEGIN_ALLOW_THREADS
+  isobatch::draw_masks(seed, epoch, place, at<uint64_t>(keys), at<int64_t>(counts), sequences, dropped,
+                       at<float>(mask));
+  Py_END_ALLOW_THREADS
+  Py_RETURN_NONE;
+}
+
 static PyObject* golden_hashes(PyObject*, PyObject*) {
   PyObject* hashes = PyDict_New();
   isobatch::golden([=](const char* name, uint64_t hash) {
@@ -110,6 +124,7 @@ static PyMethodDef METHODS[] = {
     {"forward_linear", forward_linear, METH_VARARGS, "Compute one linear; takes addresses."},
     {"embed_tokens", embed_tokens, METH_VARARGS, "Embed tokens; takes addresses."},
     {"normalize_rows", normalize_rows, METH_VARARGS, "Normalize rows; takes addresses."},
+    {"draw_masks", draw_masks, METH_VARARGS, "Draw masks of dropout; takes addresses."},
     {"golden_hashes", golden_hashes, METH_NOARGS, "Hash the bits of every operation, by name."},
     {nullptr, nullptr, 0, nullptr}};
 
