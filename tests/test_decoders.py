@@ -57,6 +57,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {"num_key_value_heads": None}),
     "llama 3": ("llama", {"rope_parameters": LLAMA3}),
     "llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 12}),
+    "qwen3 that reads both sides": ("qwen3", {"head_dim": 16, "is_causal": False}),
+    "qwen2 that reads both sides": ("qwen2", {"is_causal": False}),
     "llama, linear": (
         "llama",
         {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}},

@@ -24,7 +24,7 @@ from tiny_checkpoints import (
 from torch import Tensor
 
 from isobatch.batching.packed import pack
-from isobatch.checkpoint import ModelConfig
+from isobatch.checkpoint import ModelConfig, parse_config
 from isobatch.model import (
     EncoderModel,
     empty_model,
@@ -67,6 +67,22 @@ def test_logits_are_those_of_transformers_at_every_length(
         with torch.no_grad():
             expected = theirs(input_ids=torch.tensor([row])).logits
         torch.testing.assert_close(logits_of(ours, [row]), expected, **CLOSE, msg=str(len(row)))
+
+
+def test_modernbert_takes_half_the_width_of_its_window_as_sliding_window() -> None:
+    def windows(**settings: int) -> set[int | None]:
+        layers = parse_config({"model_type": "modernbert", **settings}).encoder.layers
+        return {layer.attention.window for layer in layers}
+
+    assert windows(local_attention=64) == {None, 32}
+    theirs = transformers.ModernBertConfig(local_attention=64, sliding_window=3)
+    assert theirs.local_attention == 6
+    assert windows(local_attention=64, sliding_window=3) == {None, 3}
+
+
+def test_gte_may_state_the_size_of_its_heads() -> None:
+    for layer in parse_config({"model_type": "gte", "head_dim": 32}).encoder.layers:
+        assert layer.attention.head_dim == 32
 
 
 @pytest.mark.parametrize("family", ROTARY_FAMILIES)

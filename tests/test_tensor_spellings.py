@@ -170,6 +170,10 @@ def test_nomic_reads_no_more_tokens_than_it_was_trained_for() -> None:
     ("model_type", "changes", "said"),
     [
         ("gte", {"logn_attention_scale": True}, "logn_attention_scale True"),
+        ("gte", {"is_causal": True}, "is_causal True"),
+        ("bert", {"is_causal": True}, "is_causal True"),
+        ("bart", {"is_causal": False}, "is_causal False"),
+        ("qwen2", {"is_causal": False, "use_sliding_window": True}, "use_sliding_window"),
         ("new", {"position_embedding_type": "absolute"}, "position_embedding_type 'absolute'"),
         ("new", {"layer_norm_type": "rms_norm"}, "layer_norm_type 'rms_norm'"),
         ("gte", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "the type 'dynamic'"),

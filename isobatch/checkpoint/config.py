@@ -242,6 +242,8 @@ def _pruned_layers(pruned: object) -> tuple[int, ...]:
 
 def _reject_unsupported(family: Family, values: ConfigValues) -> None:
     values.reject_others(family.only)
+    if "is_causal" not in family.only and "is_causal" not in family.config_keys:
+        values.reject_others({"is_causal": (False, None)})
     if values.raw.get("is_decoder") and "is_decoder" not in family.only:
         raise UnsupportedModelError(
             "config.json: is_decoder is true, but only encoders are supported. If the model was "

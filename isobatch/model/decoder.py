@@ -6,6 +6,7 @@ is that of the sequence's last end token, with which it usually ends.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -52,27 +53,33 @@ class Decoder(nn.Module):
         training for one that continues after it.
         """
         ends = self._end_places(batch)
-        # One text that continues after its end token costs the batch all rows of the last layer.
-        is_last = rows is not Rows.LAST or torch.equal(ends, batch.cu_seqlens[1:] - 1)
-        if self.training and not is_last:  # the masks of its neighbours would be others
-            raise InputError(
-                f"in training every sequence must end with the end token {self.end_token}. Pass "
-                "the ids as the tokenizer makes them"
-            )
-        rows = rows if is_last else Rows.ALL
         order = torch.arange(-1, len(batch.input_ids) - 1, device=ends.device)
         order[batch.cu_seqlens[:-1]] = ends
         moved = replace(batch, input_ids=batch.input_ids[order])
         words = None if words is None else words[order]
         tables = embeddings.weights._replace(position=self.position.weight, norm=self.norm.weights)
         hidden = self._embed(tables, moved, words, embeddings, dropout)
-        last = len(self.blocks) - 1
-        for index, block in enumerate(self.blocks):
-            wanted = rows if index == last else Rows.ALL
-            layer = self.first_layer + index
-            training = {"dropout": dropout, "layer": layer} if self.training else {}
-            hidden = block(hidden, batch, wanted, encoded, **training)
-        return hidden if is_last else hidden[ends]
+        layers = [
+            partial(block, dropout=dropout, layer=self.first_layer + index)
+            if self.training
+            else block
+            for index, block in enumerate(self.blocks)
+        ]
+        for layer in layers[:-1]:
+            hidden = layer(hidden, batch, Rows.ALL, encoded)
+        result: Tensor = layers[-1](hidden, batch, rows, encoded)
+        continues = ends != batch.cu_seqlens[1:] - 1
+        if rows is not Rows.LAST or not continues.any():
+            return result
+        if self.training:  # the masks of its neighbours would be others
+            raise InputError(
+                f"in training every sequence must end with the end token {self.end_token}. Pass "
+                "the ids as the tokenizer makes them"
+            )
+        # One sequence that continues costs the batch all rows, but its neighbours keep the row that
+        # they have without it: a kernel may give the last of all rows other bits.
+        every: Tensor = layers[-1](hidden, batch, Rows.ALL, encoded)
+        return torch.where(continues[:, None], every[ends], result)
 
     def _embed(
         self,

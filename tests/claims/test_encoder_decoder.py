@@ -32,9 +32,8 @@ LENGTHS = (1, 2, 3, 7, 127, 128, 129, 511, 512)
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def theirs() -> transformers.PreTrainedModel:
-    config = transformers.BartConfig(
+def random_bart(**changes: object) -> transformers.PreTrainedModel:
+    settings = dict(
         vocab_size=90,
         max_position_embeddings=512,
         d_model=32,
@@ -50,7 +49,13 @@ def theirs() -> transformers.PreTrainedModel:
         classifier_dropout=0.1,
         attn_implementation="eager",
     )
+    config = transformers.BartConfig(**{**settings, **changes})
     return fill_randomly(transformers.BartForSequenceClassification(config)).eval()
+
+
+@pytest.fixture(scope="module")
+def theirs() -> transformers.PreTrainedModel:
+    return random_bart()
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +196,17 @@ def test_a_sequence_that_goes_on_is_read_at_its_last_end_token(
         for place in (1, 2, 3):
             expected = their_logits(theirs, [rows[place]])
             torch.testing.assert_close(together[place : place + 1], expected, rtol=0, atol=1e-5)
+
+
+def test_a_neighbour_that_goes_on_changes_no_bit_for_heads_of_any_size(tmp_path: Path) -> None:
+    """With heads of 7 the last of all rows has other bits than that row computed alone."""
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    random_bart(d_model=14, encoder_layers=1, decoder_layers=1, **heads).save_pretrained(tmp_path)
+    model, _ = read_packed_model(tmp_path, CPU)
+    generator = torch.Generator().manual_seed(1)
+    for length in range(2, 48):
+        row = [*torch.randint(3, 90, (length,), generator=generator).tolist(), END]
+        assert torch.equal(logits(model, [row, [0, 5, END, 7, 8]])[:1], logits(model, [row]))
 
 
 def test_a_sequence_without_an_end_token_is_rejected(folder: Path) -> None:

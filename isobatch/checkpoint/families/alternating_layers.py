@@ -44,11 +44,16 @@ def _layer(values: ConfigValues, kind: str, norm: NormSpec) -> BlockSpec:
     attention = AttentionSpec(
         values.integer("num_heads"),
         head_dim,
-        # the width of the window; a query reads as far to each side, inclusive
-        window=values.integer("local_attention") // 2 if is_local else None,
+        window=_window(values) if is_local else None,
         rotary=read_rotary(_rope_settings(values.raw, kind), head_dim),
     )
     return pre_norm_layer(values, attention, norm, stated_biases(values))
+
+
+def _window(values: ConfigValues) -> int:
+    """Return how far a query reads to each side, inclusive: half the width, or as stated."""
+    stated = values.has("sliding_window")
+    return values.integer("sliding_window") if stated else values.integer("local_attention") // 2
 
 
 def _layer_types(values: ConfigValues) -> Sequence[str]:

@@ -52,6 +52,7 @@ BART = Family(
     only={
         "add_final_layer_norm": (False,),
         **dict.fromkeys(("encoder_layerdrop", "decoder_layerdrop"), (0.0, 0)),
+        "is_causal": (None,),  # of both halves in transformers
         "is_encoder_decoder": (True,),
         "normalize_before": (False,),
         "normalize_embedding": (True,),

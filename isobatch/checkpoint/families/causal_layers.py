@@ -1,4 +1,7 @@
-"""Causal pre-norm layers with RMS norms: config.json of the decoders to their specification."""
+"""Pre-norm layers with RMS norms: config.json of the decoders to their specification.
+
+They are causal, but for decoders that were trained to read on both sides (is_causal).
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +15,7 @@ from isobatch.checkpoint.families.pre_norm_layers import (
 )
 from isobatch.checkpoint.families.rotary_settings import read_rotary, rope_settings
 from isobatch.checkpoint.families.standard_layers import head_size, read_encoder
-from isobatch.errors import CheckpointError
+from isobatch.errors import CheckpointError, UnsupportedModelError
 from isobatch.specification import AttentionSpec, BlockSpec, NormSpec
 
 _DEFAULT_THETA = 10_000.0
@@ -33,7 +36,7 @@ def _layer(values: ConfigValues, kind: str, norm: NormSpec) -> BlockSpec:
         num_heads,
         head_dim,
         num_key_heads=_key_heads(values, num_heads),
-        causal=True,
+        causal=values.flag("is_causal"),
         # transformers counts the query's own token as one of the window
         window=values.integer("sliding_window") - 1 if kind == _WINDOWED else None,
         rotary=read_rotary(rope_settings(values.raw, _DEFAULT_THETA), head_dim),
@@ -61,6 +64,11 @@ def _key_heads(values: ConfigValues, num_heads: int) -> int | None:
 def _layer_kinds(values: ConfigValues) -> Sequence[str]:
     """Read which layers have a window: as layer_types says, or from max_window_layers on."""
     count, is_windowed = values.integer("num_layers"), values.flag("use_sliding_window")
+    if is_windowed and not values.flag("is_causal"):
+        raise UnsupportedModelError(
+            "config.json: use_sliding_window is not supported where is_causal is false. Name "
+            "another checkpoint"
+        )
     known = _KINDS if is_windowed else (_FULL,)
     reason = "" if is_windowed else ", as use_sliding_window is false"
     stated = stated_layer_types(values, known, reason)

@@ -37,6 +37,7 @@ def _decoder(model_type: str, tokenizer_class: str, keys: Keys, **fixed: object)
             "hidden_act": ("hidden_act", "silu"),
             "layer_norm_eps": ("rms_norm_eps", 1e-6),
             "max_tokens": ("max_position_embeddings", 32768),
+            "is_causal": ("is_causal", True),
             "use_sliding_window": ("use_sliding_window", False),
             "sliding_window": ("sliding_window", 4096),
             "max_window_layers": ("max_window_layers", 28),

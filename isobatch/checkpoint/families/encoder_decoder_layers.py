@@ -6,7 +6,7 @@ from dataclasses import replace
 from isobatch.checkpoint.encoder_config import EncoderConfig
 from isobatch.checkpoint.families.config_values import ConfigValues
 from isobatch.checkpoint.families.standard_layers import read_encoder, standard_layer
-from isobatch.errors import UnsupportedModelError
+from isobatch.errors import CheckpointError, UnsupportedModelError
 from isobatch.specification import AttentionSpec, BlockSpec, PositionRule
 
 _OFFSET = 2
@@ -40,6 +40,11 @@ def read_encoder_and_decoder(values: ConfigValues) -> EncoderConfig:
 
 def _decoder_layer(values: ConfigValues, layer: BlockSpec) -> BlockSpec:
     heads = values.integer("decoder.num_heads")
+    if layer.hidden_size % heads:
+        raise CheckpointError(
+            f"config.json: d_model {layer.hidden_size} is not a multiple of "
+            f"{values.key('decoder.num_heads')} {heads}. Restore the file"
+        )
     attention = AttentionSpec(heads, layer.hidden_size // heads)
     return replace(
         layer,

@@ -63,6 +63,7 @@ def rotary_family(
     prefix = f"{model_type}."
     keys = {key: BERT_KEYS[key] for key in BERT_KEYS if key != "num_positions"}
     keys["dropout.attention"] = ("attention_probs_dropout_prob", 0.0)
+    keys["head_dim"] = ("head_dim", None)
     return Family(
         model_type=model_type,
         class_prefix=class_prefix,
