@@ -20,6 +20,7 @@ from benchmarks.audit.architecture_tables import render_audits, render_claims
 from benchmarks.families.family_table import render_families, render_speeds
 from benchmarks.result_files import RESULTS, newest_by_kind, read_newest
 from benchmarks.serving import serving_table
+from benchmarks.tasks import task_table
 from benchmarks.training import training_table
 from isobatch import errors
 from isobatch.audit import GRADIENT_PROBES, PROBES
@@ -252,6 +253,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "routes": lambda: render_routes(openapi_document(API_ROUTES)),
     "serving_benchmark": lambda: serving_table.render(read_newest("serving")),
     "serving_criteria": lambda: serving_table.render_criteria(read_newest("serving")),
+    "task_results": lambda: task_table.render_kinds(
+        newest_by_kind(RESULTS / "tasks"), newest_by_kind()
+    ),
     "summary": lambda: summary_table.render_summary(newest_by_kind()),
     "training_results": lambda: training_table.render_kinds(
         newest_by_kind(RESULTS / "training"), newest_by_kind(RESULTS / "training-accuracy")
