@@ -6,7 +6,7 @@ Numbers are those of the evaluators of sentence-transformers and of seqeval, or 
 import csv
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -218,6 +218,18 @@ def test_without_relevances_every_row_is_relevant(embedder: Embedder, tmp_path: 
     found = evaluate_retrieval(files, embedder)
     assert (found.ndcg_at_10, found.mrr_at_10, found.recall_at["1"]) == (1.0, 1.0, 1.0)
     assert found.worst == ()
+
+
+def test_an_empty_text_that_is_an_error_is_compared_with_no_query(
+    embedder: Embedder, tmp_path: Path
+) -> None:
+    empty = {"query": QUERIES[0], "text": " ", "relevance": 1}
+    files = queries(tmp_path / "d.csv", [*ROWS, empty])
+    found = evaluate_retrieval(replace(files, on_empty="error"), embedder)
+    known = evaluate_retrieval(queries(tmp_path / "k.csv", ROWS), embedder)
+    assert (found.num_errors, found.notes) == (1, known.notes)
+    assert found.ndcg_at_10 == known.ndcg_at_10
+    assert evaluate_retrieval(files, embedder).notes != known.notes
 
 
 def test_prompts_are_those_of_queries_and_of_documents(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,52 @@ def test_other_rows_are_refused(
     turned = rows_file(tmp_path / "turned.jsonl", *rows[::-1])
     with pytest.raises(InputError, match=r"turned\.jsonl:1 and plain\.csv:2 .* differ in text"):
         from_scores(turned, plain)
+
+
+def test_other_rows_are_refused_by_every_column(tmp_path: Path) -> None:
+    """Also where no column is the obvious text, and by the labels alone if need be."""
+    rows = [{"a b": text, "number": index} for index, (text, _) in enumerate(ROWS)]
+    rows = [row | {"gold": gold} for row, (_, gold) in zip(rows, ROWS, strict=True)]
+    file = rows_file(tmp_path / "dev.jsonl", *rows)
+    cells = {"score": 0.9, "truncated": False, "error": None}
+    added = [cells | {"label": gold} for _, gold in ROWS]
+    whole = [row | more for row, more in zip(rows, added, strict=True)]
+    scores = rows_file(tmp_path / "scored.jsonl", *whole[::-1])
+    with pytest.raises(InputError, match=r"dev\.jsonl:1 and scored\.jsonl:1 .* differ in a b\."):
+        from_scores(file, scores)
+    alone = rows_file(tmp_path / "l.jsonl", *[more | {"gold": more["label"]} for more in added])
+    assert from_scores(file, alone).num_texts == 5
+    ordered = rows_file(tmp_path / "ordered.jsonl", *whole)
+    corrected = [row | {"gold": "NEGATIVE"} for row in rows]
+    assert from_scores(rows_file(tmp_path / "c.jsonl", *corrected), ordered).num_correct == 2
+    none = rows_file(tmp_path / "none.jsonl", *added)
+    with pytest.raises(OptionError, match=r"no column in common, .*isobatch run --columns"):
+        from_scores(file, none)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("source", ["jsonl", "parquet"])
+def test_a_scored_file_of_another_format_has_the_same_rows(
+    source: str, ending: str, tmp_path: Path
+) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows: list[dict[str, object]] = [
+        {"text": text, "id": index, "gold": gold, "x": index / 3, "more": {"a": [index], "b": None}}
+        for index, (text, gold) in enumerate(ROWS)
+    ]
+    rows[1] |= {"text": None, "more": None, "x": 1.0}
+    rows[2] |= {"x": None, "more": {"a": []}}
+    file = rows_file(tmp_path / "dev.jsonl", *rows)
+    if source == "parquet":
+        file = table(tmp_path / "dev.parquet")
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        columns["x"][2] = float("nan")
+        columns["day"] = [datetime(2026, 1, index + 1, tzinfo=UTC) for index in range(len(rows))]
+        pq.write_table(pa.table(columns), file.path)
+    scores = tmp_path / f"scored.{ending}"
+    run_files(plan_jobs([file], str(scores), ScoringOptions()), ModelOptions())
+    found = from_scores(file, table(scores))
+    assert (found.num_texts, found.num_errors) == (4, 1)
 
 
 def test_bad_rows_are_counted_with_their_reason(tmp_path: Path) -> None:

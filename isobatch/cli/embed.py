@@ -1,7 +1,6 @@
 """`isobatch embed`: the vectors of texts in files, and resumes an interrupted run."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -9,7 +8,6 @@ import typer
 from isobatch.cli import options_of_tasks
 from isobatch.cli.job_command import kept_columns, run_jobs, truncation_of
 from isobatch.cli.job_options import JobCommand
-from isobatch.cli.terminal_layout import say
 from isobatch.errors import OptionError
 from isobatch.tables import Format
 
@@ -53,7 +51,6 @@ def embed(context: typer.Context, command: EmbedCommand) -> None:
             "--model is missing: no file of the bundled model says how its vectors are pooled. "
             "Specify a model whose files do, or pass --pooling mean for vectors of the bundled one"
         )
-    is_array = command.output_format == "npy" or Path(command.output).suffix.lower() == ".npy"
     scoring = ScoringOptions(
         text_column=command.text_column,
         id_column=command.id_column,
@@ -61,7 +58,7 @@ def embed(context: typer.Context, command: EmbedCommand) -> None:
         prefix=command.prefix,
         truncation=truncation_of(command),
         on_empty=command.on_empty,
-        on_error=command.on_error or ("stop" if is_array else "row"),
+        on_error=command.on_error,
     )
     task = TaskOptions(
         name="feature-extraction",
@@ -71,6 +68,4 @@ def embed(context: typer.Context, command: EmbedCommand) -> None:
         prompt_name=command.prompt_name,
     )
     output_format: Format | None = command.output_format
-    done = run_jobs(command, "embed", scoring, task, output_format)
-    if is_array and done.progress.total.errors and not command.quiet:
-        say("rows with an error are NaN: numpy.isnan(vectors).all(axis=1)", err=True)
+    run_jobs(command, "embed", scoring, task, output_format)

@@ -20,7 +20,7 @@ from isobatch.cli.evaluated_tasks import (
 from isobatch.cli.evaluation_options import COMPUTING, EvaluateCommand
 from isobatch.cli.evaluation_tables import print_evaluation
 from isobatch.cli.terminal_layout import say
-from isobatch.cli.writing import check_writable, write_file
+from isobatch.cli.writing import check_writable, is_same_file, write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 
@@ -120,7 +120,7 @@ def _check_page(html: Path | None, tables: "Sequence[TableFile]") -> None:
         return
     check_writable(html)
     for each in tables:
-        if html.exists() and html.samefile(each.path):
+        if is_same_file(html, each.path):
             raise OptionError(f"--html {html}: is the input, which would be overwritten")
     from isobatch.evaluation.html_report import check_libraries
 

@@ -81,6 +81,8 @@ def evaluate_task(
         "engine": command.model_engine,
         "group_equal_lengths": command.group_equal_lengths,
     }
+    if (truncation := truncation_of(command)) is not None:
+        loading["truncation"] = truncation
     if _LOADED[task] == "feature-extraction":
         loading |= {"pooling": given.pooling, "normalize": given.normalize}
     if task == "ranking":

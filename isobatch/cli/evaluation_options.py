@@ -105,7 +105,7 @@ _CLASSES: tuple[EvaluatedTask, ...] = ("classification", "zero-shot")
 _USES: Mapping[str, tuple[EvaluatedTask, ...]] = {
     "by": _CLASSES,
     "label_map": (*_CLASSES, "entities"),
-    "pair_column": (*_CLASSES, "similarity"),
+    "pair_column": ("classification", "similarity"),
     "query_column": ("ranking", "retrieval"),
     "zero_shot": ("zero-shot",),
     "scheme": ("entities",),
@@ -202,5 +202,19 @@ class EvaluateCommand:
                 "--label-column is missing. Specify the column of what is expected, such as "
                 "--label-column label"
             )
+        self._check_labels()
         if task == "entities" and self.on_empty == "error":
             raise OptionError("--on-empty error: is not for entities. Leave it out")
+
+    def _check_labels(self) -> None:
+        """Raise OptionError for an option of a label column where there is none."""
+        given = {
+            "--skip-unlabelled": self.skip_unlabelled,
+            "--on-bad-label row": self.on_bad_label == "row",
+        }
+        unused = [name for name, is_given in given.items() if is_given]
+        if unused and self.label_column is None:
+            raise OptionError(
+                f"{unused[0]}: is for a label column, and without one every text is relevant to "
+                "its query. Leave it out, or add --label-column COLUMN"
+            )

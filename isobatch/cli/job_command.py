@@ -13,13 +13,20 @@ from isobatch.cli.job_options import JobCommand
 from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
 from isobatch.cli.stop_signals import Stopped
 from isobatch.cli.terminal_layout import say
-from isobatch.cli.writing import check_writable, write_file
+from isobatch.cli.writing import check_writable, is_same_file, write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import JobError, OptionError
 from isobatch.tables import Format, split_at_commas
 
 if TYPE_CHECKING:
-    from isobatch.jobs import JobReport, ModelOptions, RayOptions, ScoringOptions, TaskOptions
+    from isobatch.jobs import (
+        FileJob,
+        JobReport,
+        ModelOptions,
+        RayOptions,
+        ScoringOptions,
+        TaskOptions,
+    )
     from isobatch.tables import TableFile
     from isobatch.types import Truncation
 
@@ -49,7 +56,7 @@ def run_jobs(
         command.compression,
         name,
     )
-    _check_report(command.report, command.names, command.output)
+    _check_report(command.report)
     loading = ModelOptions(
         command.model,
         command.precision,
@@ -69,30 +76,40 @@ def run_jobs(
         shown_progress(quiet=command.quiet) as display,
         _interruptible(display, resumable=command.output != STDOUT, quiet=command.quiet),
     ):
-        done = _run(command, tables, output_format, scoring, loading, ray, display)
-    _conclude(done, command.report, expected, quiet=command.quiet)
+        jobs = _plan(command, tables, output_format, scoring)
+        _refuse_replaced(command.report, jobs)
+        done = _run(command, jobs, loading, ray, display)
+    holds_arrays = any(job.output.format == "npy" for job in jobs)
+    _conclude(done, command.report, expected, holds_arrays=holds_arrays, quiet=command.quiet)
     return done
 
 
-def _run(
+def _plan(
     command: JobCommand,
     tables: "Sequence[TableFile]",
     output_format: Format | None,
     scoring: "ScoringOptions",
+) -> "list[FileJob]":
+    from isobatch.jobs import plan_jobs, plan_stream
+
+    if command.output != STDOUT:
+        return plan_jobs(tables, command.output, scoring, output_format)
+    if command.engine == "ray":
+        raise OptionError("--engine ray writes files: specify a folder (-o FOLDER/), not stdout")
+    return [plan_stream(tables, scoring, output_format)]
+
+
+def _run(
+    command: JobCommand,
+    jobs: "Sequence[FileJob]",
     loading: "ModelOptions",
     ray: "RayOptions | None",
     display: ProgressDisplay,
 ) -> "JobReport":
-    from isobatch.jobs import plan_jobs, plan_stream, run_files, run_on_ray, run_stream
+    from isobatch.jobs import run_files, run_on_ray, run_stream
 
     if command.output == STDOUT:
-        if ray:
-            raise OptionError(
-                "--engine ray writes files: specify a folder (-o FOLDER/), not stdout"
-            )
-        job = plan_stream(tables, scoring, output_format)
-        return run_stream(job, loading, sys.stdout.buffer, on_progress=display.show)
-    jobs = plan_jobs(tables, command.output, scoring, output_format)
+        return run_stream(jobs[0], loading, sys.stdout.buffer, on_progress=display.show)
     restart = command.restart
     if ray:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports its use
@@ -110,8 +127,8 @@ def kept_columns(command: JobCommand) -> tuple[str, ...] | None:
     return None if command.columns is None else split_at_commas(command.columns)
 
 
-def _check_report(report: Path | None, names: Sequence[str], output: str) -> None:
-    """Raise a JobError before any work if the report cannot be written, or would replace a file."""
+def _check_report(report: Path | None) -> None:
+    """Raise a JobError before any work if the report cannot be written."""
     if report is None:
         return
     if str(report) == STDOUT:
@@ -119,8 +136,16 @@ def _check_report(report: Path | None, names: Sequence[str], output: str) -> Non
             "--report - : the report is written to a file. Specify one: --report FILE.json"
         )
     check_writable(report, JobError)
-    if any(Path(name).resolve() == report.resolve() for name in (*names, output)):
-        raise JobError(f"{report}: is an input or the output as well. Use another report")
+
+
+def _refuse_replaced(report: Path | None, jobs: "Sequence[FileJob]") -> None:
+    """Raise a JobError before any work if the report would replace an input or an output."""
+    if report is None:
+        return
+    for job in jobs:
+        outputs = () if job.is_stream else (job.output,)
+        if any(is_same_file(report, each.path) for each in (*job.inputs, *outputs)):
+            raise JobError(f"{report}: is an input or an output as well. Use another report")
 
 
 @contextmanager
@@ -138,7 +163,14 @@ def _interruptible(display: ProgressDisplay, *, resumable: bool, quiet: bool) ->
         raise
 
 
-def _conclude(done: "JobReport", report: Path | None, expected: str | None, *, quiet: bool) -> None:
+def _conclude(
+    done: "JobReport",
+    report: Path | None,
+    expected: str | None,
+    *,
+    holds_arrays: bool,
+    quiet: bool,
+) -> None:
     """Write the report and the summary, also where the digest is not the expected one."""
     from isobatch.jobs import refuse_other_digest
 
@@ -148,5 +180,7 @@ def _conclude(done: "JobReport", report: Path | None, expected: str | None, *, q
     if not quiet:
         task = str(done.provenance.task.get("name", "text-classification"))
         say(summarize(done.progress, done.max_tokens, done.digest, task), err=True)
+        if holds_arrays and done.progress.total.errors:
+            say("rows with an error are NaN: numpy.isnan(vectors).all(axis=1)", err=True)
     if expected is not None:
         refuse_other_digest(done.outputs, done.digest, expected)

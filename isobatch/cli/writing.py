@@ -23,6 +23,13 @@ def check_writable(path: Path | None, error_class: type[IsobatchError] = TableEr
         raise error_class(f"{path}: cannot be written: permission denied")
 
 
+def is_same_file(path: Path, other: Path) -> bool:
+    """Return whether both are the same file, by any names: links, and a file yet to be written."""
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
+
+
 def write_file(
     path: Path, content: str, what: str, error_class: type[IsobatchError] = TableError
 ) -> None:

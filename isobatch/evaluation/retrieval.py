@@ -135,15 +135,17 @@ def _embed_rows(
     judged: dict[str, Judged] = {}
     start, done = time.monotonic(), 0
     for rows in opened.chunks(tally):
+        refuses_empty = opened.files.on_empty == "error"
         for side, found in ((queries, [r.query for r in rows]), (texts, [r.text for r in rows])):
-            side.add(found, opened.files.truncation)
+            read = [text for text in found if not (refuses_empty and is_empty(text))]
+            side.add(read, opened.files.truncation)
         for row in rows:
             if row.relevance is None:
                 tally.num_unlabelled += 1
                 continue
             reason = queries.errors.get(row.query) or texts.errors.get(row.text)
             empty = is_empty((row.query, row.text))
-            if empty and opened.files.on_empty == "error":
+            if empty and refuses_empty:
                 reason = reason or "its query or its text is empty or white space"
             if reason:
                 tally.add_error(row.place, reason)

@@ -1,7 +1,7 @@
 """Evaluation of a file that `isobatch run` has written: no weights are loaded.
 
-Invariant: row n of the scored file belongs to row n of the labelled one; rows that differ in a
-column that both have are refused.
+Invariant: row n of the scored file belongs to row n of the labelled one; rows that differ in one of
+the columns that are compared are refused.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from isobatch.evaluation.label_column import read_label_column
 from isobatch.evaluation.labelled import LabelledFiles, slices
 from isobatch.evaluation.metrics import check_libraries
 from isobatch.evaluation.records import Evaluation, Example
+from isobatch.evaluation.same_rows import ComparedRows, compared_rows
 from isobatch.evaluation.scored_columns import (
     ADDED,
     ScoredColumns,
@@ -31,7 +32,7 @@ NO_ORDER = (
     "--model (only its config.json is read), or score with --scores"
 )
 
-ScoredRow = tuple[str, dict[str, object], list[object]]
+ScoredRow = tuple[str, dict[str, object], tuple[object, ...]]
 """The place of a row of the scored file, its added cells, and its cells to be compared."""
 
 
@@ -48,7 +49,8 @@ def evaluate_scored(
 
     labels: the checkpoint's, in order; default: those of the columns score_LABEL, else those that
     are predicted or named by the label map. prefix: of the added columns; default: found. Raises as
-    `evaluate_files`, and InputError where the two have not the same rows.
+    `evaluate_files`, OptionError where the two have no column in common, and InputError where they
+    have not the same rows.
     """
     check_libraries()
     tables, others = list(map(open_table, files.tables)), list(map(open_table, scored))
@@ -67,20 +69,16 @@ def evaluate_scored(
         hint="" if ordered else NO_ORDER,
     )
     evaluator = SlicedEvaluator(names, num_mistakes=num_mistakes, by=label.by)
-    compared = [name for name in _read(columns) if name in found.columns]
+    compared = compared_rows(files, scan.columns, scored, found.columns, added)
     rows_of_scored = _scored_rows(others, added, compared)
     for rows in _chunks(tables):
         texts = read_inputs(rows, columns) if columns else [""] * len(rows)
-        shared = [rows.cells(name) for name in compared]
+        own = compared.cells(rows)
         cells, by = rows.cells(label.column), slices(rows, label.by)
         for index, (cell, slice) in enumerate(zip(cells, by, strict=True)):
             place = columns.place(rows, index) if columns else rows.place(index)
             other_place, prediction_cells, content = next(rows_of_scored)
-            if content != [column[index] for column in shared]:
-                raise InputError(
-                    f"{place} and {other_place} of the scored file differ in "
-                    f"{' or '.join(compared)}. Pass the file that was scored, in its order"
-                )
+            compared.check(place, own[index], other_place, content)
             expected, text = known.read(cell), texts[index]
             prediction = read_prediction(prediction_cells, names, ordered=bool(ordered))
             if expected is None:
@@ -134,12 +132,6 @@ def _text_columns(columns: Sequence[str], files: LabelledFiles) -> InputColumns 
         return None
 
 
-def _read(columns: InputColumns | None) -> tuple[str, ...]:
-    if columns is None:
-        return ()
-    return columns.texts if columns.id is None else (*columns.texts, columns.id)
-
-
 def _predicted_labels(
     tables: Sequence[Table], added: ScoredColumns, label_map: Sequence[str]
 ) -> tuple[str, ...]:
@@ -154,12 +146,12 @@ def _predicted_labels(
 
 
 def _scored_rows(
-    tables: Sequence[Table], added: ScoredColumns, compared: Sequence[str]
+    tables: Sequence[Table], added: ScoredColumns, compared: ComparedRows
 ) -> Iterator[ScoredRow]:
     for rows in _chunks(tables):
-        shared = [rows.cells(name) for name in compared]
-        for index, cells in enumerate(added.cells(rows)):
-            yield rows.place(index), cells, [column[index] for column in shared]
+        pairs = zip(added.cells(rows), compared.cells(rows), strict=True)
+        for index, (cells, content) in enumerate(pairs):
+            yield rows.place(index), cells, content
 
 
 def _chunks(tables: Sequence[Table]) -> Iterator[TableChunk]:

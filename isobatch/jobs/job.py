@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.errors import OptionError
@@ -23,7 +23,7 @@ from isobatch.tables import (
     detect_format,
     stem,
 )
-from isobatch.types import EngineName, Precision, Truncation
+from isobatch.types import EngineName, Precision
 
 ENDINGS: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
@@ -44,12 +44,17 @@ class ModelOptions:
     task: TaskOptions = field(default_factory=TaskOptions)
     engine: EngineName = "native"
 
-    def load(self, truncation: Truncation | None = None) -> RowScorer:
+    def load(self, scoring: ScoringOptions | None = None) -> RowScorer:
         """Load the pipeline of the task; errors as in `load_scorer`.
 
-        truncation: of the job; OptionError, before a row is read, where the task does not have it.
+        scoring: of the job; OptionError, before a row is read, where the task does not have its
+        truncation, or reads no pairs of texts.
         """
-        stated = {} if truncation is None else {"truncation": truncation}
+        stated: dict[str, Any] = {}
+        if scoring is not None:
+            stated["pair_column"] = scoring.pair_column
+            if scoring.truncation is not None:
+                stated["truncation"] = scoring.truncation
         return load_scorer(
             self.model,
             self.revision,
@@ -65,11 +70,15 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class FileJob:
-    """The rows of `inputs`, one file after the other, scored into `output`."""
+    """The rows of `inputs`, one file after the other, scored into `output`.
+
+    is_stream: the path of the output is only its name in messages, and no file.
+    """
 
     inputs: tuple[TableFile, ...]
     output: TableFile
     options: ScoringOptions
+    is_stream: bool = False
 
     def __post_init__(self) -> None:
         formats = sorted({table.format for table in self.inputs})
@@ -78,7 +87,7 @@ class FileJob:
                 f"one output needs inputs of one format, got {', '.join(formats)}. Specify a "
                 "folder as output (ending with /) to write one file per input"
             )
-        for table in self.inputs:
+        for table in () if self.is_stream else self.inputs:
             if table.path.resolve() == self.output.path.resolve():
                 raise OptionError(
                     f"{table.path}: is an input and would be overwritten. Use another output"
@@ -135,7 +144,7 @@ def plan_stream(
             "use --output-format jsonl"
         )
     table = TableFile(Path("stdout"), format, "none", _output_dialect(inputs[0], format))
-    return FileJob(tuple(inputs), table, options)
+    return FileJob(tuple(inputs), table, options, is_stream=True)
 
 
 def _default_output_format(table: TableFile) -> Format:

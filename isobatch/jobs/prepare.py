@@ -69,14 +69,19 @@ class PreparedJob:
         """The treatment of texts that are too long for the model."""
         return self.job.options.truncation or "cut"
 
+    @property
+    def _stops_at_errors(self) -> bool:
+        default = "stop" if self.job.output.format == "npy" else "row"
+        return (self.job.options.on_error or default) == "stop"
+
     def score(
         self, chunk: TableChunk, scorer: RowScorer, cache: OutputCache
     ) -> tuple[ScoredRows, RowCounts]:
-        """Predict each row and count the results; InputError under on_error="stop"."""
+        """Predict each row and count the results; InputError where the job stops at errors."""
         options, hits = self.job.options, cache.hits
         read = self.columns.read
         scored = score_rows(chunk, read, scorer, self.truncation, cache, options.on_empty)
-        if options.on_error == "stop":
+        if self._stops_at_errors:
             for index, result in enumerate(scored.results):
                 if isinstance(result, InputError):
                     raise InputError(f"{read.place(chunk, index)}: {result.reason}")
@@ -103,8 +108,8 @@ class PreparedJob:
                 )
 
     def refuse_saved_errors(self, saved: RowCounts) -> None:
-        """Raise an InputError under on_error="stop" if saved rows have an error."""
-        if self.job.options.on_error == "stop" and saved.errors:
+        """Raise an InputError if saved rows have an error, and the job stops at errors."""
+        if self._stops_at_errors and saved.errors:
             raise InputError(
                 f"{self.job.output.path}: {saved.errors} of the {saved.rows} saved rows have an "
                 "error, at which the earlier run did not stop. Start over with --restart"

@@ -30,9 +30,14 @@ from isobatch.jobs.prepare import PreparedJob, prepare_job
 from isobatch.jobs.ray_connection import SECONDS_TO_CONNECT, await_room, connected, root_cause
 from isobatch.jobs.runner import JobReport, run_job
 from isobatch.kernels import ARITHMETIC
-from isobatch.scoring import ProgressCallback, RowCounts, RowScorer, ScoringProgress
+from isobatch.scoring import (
+    ProgressCallback,
+    RowCounts,
+    RowScorer,
+    ScoringOptions,
+    ScoringProgress,
+)
 from isobatch.tasks import RowFormat
-from isobatch.types import Truncation
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,8 +122,7 @@ class RayDriver:
         """Check all shards, run them, and report; errors as in `run_on_ray`."""
         options = self._options
         await_room(self._ray, options.workers, self._resources, options.seconds_to_wait)
-        truncation = self._jobs[0].options.truncation
-        described = self._remote(describe_worker).remote(self._model, truncation)
+        described = self._remote(describe_worker).remote(self._model, self._jobs[0].options)
         reference: Reference = _await(described)
         check = self._ray.remote(check_shard).options(num_cpus=1)
         checks = [check.remote(job, reference) for job in self._jobs]
@@ -301,9 +305,9 @@ def returns_errors(function: Callable[P, T]) -> Callable[P, T | IsobatchError]:
 
 
 @returns_errors
-def describe_worker(model: ModelOptions, truncation: Truncation | None = None) -> Reference:
+def describe_worker(model: ModelOptions, scoring: ScoringOptions | None = None) -> Reference:
     """Describe the worker that this runs on; errors as in `load`."""
-    scorer = model.load(truncation)
+    scorer = model.load(scoring)
     provenance = _provenance(scorer, model)
     return Reference(provenance, scorer.row_format, scorer.pipeline.max_tokens)
 

@@ -68,7 +68,7 @@ def run_files(
     They share a cache; the reported progress is that of all. Errors as in `prepare_job` and
     `run_job`.
     """
-    scorer = model.load(jobs[0].options.truncation if jobs else None)
+    scorer = model.load(jobs[0].options if jobs else None)
     provenance = describe_provenance(scorer, model.model, model.revision)
     prepared = [prepare_job(job, scorer.row_format, provenance) for job in jobs]
     cache = OutputCache()
@@ -95,7 +95,7 @@ def run_stream(
     on_progress: ProgressCallback = lambda progress: None,
 ) -> JobReport:
     """Write the job's output into a stream, without saved progress to resume from."""
-    scorer = model.load(job.options.truncation)
+    scorer = model.load(job.options)
     provenance = describe_provenance(scorer, model.model, model.revision)
     prepared = prepare_job(job, scorer.row_format, provenance)
     digest = hashlib.sha256()

@@ -34,8 +34,9 @@ class ScoringOptions:
     names. truncation: "error" makes a text too long for the model a row with an error; None leaves
     it to the task. on_empty: "score" predicts empty texts and white space like others, "error"
     makes them rows with an error; both mark them. on_error: "row" writes the reason into the row,
-    "stop" ends the job there. query_column: each row is the pair of its query and its text.
-    labels_column: each row has its own labels to choose from.
+    "stop" ends the job there; None is "stop" for .npy, which has no place for a reason, and "row"
+    else. query_column: each row is the pair of its query and its text. labels_column: each row has
+    its own labels to choose from.
     """
 
     text_column: str | None = None
@@ -47,7 +48,7 @@ class ScoringOptions:
     prefix: str = ""
     truncation: Truncation | None = None
     on_empty: OnEmpty = "score"
-    on_error: Literal["row", "stop"] = "row"
+    on_error: Literal["row", "stop"] | None = "row"
     query_column: str | None = None
     labels_column: str | None = None
 
@@ -66,8 +67,8 @@ class ScoringOptions:
             check_truncation(self.truncation)
         if self.on_empty not in ("score", "error"):
             raise OptionError(f"on_empty must be 'score' or 'error', got {self.on_empty!r}")
-        if self.on_error not in ("row", "stop"):
-            raise OptionError(f"on_error must be 'row' or 'stop', got {self.on_error!r}")
+        if self.on_error not in (None, "row", "stop"):
+            raise OptionError(f"on_error must be 'row', 'stop' or None, got {self.on_error!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,13 +172,19 @@ _SCORERS: Mapping[PipelineTask, type[RowScorer]] = {
 
 
 def load_scorer(
-    model: str | None, revision: str | None, options: TaskOptions, **loading: Any
+    model: str | None,
+    revision: str | None,
+    options: TaskOptions,
+    *,
+    pair_column: str | None = None,
+    **loading: Any,
 ) -> RowScorer:
     """Load the pipeline for the task of `options`; by default that which the checkpoint is for.
 
     Vectors are computed only where the task says so: a checkpoint for them that is loaded for
-    something else is a MissingHeadError. Raises OptionError for options of another task, before the
-    weights are read, and else as `load_pipeline`.
+    something else is a MissingHeadError. pair_column: of the second texts of rows. Raises
+    OptionError for options of another task, before the weights are read, and else as
+    `load_pipeline`.
     """
     folder = locate_checkpoint(model, revision)
     task = options.task or stated_or_default(folder)
@@ -187,6 +193,7 @@ def load_scorer(
     else:
         options.check_use(task)
         options.check_labels(task)
+        options.check_pairs(task, pair_column)
     if task == "feature-extraction":
         loading |= {"pooling": options.pooling, "normalize": options.normalize}
     if task == "text-ranking":

@@ -31,6 +31,9 @@ _TEMPLATE = "--template"
 _WITH_TEMPLATE: tuple[PipelineTask, ...] = ("text-ranking", "zero-shot-classification")
 """The tasks that have a use for a template; which one is, its places say."""
 
+_OF_SINGLE_TEXTS: tuple[PipelineTask, ...] = ("zero-shot-classification", "token-classification")
+"""The tasks that have no answer for a pair of texts."""
+
 _LATER = ("labels_column", "true_token", "false_token")
 """Options that records of earlier versions do not have: they are recorded where they are given."""
 
@@ -126,6 +129,14 @@ class TaskOptions:
                 )
             if needed != task:
                 raise OptionError(f"{option} is for {needed}, but this is {task}. Leave it out")
+
+    def check_pairs(self, task: PipelineTask, pair_column: str | None) -> None:
+        """Raise OptionError for a column of second texts where `task` reads one text per row."""
+        if pair_column is not None and task in _OF_SINGLE_TEXTS:
+            raise OptionError(
+                f"--pair-column is for models of text pairs, but this is {task}, which reads one "
+                "text per row. Leave it out"
+            )
 
     def check_labels(self, task: PipelineTask) -> None:
         """Raise OptionError if `task` chooses between labels and there are none."""

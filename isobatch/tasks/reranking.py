@@ -81,11 +81,14 @@ class Reranker(Classifier):
         token; where it is too long, the text is cut. true_token, false_token: of a language model
         (Qwen3-Reranker: "yes" and "no"), whose logit is that of the first less that of the second
         after the whole text; by default those of the LogitScore of sentence-transformers.
-        Raises OptionError for a language model without a template.
+        Raises OptionError for a language model without a template, and for a template with
+        truncation="window".
         """
         folder = locate_checkpoint(path, revision)
         answers = read_answer_tokens(folder, true_token, false_token)
         filled = None if template is None else PairTemplate(template)
+        if filled is not None:
+            _refuse_windows(truncation)
         if answers is not None and filled is None:
             shown = (folder / "chat_template.jinja").is_file()
             raise OptionError(
@@ -190,8 +193,7 @@ class Reranker(Classifier):
     ) -> list[Encoding | InputError]:
         if self._template is None:
             return super()._encode_part(texts, truncation, first_index)
-        if windows_of(truncation):
-            raise OptionError('truncation="window" is not supported with a template. Use "cut"')
+        _refuse_windows(truncation)
         return [
             self._filled(text, truncation, index) for index, text in enumerate(texts, first_index)
         ]
@@ -203,6 +205,15 @@ class Reranker(Classifier):
             return _single(index)
         text, part = self._template.fill(*pair)
         return self._encoder.encode_filled(text, part, truncation, index)
+
+
+def _refuse_windows(truncation: Truncation) -> None:
+    """Raise OptionError for windows, each of which would need the template."""
+    if windows_of(truncation):
+        raise OptionError(
+            'truncation="window" (--truncation window) is not supported with a template '
+            '(--template). Use "cut" or "error"'
+        )
 
 
 def _single(index: int) -> InputError:

@@ -15,6 +15,7 @@ from isobatch.serve.settings import Settings
 
 TOKENS = ("--true-token", "y", "--false-token", "n")
 OPTIONS = (*TOKENS, "--template", TEMPLATE)
+WINDOWS = ("--truncation", "window")
 QUERY, TEXTS = "a nice day", ["Today is a nice day!", "Never again.", "cast and plot"]
 
 
@@ -157,6 +158,11 @@ NO_LANGUAGE_MODEL = b"is not a language model"
             b"missing: cannot be read",
         ),
         (("run", "-o", "-", "--query", QUERY, *OPTIONS[:4], "--false-token", "day?"), b"'day?'"),
+        (("run", "-o", "-", "--query", QUERY, *OPTIONS, *WINDOWS), b"(--template)"),
+        (
+            ("evaluate", "--query-column", "query", "--label-column", "label", *OPTIONS, *WINDOWS),
+            b"(--template)",
+        ),
         (("evaluate", "--label-column", "label", *TOKENS), b"--true-token is for text-ranking"),
     ],
 )
@@ -167,6 +173,13 @@ def test_options_that_do_not_fit_are_refused(
     done = run(name, rows, "--model", folder, *options)
     assert done.returncode not in (0, 1)
     assert word in done.stderr
+    assert done.stdout == b""
+
+
+def test_serve_does_not_start_with_a_template_and_windows(folder: str) -> None:
+    done = run("serve", folder, "--port", "0", *OPTIONS, *WINDOWS)
+    assert done.returncode == 2
+    assert b"(--template)" in done.stderr
 
 
 @pytest.mark.parametrize("command", [("info",), ("serve", "--port", "0")], ids=["info", "serve"])

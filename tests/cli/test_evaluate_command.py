@@ -202,6 +202,18 @@ def test_zero_shot_is_evaluated(labelled: Path, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--query-column", "query"], "--label-column is missing"),
+        (
+            ["--query-column", "query", "--pooling", "mean", "--on-bad-label", "row"],
+            "--on-bad-label row: is for a label column",
+        ),
+        (
+            ["--query-column", "query", "--pooling", "mean", "--skip-unlabelled"],
+            "--skip-unlabelled: is for a label column",
+        ),
+        (
+            ["--label-column", "relevance", "--labels", "a,b", "--pair-column", "query"],
+            "--pair-column: is for classification and similarity",
+        ),
         (["--label-column", "relevance", "--scheme", "iob2"], "--scheme: is for entities"),
         (["--query-column", "query", "--label-column", "relevance", "--by", "query"], "--by: is"),
         (["--query-column", "no", "--label-column", "relevance"], "no"),

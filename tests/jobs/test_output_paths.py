@@ -48,12 +48,41 @@ def test_reports_that_cannot_be_written(
     output = tmp_path / "out.csv"
     for report, words in (
         (tmp_path, "is a folder. Use the path of a file"),
-        (rows, "is an input or the output as well"),
-        (output, "is an input or the output as well"),
+        (rows, "is an input or an output as well"),
+        (output, "is an input or an output as well"),
         ("-", "the report is written to a file"),
     ):
         assert words in refused(capfd, "run", rows, "-o", output, "--report", report)
     assert rows.read_text() == "id,text\n1,nice\n"
+
+
+def test_a_report_replaces_no_file_of_a_pattern_or_a_folder(
+    rows: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out, link, hard = tmp_path / "out", tmp_path / "link.json", tmp_path / "hard.json"
+    out.mkdir()
+    link.symlink_to(rows)
+    hard.hardlink_to(rows)
+    for report in (rows, link, hard, out / "rows.csv"):
+        message = refused(capfd, "run", f"{tmp_path}/*.csv", "-o", f"{out}/", "--report", report)
+        assert f"{report}: is an input or an output as well" in message
+    refused(capfd, "run", f"{tmp_path}/*.csv", "-o", "-", "--report", rows)
+    assert rows.read_text() == "id,text\n1,nice\n"
+
+
+def test_an_input_may_have_the_name_of_a_stream(
+    rows: Path,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows.rename("stdout")
+    report, checkpoint = tmp_path / "report.json", small_checkpoint(tmp_path / "model")
+    options = ("--format", "csv", "--report", report, "--model", checkpoint)
+    assert command("run", "stdout", "-o", "-", *options) == 0
+    assert capfd.readouterr().out.startswith("id,text,label,score")
+    assert report.exists()
 
 
 def test_outputs_that_cannot_be_written(

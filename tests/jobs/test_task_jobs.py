@@ -308,6 +308,17 @@ def test_an_array_has_a_row_for_each_row_and_nan_for_errors(
     assert np.delete(vectors, 5, axis=0).tobytes() == expected.tobytes()
 
 
+def test_the_name_of_an_array_does_not_stop_a_job_of_another_format(
+    checkpoints: Checkpoints, rows: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.npy"
+    assert run(checkpoints, "vectors", rows, out, "--output-format", "jsonl") == 0
+    assert read_rows(out)[5]["error"] == "text is null"
+    (tmp_path / "folder.npy").mkdir()
+    assert run(checkpoints, "vectors", rows, tmp_path / "folder.npy") == 0
+    assert "NaN" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["ranking", "entities", "vectors"])
 def test_long_texts_are_read_in_windows_of_the_given_stride(
     checkpoints: Checkpoints, kind: str, rows: Path, tmp_path: Path
@@ -400,6 +411,8 @@ BAD_OPTIONS = [
     ("zero-shot", "run", ("--labels", "a", "--template", "b"), "has no {}"),
     ("zero-shot", "run", ("--template", "It is {}."), "--labels is missing"),
     ("zero-shot", "run", ("--query", "a"), "a reranker has one"),
+    ("zero-shot", "run", ("--labels", "a,b", "--pair-column", "id"), "reads one text per row"),
+    ("entities", "run", ("--pair-column", "id"), "reads one text per row"),
     ("entities", "run", ("--logits",), "--logits: this task adds only entities"),
     ("entities", "run", ("--query", "a"), "is for token-classification"),
     ("entities", "embed", (), "--pooling"),
