@@ -67,7 +67,7 @@ def run_jobs(
     with (
         input_files.input_tables(command.names, reading, command.output) as tables,
         shown_progress(quiet=command.quiet) as display,
-        _interruptible(display, resumable=command.output != STDOUT, quiet=command.quiet),
+        interruptible(display, resumable=command.output != STDOUT, quiet=command.quiet),
     ):
         done = _run(command, tables, output_format, scoring, loading, ray, display)
     _conclude(done, command.report, expected, quiet=command.quiet)
@@ -124,7 +124,7 @@ def _check_report(report: Path | None, names: Sequence[str], output: str) -> Non
 
 
 @contextmanager
-def _interruptible(display: ProgressDisplay, *, resumable: bool, quiet: bool) -> Iterator[None]:
+def interruptible(display: ProgressDisplay, *, resumable: bool, quiet: bool) -> Iterator[None]:
     """Report the saved rows when a signal ends the run."""
     try:
         yield

@@ -14,6 +14,7 @@ import typer
 from isobatch.cli import input_files, options
 from isobatch.cli import training_options as given
 from isobatch.cli.display import open_display
+from isobatch.cli.job_command import interruptible
 from isobatch.cli.stop_signals import DeferredStop
 from isobatch.cli.terminal_layout import say
 from isobatch.cli.training_progress import TrainingDisplay, summarize_training
@@ -133,7 +134,8 @@ def _train(command: TrainCommand) -> None:
             for callback in callbacks:
                 callback(event)
 
-        done = _run(request, display, report, signals)
+        with interruptible(display.teacher, resumable=True, quiet=command.quiet):
+            done = _run(request, display, report, signals)
     if not command.quiet:
         say(summarize_training(done), err=True)  # below the bar, which is removed
     if command.as_json:
@@ -154,7 +156,11 @@ def _run(
 
     try:
         return fine_tuning.train(
-            request, on_event=report, on_note=display.say, should_stop=signals.should_stop
+            request,
+            on_event=report,
+            on_note=display.say,
+            on_teacher=display.teacher.show,
+            should_stop=signals.should_stop,
         )
     except TrainingStopped as stopped:
         if not signals.received:
@@ -346,6 +352,7 @@ def _verify(folder: Path, command: TrainCommand) -> None:
             blocks_in_flight=command.blocks_in_flight,
             on_event=display.show,
             on_note=display.say,
+            on_teacher=display.teacher.show,
         )
     shown_as_json = command.as_json or not sys.stdout.isatty()
     if shown_as_json:

@@ -20,6 +20,7 @@ from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 from isobatch.jobs import RayOptions
 from isobatch.jobs.ray_connection import await_room, connected
+from isobatch.scoring import ProgressCallback
 from isobatch.training.data.dataset import LabelledTexts
 from isobatch.training.data.prepared_data import TargetedTexts, prepare_data
 from isobatch.training.initial_model import read_initial_model
@@ -110,21 +111,23 @@ def train(
     *,
     on_event: EventCallback = lambda event: None,
     on_note: Callable[[str], None] = lambda note: None,
+    on_teacher: ProgressCallback = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedFolder:
     """Train, and write the folder; resumes a run that was stopped.
 
     on_note: called with sentences about choices, such as the task that was found and its evidence.
-    should_stop: called after every step; once it returns True, the state is saved and
-    TrainingStopped raised. Raises InputError and TrainingError for texts or labels that cannot be
-    learned, JobError for a folder that holds another run.
+    on_teacher: called with the progress of the teacher's logits; they are saved, too, when an
+    exception ends them. should_stop: called after every step; once it returns True, the state is
+    saved and TrainingStopped raised. Raises InputError and TrainingError for texts or labels that
+    cannot be learned, JobError for a folder that holds another run.
     """
     threads = torch.get_num_threads()
     try:
         if request.threads is not None:
             torch.set_num_threads(request.threads)
         with isolated(), torch.inference_mode(False), torch.enable_grad():
-            return _Session(request, on_event, on_note, should_stop).train()
+            return _Session(request, on_event, on_note, on_teacher, should_stop).train()
     finally:
         torch.set_num_threads(threads)
 
@@ -137,6 +140,7 @@ class _Session:
         request: TrainingRequest,
         on_event: EventCallback,
         on_note: Callable[[str], None],
+        on_teacher: ProgressCallback,
         should_stop: Callable[[], bool],
     ) -> None:
         check_settings()
@@ -144,6 +148,7 @@ class _Session:
             check_report_libraries()
         self._request = request
         self._on_event, self._on_note, self._should_stop = on_event, on_note, should_stop
+        self._on_teacher = on_teacher
         self._data = prepare_data(
             request.texts,
             request.validation,
@@ -240,7 +245,15 @@ class _Session:
             return
         texts = self._train.texts
         self._on_note(f"computing the logits of the teacher for {counted(len(texts), 'text')}")
-        logits = teacher_logits(self._request.teacher, texts, self._data.scheme, folder.path.parent)
+        logits = teacher_logits(
+            self._request.teacher,
+            texts,
+            self._data.scheme,
+            folder.path.parent,
+            restart=self._request.restart,
+            on_note=self._on_note,
+            on_progress=self._on_teacher,
+        )
         if self._scale is not None:
             logits = self._scale.standardized(logits)
         self._examples = replace(self._examples, teacher_logits=logits)

@@ -1,6 +1,8 @@
 """Distillation: a student learns a teacher's logits, also from texts without labels."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from training.whole_checkpoints import write_whole
 from isobatch import Classifier
 from isobatch.checkpoint import parse_config
 from isobatch.errors import OptionError
+from isobatch.jobs import manifest
+from isobatch.jobs.exclusive_lock import exclusive_lock
 from isobatch.training.data.label_scheme import LabelScheme
 from isobatch.training.fit import fit
 from isobatch.training.initial_model import read_initial_model
@@ -41,6 +45,47 @@ def test_logits_are_those_of_the_teacher_by_label_and_kept(teacher: Path, tmp_pa
     before = output.stat().st_mtime_ns
     assert np.array_equal(teacher_logits(teacher, TEXTS, SCHEME, tmp_path), found)
     assert output.stat().st_mtime_ns == before
+
+
+def test_logits_that_another_training_computes_are_awaited(teacher: Path, tmp_path: Path) -> None:
+    expected = teacher_logits(teacher, TEXTS, SCHEME, tmp_path)
+    (source,) = tmp_path.glob("teacher-*.texts.jsonl")
+    written, notes = source.stat().st_mtime_ns, list[str]()
+    with ThreadPoolExecutor(1) as other:
+        with exclusive_lock(tmp_path / ".isobatch" / source.name, source, "training"):
+            waiting = other.submit(
+                teacher_logits, teacher, TEXTS, SCHEME, tmp_path, on_note=notes.append
+            )
+            while not notes:
+                assert not waiting.done()
+                time.sleep(0.01)
+        assert np.array_equal(waiting.result(), expected)
+    assert "another training computes the logits of these texts" in notes[0]
+    assert source.stat().st_mtime_ns == written
+
+
+def test_logits_of_other_versions_are_computed_anew_and_a_restart_computes_all(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = teacher_logits(teacher, TEXTS, SCHEME, tmp_path)
+    computed: list[int] = []
+
+    def ask(**options: bool) -> bool:
+        found = teacher_logits(
+            teacher,
+            TEXTS,
+            SCHEME,
+            tmp_path,
+            on_progress=lambda progress: computed.append(progress.done.rows),
+            **options,
+        )
+        return np.array_equal(found, expected)
+
+    assert (ask(), computed) == (True, [0])
+    assert (ask(restart=True), computed[-1]) == (True, len(TEXTS))
+    monkeypatch.setattr(manifest, "MANIFEST_FORMAT", 99)
+    assert (ask(), computed[-1]) == (True, len(TEXTS))
+    assert len([*tmp_path.glob("teacher-*[!s].jsonl")]) == 2
 
 
 def test_pairs_are_read_as_pairs(teacher: Path, tmp_path: Path) -> None:
