@@ -47,7 +47,6 @@ def embed(context: typer.Context, command: EmbedCommand) -> None:
     """
     from isobatch.jobs import ScoringOptions, TaskOptions
 
-    del context
     if command.model is None and command.pooling is None:
         raise OptionError(
             "--model is missing: no file of the bundled model says how its vectors are pooled. "
@@ -71,6 +70,6 @@ def embed(context: typer.Context, command: EmbedCommand) -> None:
         prompt_name=command.prompt_name,
     )
     output_format: Format | None = command.output_format
-    done = run_jobs(command, "embed", scoring, task, output_format)
+    done = run_jobs(context, command, "embed", scoring, task, output_format)
     if is_array and done.progress.total.errors and not command.quiet:
         say("rows with an error are NaN: numpy.isnan(vectors).all(axis=1)", err=True)

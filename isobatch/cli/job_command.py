@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from isobatch.cli import input_files, options
-from isobatch.cli.job_options import JobCommand
+from isobatch.cli.job_options import OF_RAY, JobCommand
 from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
 from isobatch.cli.stop_signals import Stopped
 from isobatch.cli.terminal_layout import say
@@ -27,6 +29,7 @@ STDOUT = "-"
 
 
 def run_jobs(
+    context: typer.Context,
     command: JobCommand,
     name: str,
     scoring: "ScoringOptions",
@@ -39,6 +42,8 @@ def run_jobs(
     """
     from isobatch.jobs import ModelOptions, RayOptions, check_digest
 
+    if command.engine != "ray":
+        options.refuse_given(context, OF_RAY, "without --engine ray")
     expected = None if command.expect is None else check_digest(command.expect)
     reading = input_files.InputOptions(
         command.input_format,

@@ -4,7 +4,7 @@ Invariant: the folder is a function of base, texts, options and library versions
 stopped resumes, or says which of them has changed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -47,9 +47,13 @@ from isobatch.training.steps.validation_metrics import check_metric
 from isobatch.training.student import keep_blocks
 from isobatch.training.teacher import check_teacher, teacher_logits
 from isobatch.training.train_record import RECORD_NAME, make_record
+from isobatch.training.unused_options import refuse_unused
 
 FEW_TEXTS = 50
 """Validation texts: with fewer, one text is more than 2 % of the accuracy."""
+
+DEFAULT_SHARE = 0.1
+"""Of the texts, held out for validation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,15 @@ class TrainingRequest:
     the texts are from, for the record. teacher: a classifier whose logits are learned, too; then
     there may be unlabelled texts. layers: the number of blocks that are kept of the base. ray: the
     cluster that computes the gradients, None for this process. report: write report.html, whose
-    libraries are those of the extra `train`. revision: of the base, a hub id.
+    libraries are those of the extra `train`. revision: of the base, a hub id. stated: the options
+    that the caller chose by name, which must have an effect; others may be of a record.
     """
 
     base: str | Path | None
     out: Path
     texts: LabelledTexts
     validation: LabelledTexts | None = None
-    validation_share: float = 0.1
+    validation_share: float = DEFAULT_SHARE
     task: TrainingTask | Literal["auto"] = "auto"
     class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none"
     options: RecipeOptions = field(default_factory=RecipeOptions)
@@ -85,8 +90,10 @@ class TrainingRequest:
     ray: RayOptions | None = None
     report: bool = True
     revision: str | None = None
+    stated: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        refuse_unused(self, self.task)
         if self.unlabelled is not None and self.teacher is None:
             raise OptionError("unlabelled texts are learned from a teacher. Specify one: --teacher")
         for name in ("threads", "blocks_in_flight"):
@@ -158,6 +165,7 @@ class _Session:
             class_weights=request.class_weights,
         )
         scheme = self._data.scheme
+        refuse_unused(request, scheme.task)
         self._start = read_initial_model(
             request.base, scheme.task, scheme.labels, request.options.seed, request.revision
         )

@@ -217,7 +217,7 @@ def read_options(path: Path) -> dict[str, Any]:
     for unknown names, and for values of another type than an option has.
     """
     content = _read_json(path)
-    if "record" in content:
+    if _is_record(content):
         content = _recorded_options(content, path)
     known = {*(field.name for field in fields(RecipeOptions)), *OTHER_OPTIONS}
     if unknown := sorted(content.keys() - known):
@@ -231,6 +231,15 @@ def read_options(path: Path) -> dict[str, Any]:
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
     return given
+
+
+def is_recorded(path: Path) -> bool:
+    """Return whether a file of options is the record of a training."""
+    return _is_record(_read_json(path))
+
+
+def _is_record(content: Mapping[str, Any]) -> bool:
+    return "record" in content
 
 
 def recorded_parts(path: Path) -> dict[str, list[str]]:

@@ -197,7 +197,7 @@ def test_help_has_groups() -> None:
         (
             ["{rows}", "-o", "{out}", "--validation", "{rows}", "--validation-share", "0.2"],
             2,
-            "Leave one of them out",
+            "--validation-share: has no effect with --validation. Leave it out",
         ),
         (["{rows}", "-o", "{out}", "--validation", "-"], 2, "cannot be stdin"),
         (["{rows}", "-o", "{out}", "--label-column", "stars"], 2, "stars"),
