@@ -22,7 +22,7 @@ from isobatch.jobs import RayOptions
 from isobatch.jobs.ray_connection import await_room, connected
 from isobatch.scoring import ProgressCallback
 from isobatch.training.data.dataset import LabelledTexts
-from isobatch.training.data.prepared_data import TargetedTexts, prepare_data
+from isobatch.training.data.prepared_data import TargetedTexts, check_same_kind, prepare_data
 from isobatch.training.initial_model import read_initial_model
 from isobatch.training.output.temperature import calibrate
 from isobatch.training.output.trained_folder import write_trained_folder
@@ -240,6 +240,7 @@ class _Session:
         unlabelled = self._request.unlabelled
         if unlabelled is None:
             return train
+        check_same_kind(self._request.texts, unlabelled, "unlabelled")
         number, outputs = len(unlabelled.texts), train.targets.shape[1]
         return TargetedTexts(
             [*train.texts, *unlabelled.texts],
