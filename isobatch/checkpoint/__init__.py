@@ -26,7 +26,13 @@ from isobatch.checkpoint.head_config import (
     check_task,
 )
 from isobatch.checkpoint.json_files import read_json
-from isobatch.checkpoint.output_folder import atomic_folder, copy_companions, require_free
+from isobatch.checkpoint.output_folder import (
+    TRAINING_RECORD,
+    atomic_folder,
+    copy_companions,
+    require_free,
+    trained_parent,
+)
 from isobatch.checkpoint.quantized import QuantizedTensor, quantization_config
 from isobatch.checkpoint.source import (
     CONFIG_FILES,
@@ -48,6 +54,7 @@ __all__ = [
     "CONFIG_FILES",
     "POOLINGS",
     "TOKENIZER_FILES",
+    "TRAINING_RECORD",
     "AnswerTokens",
     "Dropouts",
     "EncoderConfig",
@@ -79,6 +86,7 @@ __all__ = [
     "read_tensors",
     "require_free",
     "stored_shapes",
+    "trained_parent",
     "weight_files",
     "weights_digest",
     "write_tensors",

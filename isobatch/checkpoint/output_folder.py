@@ -19,14 +19,33 @@ _DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "NOTICE")
 people do."""
 
 
+TRAINING_RECORD = "train.json"
+"""The file that a training writes next to its weights."""
+
+
 def require_free(out: Path, folder: Path) -> None:
-    """Raise OptionError unless `out` is new or an empty folder, and not `folder` itself."""
+    """Raise OptionError unless `out` is new or an empty folder, and not `folder` itself.
+
+    It must not be in the output of a training either.
+    """
     if out == folder.resolve():
         raise OptionError(f"{out}: is the checkpoint itself. Use another output folder")
+    if trained := trained_parent(out):
+        raise OptionError(
+            f"{out}: is in {trained}, the output of a training, which replaces it as a whole. Use "
+            "another output folder"
+        )
     if out.exists() and not out.is_dir():
         raise OptionError(f"{out}: is a file. Use an output folder")
     if out.is_dir() and any(out.iterdir()):
         raise OptionError(f"{out}: is not empty. Use a new folder or empty this one")
+
+
+def trained_parent(out: Path) -> Path | None:
+    """Return the output of a training that `out` would be in; a file of texts may have the name."""
+    wanted = (TRAINING_RECORD, "model.safetensors")
+    parents = out.resolve().parents
+    return next((e for e in parents if all((e / name).is_file() for name in wanted)), None)
 
 
 @contextmanager

@@ -45,7 +45,6 @@ def embed(context: typer.Context, command: EmbedCommand) -> None:
     """
     from isobatch.jobs import ScoringOptions, TaskOptions
 
-    del context
     if command.model is None and command.pooling is None:
         raise OptionError(
             "--model is missing: no file of the bundled model says how its vectors are pooled. "
@@ -68,4 +67,4 @@ def embed(context: typer.Context, command: EmbedCommand) -> None:
         prompt_name=command.prompt_name,
     )
     output_format: Format | None = command.output_format
-    run_jobs(command, "embed", scoring, task, output_format)
+    run_jobs(context, command, "embed", scoring, task, output_format)

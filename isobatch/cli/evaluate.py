@@ -19,6 +19,7 @@ from isobatch.cli.evaluated_tasks import (
 )
 from isobatch.cli.evaluation_options import COMPUTING, EvaluateCommand
 from isobatch.cli.evaluation_tables import print_evaluation
+from isobatch.cli.options import refuse_given
 from isobatch.cli.terminal_layout import say
 from isobatch.cli.writing import check_writable, is_same_file, write_file
 from isobatch.drawing.display_text import counted
@@ -101,11 +102,7 @@ def _input_names(context: typer.Context, command: EvaluateCommand) -> list[str]:
                 "no input. Specify a labelled file, or one that is scored (--scores-from)"
             )
         return command.names
-    for name in COMPUTING:
-        source = context.get_parameter_source(name)
-        if source and source.name == "COMMANDLINE":
-            option = f"--{name.replace('_', '-')}"
-            raise OptionError(f"{option}: has no effect with --scores-from. Leave it out")
+    refuse_given(context, COMPUTING, "with --scores-from")
     if command.revision and not command.model:
         raise OptionError(
             "--revision: has no effect with --scores-from but without --model. Leave it out, or "

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from isobatch.cli import input_files, options
-from isobatch.cli.job_options import JobCommand
+from isobatch.cli.job_options import OF_RAY, JobCommand
 from isobatch.cli.scoring_progress import ProgressDisplay, shown_progress, summarize
 from isobatch.cli.stop_signals import Stopped
 from isobatch.cli.terminal_layout import say
@@ -34,6 +36,7 @@ STDOUT = "-"
 
 
 def run_jobs(
+    context: typer.Context,
     command: JobCommand,
     name: str,
     scoring: "ScoringOptions",
@@ -46,6 +49,8 @@ def run_jobs(
     """
     from isobatch.jobs import ModelOptions, RayOptions, check_digest
 
+    if command.engine != "ray":
+        options.refuse_given(context, OF_RAY, "without --engine ray")
     expected = None if command.expect is None else check_digest(command.expect)
     reading = input_files.InputOptions(
         command.input_format,
@@ -74,7 +79,7 @@ def run_jobs(
     with (
         input_files.input_tables(command.names, reading, command.output) as tables,
         shown_progress(quiet=command.quiet) as display,
-        _interruptible(display, resumable=command.output != STDOUT, quiet=command.quiet),
+        interruptible(display, resumable=command.output != STDOUT, quiet=command.quiet),
     ):
         jobs = _plan(command, tables, output_format, scoring)
         _refuse_replaced(command.report, jobs)
@@ -149,7 +154,7 @@ def _refuse_replaced(report: Path | None, jobs: "Sequence[FileJob]") -> None:
 
 
 @contextmanager
-def _interruptible(display: ProgressDisplay, *, resumable: bool, quiet: bool) -> Iterator[None]:
+def interruptible(display: ProgressDisplay, *, resumable: bool, quiet: bool) -> Iterator[None]:
     """Report the saved rows when a signal ends the run."""
     try:
         yield

@@ -65,6 +65,9 @@ RayWait = Annotated[
     float, typer.Option(min=1.0, help="Maximum seconds to wait for room for all Ray workers.")
 ]
 
+OF_RAY = ("workers", "ray_address", "ray_wait")
+"""Options that have an effect with --engine ray alone, here and in a training."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCommand:

@@ -3,6 +3,7 @@
 Imports neither torch nor NumPy, so that `--help` is fast.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import typer
@@ -134,3 +135,13 @@ def show_version(
     ] = False,
 ) -> None:
     """Inference and training of text encoders in which the batch never changes the answer."""
+
+
+def refuse_given(context: typer.Context, names: Iterable[str], reason: str) -> None:
+    """Raise OptionError for a parameter of `names` on the command line; it has no effect there."""
+    parameters = {each.name: each for each in context.command.params}
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            option = parameters[name].opts[0]
+            raise OptionError(f"{option}: has no effect {reason}. Leave it out")

@@ -58,7 +58,6 @@ def run(context: typer.Context, command: RunCommand) -> None:
     """
     from isobatch.jobs import ScoringOptions
 
-    del context
     scoring = ScoringOptions(
         text_column=command.text_column,
         pair_column=command.pair_column,
@@ -73,7 +72,7 @@ def run(context: typer.Context, command: RunCommand) -> None:
         query_column=command.query_column,
         labels_column=command.labels_column,
     )
-    run_jobs(command, "run", scoring, _task(command), command.output_format)
+    run_jobs(context, command, "run", scoring, _task(command), command.output_format)
 
 
 def _task(command: RunCommand) -> "TaskOptions":

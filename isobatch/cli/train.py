@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +14,8 @@ import typer
 from isobatch.cli import input_files, options
 from isobatch.cli import training_options as given
 from isobatch.cli.display import open_display
+from isobatch.cli.job_command import interruptible
+from isobatch.cli.job_options import OF_RAY
 from isobatch.cli.stop_signals import DeferredStop
 from isobatch.cli.terminal_layout import say
 from isobatch.cli.training_progress import TrainingDisplay, summarize_training
@@ -112,17 +114,20 @@ def train(context: typer.Context, command: TrainCommand) -> None:
     interrupted: run the same command again to resume it.
     """
     if command.verify is None:
+        if command.engine != "ray":
+            options.refuse_given(context, OF_RAY, "without --engine ray")
         _train(command)
     else:
-        _refuse_unused(context)
+        recorded = [name for name in context.params if name not in WITH_VERIFY]
+        options.refuse_given(context, recorded, "with --verify, which takes it from the record")
         _verify(command.verify, command)
 
 
 def _train(command: TrainCommand) -> None:
-    chosen = _chosen_options(command)
+    chosen, stated = _chosen_options(command)
     with ExitStack() as stack, DeferredStop() as signals:
         display = stack.enter_context(_shown(quiet=command.quiet))
-        request = stack.enter_context(_request(command, chosen))
+        request = stack.enter_context(_request(command, chosen, stated))
         callbacks: list[Callable[[Event], None]] = [display.show]
         if command.tensorboard:
             from isobatch.training.tensorboard_log import TensorBoardLog
@@ -133,7 +138,8 @@ def _train(command: TrainCommand) -> None:
             for callback in callbacks:
                 callback(event)
 
-        done = _run(request, display, report, signals)
+        with interruptible(display.teacher, resumable=True, quiet=command.quiet):
+            done = _run(request, display, report, signals)
     if not command.quiet:
         say(summarize_training(done), err=True)  # below the bar, which is removed
     if command.as_json:
@@ -154,7 +160,11 @@ def _run(
 
     try:
         return fine_tuning.train(
-            request, on_event=report, on_note=display.say, should_stop=signals.should_stop
+            request,
+            on_event=report,
+            on_note=display.say,
+            on_teacher=display.teacher.show,
+            should_stop=signals.should_stop,
         )
     except TrainingStopped as stopped:
         if not signals.received:
@@ -169,11 +179,19 @@ def _shown(*, quiet: bool) -> Iterator[TrainingDisplay]:
         yield TrainingDisplay(display)
 
 
-def _chosen_options(command: TrainCommand) -> dict[str, Any]:
-    """Return the options that were given by name: those of --options, then of the command line."""
+def _chosen_options(command: TrainCommand) -> tuple[dict[str, Any], set[str]]:
+    """Return the options that were given by name: those of --options, then of the command line.
+
+    The names are of those that must have an effect: a record has all options, also unused ones.
+    """
     from isobatch.training.data.class_weights import read_class_weights
     from isobatch.training.recipe import RecipeOptions
-    from isobatch.training.train_record import OTHER_OPTIONS, check_options, read_options
+    from isobatch.training.train_record import (
+        OTHER_OPTIONS,
+        check_options,
+        is_recorded,
+        read_options,
+    )
 
     stored = read_options(command.options_file) if command.options_file else {}
     _mention_other_texts(command)
@@ -186,7 +204,8 @@ def _chosen_options(command: TrainCommand) -> dict[str, Any]:
     check_options(here)
     if "base" in here:
         stored.pop("revision", None)  # of the base that is replaced
-    return stored | here
+    is_record = command.options_file is not None and is_recorded(command.options_file)
+    return stored | here, {*here} if is_record else {*stored, *here}
 
 
 def _mention_other_texts(command: TrainCommand) -> None:
@@ -211,7 +230,9 @@ def _is_given(value: object) -> bool:
 
 
 @contextmanager
-def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["TrainingRequest"]:
+def _request(
+    command: TrainCommand, chosen: Mapping[str, Any], stated: Collection[str]
+) -> Iterator["TrainingRequest"]:
     """Read the files, and put everything together that `train` takes."""
     from isobatch.training.data.dataset import LabelledColumns
     from isobatch.training.data.labelled_source import LabelledSource
@@ -250,6 +271,7 @@ def _request(command: TrainCommand, chosen: Mapping[str, Any]) -> Iterator["Trai
             unlabelled=texts.get("unlabelled"),
             layers=chosen.get("layers"),
             ray=_ray_options(command),
+            stated=stated,
         )
         share = chosen.get("validation_share")
         yield request if share is None else replace(request, validation_share=share)
@@ -294,10 +316,6 @@ def _check_places(command: TrainCommand) -> Path:
         raise OptionError("no input. Specify a labelled file, and the output folder: -o FOLDER")
     if command.output is None:
         raise OptionError("no output. Specify the folder to write: -o FOLDER")
-    if command.validation and command.validation_share is not None:
-        raise OptionError(
-            "--validation-share: has no effect with --validation. Leave one of them out"
-        )
     for option in ("validation", "unlabelled"):
         if getattr(command, option) == input_files.STDIN:
             raise OptionError(f"--{option} -: this file cannot be stdin. Specify one")
@@ -322,17 +340,6 @@ def _refuse_places_inside(out: Path, command: TrainCommand, inputs: Sequence[Pat
 # ------------------------------------------------------------------------------ --verify
 
 
-def _refuse_unused(context: typer.Context) -> None:
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in WITH_VERIFY and source and source.name == "COMMANDLINE":
-            option = next(each.opts[0] for each in context.command.params if each.name == name)
-            raise OptionError(
-                f"{option}: has no effect with --verify, which takes it from the record. Leave it "
-                "out"
-            )
-
-
 def _verify(folder: Path, command: TrainCommand) -> None:
     from isobatch.training.training_verification import verify_training
 
@@ -346,6 +353,7 @@ def _verify(folder: Path, command: TrainCommand) -> None:
             blocks_in_flight=command.blocks_in_flight,
             on_event=display.show,
             on_note=display.say,
+            on_teacher=display.teacher.show,
         )
     shown_as_json = command.as_json or not sys.stdout.isatty()
     if shown_as_json:

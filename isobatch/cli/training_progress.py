@@ -4,7 +4,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from isobatch.cli.display import Display
-from isobatch.cli.scoring_progress import format_duration
+from isobatch.cli.scoring_progress import ProgressDisplay, format_duration
 from isobatch.drawing.display_text import counted
 
 if TYPE_CHECKING:
@@ -16,9 +16,10 @@ SPEED_STEPS = 100
 
 
 class TrainingDisplay:
-    """Shows the events of a training."""
+    """Shows the events of a training. teacher: shows the progress of its logits."""
 
     def __init__(self, display: Display) -> None:
+        self.teacher = ProgressDisplay(display)
         self._display = display
         self._first: StepDone | None = None
         self._recent: deque[StepDone] = deque(maxlen=SPEED_STEPS + 1)
@@ -27,6 +28,7 @@ class TrainingDisplay:
         """Draw a step, or say the result of an evaluation."""
         from isobatch.training.steps.events import StepDone
 
+        self.teacher.last = None  # what can be stopped now is the training
         if not isinstance(event, StepDone):
             self.say(describe_evaluation(event))
             return

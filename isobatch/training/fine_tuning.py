@@ -4,7 +4,7 @@ Invariant: the folder is a function of base, texts, options and library versions
 stopped resumes, or says which of them has changed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,9 @@ from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 from isobatch.jobs import RayOptions
 from isobatch.jobs.ray_connection import await_room, connected
+from isobatch.scoring import ProgressCallback
 from isobatch.training.data.dataset import LabelledTexts
-from isobatch.training.data.prepared_data import TargetedTexts, prepare_data
+from isobatch.training.data.prepared_data import TargetedTexts, check_same_kind, prepare_data
 from isobatch.training.initial_model import read_initial_model
 from isobatch.training.output.temperature import calibrate
 from isobatch.training.output.trained_folder import write_trained_folder
@@ -46,9 +47,13 @@ from isobatch.training.steps.validation_metrics import check_metric
 from isobatch.training.student import keep_blocks
 from isobatch.training.teacher import check_teacher, teacher_logits
 from isobatch.training.train_record import RECORD_NAME, make_record
+from isobatch.training.unused_options import refuse_unused
 
 FEW_TEXTS = 50
 """Validation texts: with fewer, one text is more than 2 % of the accuracy."""
+
+DEFAULT_SHARE = 0.1
+"""Of the texts, held out for validation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +68,15 @@ class TrainingRequest:
     the texts are from, for the record. teacher: a classifier whose logits are learned, too; then
     there may be unlabelled texts. layers: the number of blocks that are kept of the base. ray: the
     cluster that computes the gradients, None for this process. report: write report.html, whose
-    libraries are those of the extra `train`. revision: of the base, a hub id.
+    libraries are those of the extra `train`. revision: of the base, a hub id. stated: the options
+    that the caller chose by name, which must have an effect; others may be of a record.
     """
 
     base: str | Path | None
     out: Path
     texts: LabelledTexts
     validation: LabelledTexts | None = None
-    validation_share: float = 0.1
+    validation_share: float = DEFAULT_SHARE
     task: TrainingTask | Literal["auto"] = "auto"
     class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none"
     options: RecipeOptions = field(default_factory=RecipeOptions)
@@ -84,8 +90,10 @@ class TrainingRequest:
     ray: RayOptions | None = None
     report: bool = True
     revision: str | None = None
+    stated: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        refuse_unused(self, self.task)
         if self.unlabelled is not None and self.teacher is None:
             raise OptionError("unlabelled texts are learned from a teacher. Specify one: --teacher")
         for name in ("threads", "blocks_in_flight"):
@@ -110,21 +118,23 @@ def train(
     *,
     on_event: EventCallback = lambda event: None,
     on_note: Callable[[str], None] = lambda note: None,
+    on_teacher: ProgressCallback = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedFolder:
     """Train, and write the folder; resumes a run that was stopped.
 
     on_note: called with sentences about choices, such as the task that was found and its evidence.
-    should_stop: called after every step; once it returns True, the state is saved and
-    TrainingStopped raised. Raises InputError and TrainingError for texts or labels that cannot be
-    learned, JobError for a folder that holds another run.
+    on_teacher: called with the progress of the teacher's logits; they are saved, too, when an
+    exception ends them. should_stop: called after every step; once it returns True, the state is
+    saved and TrainingStopped raised. Raises InputError and TrainingError for texts or labels that
+    cannot be learned, JobError for a folder that holds another run.
     """
     threads = torch.get_num_threads()
     try:
         if request.threads is not None:
             torch.set_num_threads(request.threads)
         with isolated(), torch.inference_mode(False), torch.enable_grad():
-            return _Session(request, on_event, on_note, should_stop).train()
+            return _Session(request, on_event, on_note, on_teacher, should_stop).train()
     finally:
         torch.set_num_threads(threads)
 
@@ -137,6 +147,7 @@ class _Session:
         request: TrainingRequest,
         on_event: EventCallback,
         on_note: Callable[[str], None],
+        on_teacher: ProgressCallback,
         should_stop: Callable[[], bool],
     ) -> None:
         check_settings()
@@ -144,6 +155,7 @@ class _Session:
             check_report_libraries()
         self._request = request
         self._on_event, self._on_note, self._should_stop = on_event, on_note, should_stop
+        self._on_teacher = on_teacher
         self._data = prepare_data(
             request.texts,
             request.validation,
@@ -153,6 +165,7 @@ class _Session:
             class_weights=request.class_weights,
         )
         scheme = self._data.scheme
+        refuse_unused(request, scheme.task)
         self._start = read_initial_model(
             request.base, scheme.task, scheme.labels, request.options.seed, request.revision
         )
@@ -227,6 +240,7 @@ class _Session:
         unlabelled = self._request.unlabelled
         if unlabelled is None:
             return train
+        check_same_kind(self._request.texts, unlabelled, "unlabelled")
         number, outputs = len(unlabelled.texts), train.targets.shape[1]
         return TargetedTexts(
             [*train.texts, *unlabelled.texts],
@@ -240,7 +254,15 @@ class _Session:
             return
         texts = self._train.texts
         self._on_note(f"computing the logits of the teacher for {counted(len(texts), 'text')}")
-        logits = teacher_logits(self._request.teacher, texts, self._data.scheme, folder.path.parent)
+        logits = teacher_logits(
+            self._request.teacher,
+            texts,
+            self._data.scheme,
+            folder.path.parent,
+            restart=self._request.restart,
+            on_note=self._on_note,
+            on_progress=self._on_teacher,
+        )
         if self._scale is not None:
             logits = self._scale.standardized(logits)
         self._examples = replace(self._examples, teacher_logits=logits)

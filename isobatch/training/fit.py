@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from isobatch.tasks import Classifier
 from isobatch.training.data.dataset import labelled_texts, unlabelled_texts
-from isobatch.training.fine_tuning import TrainingRequest, train
+from isobatch.training.fine_tuning import DEFAULT_SHARE, TrainingRequest, train
 from isobatch.training.recipe import RecipeOptions, TrainingTask
 from isobatch.training.steps.events import EventCallback
 from isobatch.types import TextInput
+
+DEFAULTS = RecipeOptions()
 
 
 def fit(
@@ -22,7 +24,7 @@ def fit(
     *,
     weights: Sequence[float] | None = None,
     validation: tuple[Sequence[TextInput], Sequence[Any]] | None = None,
-    validation_share: float = 0.1,
+    validation_share: float = DEFAULT_SHARE,
     out: str | Path | None = None,
     task: TrainingTask | Literal["auto"] = "auto",
     class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none",
@@ -50,6 +52,9 @@ def fit(
     labels that cannot be learned, CheckpointError for the base, and JobError for the folder.
     """
     report = out is not None
+    stated = {name for name, value in options.items() if value != getattr(DEFAULTS, name, value)}
+    if validation_share != DEFAULT_SHARE:
+        stated.add("validation_share")
     with ExitStack() as cleanup:
         if out is None:
             temporary = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="isobatch-"))
@@ -70,6 +75,7 @@ def fit(
             unlabelled=None if unlabelled is None else unlabelled_texts(unlabelled),
             layers=layers,
             report=report,
+            stated=stated,
         )
         trained = train(request, on_event=callback or (lambda event: None))
         classifier = Classifier.from_pretrained(trained.folder)

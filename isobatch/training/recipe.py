@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from isobatch.checkpoint import ModelConfig
+from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 from isobatch.training.steps.validation_metrics import DEFAULT_METRICS, METRICS
 
@@ -163,7 +164,8 @@ def complete_recipe(
     layers = len(config.encoder.blocks)
     if options.freeze > layers:
         raise OptionError(
-            f"freeze {options.freeze}: the base has only {layers} blocks. Freeze {layers} at most"
+            f"freeze {options.freeze}: the model has only {counted(layers, 'block')}. Freeze "
+            f"{layers} at most"
         )
     steps = steps_per_epoch(num_texts, options.batch_size)
     epochs = options.epochs or min(max(-(-WANTED_STEPS // steps), MIN_EPOCHS), MAX_EPOCHS)

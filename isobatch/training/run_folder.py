@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
+from isobatch.checkpoint import trained_parent
 from isobatch.errors import JobError
 from isobatch.jobs.durable import write_atomically, write_errors
 from isobatch.jobs.exclusive_lock import exclusive_lock
@@ -70,11 +71,19 @@ class RunFolder:
                 shutil.rmtree(self.state)
 
     def check(self) -> None:
-        """Raise JobError for an output that no training wrote, or that cannot be written."""
+        """Raise JobError for an output that no training wrote, or that cannot be written.
+
+        Also for one in the output of another training, whose restart would delete it.
+        """
         parent = next(each for each in self.out.absolute().parents if each.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise JobError(
                 f"{self.out}: the folder {parent} is not writable. Choose another output"
+            )
+        if trained := trained_parent(self.out):
+            raise JobError(
+                f"{self.out}: is in {trained}, the output of another training, which replaces it "
+                "as a whole. Choose another output"
             )
         if self.out.is_dir() and not any(self.out.iterdir()):
             return

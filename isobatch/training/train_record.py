@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from isobatch import __version__
-from isobatch.checkpoint import checkpoint_digest, locate_checkpoint
-from isobatch.errors import NotVerifiableError, OptionError
+from isobatch.checkpoint import TRAINING_RECORD, checkpoint_digest, locate_checkpoint
+from isobatch.errors import IsobatchError, NotVerifiableError, OptionError
 from isobatch.scope import processor_name
 from isobatch.training.recipe import TASKS, Recipe, RecipeOptions
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from isobatch.training.data.dataset import LabelledTexts
     from isobatch.training.fine_tuning import TrainingRequest
 
-RECORD_NAME = "train.json"
+RECORD_NAME = TRAINING_RECORD
 RECORD_FORMAT = 2
 READABLE_FORMATS = (1, RECORD_FORMAT)
 """Format 1 had all that the weights depend on a second time, as a manifest."""
@@ -181,16 +182,14 @@ def read_record(folder: Path) -> TrainRecord:
     """Read the record of a finished training; NotVerifiableError if there is none."""
     path = folder / RECORD_NAME
     try:
-        content = _read_json(path)
+        content = _read_json(path, "Specify the output folder of a finished `isobatch train`")
     except OptionError as error:
-        raise NotVerifiableError(
-            f"{error}. Specify the output folder of a finished `isobatch train`"
-        ) from error
+        raise NotVerifiableError(str(error)) from error
     if content.get("record") not in READABLE_FORMATS:
         raise NotVerifiableError(
             f"{path}: was written by another version of Isobatch. Use that version"
         )
-    try:
+    with _complete(path, NotVerifiableError):
         teacher = content["teacher"]
         return TrainRecord(
             folder=folder,
@@ -204,10 +203,6 @@ def read_record(folder: Path) -> TrainRecord:
             environment=content["environment"],
             model_sha256=content["model_sha256"],
         )
-    except (KeyError, TypeError) as error:
-        raise NotVerifiableError(
-            f"{path}: is incomplete: {error} is missing. Restore the file"
-        ) from error
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -217,7 +212,7 @@ def read_options(path: Path) -> dict[str, Any]:
     for unknown names, and for values of another type than an option has.
     """
     content = _read_json(path)
-    if "record" in content:
+    if _is_record(content):
         content = _recorded_options(content, path)
     known = {*(field.name for field in fields(RecipeOptions)), *OTHER_OPTIONS}
     if unknown := sorted(content.keys() - known):
@@ -233,11 +228,21 @@ def read_options(path: Path) -> dict[str, Any]:
     return given
 
 
+def is_recorded(path: Path) -> bool:
+    """Return whether a file of options is the record of a training."""
+    return _is_record(_read_json(path))
+
+
+def _is_record(content: Mapping[str, Any]) -> bool:
+    return "record" in content
+
+
 def recorded_parts(path: Path) -> dict[str, list[str]]:
-    """Return the names of the files of each part of a recorded training."""
+    """Return the names of the files of each part of a recorded training; OptionError as above."""
     parts: dict[str, list[str]] = {}
-    for each in _read_json(path).get("files", []):
-        parts.setdefault(each["part"], []).append(Path(each["path"] or "stdin").name)
+    with _complete(path, OptionError):
+        for each in _read_json(path).get("files", []):
+            parts.setdefault(each["part"], []).append(Path(each["path"] or "stdin").name)
     return parts
 
 
@@ -249,7 +254,7 @@ def check_options(given: Mapping[str, Any]) -> None:
 
 
 def _recorded_options(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    try:
+    with _complete(path, OptionError):
         files = record["files"]
         columns = files[0]["columns"] if files else {}
         named = {name: columns.get(field) for name, field in COLUMN_OPTIONS.items()}
@@ -259,8 +264,20 @@ def _recorded_options(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
         }
         revision = record["base"].get("revision")
         return {**record["options"], **named, **found, "revision": revision}
-    except (KeyError, TypeError, IndexError) as error:
-        raise OptionError(f"{path}: is incomplete: {error} is missing. Restore the file") from error
+
+
+@contextmanager
+def _complete(path: Path, error_class: type[IsobatchError]) -> Iterator[None]:
+    """Raise `error_class` for an entry that a record lacks, or that is of another type."""
+    try:
+        yield
+    except KeyError as error:
+        raise error_class(f"{path}: is incomplete: {error} is missing. Restore the file") from error
+    except (TypeError, AttributeError, IndexError) as error:
+        raise error_class(
+            f"{path}: is damaged: an entry is not of the type that a training writes ({error}). "
+            "Restore the file"
+        ) from error
 
 
 def _found_checkpoint(source: str | None, folder: Path) -> str | None:
@@ -270,22 +287,23 @@ def _found_checkpoint(source: str | None, folder: Path) -> str | None:
     return str((folder.resolve() / source).resolve())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, fix: str | None = None) -> dict[str, Any]:
+    """Read a JSON object; OptionError with that fix, or one for a file of options."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(
-            f"{path}: cannot be read: {error.strerror}. Specify a file of options"
+            f"{path}: cannot be read: {error.strerror}. {fix or 'Specify a file of options'}"
         ) from error
     except ValueError as error:
         raise OptionError(
-            f"{path}: is not JSON: {error}. Specify a train.json, or write an object of options, "
-            'such as {"epochs": 3}'
+            f"{path}: is not JSON: {error}. "
+            + (fix or 'Specify a train.json, or write an object of options, such as {"epochs": 3}')
         ) from error
     if not isinstance(content, dict):
         raise OptionError(
-            f"{path}: must be a JSON object of options, got {type(content).__name__}. Write it "
-            'such as {"epochs": 3}'
+            f"{path}: must be a JSON object, got {type(content).__name__}. "
+            + (fix or 'Write an object of options, such as {"epochs": 3}')
         )
     return content
 
@@ -313,7 +331,7 @@ def _is_class_weights(value: object) -> bool:
 
 
 def _is_names(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
 def _is_flag(value: object) -> bool:
@@ -330,7 +348,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation_share": (_is_share, "a number between 0 and 1"),
     "text_column": (_is_text, "a name"),
     "pair_column": (_is_text, "a name"),
-    "label_columns": (_is_names, "a list of names"),
+    "label_columns": (_is_names, "a list of names, at least one"),
     "weight_column": (_is_text, "a name"),
     "id_column": (_is_text, "a name"),
     "label_separator": (_is_text, "a text"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from isobatch.checkpoint import checkpoint_digest, locate_checkpoint
 from isobatch.errors import CheckpointError, JobError, NotVerifiableError
 from isobatch.jobs.durable import digest_file
+from isobatch.scoring import ProgressCallback
 from isobatch.training.data.labelled_source import LabelledSource, find_sources
 from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest, train
 from isobatch.training.steps.events import EventCallback
@@ -57,6 +58,7 @@ def verify_training(
     blocks_in_flight: int | None = None,
     on_event: EventCallback = lambda event: None,
     on_note: Callable[[str], None] = lambda note: None,
+    on_teacher: ProgressCallback = lambda progress: None,
 ) -> TrainingVerification:
     """Train again what is in `folder`, in a temporary folder, and compare the weights.
 
@@ -84,7 +86,7 @@ def verify_training(
             threads=threads,
             blocks_in_flight=blocks_in_flight,
         )
-        trained = train(request, on_event=on_event, on_note=on_note)
+        trained = train(request, on_event=on_event, on_note=on_note, on_teacher=on_teacher)
     if trained.digest != record.model_sha256:
         problems.append(_difference(folder, record, trained, notes))
     return TrainingVerification(

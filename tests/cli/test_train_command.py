@@ -197,7 +197,22 @@ def test_help_has_groups() -> None:
         (
             ["{rows}", "-o", "{out}", "--validation", "{rows}", "--validation-share", "0.2"],
             2,
-            "Leave one of them out",
+            "--validation-share: has no effect with --validation. Leave it out",
+        ),
+        (
+            ["{rows}", "-o", "{out}", "--teacher-weight", "0.5"],
+            2,
+            "--teacher-weight: has no effect without --teacher. Leave it out",
+        ),
+        (
+            ["{rows}", "-o", "{out}", "--task", "regression", "--label-smoothing", "0.1"],
+            2,
+            "--label-smoothing: has no effect in a regression",
+        ),
+        (
+            ["{rows}", "-o", "{out}", "--workers", "2"],
+            2,
+            "--workers: has no effect without --engine ray. Leave it out",
         ),
         (["{rows}", "-o", "{out}", "--validation", "-"], 2, "cannot be stdin"),
         (["{rows}", "-o", "{out}", "--label-column", "stars"], 2, "stars"),
@@ -216,6 +231,23 @@ def test_errors_have_their_exit_code(
     assert words in ran.stderr.decode()
     assert b"Traceback" not in ran.stderr
     assert labelled.read_text() == ROWS
+
+
+def test_a_validation_file_needs_neither_weights_nor_ids(
+    labelled: Path, tmp_path: Path, stand_in: StandIn
+) -> None:
+    header, *lines = labelled.read_text().splitlines()
+    keyed = [f"{header},key", *(f"{line},k{number}" for number, line in enumerate(lines))]
+    labelled.write_text("\n".join(keyed))
+    held_out = tmp_path / "held_out.csv"
+    held_out.write_text("text,label\nfine,pos\ndull,neg\n")
+    files = (str(labelled), "--validation", str(held_out), "-o", str(tmp_path / "out"))
+    ran = run("train", *files, "--weight-column", "weight", "--id-column", "key")
+    assert ran.returncode == 0, ran.stderr.decode()
+    (request,) = stand_in.requests
+    assert request.validation is not None
+    assert (request.validation.weights, request.validation.places[0]) == (None, "held_out.csv:2")
+    assert request.texts.places[0] == "rows.csv:2 (key k0)"
 
 
 def test_a_training_that_cannot_continue_is_exit_code_11(
@@ -298,6 +330,9 @@ def test_options_may_be_a_file_of_names(labelled: Path, tmp_path: Path, stand_in
         ('{"revision": 5}', "options.json: revision must be a branch, tag or commit, got 5"),
         ('{"task": "both"}', "task must be auto"),
         ('{"label_columns": "label"}', "a list of names"),
+        ('{"label_columns": []}', "a list of names, at least one"),
+        ('{"record": 2, "files": 5}', "is damaged: an entry is not of the type"),
+        ('{"teacher_temperature": 3}', "--teacher-temperature: has no effect without --teacher"),
         ('{"class_weights": {}}', "class_weights"),
         ("[1]", "object of options"),
         ("{", "is not JSON"),

@@ -125,10 +125,10 @@ def test_every_format_has_the_same_bytes_and_a_worker_loads_one_model(
     assert run_here(shards, "-o", f"{local}/", "-m", model, "-q") == 0
     script = """
 class Counted(ModelOptions):
-    def load(self, truncation=None):
+    def load(self, scoring=None):
         with open("LOADS", "a") as file:
             file.write(f"{os.getpid()}\\n")
-        return super().load(truncation)
+        return super().load(scoring)
 run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), Counted(sys.argv[4]), where)
 """
     loads = tmp_path / "loads"
@@ -358,11 +358,11 @@ def test_a_shard_that_kills_every_worker_ends_the_run(
     write_csv(tmp_path / "shards/0.csv", 5)
     script = """
 class Poison(ModelOptions):
-    def load(self, truncation=None):
+    def load(self, scoring=None):
         if os.path.exists(os.path.join(self.model, "poison")):
             os.kill(os.getpid(), 9)
         open(os.path.join(self.model, "poison"), "w").close()
-        return super().load(truncation)
+        return super().load(scoring)
 try:
     run_on_ray(jobs_of(sys.argv[2], sys.argv[3]), Poison(sys.argv[4]), where)
 except IsobatchError as error:

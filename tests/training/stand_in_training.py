@@ -12,6 +12,7 @@ from typing import Any
 
 from isobatch.checkpoint import locate_checkpoint, read_config
 from isobatch.errors import TrainingStopped
+from isobatch.scoring import ProgressCallback
 from isobatch.training.fine_tuning import TrainedFolder, TrainingRequest
 from isobatch.training.recipe import complete_recipe
 from isobatch.training.recipe_text import describe_recipe
@@ -37,6 +38,7 @@ class StandIn:
         *,
         on_event: EventCallback = lambda event: None,
         on_note: Callable[[str], None] = lambda note: None,
+        on_teacher: ProgressCallback = lambda progress: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> TrainedFolder:
         self.requests.append(request)

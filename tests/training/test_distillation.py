@@ -1,7 +1,10 @@
 """Distillation: a student learns a teacher's logits, also from texts without labels."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from training.whole_checkpoints import write_whole
 
 from isobatch import Classifier
 from isobatch.checkpoint import parse_config
-from isobatch.errors import OptionError
+from isobatch.errors import InputError, OptionError
+from isobatch.jobs import manifest
+from isobatch.jobs.exclusive_lock import exclusive_lock
 from isobatch.training.data.label_scheme import LabelScheme
 from isobatch.training.fit import fit
 from isobatch.training.initial_model import read_initial_model
@@ -41,6 +46,47 @@ def test_logits_are_those_of_the_teacher_by_label_and_kept(teacher: Path, tmp_pa
     before = output.stat().st_mtime_ns
     assert np.array_equal(teacher_logits(teacher, TEXTS, SCHEME, tmp_path), found)
     assert output.stat().st_mtime_ns == before
+
+
+def test_logits_that_another_training_computes_are_awaited(teacher: Path, tmp_path: Path) -> None:
+    expected = teacher_logits(teacher, TEXTS, SCHEME, tmp_path)
+    (source,) = tmp_path.glob("teacher-*.texts.jsonl")
+    written, notes = source.stat().st_mtime_ns, list[str]()
+    with ThreadPoolExecutor(1) as other:
+        with exclusive_lock(tmp_path / ".isobatch" / source.name, source, "training"):
+            waiting = other.submit(
+                teacher_logits, teacher, TEXTS, SCHEME, tmp_path, on_note=notes.append
+            )
+            while not notes:
+                assert not waiting.done()
+                time.sleep(0.01)
+        assert np.array_equal(waiting.result(), expected)
+    assert "another training computes the logits of these texts" in notes[0]
+    assert source.stat().st_mtime_ns == written
+
+
+def test_logits_of_other_versions_are_computed_anew_and_a_restart_computes_all(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = teacher_logits(teacher, TEXTS, SCHEME, tmp_path)
+    computed: list[int] = []
+
+    def ask(*, restart: bool = False) -> bool:
+        found = teacher_logits(
+            teacher,
+            TEXTS,
+            SCHEME,
+            tmp_path,
+            on_progress=lambda progress: computed.append(progress.done.rows),
+            restart=restart,
+        )
+        return np.array_equal(found, expected)
+
+    assert (ask(), computed) == (True, [0])
+    assert (ask(restart=True), computed[-1]) == (True, len(TEXTS))
+    monkeypatch.setattr(manifest, "MANIFEST_FORMAT", 99)
+    assert (ask(), computed[-1]) == (True, len(TEXTS))
+    assert len([*tmp_path.glob("teacher-*[!s].jsonl")]) == 2
 
 
 def test_pairs_are_read_as_pairs(teacher: Path, tmp_path: Path) -> None:
@@ -107,6 +153,25 @@ def test_a_shallow_student_learns_from_texts_without_labels(teacher: Path, tmp_p
     assert "| texts without a label | 2, learned from the teacher |" in card
     assert f"| teacher | {teacher.name} |" in card
     assert student.config.encoder.num_layers == 1
+
+
+def test_unlabelled_texts_are_of_the_same_kind(teacher: Path) -> None:
+    pairs = [(text, "and more") for text in TEXTS]
+    names = [f"LABEL_{number % 3}" for number in range(len(TEXTS))]
+    with pytest.raises(InputError, match="unlabelled text 0: this is a single text, but"):
+        fit(teacher, pairs, names, teacher=teacher, unlabelled=["a"])
+
+
+def test_options_without_effect_are_refused() -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"teacher_weight": 0.5}, "--teacher-weight: has no effect without --teacher"),
+        ({"label_smoothing": 0.1}, "--label-smoothing: has no effect in a regression"),
+    ]
+    for options, words in cases:
+        with pytest.raises(OptionError, match=words):
+            fit(None, TEXTS, [number / 7 for number in range(40)], **options)
+    with pytest.raises(OptionError, match="has no effect with --validation"):
+        fit(None, TEXTS, [0, 1] * 20, validation=(["a"], [0]), validation_share=0.2)
 
 
 def test_unlabelled_texts_need_a_teacher() -> None:

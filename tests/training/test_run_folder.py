@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isobatch.checkpoint import locate_checkpoint, read_config
+from isobatch.checkpoint import locate_checkpoint, read_config, require_free
 from isobatch.errors import JobError, NotVerifiableError, OptionError
 from isobatch.training import train_record
 from isobatch.training.data.dataset import LabelledTexts
@@ -193,3 +193,21 @@ def test_a_restart_does_not_delete_files_of_others(request_for: TrainingRequest)
         with pytest.raises(JobError, match=r"holds notes\.txt, .* --restart would delete"):
             folder.open(record_of(request_for), restart=True)
     assert (out / "notes.txt").exists()
+
+
+def test_an_output_in_that_of_a_training_is_refused(tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    (trained / "train.json").write_text("{}")
+    RunFolder(trained / "sub").check()  # a file of texts may have the name
+    (trained / "model.safetensors").touch()
+    with pytest.raises(JobError, match=r"is in .*trained, the output of another training"):
+        RunFolder(trained / "deep" / "sub").check()
+    RunFolder(trained).check()
+    with pytest.raises(OptionError, match=r"is in .*trained, the output of a training"):
+        require_free(trained / "sub", BUNDLED)
+
+
+def test_a_folder_without_a_record_has_one_fix(tmp_path: Path) -> None:
+    with pytest.raises(NotVerifiableError, match=r"cannot be read: [^.]*\. Specify the output"):
+        read_record(tmp_path)

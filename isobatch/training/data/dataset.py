@@ -91,13 +91,16 @@ class LabelledTexts:
         return len(self.texts)
 
 
-def read_labelled(files: Sequence[TableFile], columns: LabelledColumns) -> LabelledTexts:
+def read_labelled(
+    files: Sequence[TableFile], columns: LabelledColumns, *, is_training: bool = True
+) -> LabelledTexts:
     """Read all rows of `files` as one set; they may be of different formats.
 
+    is_training: otherwise weights are not read, and ids only of files that have their column.
     OptionError for a column that does not exist; TableError for a file that cannot be read;
     InputError, with file and line, for an incomplete row and for files without rows.
     """
-    reader = _Reader(columns)
+    reader = _Reader(columns, is_training)
     for file in files:
         reader.read(file)
     if not reader.texts:
@@ -112,6 +115,7 @@ class _Reader:
     """Collects the rows of files; `columns` get their names with the first one."""
 
     columns: LabelledColumns
+    is_training: bool
     texts: list[TextInput] = field(default_factory=list)
     values: list[object] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
@@ -140,7 +144,7 @@ class _Reader:
         return LabelledTexts(
             self.texts,
             read_json_lists(self.values) if len(labels) == 1 else self.values,
-            self.weights if self.columns.weight is not None else None,
+            self.weights if self._weight is not None else None,
             self.places,
             labels,
             tuple(self.files),
@@ -152,6 +156,11 @@ class _Reader:
     def _num_rows(self) -> int:
         return len(self.texts) + self.num_unlabelled + self.num_empty
 
+    @property
+    def _weight(self) -> str | None:
+        """The column of weights that is read; metrics are not weighted."""
+        return self.columns.weight if self.is_training else None
+
     def _choose(self, file: TableFile, names: Sequence[str]) -> InputColumns:
         """Find the columns of a file, which has those of the files before it."""
         columns = self.columns
@@ -159,9 +168,10 @@ class _Reader:
             if columns.labels is None:
                 columns = replace(columns, labels=(_find_label_column(names, columns),))
             labels = columns.labels or ()
-            for name in filter(None, (*labels, columns.weight, columns.id)):
+            id = columns.id if self.is_training or columns.id in names else None
+            for name in filter(None, (*labels, self._weight, id)):
                 check_column(name, names)
-            taken = {*labels, columns.weight} - {columns.id}
+            taken = {*labels, columns.weight} - {id}
             others = [name for name in names if name not in taken]
             if columns.text is not None:
                 check_column(columns.text, names)
@@ -170,7 +180,7 @@ class _Reader:
                     f"there is no column of texts, only {', '.join(names)}. Use another file, or "
                     "other columns for the labels"
                 )
-            read = choose_columns(others, columns.text, columns.pair, columns.id)
+            read = choose_columns(others, columns.text, columns.pair, id)
         except OptionError as error:
             raise OptionError(f"{file.path}: {error}") from error
         self.columns = replace(columns, text=read.text)
@@ -179,7 +189,7 @@ class _Reader:
     def _add(self, rows: TableChunk, read: InputColumns) -> None:
         columns = self.columns
         labels = [rows.cells(name) for name in columns.labels or ()]
-        weights = rows.cells(columns.weight) if columns.weight is not None else None
+        weights = rows.cells(self._weight) if self._weight is not None else None
         ids = rows.cells(read.id) if read.id is not None else None
         for index, text in enumerate(read_inputs(rows, read)):
             place = rows.place(index) + (f" ({read.id} {ids[index]})" if ids else "")

@@ -30,14 +30,15 @@ class LabelledSource:
 
     def read(self) -> LabelledTexts:
         """Read all texts with their labels; errors as those of `read_labelled`."""
-        return read_labelled(self.tables, self._columns)
+        is_training = self.part == "training"
+        return read_labelled(self.tables, self._columns, is_training=is_training)
 
     @property
     def _columns(self) -> LabelledColumns:
         """The columns that are read: of unlabelled texts only the texts."""
         if self.part != "unlabelled":
             return self.columns
-        return replace(self.columns, labels=(), weight=None, separator=None)
+        return replace(self.columns, labels=(), separator=None)
 
     def describe(self, texts: LabelledTexts, out: Path) -> list[dict[str, Any]]:
         """Describe each file in plain values, for the record in the folder `out`.

@@ -74,7 +74,7 @@ def prepare_data(
         rows, held = split_groups(groups, targets, validation_share, seed, scheme.task)
         given = None
     else:
-        _check_validation(texts, validation)
+        check_same_kind(texts, validation, "validation")
         rows, held = np.arange(len(texts)), np.arange(0)
         given = validation, _targets(scheme, validation)
     share = None if given else validation_share
@@ -96,11 +96,15 @@ def _targets(scheme: LabelScheme, texts: LabelledTexts) -> Targets:
     return make_targets(scheme, texts.values, texts.places, texts.label_columns)
 
 
-def _check_validation(texts: LabelledTexts, validation: LabelledTexts) -> None:
-    if not len(validation):
-        raise InputError("there are no validation texts. Specify a file that has some")
+def check_same_kind(texts: LabelledTexts, others: LabelledTexts, name: str) -> None:
+    """Raise InputError unless there are `others`, all of them pairs or single texts as `texts` are.
+
+    name: of the others, "validation" or "unlabelled".
+    """
+    if not len(others):
+        raise InputError(f"there are no {name} texts. Specify some, or leave them out")
     kinds = {isinstance(text, str) for text in texts.texts}
-    for text, place in zip(validation.texts, validation.places, strict=True):
+    for text, place in zip(others.texts, others.places, strict=True):
         if isinstance(text, str) not in kinds:
             found, wanted = ("text", "pairs") if isinstance(text, str) else ("pair", "texts")
             raise InputError(
