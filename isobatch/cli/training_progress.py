@@ -28,7 +28,7 @@ class TrainingDisplay:
         """Draw a step, or say the result of an evaluation."""
         from isobatch.training.steps.events import StepDone
 
-        self.teacher.last = None  # what can be stopped now is the training
+        self.teacher.last = None  # from now on a signal stops the training
         if not isinstance(event, StepDone):
             self.say(describe_evaluation(event))
             return

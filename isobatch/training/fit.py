@@ -51,17 +51,10 @@ def fit(
     Raises OptionError for an unknown or invalid option, InputError and TrainingError for texts or
     labels that cannot be learned, CheckpointError for the base, and JobError for the folder.
     """
-    report = out is not None
-    stated = {name for name, value in options.items() if value != getattr(DEFAULTS, name, value)}
-    if validation_share != DEFAULT_SHARE:
-        stated.add("validation_share")
     with ExitStack() as cleanup:
-        if out is None:
-            temporary = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="isobatch-"))
-            out = Path(temporary) / "model"
         request = TrainingRequest(
             base=base,
-            out=Path(out),
+            out=_temporary_folder(cleanup) if out is None else Path(out),
             texts=labelled_texts(texts, labels, weights),
             validation=None if validation is None else labelled_texts(*validation),
             validation_share=validation_share,
@@ -74,10 +67,20 @@ def fit(
             teacher=teacher,
             unlabelled=None if unlabelled is None else unlabelled_texts(unlabelled),
             layers=layers,
-            report=report,
-            stated=stated,
+            report=out is not None,
+            stated=_stated(options, validation_share),
         )
         trained = train(request, on_event=callback or (lambda event: None))
         classifier = Classifier.from_pretrained(trained.folder)
         weakref.finalize(classifier, cleanup.pop_all().close)
     return classifier
+
+
+def _temporary_folder(cleanup: ExitStack) -> Path:
+    return Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="isobatch-")), "model")
+
+
+def _stated(options: Mapping[str, Any], validation_share: float) -> set[str]:
+    """Return the names of the values that are not the default."""
+    names = {name for name, value in options.items() if value != getattr(DEFAULTS, name, value)}
+    return names if validation_share == DEFAULT_SHARE else {*names, "validation_share"}

@@ -65,7 +65,7 @@ def test_logits_that_another_training_computes_are_awaited(teacher: Path, tmp_pa
     assert source.stat().st_mtime_ns == written
 
 
-def test_logits_of_other_versions_are_computed_anew_and_a_restart_computes_all(
+def test_logits_of_other_versions_are_computed_again_and_a_restart_computes_all(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = teacher_logits(teacher, TEXTS, SCHEME, tmp_path)
