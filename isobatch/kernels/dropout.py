@@ -94,7 +94,7 @@ class KeyedDropout:
 def masks_by_numpy(
     counter: tuple[int, int, int], keys: Sequence[int], counts: Sequence[int], dropped: int
 ) -> NDArray[np.float32]:
-    """Draw the same masks as the compiled kernel, in six times the time."""
+    """Draw the masks of the compiled kernel; 12 µs a key and 4 ns a number, where it takes 1."""
     seed, epoch, place = counter
     parts = []
     for key, count in zip(keys, counts, strict=True):
