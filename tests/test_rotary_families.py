@@ -25,6 +25,7 @@ from torch import Tensor
 
 from isobatch.batching.packed import pack
 from isobatch.checkpoint import ModelConfig, parse_config
+from isobatch.errors import UnsupportedModelError
 from isobatch.model import (
     EncoderModel,
     empty_model,
@@ -80,9 +81,10 @@ def test_modernbert_takes_half_the_width_of_its_window_as_sliding_window() -> No
     assert windows(local_attention=64, sliding_window=3) == {None, 3}
 
 
-def test_gte_may_state_the_size_of_its_heads() -> None:
-    for layer in parse_config({"model_type": "gte", "head_dim": 32}).encoder.layers:
-        assert layer.attention.head_dim == 32
+def test_gte_has_heads_that_share_its_size_evenly() -> None:
+    parse_config({"model_type": "gte", "head_dim": 64})
+    with pytest.raises(UnsupportedModelError, match="head_dim 32 is not supported, only 64"):
+        parse_config({"model_type": "gte", "head_dim": 32})
 
 
 @pytest.mark.parametrize("family", ROTARY_FAMILIES)

@@ -30,6 +30,7 @@ from isobatch.kernels.compiled.variants import golden_hashes
 EVERYTHING = os.environ.get("ISOBATCH_GOLDEN") == "all"
 GOLDEN = {name: f"{value:016x}" for name, value in golden_hashes().items()}
 PRODUCTS = {"attention", "linear_fp32", "linear_int8", "block_fp32", "block_int8", "embeddings"}
+PRODUCTS.add("dropout_masks")
 PRODUCTS |= {f"{kind}_block_fp32" for kind in ("later", "disentangled")}
 PRODUCTS |= {f"{kind}_block_int8" for kind in ("later", "disentangled")}
 PARTS: Mapping[str, set[str]] = {

@@ -52,8 +52,10 @@ def _layer(values: ConfigValues, kind: str, norm: NormSpec) -> BlockSpec:
 
 def _window(values: ConfigValues) -> int:
     """Return how far a query reads to each side, inclusive: half the width, or as stated."""
-    stated = values.has("sliding_window")
-    return values.integer("sliding_window") if stated else values.integer("local_attention") // 2
+    half = values.raw.get("sliding_window", values.integer("local_attention") // 2)
+    if type(half) is not int or half < 1:
+        raise CheckpointError(f"config.json: sliding_window must be a positive integer: {half!r}")
+    return half
 
 
 def _layer_types(values: ConfigValues) -> Sequence[str]:

@@ -49,7 +49,6 @@ MODERNBERT = Family(
         "max_tokens": ("max_position_embeddings", 8192),
         "pad_token_id": ("pad_token_id", 50283),
         "local_attention": ("local_attention", 128),
-        "sliding_window": ("sliding_window", None),
         "norm_bias": ("norm_bias", False),
         "attention_bias": ("attention_bias", False),
         "mlp_bias": ("mlp_bias", False),

@@ -60,6 +60,7 @@ NOMIC_BERT = rotary_family(
     config_keys={
         "vocab_size": ("vocab_size", 30528),
         "hidden_act": ("hidden_act", "silu"),
+        "head_dim": ("head_dim", None),
         "max_tokens": ("max_position_embeddings", 2048),
         "dropout.hidden": ("hidden_dropout_prob", 0.0),
     },

@@ -38,6 +38,7 @@ def read_rotary_encoder(
     rotary: of the size of a head. biases: the linears that have one.
     """
     layer = standard_layer(values)
+    values.reject_others({"head_dim": (layer.attention.head_dim, None)})
     attention = replace(layer.attention, rotary=rotary(layer.attention.head_dim))
     layer = replace(layer, attention=attention, gated=True, biases=biases)
     return read_encoder(values, [layer] * values.integer("num_layers"), least_types=0)
@@ -63,7 +64,6 @@ def rotary_family(
     prefix = f"{model_type}."
     keys = {key: BERT_KEYS[key] for key in BERT_KEYS if key != "num_positions"}
     keys["dropout.attention"] = ("attention_probs_dropout_prob", 0.0)
-    keys["head_dim"] = ("head_dim", None)
     return Family(
         model_type=model_type,
         class_prefix=class_prefix,

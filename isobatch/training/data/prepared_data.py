@@ -102,7 +102,7 @@ def check_same_kind(texts: LabelledTexts, others: LabelledTexts, name: str) -> N
     name: of the others, "validation" or "unlabelled".
     """
     if not len(others):
-        raise InputError(f"there are no {name} texts. Specify some, or leave them out")
+        raise InputError(f"{name}: there are no texts. Specify some, or leave the argument out")
     kinds = {isinstance(text, str) for text in texts.texts}
     for text, place in zip(others.texts, others.places, strict=True):
         if isinstance(text, str) not in kinds:
