@@ -12,7 +12,8 @@ PATH = Path(__file__).parent.parent.parent / "examples/padding_lesson.ipynb"
 def test_the_stored_outputs_are_those_of_a_fresh_run() -> None:
     notebook = json.loads(PATH.read_text(encoding="utf-8"))
     stored = stored_outputs(notebook)
-    assert fresh_outputs(notebook) == stored, f"run `python {__file__} {PATH}` and look at it"
+    script = Path(__file__).with_name("notebook_cells.py")
+    assert fresh_outputs(notebook) == stored, f"run `python {script} {PATH}` and look at it"
     lesson = str(stored)
     assert lesson.count("'True'") == 2, "with the mask, and by Classifier: the same bits"
     assert "no attention_mask" in lesson

@@ -19,6 +19,7 @@ from isobatch_on_path import environment_with_isobatch
 from jobs.task_checkpoints import write_embedder
 from ray_machines import (
     MARK,
+    SECONDS,
     Cluster,
     assert_all_end,
     contents,
@@ -103,7 +104,7 @@ where = RayOptions(sys.argv[1])
         text=True,
         check=False,
         env=cluster.environment,
-        timeout=90,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -153,7 +154,7 @@ def test_the_example_has_the_bytes_of_one_process(
         text=True,
         check=False,
         env=environment,
-        timeout=90,
+        timeout=SECONDS,
     )
     assert ran.returncode == 0, ran.stderr
     assert "\n15 rows in " in f"\n{ran.stderr}"
