@@ -240,7 +240,7 @@ class _Session:
         unlabelled = self._request.unlabelled
         if unlabelled is None:
             return train
-        check_same_kind(self._request.texts, unlabelled, "unlabelled")
+        check_same_kind(self._request.texts, unlabelled, "unlabelled texts")
         number, outputs = len(unlabelled.texts), train.targets.shape[1]
         return TargetedTexts(
             [*train.texts, *unlabelled.texts],

@@ -74,7 +74,7 @@ def prepare_data(
         rows, held = split_groups(groups, targets, validation_share, seed, scheme.task)
         given = None
     else:
-        check_same_kind(texts, validation, "validation")
+        check_same_kind(texts, validation, "validation texts")
         rows, held = np.arange(len(texts)), np.arange(0)
         given = validation, _targets(scheme, validation)
     share = None if given else validation_share
@@ -99,10 +99,10 @@ def _targets(scheme: LabelScheme, texts: LabelledTexts) -> Targets:
 def check_same_kind(texts: LabelledTexts, others: LabelledTexts, name: str) -> None:
     """Raise InputError unless there are `others`, all of them pairs or single texts as `texts` are.
 
-    name: of the others, "validation" or "unlabelled".
+    name: of the others, "validation texts" or "unlabelled texts".
     """
     if not len(others):
-        raise InputError(f"{name}: there are no texts. Specify some, or leave the argument out")
+        raise InputError(f"there are no {name}. Specify some, or leave them out")
     kinds = {isinstance(text, str) for text in texts.texts}
     for text, place in zip(others.texts, others.places, strict=True):
         if isinstance(text, str) not in kinds:
