@@ -73,14 +73,6 @@ Prefix = Annotated[
     str | None,
     typer.Option(help="With --scores-from: prefix of the added columns. Default: detected."),
 ]
-EvaluationTruncation = Annotated[
-    Literal["cut", "error", "window"] | None,
-    typer.Option(
-        envvar="ISOBATCH_TRUNCATION",
-        help="Texts too long for the model: truncate (cut), make the row an error (error), or "
-        "read in overlapping windows (window). Default: cut; window for entities.",
-    ),
-]
 ZeroShot = Annotated[
     bool,
     typer.Option(
@@ -172,7 +164,7 @@ class EvaluateCommand:
     delimiter: input_files.Delimiter = None
     encoding: input_files.Encoding = None
     compression: input_files.CompressionOption = None
-    truncation: EvaluationTruncation = None
+    truncation: options.WindowedTruncation = None
     stride: options.StrideOption = None
     window_pooling: options.WindowPoolingOption = None
     on_empty: input_files.OnEmptyOption = "score"

@@ -19,14 +19,6 @@ Columns = Annotated[
     str | None, typer.Option(help="Input columns to keep, separated by commas. Default: all.")
 ]
 Prefix = Annotated[str, typer.Option(help="Prefix of the names of the added columns.")]
-JobTruncation = Annotated[
-    Literal["cut", "error", "window"] | None,
-    typer.Option(
-        envvar="ISOBATCH_TRUNCATION",
-        help="Texts too long for the model: truncate (cut), make the row an error (error), or "
-        "read in overlapping windows (window). Default: cut; window for entities.",
-    ),
-]
 Restart = Annotated[
     bool, typer.Option("--restart", help="Discard saved work and replace the output.")
 ]
@@ -85,7 +77,7 @@ class JobCommand:
     delimiter: input_files.Delimiter = None
     encoding: input_files.Encoding = None
     compression: input_files.CompressionOption = None
-    truncation: JobTruncation = None
+    truncation: options.WindowedTruncation = None
     stride: options.StrideOption = None
     window_pooling: options.WindowPoolingOption = None
     on_empty: input_files.OnEmptyOption = "score"

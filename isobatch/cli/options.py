@@ -58,6 +58,14 @@ MaxBatchTokensOption = Annotated[
         help="Maximum number of tokens per batch; affects speed and memory, never the results.",
     ),
 ]
+WindowedTruncation = Annotated[
+    Literal["cut", "error", "window"] | None,
+    typer.Option(
+        envvar="ISOBATCH_TRUNCATION",
+        help="Texts too long for the model: truncate (cut), make the row an error (error), or "
+        "read in overlapping windows (window). Default: cut; window for entities.",
+    ),
+]
 TruncationOption = Annotated[
     str,
     typer.Option(
