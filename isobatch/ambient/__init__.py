@@ -6,10 +6,15 @@ and put back after it, or is rejected with the way to undo it.
 """
 
 from isobatch.ambient.float_environment import default_float_environment, has_default_floats
-from isobatch.ambient.torch_settings import check_torch_settings, uses_torch
+from isobatch.ambient.torch_settings import (
+    check_attention_settings,
+    check_torch_settings,
+    uses_torch,
+)
 from isobatch.ambient.torch_state import eager, isolated
 
 __all__ = [
+    "check_attention_settings",
     "check_torch_settings",
     "default_float_environment",
     "eager",

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from isobatch.errors import OptionError
 
 _FULL_PRECISION = ("none", "ieee")
+_CPU = torch.device("cpu")
+_TF32 = "NVIDIA_TF32_OVERRIDE"
 _FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
 _UP, _DOWN, _SUBNORMAL = (1.0, 2.0**-26), (1.0, -(2.0**-26)), (2.0**-127, 2.0**-127)
@@ -26,11 +28,18 @@ def uses_torch(kernels: Iterable[str]) -> bool:
     return not all(kernel.startswith(("compiled", "numpy")) for kernel in kernels)
 
 
-def check_torch_settings() -> None:
-    """Raise OptionError where torch's own kernels for CPUs may have other bits than usual.
+def check_torch_settings(device: torch.device = _CPU) -> None:
+    """Raise OptionError where torch's own kernels on `device` may have other bits than usual."""
+    if device.type == "cpu":
+        _check_cpu_settings()
+    else:
+        _check_cuda_settings()
 
-    set_float32_matmul_precision and the settings of all of mkldnn or torch end in one for products;
-    whether it has an effect depends on the CPU. OpenMP's threads keep the floating-point
+
+def _check_cpu_settings() -> None:
+    """set_float32_matmul_precision and the settings of all of mkldnn or torch end in one.
+
+    Whether it has an effect depends on the CPU. OpenMP's threads keep the floating-point
     environment of the thread that started them.
     """
     mkldnn: Any = torch.backends.mkldnn
@@ -47,6 +56,39 @@ def check_torch_settings() -> None:
             "because they were started under torch.set_flush_denormal(True) or "
             "fesetround, which changes results. Load Isobatch before that, or use "
             "torch.set_num_threads(1)"
+        )
+    check_attention_settings()
+
+
+def _check_cuda_settings() -> None:
+    """TF32 rounds the factors of products to 10 bits; the kernels of attention differ in order."""
+    cuda: Any = torch.backends.cuda
+    if (value := cuda.matmul.fp32_precision) not in _FULL_PRECISION:
+        _reject(
+            f"torch.backends.cuda.matmul.fp32_precision is {value!r}",
+            'torch.set_float32_matmul_precision("highest")',
+        )
+    if (value := os.environ.get(_TF32, "0")) != "0":
+        _reject(f"{_TF32}={value}", f"unset {_TF32} before Python starts")
+    check_attention_settings()
+
+
+def check_attention_settings() -> None:
+    """Raise OptionError where one of the kernels that torch's attention chooses from is disabled.
+
+    Those of CPUs are selected by the same settings.
+    """
+    cuda: Any = torch.backends.cuda
+    enabled = {
+        "flash": cuda.flash_sdp_enabled(),
+        "mem_efficient": cuda.mem_efficient_sdp_enabled(),
+        "math": cuda.math_sdp_enabled(),
+    }
+    if off := [name for name, on in enabled.items() if not on]:
+        raise OptionError(
+            f"torch's attention {off[0]!r} is disabled, which changes results of torch's own "
+            f"kernels. Undo it: torch.backends.cuda.enable_{off[0]}_sdp(True), or leave the "
+            "sdpa_kernel that selects others"
         )
 
 

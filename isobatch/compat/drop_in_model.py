@@ -59,7 +59,7 @@ class SelectedKernels:
             with isolated(weight.device.type):
                 kernels = [choice.kernel for choice in select_kernels(self.packed)]
             self._arithmetic = arithmetic_name(kernels, "fp32")
-            self.uses_torch = weight.device.type == "cpu" and uses_torch(kernels)
+            self.uses_torch = uses_torch(kernels)
             self._device, self._has_attention = weight.device, False
         if attentions and not self._has_attention:
             with isolated(weight.device.type):
@@ -103,7 +103,7 @@ class DropInModel(nn.Module):
             return
         with isolated(self.device.type):
             if self._kernels.uses_torch:
-                check_torch_settings()
+                check_torch_settings(self.device)
             yield
 
     def _pack(self, inputs: PaddedInputs, *, attentions: bool) -> PackedInputs:

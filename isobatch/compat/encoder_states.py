@@ -47,8 +47,8 @@ def compute_states(
             "decoder. Omit them"
         )
     batch = inputs.batch
-    if attentions and batch.cu_seqlens.device.type == "cpu":
-        check_torch_settings()  # their kernels are torch's
+    if attentions:
+        check_torch_settings(batch.cu_seqlens.device)  # their kernels are torch's
     hidden = model.embeddings(batch, inputs.words)
     states: list[Tensor] = []
     weights: list[Tensor] = []

@@ -23,8 +23,9 @@ from isobatch.specification import AttentionSpec, BlockSpec, Pool, PositionRule
 from isobatch.types import Encoding, Rows
 
 _SEED = 20260101
-_ALL_ROWS = 257
-NUM_ROWS = (1, 2, 5, 17, 40, _ALL_ROWS)
+_NUM_ROWS = (1, 2, 5, 17, 40, 257)
+_NUM_ROWS_ON_GPU = (*_NUM_ROWS, 600, 1281)
+"""Several tiles, whose rows lie at other places in them."""
 _ATTENTION_LENGTHS = (1, 2, 5, 8, 15, 16, 17, 33, 64, 130)
 """8: with heads of 7, which are not aligned, several sequences of it had other bits (AVX2)."""
 _NUM_SEQUENCES = 3
@@ -55,6 +56,11 @@ def thread_counts(device: torch.device) -> tuple[int, ...]:
     return tuple(sorted({1, 2, torch.get_num_threads()}))
 
 
+def row_counts(device: torch.device) -> tuple[int, ...]:
+    """Return the numbers of rows that are compared, the last one all of them."""
+    return _NUM_ROWS if device.type == "cpu" else _NUM_ROWS_ON_GPU
+
+
 def random_rows(num_rows: int, num_columns: int, device: torch.device, part: int = 0) -> Tensor:
     """Draw rows of a seeded normal distribution, without torch's global generator."""
     generator = torch.Generator().manual_seed(_SEED + part)
@@ -69,8 +75,9 @@ def batch_of(lengths: Sequence[int]) -> PackedBatch:
 
 def linear_difference(layer: LinearWeights, kernel: LinearKernel) -> str | None:
     """Check one linear layer with its own weight, packed and plain."""
-    x = random_rows(_ALL_ROWS, layer.in_features, layer.device)
-    residual = random_rows(_ALL_ROWS, layer.out_features, layer.device)
+    all_counts = row_counts(layer.device)
+    x = random_rows(all_counts[-1], layer.in_features, layer.device)
+    residual = random_rows(all_counts[-1], layer.out_features, layer.device)
     plain = layer.float_weight().detach()
     weights = {"packed": kernel.prepack(plain), "plain": plain}
     for added in (None, residual) if layer.activation is IDENTITY else (None,):
@@ -81,7 +88,7 @@ def linear_difference(layer: LinearWeights, kernel: LinearKernel) -> str | None:
 
         expected = compute(slice(None), weights["packed"])
         for num_threads, (kind, weight) in product(thread_counts(x.device), weights.items()):
-            counts = NUM_ROWS if kind == "packed" else (2, _ALL_ROWS)
+            counts = all_counts if kind == "packed" else (2, all_counts[-1])
             with threads(num_threads):
                 found = _row_difference(lambda rows, w=weight: compute(rows, w), expected, counts)  # type: ignore[misc]
             if found:
@@ -91,11 +98,12 @@ def linear_difference(layer: LinearWeights, kernel: LinearKernel) -> str | None:
 
 def norm_difference(norm: NormWeights) -> str | None:
     """Check torch's layer norm with these weights."""
-    x = random_rows(_ALL_ROWS, norm.weight.shape[0], norm.weight.device)
+    counts = row_counts(norm.weight.device)
+    x = random_rows(counts[-1], norm.weight.shape[0], norm.weight.device)
     expected = norm(x)
     for num_threads in thread_counts(x.device):
         with threads(num_threads):
-            if found := _row_difference(lambda rows: norm(x[rows]), expected, NUM_ROWS):
+            if found := _row_difference(lambda rows: norm(x[rows]), expected, counts):
                 return found
     return None
 

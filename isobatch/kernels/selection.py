@@ -22,12 +22,12 @@ from isobatch.kernels.int8 import Int8Block
 from isobatch.kernels.invariance import (
     BLOCK_LENGTHS,
     FEW_BLOCK_LENGTHS,
-    NUM_ROWS,
     attention_difference,
     block_difference,
     linear_difference,
     norm_difference,
     pool_difference,
+    row_counts,
     thread_counts,
 )
 from isobatch.kernels.layers import LayerwiseBlock, PackedLinear
@@ -275,7 +275,7 @@ def _first_invariant_linear(
     for kernel in candidate_kernels(layer.device, precision):
         difference = linear_difference(layer, kernel)
         if difference is None:
-            passed = f"same bits in {_listed(NUM_ROWS)} rows, {_tried(layer.device)}"
+            passed = f"same bits in {_rows_tried(layer.device)} rows, {_tried(layer.device)}"
             choice = KernelChoice(operation, kernel.name, "; ".join([*rejected, passed]))
             return kernel, choice
         rejected.append(f"{kernel.name} rejected ({difference})")
@@ -312,13 +312,17 @@ def _attention_candidates(
 def _checked_norm(operation: str, norm: NormWeights) -> KernelChoice:
     if difference := norm_difference(norm):
         raise _not_invariant(operation, [f"torch rejected ({difference})"])
-    return KernelChoice(operation, "torch", f"same bits in {_listed(NUM_ROWS)} rows")
+    return KernelChoice(operation, "torch", f"same bits in {_rows_tried(norm.weight.device)} rows")
 
 
 def _tried(device: torch.device) -> str:
     if device.type != "cpu":
         return f"on {device}"
     return f"{_listed(thread_counts(device))} threads"
+
+
+def _rows_tried(device: torch.device) -> str:
+    return _listed(row_counts(device))
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -79,9 +79,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         self._encoder = encoder
         self._limits = TableLimits(model.config.encoder, encoder)
         self._device: torch.device = next(model.parameters()).device
-        self._uses_torch = self._device.type == "cpu" and ambient.uses_torch(
-            choice.kernel for choice in choices
-        )
+        self._uses_torch = ambient.uses_torch(choice.kernel for choice in choices)
 
     @classmethod
     def from_pretrained(
@@ -375,7 +373,7 @@ class Pipeline(ABC, Generic[PredictionT]):
     def _outputs(self, encodings: Sequence[Encoding]) -> list[Output | InputError]:
         with isolated(self._device.type):
             if self._uses_torch:
-                ambient.check_torch_settings()
+                ambient.check_torch_settings(self._device)
             return compute_each(self._compute, encodings, self.max_batch_tokens)
 
     def _compute(self, encodings: Sequence[Encoding]) -> list[Output]:

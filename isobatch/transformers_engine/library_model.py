@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isobatch.ambient import check_attention_settings
 from isobatch.batching.packed import PackedBatch
 from isobatch.errors import CheckpointError, OptionError
 from isobatch.model.head import Head
@@ -111,19 +112,8 @@ def _check_modes() -> None:
             f"torch's default dtype is {torch.get_default_dtype()}, in which parts of a model of "
             "transformers would be computed. Undo it: torch.set_default_dtype(torch.float32)"
         )
-    cuda: Any = torch.backends.cuda
+    check_attention_settings()
     mkldnn: Any = torch.backends.mkldnn
-    enabled = {
-        "flash": cuda.flash_sdp_enabled(),
-        "mem_efficient": cuda.mem_efficient_sdp_enabled(),
-        "math": cuda.math_sdp_enabled(),
-    }
-    if off := [name for name, on in enabled.items() if not on]:
-        raise OptionError(
-            f"torch's attention {off[0]!r} is disabled, which changes results of models of "
-            f"transformers. Undo it: torch.backends.cuda.enable_{off[0]}_sdp(True), or leave the "
-            "sdpa_kernel that selects others"
-        )
     if not mkldnn.enabled:
         raise OptionError(
             "torch.backends.mkldnn.enabled is False, which changes results of models of "

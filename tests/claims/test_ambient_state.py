@@ -27,6 +27,7 @@ from claims.ambient_states import (
     plain_result,
 )
 from claims.every_api import APIS, TEXTS, as_bytes, drop_in, write_sensitive_checkpoint
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from isobatch import Classifier, pipeline
 from isobatch.ambient import float_environment, torch_settings
@@ -221,6 +222,22 @@ def test_products_of_fewer_bits_are_rejected_or_change_nothing(
                 call()
     if compiled:
         assert as_bytes(answer) == usual
+
+
+@pytest.mark.parametrize("api", ["Classifier fp32", "drop-in without attentions"])
+def test_other_kernels_of_attention_are_rejected_or_change_nothing(
+    api: str, folder: Path, expected: Expected
+) -> None:
+    usual = expected(api)
+    compiled = Classifier.from_pretrained(folder).arithmetic == ARITHMETIC
+    with APIS[api](folder) as call:
+        with sdpa_kernel(SDPBackend.MATH):
+            if compiled:
+                assert as_bytes(call()) == usual
+            else:
+                with pytest.raises(OptionError, match="'flash' is disabled.*Undo it: "):
+                    call()
+        assert as_bytes(call()) == usual
 
 
 def test_attention_weights_in_fewer_bits_are_rejected(folder: Path) -> None:
