@@ -235,7 +235,7 @@ def test_other_kernels_of_attention_are_rejected_or_change_nothing(
             if compiled:
                 assert as_bytes(call()) == usual
             else:
-                with pytest.raises(OptionError, match="'flash' is disabled.*Undo it: "):
+                with pytest.raises(OptionError, match=r"'flash' is disabled.*Undo it: "):
                     call()
         assert as_bytes(call()) == usual
 
