@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.machine_kinds import MachineKind
-from benchmarks.training.side_process import DYNAMIC, ISOBATCH, SIDES
+from benchmarks.training.side_process import DYNAMIC, GROUPED, ISOBATCH, SIDES
 
 MAX_POINTS = 0.3
 """Of accuracy below that of the Trainer."""
@@ -96,21 +96,21 @@ def render_accuracy(result: Mapping[str, Any]) -> str:
         "|---|---|---:|---:|---:|",
     ]
     runs = result["runs"]
-    for side in (ISOBATCH, DYNAMIC):
+    for side in (ISOBATCH, GROUPED):
         own = runs[side.name]
         each = ", ".join(f"{100 * run['accuracy']:.2f}" for run in own)
         lines.append(
             f"| {side.title} | {each} | {_mean(own, 'accuracy') * 100:.2f} "
             f"| {_mean(own, 'seconds'):,.0f} | {_mean(own, 'peak_memory_mb'):,.0f} |"
         )
-    ours, others = runs[ISOBATCH.name], runs[DYNAMIC.name]
+    ours, others = runs[ISOBATCH.name], runs[GROUPED.name]
     points = 100 * (_mean(ours, "accuracy") - _mean(others, "accuracy"))
     time = _mean(ours, "seconds") / _mean(others, "seconds")
     lines += [
         "",
-        f"- {_verdict(points >= -MAX_POINTS)}: points of accuracy over {DYNAMIC.title}: "
+        f"- {_verdict(points >= -MAX_POINTS)}: points of accuracy over {GROUPED.title}: "
         f"{points:+.2f} (target: at least -{MAX_POINTS:g})",
-        f"- {_verdict(time <= 1.0)}: time over that of {DYNAMIC.title}: {time:.2f} "
+        f"- {_verdict(time <= 1.0)}: time over that of {GROUPED.title}: {time:.2f} "
         "(target: at most 1)",
         "",
         _footnote(result, f"means of {len(ours)} seeds, {result['epochs']} epochs"),

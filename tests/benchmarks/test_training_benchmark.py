@@ -85,7 +85,7 @@ def test_targets_of_whole_trainings(accuracy: float, seconds: float, missed: int
     def run(accuracy: float, seconds: float) -> list[dict[str, float]]:
         return [{"accuracy": accuracy, "seconds": seconds, "peak_memory_mb": 5.0}] * 3
 
-    runs = {"isobatch": run(accuracy, seconds), "dynamic": run(0.90, 20.0)}
+    runs = {"isobatch": run(accuracy, seconds), "grouped": run(0.90, 20.0)}
     sizes = {"epochs": 6, "train_texts": 6_000, "test_texts": 1_600}
     shown = render_accuracy({**footnote(AVX2), **sizes, "runs": runs})
     assert shown.count("**missed**") == missed
