@@ -37,17 +37,18 @@ class Side:
 
 ISOBATCH = Side("isobatch", "**Isobatch**", "isobatch_training", "train")
 DYNAMIC = Side("dynamic", "`Trainer`, dynamic padding", "trainer_training", "train", target=1.5)
+GROUPED = Side(
+    "grouped",
+    "`Trainer`, dynamic padding, `group_by_length`",
+    "trainer_training",
+    "train",
+    target=1.2,
+    grouped=True,
+)
 SIDES = (
     ISOBATCH,
     DYNAMIC,
-    Side(
-        "grouped",
-        "`Trainer`, dynamic padding, `group_by_length`",
-        "trainer_training",
-        "train",
-        target=1.2,
-        grouped=True,
-    ),
+    GROUPED,
     Side(
         "padded-128",
         "`Trainer`, padded to 128 (default of `run_classification.py`)",
