@@ -29,6 +29,7 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than processors: tests of clusters and browsers mostly wait for others."""
     return min((os.cpu_count() or 1) + 1, 8)
