@@ -37,9 +37,10 @@ def check_torch_settings(device: torch.device = _CPU) -> None:
 
 
 def _check_cpu_settings() -> None:
-    """set_float32_matmul_precision and the settings of all of mkldnn or torch end in one.
+    """Check the precision of products, the float environment of all threads, and attention.
 
-    Whether it has an effect depends on the CPU. OpenMP's threads keep the floating-point
+    set_float32_matmul_precision and the settings of all of mkldnn or torch end in one for products;
+    whether it has an effect depends on the CPU. OpenMP's threads keep the floating-point
     environment of the thread that started them.
     """
     mkldnn: Any = torch.backends.mkldnn
@@ -61,7 +62,7 @@ def _check_cpu_settings() -> None:
 
 
 def _check_cuda_settings() -> None:
-    """TF32 rounds the factors of products to 10 bits; the kernels of attention differ in order."""
+    """Check TF32, which rounds the factors of products to 10 bits, and attention."""
     cuda: Any = torch.backends.cuda
     if (value := cuda.matmul.fp32_precision) not in _FULL_PRECISION:
         _reject(

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -27,33 +26,19 @@ from claims.promise import (
     same_bits,
 )
 from claims.test_encoder_decoder import END, random_bart
-from claims.test_families import LENGTHS
+from claims.test_families import LENGTHS, logits_of
 from tiny_checkpoints import DECODERS, FAMILIES, Tiny, TinyFolder, random_ids
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from isobatch import AutoModelForSequenceClassification, AutoTokenizer, Classifier, Embedder
-from isobatch.batching.packed import pack
-from isobatch.batching.plan import plan_batches
 from isobatch.checkpoint import bundled_folder
 from isobatch.errors import OptionError
-from isobatch.model import EncoderModel, read_packed_model
-from isobatch.types import Encoding
+from isobatch.model import read_packed_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 CUDA = torch.device("cuda")
 SEED = 20260101
-
-
-@torch.inference_mode()
-def logits_of(model: EncoderModel, rows: Sequence[list[int]]) -> torch.Tensor:
-    device = next(model.parameters()).device
-    logits = torch.empty(len(rows), model.config.head.num_labels)
-    for batch in plan_batches([len(row) for row in rows], 600):
-        encodings = [Encoding(rows[index], [0] * len(rows[index])) for index in batch]
-        packed = pack(encodings, model.config.encoder.positions)
-        logits[list(batch)] = model(packed.to(device)).cpu()
-    return logits
 
 
 @pytest.fixture(scope="module")

@@ -88,11 +88,11 @@ def model_of(folder: Path, way: str) -> tuple[EncoderModel, tuple[KernelChoice, 
 @torch.inference_mode()
 def logits_of(model: EncoderModel, rows: list[list[int]]) -> Tensor:
     """As Classifier computes them: planned, packed, and put back in order."""
-    positions = model.config.encoder.positions
+    positions, device = model.config.encoder.positions, next(model.parameters()).device
     logits = torch.empty(len(rows), model.config.head.num_labels)
     for batch in plan_batches([len(row) for row in rows], 600):
         encodings = [Encoding(rows[index], [0] * len(rows[index])) for index in batch]
-        logits[list(batch)] = model(pack(encodings, positions))
+        logits[list(batch)] = model(pack(encodings, positions).to(device)).cpu()
     return logits
 
 
