@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # MkDocs Material's notice of its successor is for those who choose the tool, not for each build.
 export NO_MKDOCS_2_WARNING := 1
 
-# Tests start several hundred processes, each of which would compile the package anew: half a second.
+# Tests start several hundred processes, each of which would compile the package again: half a second.
 unexport PYTHONDONTWRITEBYTECODE
 
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard $(addprefix isobatch/kernels/compiled/*,.h .cpp .map))
