@@ -26,7 +26,7 @@ from claims.promise import (
     same_bits,
 )
 from claims.test_encoder_decoder import END, random_bart
-from claims.test_families import LENGTHS, logits_of
+from claims.test_families import LENGTHS, check_batch_invariance, logits_of
 from tiny_checkpoints import DECODERS, FAMILIES, Tiny, TinyFolder, random_ids
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -62,13 +62,9 @@ def test_every_family_alone_and_in_any_batch(
     tiny = Tiny(family, num_heads=heads, head_dim=size, intermediate_size=wide, num_labels=3)
     folder, rows = tiny_folder(tiny), random_ids(LENGTHS, tiny)
     model, _ = read_packed_model(folder, CUDA)
-    expected = torch.cat([logits_of(model, [row]) for row in rows])
-    draw = np.random.default_rng(7)
-    for _ in range(5):
-        chosen = draw.permutation(len(rows))[: draw.integers(1, len(rows) + 1)]
-        assert torch.equal(logits_of(model, [rows[i] for i in chosen]), expected[chosen])
+    check_batch_invariance(model, rows)
     on_cpu, _ = read_packed_model(folder, torch.device("cpu"))
-    assert torch.allclose(logits_of(on_cpu, rows), expected, atol=2e-5)
+    assert torch.allclose(logits_of(on_cpu, rows), logits_of(model, rows), atol=2e-5)
 
 
 def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
@@ -170,9 +166,7 @@ def test_other_ambient_settings_change_no_bit(classifier: Classifier, texts: lis
         assert same_bits(classifier.logits(texts[:5]), expected)
 
 
-def test_the_command_line_gives_the_same_bits(
-    classifier: Classifier, texts: list[str], tmp_path: Path
-) -> None:
+def test_the_command_line_gives_the_same_bits(classifier: Classifier, texts: list[str]) -> None:
     command = [sys.executable, "-m", "isobatch", "classify", "--device", "cuda"]
     ran = subprocess.run(
         command, input="\n".join(texts[:20]).encode(), capture_output=True, check=True
