@@ -446,6 +446,14 @@ def test_one_operation_of_torch_s_makes_the_arithmetic_torch_s() -> None:
         assert name.split()[:2] == ["torch", torch.__version__]
 
 
+def test_compiled_operations_between_those_of_torch_are_part_of_the_name() -> None:
+    """bf16 in torch's products has other bits next to compiled norms than next to torch's own."""
+    for precision, product in (("fp32", "tiles"), ("bf16", "onednn bf16")):
+        alone = arithmetic_name(["layer by layer", product, "torch"], precision)
+        mixed = arithmetic_name(["layer by layer", product, "compiled"], precision)
+        assert mixed == f"{alone} with {ARITHMETIC}"
+
+
 @each_spec
 def test_candidates_say_why_they_cannot_be_used(spec: BlockSpec) -> None:
     weights = random_weights(spec)

@@ -36,7 +36,10 @@ def arithmetic_name(
     if device.type != "cpu":
         return f"{library}torch {torch.__version__} {torch.cuda.get_device_name(device)}"
     if uses_torch(kernels):
-        return f"{library}torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+        mixed = any(kernel.startswith("compiled") for kernel in kernels)
+        compiled_part = f" with {ARITHMETIC}" if mixed else ""
+        capability = torch.backends.cpu.get_cpu_capability()
+        return f"{library}torch {torch.__version__} {capability}{compiled_part}"
     if precision == "bf16":
         return f"{ARITHMETIC} bf16 {compiled.kernels(precision).name}"
     return ARITHMETIC

@@ -196,7 +196,8 @@ class Pipeline(ABC, Generic[PredictionT]):
     def arithmetic(self) -> str:
         """The arithmetic: the outputs depend on it, besides checkpoint, precision and text.
 
-        "isobatch-1" is the same on every machine; other names hold for machines with that name.
+        "isobatch-1" is the same on every machine; other names hold for machines with that name
+        and the same kernels.
         """
         kernels = (choice.kernel for choice in self.choices)
         return arithmetic_name(kernels, self.precision, self.device)
