@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 import torch
 import transformers
+from checked_once import checked_once, every_check
 from tiny_checkpoints import TinyFolder, write_checkpoint
 
 from isobatch import Classifier
@@ -52,6 +53,19 @@ def _same_number_of_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _checked_once() -> Iterator[None]:
+    with checked_once():
+        yield
+
+
+@pytest.fixture
+def checks_at_load() -> Iterator[None]:
+    """Models are checked at every load, as they are outside tests."""
+    with every_check():
+        yield
 
 
 @pytest.fixture

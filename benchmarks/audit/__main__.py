@@ -24,7 +24,7 @@ REPORTED_NOTES = ("pad-side", "pad-id-inside", "mask-honoured", "short-texts")
 def main() -> None:
     """Audit in one thread: tiny models are slower in two."""
     transformers.logging.set_verbosity(logging.ERROR)
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         audits = list(audit_architectures(Path(folder)))

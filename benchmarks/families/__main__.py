@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one layer each; no result is written")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     shapes = [
         each for each in SHAPES if each.model_type in (arguments.families or [each.model_type])
     ]

@@ -39,7 +39,7 @@ def random_model(shape: Shape, *, quick: bool) -> transformers.PreTrainedModel:
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(shape.model_type, **shape.configuration(quick=quick))
     model: transformers.PreTrainedModel
-    model = transformers.AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
     return model
 
 

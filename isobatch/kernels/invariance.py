@@ -128,6 +128,7 @@ def attention_difference(attention: PackedAttention, device: torch.device) -> st
     beyond_window = () if spec.window is None else (spec.window + 2,)
     for length, rows in product((*_ATTENTION_LENGTHS, *beyond_window), Rows):
         together = batch_of([length] * _NUM_SEQUENCES)
+        alone = {count: batch_of([length] * count) for count in (1, _NUM_SEQUENCES)}
         query, key, value = (
             random_rows(_NUM_SEQUENCES * length, size, device, part)
             for part, size in enumerate(sizes)
@@ -139,8 +140,7 @@ def attention_difference(attention: PackedAttention, device: torch.device) -> st
             queries = segment.tokens if rows is Rows.ALL else segment.sequences
             parts = query[queries], key[segment.tokens], value[segment.tokens]
             with threads(num_threads):
-                alone = batch_of([length] * segment.num_sequences)
-                found = attention(*parts, alone, rows, positions)
+                found = attention(*parts, alone[segment.num_sequences], rows, positions)
             if not torch.equal(found, expected[queries]):
                 return (
                     f"bits differ at length {length}, {segment.num_sequences} of {_NUM_SEQUENCES} "
@@ -189,6 +189,7 @@ def block_difference(
     device = torch.device("cpu")
     hidden = random_rows(sum(lengths), spec.hidden_size, device)
     batch, parts = batch_of(lengths), torch.split(hidden, list(lengths))
+    batches = [batch_of([length]) for length in lengths]
     if spec.cross is None:
         context = random_context(spec.attention, spec.hidden_size, max(lengths), device)
         contexts = [context] * len(parts)
@@ -202,8 +203,8 @@ def block_difference(
                 if not torch.equal(kernel(hidden, batch, rows, context), together):
                     return f"bits differ with {num_threads} threads"
                 alone = [
-                    kernel(part, batch_of([len(part)]), rows, own)
-                    for part, own in zip(parts, contexts, strict=True)
+                    kernel(part, each, rows, own)
+                    for part, each, own in zip(parts, batches, contexts, strict=True)
                 ]
                 if not torch.equal(torch.cat(alone), together):
                     return f"the bits of a sequence differ alone, threads: {num_threads}"

@@ -127,6 +127,7 @@ def test_a_state_changes_unprotected_results(state: str) -> None:
     assert plain_result() == usual
 
 
+@pytest.mark.usefixtures("checks_at_load")
 @pytest.mark.parametrize("state", OF_LOADING)
 @pytest.mark.parametrize(("api", "kernels"), LOADED_DIFFERENTLY, indirect=["kernels"])
 def test_a_state_of_loading_changes_no_bit(

@@ -27,6 +27,8 @@ from isobatch.kernels.activations import Activation
 from isobatch.kernels.compiled.variants import VARIABLE
 from isobatch.kernels.linear_kernels import LinearKernel, OneDnnKernel, TileKernel
 
+pytestmark = pytest.mark.usefixtures("checks_at_load")
+
 WORDS = ("good", "bad", "a", "the", "film", "plot", "of", "and", "dull", "bright", "never", "very")
 
 

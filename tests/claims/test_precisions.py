@@ -42,6 +42,8 @@ from isobatch.kernels.linear_kernels import Bf16Kernel
 from isobatch.kernels.selection import BlockCandidate
 from isobatch.types import Precision, Rows
 
+pytestmark = pytest.mark.usefixtures("checks_at_load")
+
 CPU = torch.device("cpu")
 SUPPORTED = supported_precisions(CPU)
 WORDS = ("good", "bad", "a", "the", "film", "plot", "of", "and", "dull", "bright", "never", "very")
