@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,38 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_checkpoint(tmp_path_factory.mktemp("small"))
 
 
-def drive(
-    checkpoint: Path, place: Path, output: str, scenario: str, stride: int, fault: str = "none"
-) -> dict[str, Any]:
-    arguments = [checkpoint, place / "job", output, scenario, stride, fault]
-    ran = subprocess.run(
-        [sys.executable, kill_driver.__file__, *map(str, arguments)],
-        capture_output=True,
-        check=False,
+Drive = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def drive() -> Iterator[Drive]:
+    """Run a scenario of the driver, which is started once."""
+    with subprocess.Popen(
+        [sys.executable, kill_driver.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
-    )
-    assert ran.returncode == 0, ran.stderr.decode()
-    report: dict[str, Any] = json.loads(ran.stdout)
-    return report
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def ask(
+            checkpoint: Path,
+            place: Path,
+            output: str,
+            scenario: str,
+            stride: int,
+            fault: str = "none",
+        ) -> dict[str, Any]:
+            arguments = checkpoint, place / "job", output, scenario, stride, fault
+            print(json.dumps([*map(str, arguments)]), file=process.stdin, flush=True)
+            report: dict[str, Any] | None = json.loads(process.stdout.readline())
+            assert report is not None, "failed; its stderr says why"
+            return report
+
+        yield ask
+        process.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +70,7 @@ def drive(
     ],
 )
 def test_job_killed_before_any_operation_resumes_to_the_same_bytes(
-    checkpoint: Path, tmp_path: Path, output: str, scenario: str, stride: int
+    drive: Drive, checkpoint: Path, tmp_path: Path, output: str, scenario: str, stride: int
 ) -> None:
     report = drive(checkpoint, tmp_path, output, scenario, stride)
     assert report["broken"] == []
@@ -67,7 +86,7 @@ def test_job_killed_before_any_operation_resumes_to_the_same_bytes(
     ],
 )
 def test_vectors_and_entities_survive_a_kill_before_any_operation_too(
-    write: Callable[[Path], Path], tmp_path: Path, output: str, stride: int
+    drive: Drive, write: Callable[[Path], Path], tmp_path: Path, output: str, stride: int
 ) -> None:
     checkpoint = write(tmp_path / "checkpoint")
     report = drive(checkpoint, tmp_path, output, "start_from_scratch", stride)
@@ -84,7 +103,7 @@ def test_vectors_and_entities_survive_a_kill_before_any_operation_too(
     ],
 )
 def test_jobs_without_the_property_break_by_a_kill(
-    checkpoint: Path, tmp_path: Path, fault: str, symptom: str
+    drive: Drive, checkpoint: Path, tmp_path: Path, fault: str, symptom: str
 ) -> None:
     report = drive(checkpoint, tmp_path, "out.csv", "start_from_scratch", 3, fault)
     assert any(symptom in each for each in report["broken"])

@@ -1,9 +1,9 @@
 """Kills a job before each of its operations on files, one process each, and collects the failures.
 
-python kill_driver.py CHECKPOINT FOLDER OUTPUT_NAME SCENARIO STRIDE FAULT: prints JSON with the
-number of operations, of which every STRIDEth is died at, and everything that broke. Processes are
-forked, since to load torch takes seconds. An operation is what Python audits (open, rename, remove,
-mkdir, rmdir), and fsync.
+`python kill_driver.py` reads lines of CHECKPOINT FOLDER OUTPUT_NAME SCENARIO STRIDE FAULT, each a
+JSON list, and answers each with JSON: the number of operations, of which every STRIDEth is died at,
+and everything that broke. Processes are forked, since to load torch takes seconds. An operation is
+what Python audits (open, rename, remove, mkdir, rmdir), and fsync.
 """
 
 import gzip  # noqa: F401  # here rather than in each fork, as are the next two
@@ -279,26 +279,37 @@ def inexact_cache() -> None:
     cache.OutputCache.get_or_compute = inexact  # type: ignore[method-assign]
 
 
-ALL = (
-    start_from_scratch,
-    replace_another,
-    rewrite_deleted,
-    kill_repeatedly,
-    write_in_place,
-    commit_before_writing,
-    inexact_cache,
-)
+SCENARIOS: dict[str, Callable[[Driver], dict[str, object]]] = {
+    scenario.__name__: scenario
+    for scenario in (start_from_scratch, replace_another, rewrite_deleted, kill_repeatedly)
+}
+FAULTS = {fault.__name__: fault for fault in (write_in_place, commit_before_writing, inexact_cache)}
 
 
-def main() -> None:
-    by_name = {each.__name__: each for each in ALL}
-    checkpoint, place, output, scenario, stride, fault = sys.argv[1:]
+def drive(
+    checkpoint: str, place: str, output: str, scenario: str, stride: str, fault: str
+) -> dict[str, object]:
+    """Run one scenario with one fault, or "none"."""
     chunks.MAX_CHUNK_ROWS = ROWS_OF_A_CHUNK
     if fault != "none":
-        by_name[fault]()
-    driver = Driver(Path(checkpoint), Path(place), output, int(stride))
-    print(json.dumps(by_name[scenario](driver)))  # noqa: T201
+        FAULTS[fault]()
+    return SCENARIOS[scenario](Driver(Path(checkpoint), Path(place), output, int(stride)))
+
+
+def answer(line: str) -> None:
+    """Print a report from a process of its own, so that faults end with it; null if it fails."""
+    if child := os.fork():
+        if os.waitpid(child, 0)[1]:
+            print("null", flush=True)  # noqa: T201
+        return
+    try:
+        print(json.dumps(drive(*json.loads(line))), flush=True)  # noqa: T201
+        os._exit(0)
+    finally:
+        traceback.print_exc()
+        os._exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    for line in iter(sys.stdin.readline, ""):
+        answer(line)
