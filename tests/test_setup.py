@@ -190,7 +190,7 @@ def gradual_underflow_after_loading(module: Path) -> bool:
 def test_make_builds_again_after_a_change_of_any_source_of_a_module() -> None:
     command = ["make", "--dry-run", "--print-data-base", "check"]
     database = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    [line] = [each for each in database.splitlines() if each.startswith("SOURCES := ")]
+    [line] = {each for each in database.splitlines() if each.startswith("SOURCES := ")}
     module = extension("reference", ())
     assert {*module.sources, *module.depends, "setup.py"} <= {*line.split()}
     assert str(SOURCES / "exports.map") in module.depends

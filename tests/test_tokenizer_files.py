@@ -318,7 +318,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 NO_DEADLINE = settings(
     deadline=None,
-    max_examples=400,
+    max_examples=300,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -11,6 +11,7 @@ output that is not reproduced, 10 an output that cannot be verified, 11 training
 continue, 129 hangup, 130 interrupted, 143 terminated.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -63,6 +64,8 @@ def main() -> None:
     An error that is foreseen, a signal and a failing stream are one line on stderr.
     """
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
+    atexit.unregister(gc.freeze)  # tests call this function many times in a process
+    atexit.register(gc.freeze)  # else the last collections walk through all of torch: 0.4 s
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     with StopSignals() as signals, checked_streams():

@@ -39,10 +39,11 @@ def test_blocks_in_flight_and_threads_change_no_bit(
 ) -> None:
     tiny = Tiny(family, num_labels=3)
     recipe = make_recipe(tiny, make_examples(tiny))
+    others = ((2, 2), (4, 1), (1, 4)) if family == FAMILIES[0] else ()
     digests = set()
     before = torch.get_num_threads()
     try:
-        for in_flight, threads in ((1, 1), (2, 2), (4, 1), (1, 4)):
+        for in_flight, threads in ((1, 1), (4, 2), *others):
             torch.set_num_threads(threads)
             place = tmp_path / f"{in_flight}-{threads}"
             digests.add(train(tiny_folder(tiny), place, recipe, in_flight, tiny))

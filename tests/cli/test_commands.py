@@ -206,6 +206,16 @@ def test_version_and_help_do_not_import_torch() -> None:
     assert run("--version").stdout.startswith(b"isobatch ")
 
 
+def test_the_last_collections_of_a_process_have_nothing_to_walk_through() -> None:
+    code = (
+        "import atexit, gc, sys; from isobatch.cli import main;"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000));"
+        "sys.argv = ['isobatch', '--version']; main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert ran.stdout.splitlines()[-1] == b"True"
+
+
 def test_lines_are_read_one_by_one() -> None:
     """An endless stdin must not be read to its end before the first prediction."""
     read, write = os.pipe()
