@@ -47,7 +47,7 @@ OF_KIND = {
 ANY_NUMBER = Settings(max_client_batch_size=10_000)
 """The one limit that the schemas do not express."""
 
-FUZZED = 20
+FUZZED = 30
 """Requests for each route and mode: valid by the schema, and invalid."""
 
 # The strategies of Schemathesis draw from `random`, which Hypothesis warns about.
