@@ -37,17 +37,8 @@ def checked_once() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def every_check() -> Iterator[None]:
-    """Check as without `checked_once`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "_check_block", _check_any_block)
-        patch.setattr(selection, "linear_difference", _check_any_linear)
-        patch.setattr(selection, "attention_difference", _check_any_attention)
-        yield
-
-
-def _unless_passed(key: Hashable, check: Callable[[], str | None]) -> str | None:
+def unless_passed(key: Hashable, check: Callable[[], str | None]) -> str | None:
+    """Return what differs by `check`, or None if it passed before with an equal key."""
     machine = compiled.kernels("fp32").name if compiled.unavailable("fp32") is None else "torch"
     key = (key, machine, torch.get_num_threads())
     if key in _passed:
@@ -70,7 +61,7 @@ def _check_block(
         kernels.append(kernel)
         return difference
 
-    difference = _unless_passed((candidate.name, weights.spec), check)
+    difference = unless_passed((candidate.name, weights.spec), check)
     return difference, kernels[0] if kernels else candidate.make(weights)
 
 
@@ -86,7 +77,7 @@ def _linear_difference(layer: LinearWeights, kernel: LinearKernel) -> str | None
         (layer.in_features, layer.out_features, layer.activation.name, layer.bias is None),
         layer.device,
     )
-    return _unless_passed(key, lambda: _check_any_linear(layer, kernel))
+    return unless_passed(key, lambda: _check_any_linear(layer, kernel))
 
 
 def _attention_difference(attention: PackedAttention, device: torch.device) -> str | None:
@@ -95,4 +86,4 @@ def _attention_difference(attention: PackedAttention, device: torch.device) -> s
     multiply = attention.multiply
     products = tuple(map(type, multiply.args)) if isinstance(multiply, partial) else multiply
     key = (attention.spec, attention.by_sequence, products, device)
-    return _unless_passed(key, lambda: _check_any_attention(attention, device))
+    return unless_passed(key, lambda: _check_any_attention(attention, device))

@@ -64,8 +64,7 @@ def main() -> None:
     An error that is foreseen, a signal and a failing stream are one line on stderr.
     """
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
-    atexit.unregister(gc.freeze)  # tests call this function many times in a process
-    atexit.register(gc.freeze)  # else the last collections walk through all of torch: 0.4 s
+    atexit.register(gc.freeze)  # else the last collections walk through all of torch: 0.5 s
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     with StopSignals() as signals, checked_streams():

@@ -91,8 +91,8 @@ texts = random_texts(sys.argv[1].split(), 20, 5)[: int(sys.argv[2])]
 report, logits = {}, {}
 for precision in supported_precisions(torch.device("cpu")):
     classifier = Classifier.from_pretrained(precision=precision)
-    changed = changed_in_random_batches(classifier.logits, texts, 5, rounds=1)
-    changed += changed_by_threads(classifier.logits, texts[:5])
+    changed = changed_in_random_batches(classifier.logits, texts, 5, rounds=2)
+    changed += changed_by_threads(classifier.logits, texts[:10])
     logits[precision] = classifier.logits(texts)
     report[precision] = {
         "changed": changed,
