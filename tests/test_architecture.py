@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -79,12 +80,16 @@ VAGUE_WORDS = ("util", "common", "helper", "misc", "manager", "handler", "base")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path != PACKAGE / "__init__.py"]
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def room_of(path: Path) -> str:
@@ -93,7 +98,7 @@ def room_of(path: Path) -> str:
 
 def imported_modules(path: Path) -> Iterator[str]:
     """Dotted names, absolute, of everything that the file imports."""
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -109,8 +114,8 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 def functions() -> Iterator[tuple[str, Function]]:
-    for path, tree in TREES.items():
-        for node in ast.walk(tree):
+    for path in FILES:
+        for node in ast.walk(tree(path)):
             if isinstance(node, Function):
                 yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
 
@@ -172,7 +177,7 @@ def test_only_the_command_line_prints_and_reads_the_environment(path: Path) -> N
         return
     # The choice of an instruction set and oneDNN's check: as the command line's docstring says.
     reads_variables = path.stem in ("variants", "torch_settings")
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("print", "input"), f"line {node.lineno}"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -187,7 +192,7 @@ def test_only_the_command_line_prints_and_reads_the_environment(path: Path) -> N
 
 @each_file
 def test_a_module_opens_with_a_docstring(path: Path) -> None:
-    assert ast.get_docstring(TREES[path])
+    assert ast.get_docstring(tree(path))
 
 
 @each_file
@@ -209,9 +214,9 @@ def test_functions_stay_within_their_lines() -> None:
 
 def test_names_say_what_a_thing_is() -> None:
     names = [path.stem for path in FILES if path.stem != "__init__"]
-    for tree in TREES.values():
-        nodes = [node for node in ast.walk(tree) if isinstance(node, Function | ast.ClassDef)]
-        names += [node.name for node in nodes]
+    for path in FILES:
+        nodes = ast.walk(tree(path))
+        names += [node.name for node in nodes if isinstance(node, Function | ast.ClassDef)]
     words = {word for name in names for word in _words(name)}
     assert not words & {*VAGUE_WORDS, *(f"{word}s" for word in VAGUE_WORDS)}
 
@@ -265,7 +270,7 @@ def test_four_flows_and_the_loading_are_drawn() -> None:
 @each_flow
 def test_each_step_of_a_flow_exists(flow: str) -> None:
     for path, name in steps_of(flow):
-        scope: list[ast.stmt] = TREES[path].body
+        scope: list[ast.stmt] = tree(path).body
         for part in name.split("."):
             kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
             named = [node for node in scope if isinstance(node, kinds) and node.name == part]
@@ -292,6 +297,6 @@ def modules_reached(path: Path) -> set[str]:
     names = {module_name(path), *imported_modules(path)}
     for name in [*names]:
         package = ROOT / name.replace(".", "/") / "__init__.py"
-        if package in TREES and package != PACKAGE / "__init__.py":
+        if package in FILES and package != PACKAGE / "__init__.py":
             names |= {*imported_modules(package)}
     return names

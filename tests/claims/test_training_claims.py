@@ -3,15 +3,16 @@
 import os
 import pickle
 import random
-import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 import training_process
+from processes import started_process
 from tiny_checkpoints import FAMILIES, Tiny, TinyFolder, pad_right, reference_model
 from training_process import training_run
 from training_runs import make_examples, make_recipe
@@ -124,33 +125,34 @@ def test_a_trainer_that_pads_and_takes_means_of_means_fails_it(tiny_folder: Tiny
     assert not torch.allclose(whole, split, rtol=1e-2)
 
 
-def start(checkpoint: Path, state: Path, inputs: Path) -> "subprocess.Popen[str]":
+def start(
+    checkpoint: Path, state: Path, inputs: Path
+) -> AbstractContextManager["subprocess.Popen[str]"]:
     script = Path(training_process.__file__)
-    command = [sys.executable, *map(str, (script, checkpoint, state, inputs))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    command = [sys.executable, script, checkpoint, state, inputs]
+    return started_process(command, stderr=None, text=True, env=environment)
 
 
 def test_kill_9_at_random_moments_changes_no_bit(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     examples, inputs = make_examples(TINY), tmp_path / "inputs"
     recipe = make_recipe(TINY, examples, epochs=12, patience=1000)
     inputs.write_bytes(pickle.dumps((examples, recipe)))
-    whole = start(tiny_folder(TINY), tmp_path / "whole", inputs)
-    expected = whole.communicate(timeout=300)[0].split()[-1]
+    with start(tiny_folder(TINY), tmp_path / "whole", inputs) as whole:
+        expected = whole.communicate(timeout=300)[0].split()[-1]
     chance, kills = random.Random(0), 0
     while True:
-        process = start(tiny_folder(TINY), tmp_path / "killed", inputs)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=chance.uniform(0.05, 0.6))
-        except subprocess.TimeoutExpired:
-            if kills < 3:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                process.communicate()
-                continue
-        found = process.communicate(timeout=300)[0].split()[-1]
-        break
+        with start(tiny_folder(TINY), tmp_path / "killed", inputs) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            try:
+                process.wait(timeout=chance.uniform(0.05, 0.6))
+            except subprocess.TimeoutExpired:
+                if kills < 3:
+                    process.kill()
+                    kills += 1
+                    continue
+            found = process.communicate(timeout=300)[0].split()[-1]
+            break
     assert kills
     assert found == expected

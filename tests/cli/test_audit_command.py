@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from processes import started_process
 from shell import run
 
 import isobatch.audit
@@ -298,21 +299,14 @@ def test_a_stopped_audit_writes_its_files(
         "def predict(texts):\n    Path('called').touch()\n    time.sleep(60)\n"
     )
     arguments = [sys.executable, "-m", "isobatch", "audit", "python:slow:predict"]
-    process = subprocess.Popen(
-        [*arguments, "--junit", "a.xml"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(isobatch.__file__).parent.parent)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
+    environment = os.environ | {"PYTHONPATH": str(Path(isobatch.__file__).parent.parent)}
+    options = {"cwd": tmp_path, "env": environment}
+    with started_process([*arguments, "--junit", "a.xml"], **options) as process:
         until = time.monotonic() + 60
         while not (tmp_path / "called").exists() and time.monotonic() < until:
             time.sleep(0.05)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert (process.returncode, err.decode()) == (128 + number, f"isobatch: {reason}\n")
     assert json.loads(out)["error"] == reason
     found = ElementTree.parse(tmp_path / "a.xml").find(".//testcase/error")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from embedding_folders import write_encoder
+from processes import started_process
 from shell import ISOBATCH, run, run_on_terminal, run_process
 
 from isobatch.cli import classify
@@ -109,21 +110,15 @@ def test_a_process_ends_with_the_same_exit_code_and_output() -> None:
 
 def test_a_reader_that_ends_early_is_not_a_failure() -> None:
     texts = b"a fine film\n" * 3000
-    process = subprocess.Popen(
-        [*ISOBATCH, "classify"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdin.write(texts[:12_000])
-    process.stdout.close()
-    process.stdin.close()
-    assert b"Traceback" not in process.stderr.read()
-    process.stderr.close()
-    assert process.wait() == 0  # the reader has what it wanted
+    with started_process([*ISOBATCH, "classify"], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(texts[:12_000])
+        process.stdout.close()
+        process.stdin.close()
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait() == 0  # the reader has what it wanted
 
 
 def test_settings_come_from_the_environment() -> None:

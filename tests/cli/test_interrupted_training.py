@@ -3,12 +3,12 @@
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import started_process
 from shell import run
 from tiny_checkpoints import Tiny, TinyFolder
 from training.whole_checkpoints import write_whole
@@ -52,19 +52,16 @@ def stop(arguments: list[str], out: Path, number: int, dice: random.Random) -> t
     """Start the command, and send it a signal at a random moment after one more step."""
     log = out.parent / ".isobatch" / out.name / "log.jsonl"
     before = len(read_log(log)) if log.exists() else 0
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_COMMAND, *arguments, str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not log.exists() or len(read_log(log)) <= before:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    time.sleep(dice.random() / 5)
-    process.send_signal(number)
-    said = process.communicate(timeout=PATIENCE)[1]
+    command = [sys.executable, "-c", SLOW_COMMAND, *arguments, out]
+    with started_process(command, stdout=None, text=True) as process:
+        deadline = time.monotonic() + PATIENCE
+        while not log.exists() or len(read_log(log)) <= before:
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(dice.random() / 5)
+        process.send_signal(number)
+        said = process.communicate(timeout=PATIENCE)[1]
     return process.returncode, said
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import pytest
 from jobs.small_jobs import TEXTS, Place, before_commit, command, small_checkpoint, write_rows
+from processes import started_process
 
 from isobatch.jobs.folder import JobFolder
 from isobatch.scoring import chunks
@@ -51,17 +52,16 @@ class Stopped:
     ) -> None:
         ledger = JobFolder(output).ledger
         before = rows_in(ledger)
-        process = subprocess.Popen(
-            [sys.executable, "-c", SLOW_COMMAND, *arguments], stderr=subprocess.PIPE, text=True
-        )
-        deadline = time.monotonic() + PATIENCE
-        while rows_in(ledger) <= before + ROWS_OF_A_CHUNK:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(dice.random() / 4)
-        process.send_signal(number)
-        self.said = process.communicate(timeout=PATIENCE)[1]
+        command = [sys.executable, "-c", SLOW_COMMAND, *arguments]
+        with started_process(command, stdout=None, text=True) as process:
+            deadline = time.monotonic() + PATIENCE
+            while rows_in(ledger) <= before + ROWS_OF_A_CHUNK:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            time.sleep(dice.random() / 4)
+            process.send_signal(number)
+            self.said = process.communicate(timeout=PATIENCE)[1]
         self.code = process.returncode
         self.kept = rows_in(ledger)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from jobs.small_jobs import command
+from processes import started_process
 from serve.served import connected, write_tiny
 
 from isobatch import Classifier
@@ -35,13 +36,7 @@ def started(
     *arguments: str | Path, command: Sequence[str] = SERVE, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The process and its URL; killed if it is still running after the test."""
-    process = subprocess.Popen(
-        [*command, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | environment,
-    )
-    try:
+    with started_process([*command, *arguments], env=os.environ | environment) as process:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         if line.startswith("{"):
@@ -50,9 +45,6 @@ def started(
             process.kill()
             raise AssertionError(process.communicate()[1].decode())
         yield process, line.split()[-1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_it_prints_model_precision_and_url_serves_and_exits_with_0(folder: Path) -> None:

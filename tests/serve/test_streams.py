@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from processes import started_process
 from serve.served import write_tiny
 
 REOPENED = find_spec("isobatch.cli.standard_streams") is not None
@@ -32,22 +33,14 @@ def started(redirections: str, *arguments: str) -> Iterator[tuple[subprocess.Pop
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     shell = ["bash", "-c", f'exec "$@" {redirections}', "bash"]
-    process = subprocess.Popen(
-        [*shell, *SERVE, *arguments, "--port", str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 60
-    try:
+    with started_process([*shell, *SERVE, *arguments, "--port", str(port)]) as process:
         while not _healthy(url):
             assert process.poll() is None, process.communicate()[1].decode()
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield process, url
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def _healthy(url: str) -> bool:
@@ -94,7 +87,8 @@ from isobatch.tasks import Classifier
 
 def load(*_, **__):
     print("loading", flush=True)
-    time.sleep(60)
+    for _ in range(600):  # Python sees a signal between two calls, not if it came before a long one
+        time.sleep(0.1)
 
 Classifier.from_pretrained = load
 sys.argv = ["isobatch", "serve", "--port", "0", "--json-output"]
@@ -105,16 +99,11 @@ main()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_the_model_is_loaded_ends_the_process(number: signal.Signals) -> None:
     """By a handler, since a container's first process has no default action for SIGTERM."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", LOADING], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
+    with started_process([sys.executable, "-c", LOADING]) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"loading\n"
         process.send_signal(number)
         output, log = process.communicate(timeout=20)
-    finally:
-        process.kill()
     assert process.returncode == 128 + number
     assert output == b""
     assert json.loads(log)["message"] == (f"stopped by {number.name} before the server was ready")
