@@ -102,7 +102,7 @@ SHAPES = (
     Shape(
         "bart",
         "bart-base",
-        "classification, zero-shot",
+        "classification",
         "bart-large-mnli, distilbart-mnli",
         {
             "num_labels": 3,  # which the class fixes
