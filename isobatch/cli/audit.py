@@ -120,7 +120,7 @@ FailOn = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option(help="Path of an HTML page with pictures to write; it needs no network."),
+    typer.Option(help="Path to write a self-contained HTML report with charts to."),
 ]
 Junit = Annotated[
     Path | None,

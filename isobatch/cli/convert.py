@@ -35,7 +35,7 @@ def convert(
             metavar="PREFIX", help="Leave out tensors whose names begin with this; repeatable."
         ),
     ] = None,
-    as_json: options.JsonOption = False,
+    as_json: options.OnlyJsonOption = False,
 ) -> None:
     """Convert a checkpoint that cannot be loaded directly to safetensors.
 

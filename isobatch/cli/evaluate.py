@@ -17,7 +17,7 @@ from isobatch.cli.evaluated_tasks import (
     task_options,
     truncation_of,
 )
-from isobatch.cli.evaluation_options import COMPUTING, EvaluateCommand
+from isobatch.cli.evaluation_options import COMPUTING, EvaluateCommand, EvaluatedTask
 from isobatch.cli.evaluation_tables import print_evaluation
 from isobatch.cli.options import refuse_given
 from isobatch.cli.terminal_layout import say
@@ -26,7 +26,7 @@ from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 
 if TYPE_CHECKING:
-    from isobatch.evaluation import Evaluation, LabelledFiles, TaskEvaluation
+    from isobatch.evaluation import Evaluation, LabelledFiles, LabelOptions, TaskEvaluation
     from isobatch.tables import TableFile
 
 
@@ -38,23 +38,17 @@ def evaluate(context: typer.Context, command: EvaluateCommand) -> None:
     and Pearson correlation of pairs. Entities: precision, recall and F1 of spans. A row that cannot
     be evaluated is counted as an error, and the exit code is 0; it is 3 if no row can be evaluated.
     """
-    from isobatch.evaluation import LabelOptions
-
     given = _input_names(context, command)
     task = "classification" if command.scores_from else evaluated_task(command)
     command.check_use(task)
     options = task_options(command, task)
     truncation_of(command)  # before the checkpoint is loaded
-    label = None
-    if command.label_column is not None:
-        mapped = tuple(command.label_map or ())
-        treated = command.skip_unlabelled, command.on_bad_label, command.by
-        label = LabelOptions(command.label_column, mapped, *treated)
     read = command.input_format, command.no_header, command.no_quotes
     formats = *read, command.delimiter, command.encoding, command.compression
     text_format = input_files.InputOptions(*formats, "evaluate")
     with input_files.input_tables(given, text_format) as tables:
         _check_page(command.html, tables)
+        label = _label_options(command, task, tables)
         if command.scores_from is None:
             evaluation = evaluate_task(command, task, options, tables, label, given)
         else:
@@ -67,6 +61,39 @@ def evaluate(context: typer.Context, command: EvaluateCommand) -> None:
                 evaluation = _evaluate_scored(command, files, scored, given)
     _show(evaluation, as_json=command.as_json or not sys.stdout.isatty(), quiet=command.quiet)
     _write_page(command.html, evaluation, given)  # last, so that a failure here loses nothing else
+
+
+def _label_options(
+    command: EvaluateCommand, task: EvaluatedTask, tables: "Sequence[TableFile]"
+) -> "LabelOptions | None":
+    """Return how labels are read; None for retrieval without relevances.
+
+    OptionError if no column is named, and none has a common name; also for a file that `isobatch
+    run` has written, whose column `label` holds predictions.
+    """
+    from isobatch.evaluation import LabelOptions
+    from isobatch.evaluation.scored_columns import ADDED
+    from isobatch.scoring.label_names import column_names, find_label_column
+    from isobatch.tables import open_table
+
+    column = command.label_column
+    if column is None:
+        if task == "retrieval":
+            return None
+        named = command.text_column, command.pair_column, command.query_column
+        names = column_names(open_table(tables[0]))
+        if {*ADDED} <= {*names}:
+            raise OptionError(
+                f"{tables[0].path}: has the columns that `isobatch run` adds, so its column "
+                "'label' holds predictions. Specify the column of the labels with --label-column, "
+                "or evaluate these predictions with --scores-from"
+            )
+        try:
+            column = find_label_column(names, (*named, command.id_column, command.by))
+        except OptionError as error:
+            raise OptionError(f"{tables[0].path}: {error}") from error
+    mapped = tuple(command.label_map or ())
+    return LabelOptions(column, mapped, command.skip_unlabelled, command.on_bad_label, command.by)
 
 
 def _show(evaluation: "Evaluation | TaskEvaluation", *, as_json: bool, quiet: bool) -> None:
@@ -141,7 +168,11 @@ def _evaluate_scored(
 ) -> "Evaluation":
     from isobatch.evaluation import check_task, evaluate_scored
 
-    facts = {"files": ", ".join(names), "scores from": ", ".join(each.path.name for each in scored)}
+    facts = {
+        "files": ", ".join(names),
+        "label column": files.label.column,
+        "scores from": ", ".join(each.path.name for each in scored),
+    }
     labels = None
     if command.model:
         from isobatch.checkpoint import checkpoint_name, locate_checkpoint, read_config

@@ -90,7 +90,7 @@ def evaluate_task(
     with shown_progress(quiet=command.quiet) as display:
         pipeline = load_pipeline(command.model, _LOADED[task], **loading)
         how: dict[str, Any] = {
-            "facts": _facts(pipeline, command, names),
+            "facts": _facts(pipeline, command, label, names),
             "num_mistakes": command.mistakes,
             "on_progress": display.show,
         }
@@ -141,7 +141,7 @@ def _evaluate_labelled(
     if task == "similarity":
         return room.evaluate_similarity(files, pipeline, **how)
     if task == "entities":
-        spans = room.EntityOptions(command.scheme, command.aggregation or "simple")
+        spans = room.EntityOptions(command.scheme, command.aggregation)
         return room.evaluate_entities(files, pipeline, spans, **how)
     if task == "zero-shot":
         labels = given.labels or room.labels_of_column(files)
@@ -180,7 +180,10 @@ def labelled_files(
 
 
 def _facts(
-    pipeline: "Pipeline[Any]", command: EvaluateCommand, names: Sequence[str]
+    pipeline: "Pipeline[Any]",
+    command: EvaluateCommand,
+    label: "LabelOptions | None",
+    names: Sequence[str],
 ) -> dict[str, str]:
     from isobatch.checkpoint.truncation import describe_truncation
     from isobatch.scope import describe_scope
@@ -190,6 +193,7 @@ def _facts(
     of_tokens = scope.task == "token-classification"
     return {
         "files": ", ".join(names),
+        **({} if label is None else {"label column": label.column}),
         "checkpoint": scope.checkpoint,
         "long texts": describe_truncation(long_texts, scope.max_tokens, of_tokens=of_tokens),
         "precision": f"{scope.precision} ({scope.precision_reason})",

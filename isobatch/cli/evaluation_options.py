@@ -30,7 +30,8 @@ LabelColumn = Annotated[
     str | None,
     typer.Option(
         help="Column of the expected values: labels by name or index; relevances of texts to "
-        "queries (default: every text is relevant); similarities of pairs; tags of words, or spans."
+        "queries; similarities of pairs; tags of words, or spans. Default: the one with a common "
+        "name, such as label; for retrieval, every text is relevant."
     ),
 ]
 HtmlPage = Annotated[
@@ -182,19 +183,24 @@ class EvaluateCommand:
     as_json: options.JsonOption = False
 
     def check_use(self, task: EvaluatedTask) -> None:
-        """Raise OptionError for an option that `task` has no use for, or that it lacks."""
+        """Raise OptionError for an option that `task` has no use for, or that it lacks.
+
+        A file of `isobatch run` has predictions in its column `label`: they are never taken for
+        the labels.
+        """
         for name, uses in _USES.items():
             if getattr(self, name) and task not in uses:
                 raise OptionError(
                     f"--{name.replace('_', '-')}: is for {' and '.join(uses)}, but this is "
                     f"{task}. Leave it out"
                 )
-        if self.label_column is None and task != "retrieval":
+        if self.label_column is None and self.scores_from is not None:
             raise OptionError(
-                "--label-column is missing. Specify the column of what is expected, such as "
-                "--label-column label"
+                "--label-column is missing: with --scores-from it is not detected. Specify the "
+                "column of the labels, such as --label-column gold"
             )
-        self._check_labels()
+        if task == "retrieval":
+            self._check_labels()
         if task == "entities" and self.on_empty == "error":
             raise OptionError("--on-empty error: is not for entities. Leave it out")
 

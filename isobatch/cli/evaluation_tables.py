@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from isobatch.cli.terminal_layout import fitted_table, open_console, shortened_text, wrapped
-from isobatch.drawing.display_text import counted
+from isobatch.drawing.display_text import counted, printable
 
 if TYPE_CHECKING:
     from isobatch.evaluation import Evaluation, Mistake, TaskEvaluation
@@ -26,7 +26,7 @@ def print_evaluation(evaluation: "Evaluation | TaskEvaluation") -> None:
     else:
         lines, tables = _task_lines(evaluation), _task_tables(evaluation)
     for line in lines:
-        console.print(wrapped(line, console.width))
+        console.print(wrapped(printable(line), console.width))
     for header, rows in tables:
         console.print(fitted_table(header, rows, console.width))
 

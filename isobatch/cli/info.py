@@ -36,7 +36,7 @@ def info(
     threads: options.ThreadsOption = None,
     model_engine: options.ModelEngineOption = "native",
     group_equal_lengths: options.GroupEqualLengthsOption = False,
-    as_json: options.JsonOption = False,
+    as_json: options.OnlyJsonOption = False,
 ) -> None:
     """Show a model's kernels with the reason for each, and the scope of the guarantee."""
     from isobatch.scope import describe_scope

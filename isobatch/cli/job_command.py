@@ -18,7 +18,7 @@ from isobatch.cli.terminal_layout import say
 from isobatch.cli.writing import check_writable, is_same_file, write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import JobError, OptionError
-from isobatch.tables import Format, split_at_commas
+from isobatch.tables import Format
 
 if TYPE_CHECKING:
     from isobatch.jobs import (
@@ -129,7 +129,7 @@ def truncation_of(command: JobCommand) -> "Truncation | None":
 
 def kept_columns(command: JobCommand) -> tuple[str, ...] | None:
     """Return the names of --columns; None for all."""
-    return None if command.columns is None else split_at_commas(command.columns)
+    return None if command.columns is None else options.names_of("--columns", command.columns)
 
 
 def _check_report(report: Path | None) -> None:

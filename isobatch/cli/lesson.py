@@ -46,7 +46,9 @@ BatchSize = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option(help="Path of an HTML page to write, with padding, attention and float bits."),
+    typer.Option(
+        help="Path to write an HTML page to, with padding, attention and the bits of each logit."
+    ),
 ]
 
 
@@ -61,7 +63,7 @@ def lesson(
     encoding: input_files.Encoding = None,
     html: Html = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: options.JsonOption = False,
+    as_json: options.OnlyJsonOption = False,
 ) -> None:
     """Show how a missing attention mask changes the logits, step by step, and what it costs.
 
@@ -78,6 +80,8 @@ def lesson(
         )
     sentences = tuple(text) if text else SENTENCES
     chosen = read_lesson_texts(texts, text_column, input_format, encoding)
+    if html and as_json:
+        raise OptionError("--json prints what --html writes into a page. Leave one out")
     if html:
         _write_page(html, model, revision, sentences, chosen, batch_size, quiet=quiet)
         return

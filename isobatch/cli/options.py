@@ -10,6 +10,7 @@ import typer
 
 from isobatch import __version__
 from isobatch.errors import OptionError
+from isobatch.tables import split_at_commas
 from isobatch.types import TRUNCATIONS, EngineName, TextWindows, Truncation, WindowPooling
 
 PrecisionName = Literal["fp32", "bf16", "int8", "auto"]
@@ -87,7 +88,7 @@ WindowPoolingOption = Annotated[
     WindowPooling | None,
     typer.Option(
         envvar="ISOBATCH_WINDOW_POOLING",
-        help="With --truncation window: how the logits or vectors of the windows become one. "
+        help="With --truncation window: how the logits or vectors of the windows are combined. "
         "Default: mean.",
     ),
 ]
@@ -108,6 +109,8 @@ GroupEqualLengthsOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, even on a terminal.")]
+OnlyJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+"""Of commands that print tables into files and pipes too."""
 
 
 def truncation_of(
@@ -143,6 +146,14 @@ def show_version(
     ] = False,
 ) -> None:
     """Inference and training of text encoders in which the batch never changes the answer."""
+
+
+def names_of(option: str, line: str) -> tuple[str, ...]:
+    """Split the value of an option at commas; OptionError if it is not a line of CSV."""
+    try:
+        return split_at_commas(line)
+    except ValueError as error:
+        raise OptionError(f"{option} {error}. Separate names by commas, on one line") from error
 
 
 def refuse_given(context: typer.Context, names: Iterable[str], reason: str) -> None:

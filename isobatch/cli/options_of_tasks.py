@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from isobatch.cli import options
 from isobatch.errors import OptionError
-from isobatch.tables import UTF8, decode_lines, split_at_commas, stream_lines
+from isobatch.tables import UTF8, decode_lines, stream_lines
 
 RERANKERS, ZERO_SHOT, ENTITIES, VECTORS = "Rerankers", "Zero-shot", "Entities", "Vectors"
 
@@ -141,7 +142,7 @@ def given_labels(labels: list[str] | None, file: Path | None) -> tuple[str, ...]
         raise OptionError("--labels and --labels-file both name the labels. Leave one out")
     if labels is None and file is None:
         return ()
-    found = [each for line in labels or () for each in split_at_commas(line)]
+    found = [each for line in labels or () for each in options.names_of("--labels", line)]
     if file is not None:
         found = [line for line in _lines(file) if line.strip()]
     if not found:

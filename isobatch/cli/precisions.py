@@ -33,7 +33,7 @@ def precisions(
     if sys.stdin.isatty():
         raise OptionError("no texts: pass them as lines on stdin, e.g. < texts.txt")
     from isobatch.checkpoint import locate_checkpoint
-    from isobatch.precision import compare_precisions, save_agreements
+    from isobatch.precision import check_record, compare_precisions, save_agreements
     from isobatch.tasks import Classifier
     from isobatch.tasks.pipeline_loading import stated_or_default
 
@@ -51,7 +51,10 @@ def precisions(
             model, precision=precision, threads=threads, revision=revision
         )
 
-    results = compare_precisions(load, list(lines))
+    texts = list(lines)
+    if save:
+        check_record(model, len(texts))
+    results = compare_precisions(load, texts)
     if as_json or not sys.stdout.isatty():
         for result in results:
             sys.stdout.write(json.dumps(result.as_dict()) + "\n")

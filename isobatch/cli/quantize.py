@@ -18,7 +18,7 @@ def quantize(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint folder or hub id.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write: new or empty.")],
     revision: options.RevisionOption = None,
-    as_json: options.JsonOption = False,
+    as_json: options.OnlyJsonOption = False,
 ) -> None:
     """Quantize a checkpoint to int8, to about a quarter of its float32 size.
 

@@ -15,7 +15,7 @@ import typer
 
 from isobatch.batching.plan import CACHED_ENCODINGS, MAX_BATCH_TOKENS
 from isobatch.cli import options, options_of_tasks
-from isobatch.cli.server_command import exiting_on_signals
+from isobatch.cli.server_command import exit_now, exiting_on_signals
 from isobatch.cli.server_logging import configure_logging
 from isobatch.cli.terminal_layout import say
 from isobatch.errors import IsobatchError, OptionError
@@ -215,7 +215,11 @@ def serve(context: typer.Context, command: ServeCommand) -> None:
             command.model, task=command.task, revision=command.revision, **loading
         )
         settings = settings if command.served_model_name else replace(settings, model_name=name)
-        run_server(pipeline, settings, bound, command.shutdown_seconds, on_ready=on_ready)
+        has_ended = run_server(
+            pipeline, settings, bound, command.shutdown_seconds, on_ready=on_ready
+        )
+    if not has_ended:
+        exit_now()
 
 
 def _loading(command: ServeCommand) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from isobatch.drawing.display_text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -35,7 +37,7 @@ def wrapped(text: str, width: int) -> str:
 
 
 def _wrapped_line(line: str, width: int) -> Iterator[str]:
-    if len(line) <= width:
+    if _num_cells(line) <= width:
         yield line
         return
     indent = line[: len(line) - len(line.lstrip(" "))]
@@ -43,12 +45,20 @@ def _wrapped_line(line: str, width: int) -> Iterator[str]:
     for word in line.split(" "):
         if not word:
             continue
-        if current.strip() and len(current) + 1 + len(word) > width:
+        if current.strip() and _num_cells(current) + 1 + _num_cells(word) > width:
             yield current
             current = f"{indent}  {word}"
         else:
             current += f"{' ' if current.strip() else ''}{word}"
     yield current
+
+
+def _num_cells(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -159,7 +169,10 @@ def _longest_word(cells: Iterable["Text"]) -> int:
 
 
 def _text(cell: "Cell") -> "Text":
-    """Return a literal text: in a plain string, rich would replace :emoji: codes."""
+    """Return a literal text: in a plain string, rich would replace :emoji: codes.
+
+    Characters that control the terminal are replaced: a cell may be data.
+    """
     from rich.text import Text
 
-    return Text(cell) if isinstance(cell, str) else cell
+    return Text(printable(cell)) if isinstance(cell, str) else cell

@@ -104,7 +104,7 @@ class TrainCommand:
     encoding: input_files.Encoding = None
     compression: input_files.CompressionOption = None
     quiet: input_files.Quiet = False
-    as_json: options.JsonOption = False
+    as_json: options.OnlyJsonOption = False
 
 
 def train(context: typer.Context, command: TrainCommand) -> None:

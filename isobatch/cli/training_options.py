@@ -170,7 +170,7 @@ LabelSmoothing = Annotated[
 Freeze = Annotated[
     int | None,
     typer.Option(
-        help="Number of layers, from the embeddings up, that keep their weights. Default: 0.",
+        help="Number of lowest layers to freeze, together with the embeddings. Default: 0.",
         rich_help_panel=LEARNING,
     ),
 ]
@@ -294,7 +294,7 @@ Epsilon = Annotated[
 ClipNorm = Annotated[
     float | None,
     typer.Option(
-        help="Largest norm of a step's gradient; a larger one is scaled. Default: 1.",
+        help="Maximum norm of a step's gradient; a larger one is scaled down to it. Default: 1.",
         rich_help_panel=OPTIMIZER,
     ),
 ]

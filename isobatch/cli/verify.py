@@ -25,8 +25,8 @@ Outputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="OUTPUT...",
-        help="Finished outputs of `isobatch run`, with the folder .isobatch next to them; a folder "
-        "for all outputs in it.",
+        help="Finished outputs of `isobatch run` or `embed`, with the folder .isobatch next to "
+        "them; a folder for all outputs in it.",
     ),
 ]
 Sample = Annotated[
@@ -83,7 +83,7 @@ def verify(
 ) -> None:
     """Recompute rows of finished outputs, and check whether every bit is reproduced.
 
-    Inputs, checkpoint and options are those that `isobatch run` recorded. Exit code 9 means that a
+    Inputs, checkpoint and options were recorded with each output. Exit code 9 means that a
     label, score or logit is not reproduced, or that the file was changed; 10 that an output cannot
     be verified here, because inputs, checkpoint or arithmetic are missing or differ.
     """

@@ -63,6 +63,7 @@ class LessonCheckpoint:
     def __init__(self, tokenizer: Any, model: Any) -> None:
         self.tokenizer = tokenizer
         self.model = model
+        self.max_tokens: int = min(tokenizer.model_max_length, model.num_tokens)
 
     @classmethod
     def from_pretrained(
@@ -75,8 +76,9 @@ class LessonCheckpoint:
         )
 
     def inputs(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tokenize, cut at the maximum of the model, and pad: tensors of [texts, columns]."""
-        return dict(self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt"))
+        """Tokenize, cut at `max_tokens`, and pad: tensors of [texts, columns]."""
+        options = {"truncation": True, "max_length": self.max_tokens}
+        return dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **options))
 
     def logits(self, inputs: Mapping[str, Tensor], *, masked: bool) -> Tensor:
         """Compute [texts, labels], with the attention mask of `inputs` or with none."""

@@ -210,7 +210,7 @@ def _num_truncated(
     checkpoint: LessonCheckpoint, texts: Sequence[str], lengths: Sequence[int]
 ) -> int:
     """Count the texts that are cut: those as long as the model's maximum, with a token more."""
-    longest = checkpoint.tokenizer.model_max_length
+    longest = checkpoint.max_tokens
     full = [text for text, length in zip(texts, lengths, strict=True) if length >= longest]
     if not full:
         return 0

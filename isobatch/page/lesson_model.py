@@ -48,7 +48,7 @@ class LessonModel:
         self.checkpoint = LessonCheckpoint(self._tokenizer, self._model)
         self.name = "the bundled model" if path is None else checkpoint_name(path)
         self.config: ModelConfig = self._model.packed.config
-        _check_layers(self.name, self.config)
+        check_lesson(self.name, self.config)
         self.pad_token = str(self._tokenizer.pad_token)
         self.max_tokens: int = min(self.config.encoder.max_tokens, self._tokenizer.model_max_length)
         self.padded = PaddedForward(self._model.packed)
@@ -84,7 +84,8 @@ def logit_rows(logits: Tensor) -> list[LogitRow]:
     return [tuple(row) for row in logits.tolist()]
 
 
-def _check_layers(name: str, config: ModelConfig) -> None:
+def check_lesson(name: str, config: ModelConfig) -> None:
+    """Raise UnsupportedModelError for a model with layers that the lesson does not show."""
     for layer in config.encoder.layers:
         plain = AttentionSpec(layer.attention.num_heads, layer.attention.head_dim)
         if layer.attention != plain or layer.norms != POST_NORM or layer.gated:

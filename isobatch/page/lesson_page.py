@@ -182,7 +182,9 @@ def describe_attention(weights: Tensor, length: int) -> AttentionWeights:
     """
     queries = weights[:, :, :length].double()
     leaks = queries[..., length:].sum(dim=-1)
-    rounded = np.rint(queries.numpy() * WEIGHT_SCALE).astype("<u2")
+    scaled = np.rint(queries.numpy() * WEIGHT_SCALE)
+    # Only an exact zero is shown as zero.
+    rounded = np.where(queries.numpy() > 0, np.maximum(scaled, 1), scaled).astype("<u2")
     return AttentionWeights(
         weights=base64.b64encode(rounded.tobytes()).decode("ascii"),
         leaks=tuple(tuple(map(_shares, layer)) for layer in leaks),

@@ -6,6 +6,8 @@ import socket
 
 from isobatch.errors import OptionError
 
+_OWN_ADDRESS = "Use an address of this machine: --host 127.0.0.1, or 0.0.0.0 for all interfaces"
+
 _FIXES = {
     errno.EADDRINUSE: "Another process uses it. Choose another --port, or 0 for a free one",
     errno.EACCES: "Ports below 1024 need privileges. Choose a --port from 1024 on, and let a "
@@ -28,6 +30,8 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind)
     except OSError as error:
         raise OptionError(cannot_serve(host, port, error)) from error
+    except UnicodeError as error:  # by the codec for international names: an empty or long label
+        raise OptionError(f"host {host!r} is not an address ({error}). {_OWN_ADDRESS}") from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
@@ -40,7 +44,7 @@ def bind(host: str, port: int) -> socket.socket:
 def cannot_serve(host: str, port: int, error: OSError) -> str:
     """Say why there is no server at this address, and what to change."""
     if isinstance(error, socket.gaierror):
-        fix = "Use an address of this machine: --host 127.0.0.1, or 0.0.0.0 for all interfaces"
+        fix = _OWN_ADDRESS
     else:
         fix = _FIXES.get(error.errno or 0, "Choose another --host or --port")
     return f"cannot serve on {host}, port {port}: {error.strerror}. {fix}"

@@ -145,6 +145,7 @@ async def infer(
     single: bool,
     tokenize: Tokenize | None = None,
     per_text: int = 1,
+    more_characters: int = 0,
 ) -> InferenceResult:
     """Run the engine; the headers of RFC 9111, 5.2.1 keep a request from the cache."""
     cache_control = request.headers.get("cache-control", "").lower()
@@ -158,6 +159,7 @@ async def infer(
         started=request.state.started,
         tokenize=tokenize,
         per_text=per_text,
+        more_characters=more_characters,
     )
 
 

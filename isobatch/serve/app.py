@@ -15,7 +15,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from isobatch.checkpoint import checkpoint_name, read_config
 from isobatch.errors import IsobatchError, OptionError
+from isobatch.page import check_lesson
 from isobatch.serve.admission import AdmissionMiddleware
 from isobatch.serve.api_route import ApiRoute
 from isobatch.serve.engine import ServingEngine
@@ -35,6 +37,7 @@ from isobatch.serve.request_id import RequestIdMiddleware
 from isobatch.serve.route_table import fitting_routes, refusing_routes
 from isobatch.serve.routes import API_ROUTES, docs, status
 from isobatch.serve.settings import Settings
+from isobatch.serve.unexpected_errors import UnexpectedErrorMiddleware
 from isobatch.tasks import Classifier, Pipeline
 from isobatch.tasks.zero_shot import ZeroShotClassifier
 
@@ -68,20 +71,18 @@ def create_app(pipeline: Pipeline[Any], settings: Settings | None = None) -> Sta
     async def on_error(request: Request, error: Exception) -> Response:
         code = error_code(error)
         engine.metrics.failures.labels(code.label).inc()
-        if code is ErrorCode.UNEXPECTED and isinstance(error, IsobatchError):
-            # Starlette reraises other exceptions, which uvicorn logs.
+        if code is ErrorCode.UNEXPECTED:
             logger.error("unhandled exception while serving a request", exc_info=error)
         return error_response(error, request.scope["path"])
 
     app = Starlette(
         routes=routes,
-        middleware=_middleware(engine),
+        middleware=[*_middleware(engine), Middleware(UnexpectedErrorMiddleware, on_error)],
         exception_handlers={
             404: not_found,
             405: method_not_allowed,
             IsobatchError: on_error,
             ClientDisconnect: on_error,
-            Exception: on_error,
         },
         lifespan=lifespan,
     )
@@ -108,6 +109,7 @@ def _root_routes(pipeline: Pipeline[Any], settings: Settings) -> list[ApiRoute]:
                 f"page: the lesson is about classification, and the model is for {pipeline.task}. "
                 "Leave out --page"
             )
+        check_lesson(checkpoint_name(pipeline.folder), read_config(pipeline.folder))
         return page_routes(pipeline.folder)
     return [ApiRoute("/", docs.redirect_to_docs)]
 
@@ -123,7 +125,7 @@ def _middleware(engine: ServingEngine) -> list[Middleware]:
                 CORSMiddleware,
                 allow_origins=settings.cors_allow_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "cache-control", "content-type", "x-request-id"],
+                allow_headers=["*"],  # clients send headers of their own: OpenAI's x-stainless-*
                 expose_headers=[*RESPONSE_HEADERS, "x-request-id"],
             )
         )

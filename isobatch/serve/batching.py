@@ -20,6 +20,8 @@ from isobatch.types import Encoding
 
 logger = logging.getLogger("isobatch.serve")
 
+_POLL_SECONDS = 0.01
+
 Compute = Callable[[list[Encoding]], Sequence[Output | InputError]]
 """Encodings → the output of each, or why the model has none for it."""
 
@@ -73,6 +75,7 @@ class Batcher:
         self._queued_tokens = 0
         self._changed = threading.Condition()
         self._closed = False
+        self._abandoned = False
         self._thread = threading.Thread(target=self._work, name="isobatch-model", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: set[asyncio.Future[BatchedOutputs]] = set()
@@ -86,6 +89,11 @@ class Batcher:
     def alive(self) -> bool:
         """Whether the thread is running and accepts requests."""
         return self._thread.is_alive() and not self._closed
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
 
     @property
     def queue_size(self) -> int:
@@ -111,10 +119,11 @@ class Batcher:
         return future
 
     def fail_pending(self) -> int:
-        """Fail all unresolved requests and return their number.
+        """Fail all unresolved requests and return their number; `close` does not await their batch.
 
         Call it in the event loop.
         """
+        self._abandoned = True
         pending = [future for future in self._pending if not future.done()]
         message = "the server shut down before the request was computed. Retry"
         for future in pending:
@@ -122,12 +131,12 @@ class Batcher:
         return len(pending)
 
     async def close(self) -> None:
-        """Compute what is queued, then end the thread."""
+        """Compute what is queued, then end the thread; only the latter after `fail_pending`."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join)
+        while self.is_computing and not self._abandoned:
+            await asyncio.sleep(_POLL_SECONDS)
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -183,7 +192,8 @@ class Batcher:
             self._call_in_loop(self._resolve, batch, results)
         elif len(batch) > 1:
             for request in batch:
-                self._process([request])
+                if not request.future.done():
+                    self._process([request])
         else:
             error = RequestError(ErrorCode.INFERENCE, "the model failed; see the server's log")
             self._call_in_loop(self._resolve, batch, [error])

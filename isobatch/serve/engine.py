@@ -19,7 +19,7 @@ from starlette.types import Receive
 
 from isobatch.batching.cache import Output, OutputCache
 from isobatch.errors import InputError
-from isobatch.serve.batching import BatchedOutputs, Batcher
+from isobatch.serve.batching import Batcher
 from isobatch.serve.http_errors import ErrorCode, RequestError
 from isobatch.serve.prometheus import ServerMetrics
 from isobatch.serve.served_tasks import served_tasks
@@ -100,6 +100,11 @@ class ServingEngine:
             logger.warning("shutdown timed out: failed %d pending requests", number)
 
     @property
+    def is_computing(self) -> bool:
+        """Whether the model's thread has not ended, as after a shutdown that took too long."""
+        return self._batcher.is_computing
+
+    @property
     def healthy(self) -> bool:
         """Whether the server accepts requests and the model thread is running."""
         return self._batcher.alive and not self.closing
@@ -116,26 +121,30 @@ class ServingEngine:
         started: float,
         tokenize: Tokenize | None = None,
         per_text: int = 1,
+        more_characters: int = 0,
     ) -> InferenceResult:
         """Compute the outputs of `texts`; `receive` reports when the client disconnects.
 
         truncate: cut texts that are too long, or refuse them; None for the pipeline's default.
         field: where the request has its texts, for errors. single: whether the request is a text
         without a list. started: when reading the request began. tokenize: in place of the
-        pipeline's own. per_text: how many inputs of the model each text is.
+        pipeline's own. per_text: how many inputs of the model each text is. more_characters: of
+        labels, which are tokenized besides the texts.
         """
         self._check_number(len(texts), per_text)
         method = "single" if single else "batch"
         self.metrics.requests.labels(method).inc()
         self.metrics.texts.inc(len(texts))
         tokenizing = time.perf_counter()
-        results = await self._encode(texts, truncate, tokenize or self.pipeline.tokenize)
-        encodings = []
-        for index, encoded in enumerate(results):
-            if isinstance(encoded, InputError):
-                place = None if single else index
-                raise field.error(encoded, place)
-            encodings.append(encoded)
+        encode = partial(
+            tokenize or self.pipeline.tokenize, texts, truncation=_truncation_of(truncate)
+        )
+        num_characters = sum(map(_num_characters, texts))
+        if num_characters + more_characters <= INLINE_CHARACTERS:
+            results = encode()
+        else:
+            results = await _unless_disconnected(self._in_thread(encode), receive)
+        encodings = _encoded(results, field, single=single)
         self._check_windows(encodings)
         tokenized = time.perf_counter()
         parts = [_parts(encoding) for encoding in encodings]
@@ -147,7 +156,7 @@ class ServingEngine:
             ),
             encodings=encodings,
             num_tokens=sum(map(len, encodings)),
-            num_characters=sum(map(_num_characters, texts)),
+            num_characters=num_characters,
             num_truncated=sum(encoding.truncated for encoding in encodings),
             total_seconds=time.perf_counter() - started,
             tokenization_seconds=tokenized - tokenizing,
@@ -183,23 +192,12 @@ class ServingEngine:
                 "--max-client-batch-size",
             )
 
-    async def _encode(
-        self, texts: Sequence[TextInput], truncate: bool | None, tokenize: Tokenize
-    ) -> list[Encoding | InputError]:
-        truncation: Truncation | None = None
-        if truncate is not None:
-            truncation = "cut" if truncate else "error"
-        encode = partial(tokenize, texts, truncation=truncation)
-        if sum(map(_num_characters, texts)) <= INLINE_CHARACTERS:
-            return encode()
-        return await self._in_thread(encode)
-
     async def decode(self, decode: Callable[[], ValueT], num_tokens: int) -> ValueT:
         """Call `decode`, which turns outputs of `num_tokens` tokens into predictions."""
         return decode() if num_tokens <= INLINE_TOKENS else await self._in_thread(decode)
 
-    async def _in_thread(self, function: Callable[[], ValueT]) -> ValueT:
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizer, function)
+    def _in_thread(self, function: Callable[[], ValueT]) -> asyncio.Future[ValueT]:
+        return asyncio.get_running_loop().run_in_executor(self._tokenizer, function)
 
     def _count(self, encodings: Sequence[Encoding], result: InferenceResult, method: str) -> None:
         metrics = self.metrics
@@ -212,6 +210,12 @@ class ServingEngine:
         metrics.tokenization.observe(result.tokenization_seconds)
         metrics.queue.observe(result.queue_seconds)
         metrics.inference.observe(result.inference_seconds)
+
+
+def _truncation_of(truncate: bool | None) -> Truncation | None:
+    if truncate is None:
+        return None
+    return "cut" if truncate else "error"
 
 
 def _zero_shot(pipeline: Pipeline[Any]) -> ZeroShotClassifier | None:
@@ -242,6 +246,18 @@ def _regrouped(
     return outputs
 
 
+def _encoded(
+    results: Sequence[Encoding | InputError], field: TextField, *, single: bool
+) -> list[Encoding]:
+    """Return the encodings of a request; RequestError, with its place, for a text without one."""
+    encodings = []
+    for index, each in enumerate(results):
+        if isinstance(each, InputError):
+            raise field.error(each, None if single else index)
+        encodings.append(each)
+    return encodings
+
+
 def _computed(
     outputs: Sequence[Output | InputError], field: TextField, *, single: bool
 ) -> list[Output]:
@@ -265,9 +281,7 @@ def _num_characters(text: TextInput) -> int:
     return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
 
 
-async def _unless_disconnected(
-    future: asyncio.Future[BatchedOutputs], receive: Receive
-) -> BatchedOutputs:
+async def _unless_disconnected(future: asyncio.Future[ValueT], receive: Receive) -> ValueT:
     """Await the future; if the client disconnects, cancel it and raise RequestError."""
 
     async def watch() -> None:

@@ -5,6 +5,7 @@ or Infinity, which JSON lacks. A byte order mark is skipped, as in files (RFC 82
 """
 
 import json
+import re
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ EXAMPLE = '{"inputs": "a text"}'
 
 _UNICODE = ("utf-8", "utf8", "us-ascii", "ascii")
 _GZIP = b"\x1f\x8b"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_media_type(request: Request) -> None:
@@ -46,7 +48,8 @@ def parse_json(content: bytes, example: str = EXAMPLE) -> object:
     except UnicodeDecodeError as error:
         if content.startswith(_GZIP):
             _refuse("the body is compressed with gzip. Send it uncompressed")
-        found = f"byte {error.start} is 0x{content[error.start]:02X}"
+        start = len(content) - len(error.object) + error.start  # the codec skips the mark
+        found = f"byte {start} is 0x{content[start]:02X}"
         _refuse(f"the body is not UTF-8 ({found}). Encode the JSON as UTF-8")
     except json.JSONDecodeError as error:
         reason = error.msg[:1].lower() + error.msg[1:]
@@ -58,12 +61,14 @@ def parse_json(content: bytes, example: str = EXAMPLE) -> object:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object's dict; raises RequestError if two fields have one name."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        _refuse(f"field {twice[:40]!r} appears twice. Send it once")
+    """Make an object's dict; raises RequestError if two fields have one name, or it is invalid."""
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            _refuse(f"field {name[:40]!r} appears twice. Send it once")
+        if not name.isascii() and _SURROGATE.search(name):
+            _refuse(f"the name of field {name[:40]!r} is not valid Unicode (a lone surrogate)")
+        fields[name] = value
     return fields
 
 

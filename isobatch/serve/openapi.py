@@ -63,7 +63,7 @@ def describe_responses(
 
     nested: errors are those of OPENAI_PATHS.
     """
-    types = {code.status: code.error_type for code in ErrorCode}
+    types = {code.status: code.error_type for code in reversed(ErrorCode)}  # the first counts
     errors = {}
     for status, text in _ERROR_DESCRIPTIONS.items():
         if status == 404 and not names_model:

@@ -54,11 +54,13 @@ def run_server(
     bound: socket.socket,
     grace_seconds: float,
     on_ready: Callable[[ServerAddress], None],
-) -> None:
+) -> bool:
     """Serve until SIGTERM, SIGINT or SIGHUP, then give active requests `grace_seconds` to complete.
 
-    `on_ready` is called once the server accepts requests. A second signal ends the process at once.
-    Raises OptionError if another process began to listen on the address after `bind`.
+    Returns whether the model's thread has ended: after `grace_seconds` a batch is not awaited, and
+    no thread can be stopped in it. `on_ready` is called once the server accepts requests. A second
+    signal ends the process at once. Raises OptionError if another process began to listen on the
+    address after `bind`.
     """
     host, port = bound.getsockname()[:2]
     try:
@@ -83,6 +85,7 @@ def run_server(
     )
     server = _GracefulServer(config, app.state.engine, grace_seconds, lambda: on_ready(address))
     server.run([bound])
+    return not app.state.engine.is_computing
 
 
 class _GracefulServer(uvicorn.Server):

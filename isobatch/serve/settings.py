@@ -78,6 +78,7 @@ class Settings:
             )
         if not self.model_name.strip():
             raise OptionError("model_name is empty. Leave it out for the default")
+        _check_unicode("model_name", self.model_name)
         self._check_access()
 
     def _check_access(self) -> None:
@@ -101,7 +102,15 @@ class Settings:
                 )
 
 
+def _check_unicode(name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # from the environment or an argument, where Python keeps such bytes
+        raise OptionError(f"{name} has bytes that are not UTF-8. Encode it as UTF-8") from None
+
+
 def _check_key(key: str) -> None:
+    _check_unicode("api_key", key)
     if not key.strip():
         raise OptionError("api_key is empty, which would protect nothing. Leave it out instead")
     if key != key.strip() or any(ord(each) < 32 or ord(each) == 127 for each in key):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from embedding_folders import write_encoder
 from processes import started_process
-from shell import ISOBATCH, run, run_on_terminal, run_process
+from shell import ISOBATCH, run, run_at, run_on_terminal, run_process
 
 from isobatch.cli import classify
 from isobatch.errors import CheckpointError
@@ -153,6 +153,12 @@ def test_every_precision_gives_a_line_the_same_bits_in_every_batch(precision: st
     assert together.stdout.splitlines()[1:2] == alone.stdout.splitlines()
 
 
+def test_a_text_cannot_control_the_terminal() -> None:
+    shown = run_at(80, "classify", stdin=b"fine \x1b[2J\x1b[31m film\n").stdout.decode()
+    assert "fine \N{REPLACEMENT CHARACTER}[2J" in shown
+    assert "\x1b[2J" not in shown
+
+
 def test_a_precision_comes_from_the_environment_too() -> None:
     scope = json.loads(run("info", "--json", ISOBATCH_PRECISION="auto").stdout)
     assert scope["precision"] != "auto"
@@ -172,7 +178,7 @@ def test_precisions_are_compared_on_texts_from_stdin(tmp_path: Path) -> None:
     assert results[0]["precision"] == "fp32"
     assert all(each["agreement"]["num_texts"] == len(SENTENCES) for each in results)
     refused = run("precisions", "--save", stdin=lines)
-    assert refused.returncode == 2
+    assert (refused.returncode, refused.stdout) == (2, b""), "before anything is measured"
     assert b"use a checkpoint folder" in refused.stderr
 
 

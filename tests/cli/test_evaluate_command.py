@@ -32,6 +32,34 @@ def test_json_and_a_page(labelled: Path, tmp_path: Path) -> None:
     assert "what a mess" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_the_label_column_is_found_by_its_name(name: str, tmp_path: Path) -> None:
+    rows = {
+        "rows.csv": "text,Sentiment,topic\nfine,1,x\ndull,1,y\n",
+        "rows.jsonl": (
+            '{"text": "fine", "topic": "x"}\n{"text": "dull", "Sentiment": 1, "topic": "y"}\n'
+        ),
+    }
+    (tmp_path / name).write_text(rows[name])
+    ran = run("evaluate", str(tmp_path / name), "--by", "topic", "--skip-unlabelled")
+    evaluation = json.loads(ran.stdout)
+    assert evaluation["facts"]["label column"] == "Sentiment"
+    assert evaluation["num_texts"] == (2 if name == "rows.csv" else 1)
+    ambiguous = run("evaluate", str(tmp_path / name))
+    assert ambiguous.returncode == 2
+    assert b"it could be Sentiment or topic" in ambiguous.stderr
+
+
+def test_predictions_of_a_run_are_never_taken_for_labels(labelled: Path, tmp_path: Path) -> None:
+    scored, renamed = tmp_path / "scored.csv", tmp_path / "renamed.csv"
+    renamed.write_text(ROWS.replace("label", "sentiment"))
+    assert run("run", str(renamed), "-o", str(scored), "-q").returncode == 0
+    refused = run("evaluate", str(scored))
+    assert (refused.returncode, b"'label' holds predictions" in refused.stderr) == (2, True)
+    found = json.loads(run("evaluate", str(scored), "--label-column", "sentiment").stdout)
+    assert found["num_correct"] == json.loads(run("evaluate", str(renamed)).stdout)["num_correct"]
+
+
 def test_people_get_tables(labelled: Path) -> None:
     shown = run_on_terminal("evaluate", str(labelled), "--label-column", "label")
     for words in ("accuracy 66.67%", "2 of 3", "macro F1", "NEGATIVE", "│", "what a mess"):
@@ -47,7 +75,8 @@ def test_rows_come_from_stdin_too(labelled: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["evaluate", "{file}"], 2, "label-column"),
+        (["evaluate", "{file}", "--text-column", "label"], 2, "cannot find the label column"),
+        (["evaluate", "--scores-from", "{file}"], 2, "with --scores-from it is not detected"),
         (["evaluate", "{file}", "--label-column", "gold"], 2, "gold"),
         (["evaluate", "{file}", "--label-column", "text"], 3, "a fine film"),
         (["evaluate", "{file}.gone", "--label-column", "label"], 6, "gone"),
@@ -201,7 +230,7 @@ def test_zero_shot_is_evaluated(labelled: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--query-column", "query"], "--label-column is missing"),
+        (["--query-column", "query"], "cannot find the label column: none has a common name"),
         (
             ["--query-column", "query", "--pooling", "mean", "--on-bad-label", "row"],
             "--on-bad-label row: is for a label column",

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from shell import run, run_at
+from tiny_checkpoints import Tiny, write_checkpoint
+from tokenizer_folders import write_wordpiece_folder
 
 from isobatch.lesson import SENTENCES
 
@@ -40,6 +42,24 @@ def test_the_lesson_has_four_steps(texts: str) -> None:
     assert steps[2]["rows"][0]["moved"] > 1e-3
     row = steps[2]["rows"][0]
     assert row["tokens"][:3] + row["tokens"][-2:] == ["[CLS]", "today", "is", "[PAD]", "[PAD]"]
+
+
+def test_a_text_is_cut_where_only_the_model_states_its_maximum(tmp_path: Path) -> None:
+    folder = write_wordpiece_folder(write_checkpoint(tmp_path / "m", Tiny("bert")), "bert")
+    settings = folder / "tokenizer_config.json"
+    stated = json.loads(settings.read_text())
+    del stated["model_max_length"]
+    settings.write_text(json.dumps(stated))
+    (tmp_path / "t.txt").write_text("day " * 600 + "\nfine\n")
+    ran = run("lesson", str(folder), "--json", "--texts", str(tmp_path / "t.txt"), "-q")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    cost = json.loads(ran.stdout)["cost"]
+    assert (cost["num_texts"], cost["num_truncated"]) == (2, 1)
+
+
+def test_json_and_a_page_exclude_each_other(tmp_path: Path) -> None:
+    ran = run("lesson", "--json", "--html", str(tmp_path / "p.html"))
+    assert (ran.returncode, b"--html" in ran.stderr) == (2, True)
 
 
 def test_json_is_one_line_on_a_narrow_terminal_too(texts: str) -> None:

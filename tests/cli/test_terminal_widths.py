@@ -228,6 +228,10 @@ def test_messages_for_a_pipe_are_not_wrapped(
     assert capsys.readouterr().err == "word " * 40 + "\n"
 
 
+def test_wide_characters_count_as_two() -> None:
+    assert wrapped("結果 出力 終了", 9) == "結果 出力\n  終了"
+
+
 def test_lines_break_between_words_and_keep_their_indent() -> None:
     text = "  note: a model of pairs\nshort"
     assert wrapped(text, 14) == "  note: a\n    model of\n    pairs\nshort"

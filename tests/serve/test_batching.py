@@ -197,6 +197,48 @@ def test_when_every_batch_fails_every_request_fails(kind: type[BaseException]) -
     drive(broken, scenario)
 
 
+def test_a_cancelled_request_of_a_failed_batch_is_not_computed_again() -> None:
+    model = Model(opened=False)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = batcher.submit([encoding(1)])
+        await until_entered(model)
+        model.entered.clear()
+        queued = [batcher.submit([encoding(n)]) for n in (2, 666)]
+        queued[0].cancel()  # before the batch is made: it is dropped
+        leaving = batcher.submit([encoding(3)])
+        release = model.gate
+        model.gate = threading.Event()
+        release.set()
+        await first
+        await until_entered(model)
+        leaving.cancel()  # while the batch is computed
+        model.gate.set()
+        assert failed((await asyncio.gather(queued[1], return_exceptions=True))[0])
+
+    drive(model, scenario)
+    assert model.batches == [[1], [666, 3], [666]]
+
+
+def test_closing_does_not_await_a_batch_whose_requests_have_failed() -> None:
+    model = Model(opened=False)
+
+    async def live() -> None:
+        batcher = Batcher(model, 100)
+        batcher.start()
+        future = batcher.submit([encoding(1)])
+        await until_entered(model)
+        assert batcher.fail_pending() == 1
+        async with asyncio.timeout(5):
+            await batcher.close()
+        assert batcher.is_computing
+        with pytest.raises(RequestError, match="shut down before"):
+            await future
+
+    asyncio.run(live())
+    model.gate.set()
+
+
 def test_a_model_that_loses_a_row_fails_instead_of_shifting_the_others() -> None:
     async def scenario(batcher: Batcher) -> None:
         with pytest.raises(RequestError) as caught:

@@ -208,8 +208,58 @@ class TestOrigins:
             other = client.post("/predict", json=NICE, headers=key)
             assert "access-control-allow-origin" not in other.headers
 
+    def test_headers_of_a_client_library_pass_the_preflight(self, classifier: Classifier) -> None:
+        asked = PREFLIGHT | {"access-control-request-headers": "content-type,x-stainless-arch"}
+        with client_of(classifier, Settings(cors_allow_origins=("https://a.example",))) as client:
+            answer = client.options("/predict", headers=asked)
+        assert answer.status_code == 200
+        assert "x-stainless-arch" in answer.headers["access-control-allow-headers"]
+
 
 class TestFailuresAndDisconnects:
+    def test_an_unexpected_error_has_the_headers_and_the_form_of_its_path(
+        self, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise ValueError("a secret of the server")
+
+        monkeypatch.setattr("isobatch.serve.api_route.parse_json", fail)
+        settings = Settings(cors_allow_origins=("*",), root_path="/p")
+        headers = {"origin": "https://a.example", "x-request-id": "n1"}
+        with client_of(classifier, settings) as client:
+            for path in ("/p/predict", "/predict"):
+                answer = client.post(path, json=NICE, headers=headers)
+                assert refusal(answer) == (500, "Backend")
+                assert "secret" not in answer.text
+                assert answer.headers["access-control-allow-origin"] == "*"
+                assert answer.headers["x-request-id"] == "n1"
+
+    def test_a_text_whose_client_has_left_is_not_tokenized(
+        self, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate, entered, tokenized = threading.Event(), threading.Event(), list[str]()
+        tokenize = classifier.tokenize
+
+        def slow(texts: Any, **options: Any) -> Any:
+            entered.set()
+            assert gate.wait(20)
+            tokenized.extend(text[:1] for text in texts)
+            return tokenize(texts, **options)
+
+        monkeypatch.setattr(classifier, "tokenize", slow)
+        app = create_app(classifier)
+        with running(app) as url, ThreadPoolExecutor(1) as pool:
+            client = httpx.Client(base_url=url, trust_env=False, timeout=20)
+            first = pool.submit(client.post, "/predict", json={"inputs": "a" * 5000})
+            until(entered.is_set)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/predict", json={"inputs": "b" * 5000}, timeout=0.3)
+            until(lambda: count(client, "te_request_failure") == 1)
+            gate.set()
+            assert first.result().status_code == 200
+            client.close()
+        assert tokenized == ["a"]
+
     def test_a_failing_batch_fails_only_its_cause_and_the_server_continues(
         self, held: HeldClassifier, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -302,6 +352,8 @@ class TestFailuresAndDisconnects:
         {"root_path": "/"},
         {"root_path": "/a?b"},
         {"model_name": " "},
+        {"model_name": "\udcff"},
+        {"api_key": "caf\udce9"},
     ],
     ids=str,
 )

@@ -54,6 +54,8 @@ REFUSED = {
     "Invalid value for '--shutdown-seconds'": ["--shutdown-seconds", "1e9"],
     "cors_allow_origin must be a scheme": ["--cors-allow-origin", "https://a.example/"],
     "root_path must begin with /": ["--root-path", "isobatch"],
+    "Input should be less than or equal to 86400": ["--shutdown-seconds", "nan"],
+    "host '127.0.0..1' is not an address": ["--host", "127.0.0..1"],
     "host is empty": ["--host", " "],
     "use 0.0.0.0 for all": ["--host", "*"],
     "is more than an address": ["--host", "http://127.0.0.1"],

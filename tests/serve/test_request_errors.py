@@ -240,6 +240,38 @@ def test_a_body_that_is_not_json_says_where(
     assert refused(answer, 422).startswith(message)
 
 
+def test_a_byte_that_is_not_utf_8_is_counted_with_the_byte_order_mark(
+    client: httpx.Client,
+) -> None:
+    answer = client.post("/predict", content=b'\xef\xbb\xbf{"inputs": "\xff"}', headers=JSON)
+    assert "(byte 15 is 0xFF)" in refused(answer, 422)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", {"inputs": "a", "\ud800": 1}),
+        ("/predict", {"inputs": [{"text": "a", "\ud800": "b"}]}),
+        ("/v1/rerank", {"query": "a", "documents": [{"\ud800": 1}]}),
+    ],
+)
+def test_a_name_with_a_lone_surrogate_is_refused(
+    client: httpx.Client, path: str, body: dict[str, object]
+) -> None:
+    message = refused(posted(client, path, body), 422)
+    assert "the name of field '\\ud800' is not valid Unicode" in message
+
+
+def test_a_field_that_appears_twice_among_many_is_found_in_linear_time(
+    client: httpx.Client,
+) -> None:
+    """Comparing each name with all others takes minutes, in which no request is answered."""
+    fields = [f'"{number}":0' for number in range(130_000)]
+    content = "{" + ",".join([*fields, fields[-1]]) + "}"
+    answer = client.post("/predict", content=content.encode(), headers=JSON)
+    assert "field '129999' appears twice" in refused(answer, 422)
+
+
 def test_a_byte_order_mark_is_skipped_as_in_files(client: httpx.Client) -> None:
     answer = client.post("/predict", content=b'\xef\xbb\xbf{"inputs": "a"}', headers=JSON)
     assert answer.json() == client.post("/predict", json={"inputs": "a"}).json()

@@ -99,6 +99,11 @@ def test_hugging_face_s_own_client(
         ({"candidate_labels": ["a", " "]}, "label 1 must be a text that is not empty"),
         ({"candidate_labels": "a, b"}, "a list, even of one: commas do not separate labels"),
         ({"candidate_labels": [LONG]}, "parameters.candidate_labels: the hypothesis of 'day day"),
+        (
+            {"hypothesis_template": "{} " + "day " * 400_000},
+            "parameters.hypothesis_template: a hypothesis has 1,600,011 characters",
+        ),
+        ({"candidate_labels": ["a" * 10_000]}, "parameters.candidate_labels: a hypothesis has"),
         ({"hypothesis_template": "it is"}, "parameters.hypothesis_template: 'it is' must have {}"),
         ({"hypothesis_template": "{} {}"}, "must have {} once"),
         ({"hypothesis_template": "{} }"}, "parameters.hypothesis_template: '{} }' cannot be read"),

@@ -33,6 +33,9 @@ from isobatch.types import Encoding, TextInput, Truncation
 _INPUTS = TextField("inputs", '"parameters": {"truncation": true}')
 _IN_BODY = {"labels": "candidate_labels", "template": "hypothesis_template"}
 
+MAX_CHARACTERS_PER_TOKEN = 100
+"""Of a hypothesis: far more than any tokenizer needs, and little enough to be tokenized."""
+
 _Label = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]
 _TEMPLATE = r"^([^{}]|\{\{|\}\})*\{\}([^{}]|\{\{|\}\})*$"
 
@@ -108,6 +111,8 @@ async def infer_any_labels(request: Request, body: ZeroShotRequest | InferenceRe
     zero_shot = _zero_shot(request)
     parameters, inputs = body.parameters, body.inputs
     candidates = _checked(parameters)
+    lengths = [len(candidates.template) + len(label) for label in candidates.labels]
+    _check_lengths(candidates, max(lengths), zero_shot.max_tokens)
     result = await infer(
         request,
         inputs.texts,
@@ -116,6 +121,7 @@ async def infer_any_labels(request: Request, body: ZeroShotRequest | InferenceRe
         single=inputs.single,
         tokenize=partial(_tokenize, zero_shot, candidates),
         per_text=len(candidates.labels),
+        more_characters=sum(lengths),
     )
     predictions = map(zero_shot.decode, result.outputs, result.encodings)
     rows = [
@@ -140,6 +146,18 @@ def _checked(parameters: ZeroShotParameters) -> CandidateLabels:
         )
     except OptionError as error:
         raise _refusal(error) from None
+
+
+def _check_lengths(candidates: CandidateLabels, longest: int, max_tokens: int) -> None:
+    """Refuse hypotheses that are too long before they are made: each label repeats the template."""
+    limit = max_tokens * MAX_CHARACTERS_PER_TOKEN
+    if longest > limit:
+        name = "template" if len(candidates.template) > limit // 2 else "labels"
+        raise RequestError(
+            ErrorCode.VALIDATION,
+            f"parameters.{_IN_BODY[name]}: a hypothesis has {longest:,} characters, for a model "
+            f"that reads {max_tokens} tokens (maximum {limit:,} characters). Shorten it",
+        )
 
 
 def _tokenize(
