@@ -82,7 +82,7 @@ class JobError(IsobatchError):
 
 
 class TrainingError(IsobatchError):
-    """Training cannot continue: its numbers are not finite, or its data cannot be learned."""
+    """Training cannot continue: a loss, a gradient or a logit is not finite."""
 
 
 class TrainingStopped(TrainingError):  # noqa: N818  # not a failure
@@ -130,8 +130,7 @@ class NewWeightsWarning(IsobatchWarning):
 
 
 class OtherTaskWarning(IsobatchWarning):
-    """According to config.json, the head was trained for another task: its predictions are "
-    "meaningless."""
+    """The head was trained for another task, says config.json: its predictions are meaningless."""
 
 
 class MissingEmbeddingWarning(IsobatchWarning):

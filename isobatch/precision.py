@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from isobatch.checkpoint import is_quantized, read_json, weights_digest
 from isobatch.errors import CheckpointError, InputError, OptionError, PrecisionError
 from isobatch.kernels import is_compiled, supported_precisions
-from isobatch.types import PRECISIONS, Precision, TextInput
+from isobatch.types import PRECISIONS, Precision, ScoreActivation, TextInput
 
 MIN_TEXTS = 200
 MIN_LABEL_AGREEMENT = 0.99
@@ -124,6 +124,9 @@ class PrecisionResult:
 class ComputesLogits(Protocol):
     """A classifier, as far as precisions are compared."""
 
+    @property
+    def score_activation(self) -> ScoreActivation: ...
+
     def logits(self, texts: Sequence[TextInput]) -> NDArray[np.float32]: ...
 
 
@@ -132,7 +135,8 @@ def compare_precisions(
 ) -> list[PrecisionResult]:
     """Compute the same texts in every precision that this machine supports, fp32 first.
 
-    load: loads the classifier in a precision. Raises InputError if there are no texts.
+    load: loads the classifier in a precision. Raises InputError if there are no texts, and
+    OptionError for a regression, which has no labels.
     """
     if not texts:
         raise InputError("no texts to compare the precisions on")
@@ -140,20 +144,27 @@ def compare_precisions(
     results = []
     for precision in supported_precisions(torch.device("cpu")):
         classifier = load(precision)
+        if classifier.score_activation == "none":
+            raise OptionError(
+                "precisions are compared by labels, and the checkpoint predicts numbers. Compare "
+                "the results of `isobatch evaluate --precision` for each"
+            )
         classifier.logits(texts[:1])
         began = time.perf_counter()
         logits = classifier.logits(texts)
         seconds = time.perf_counter() - began
         reference = logits if reference is None else reference
-        agreement = _agreement(logits, reference)
+        agreement = _agreement(logits, reference, classifier.score_activation)
         results.append(PrecisionResult(precision, len(texts) / seconds, agreement))
     return results
 
 
-def _agreement(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> PrecisionAgreement:
-    """Compare logits with fp32's; a checkpoint with one logit has its label by the sign of it."""
-    if logits.shape[1] == 1:
-        same = (logits > 0) == (reference > 0)
+def _agreement(
+    logits: NDArray[np.float32], reference: NDArray[np.float32], activation: ScoreActivation
+) -> PrecisionAgreement:
+    """Compare logits with fp32's; labels that are each scored by a sigmoid must all be equal."""
+    if activation == "sigmoid":
+        same = ((logits > 0) == (reference > 0)).all(axis=1)
     else:
         same = logits.argmax(axis=1) == reference.argmax(axis=1)
     return PrecisionAgreement(
@@ -167,17 +178,26 @@ def _agreement(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> P
 def save_agreements(path: str | Path | None, results: Sequence[PrecisionResult]) -> Path:
     """Record the results next to the checkpoint's weights, for precision="auto".
 
-    Returns the file. Raises OptionError for a hub id or the bundled model, whose folders are not
-    the caller's, and for too few texts.
+    Returns the file. Raises OptionError as `check_record` does.
     """
-    if path is None or not Path(path).is_dir():
+    folder = check_record(path, results[0].agreement.num_texts)
+    return write_agreements(
+        folder, {each.precision: each.agreement for each in results if each.precision != "fp32"}
+    )
+
+
+def check_record(path: str | Path | None, num_texts: int) -> Path:
+    """Return the folder of the record.
+
+    OptionError for a hub id or the bundled model, whose folders are not the caller's, and for fewer
+    texts than MIN_TEXTS.
+    """
+    folder = None if path is None else Path(path).expanduser()
+    if folder is None or not folder.is_dir():
         raise OptionError("the record is saved next to the weights: use a checkpoint folder")
-    num_texts = results[0].agreement.num_texts
     if num_texts < MIN_TEXTS:
         raise OptionError(f"{num_texts} texts are too few for a record (at least {MIN_TEXTS})")
-    return write_agreements(
-        Path(path), {each.precision: each.agreement for each in results if each.precision != "fp32"}
-    )
+    return folder
 
 
 def read_agreements(folder: Path) -> dict[Precision, PrecisionAgreement]:

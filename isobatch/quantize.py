@@ -85,7 +85,9 @@ def quantize_checkpoint(
         _write_config(folder, partial, described)
         copy_companions([folder], partial)
         out_bytes = _size_of_weights(partial)
-    float32_bytes = 4 * sum(shape.numel() for shape in shapes.values())
+    modules = config.head.modules  # in files of their own, which are copied
+    own = (shape for name, shape in shapes.items() if not is_of_module(name, modules))
+    float32_bytes = 4 * sum(shape.numel() for shape in own)
     source_bytes = _size_of_weights(folder)
     return QuantizeReport(str(folder), str(out), source_bytes, float32_bytes, out_bytes, rounding)
 

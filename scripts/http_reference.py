@@ -23,7 +23,9 @@ def render_routes(document: Schema) -> str:
 
 def _route(title: str, operation: Schema) -> Iterator[str]:
     yield f"### `{title}`"
-    yield f"{_summary(operation['summary'])} Compatible with: {', '.join(operation['tags'])}."
+    others = [tag for tag in operation["tags"] if tag != "status"]
+    compatible = f" Compatible with: {', '.join(others)}." if others else ""
+    yield f"{_summary(operation['summary'])}{compatible}"
     yield from dict.fromkeys(operation.get("description", "").split("\n\n"))
     if body := operation.get("requestBody"):
         yield f"**Request**: {_type(_schema(body))}"

@@ -23,7 +23,7 @@ from isobatch.audit.diagnosis import find
 from isobatch.audit.machine_comparison import SavedAnswers, check_comparable, compare_machines
 from isobatch.audit.output_rows import numbers_of
 from isobatch.audit.probes import PROBES
-from isobatch.audit.report_data import AuditReport, ProbeResult
+from isobatch.audit.report_data import AuditReport, Finding, ProbeResult
 from isobatch.audit.session import (
     AuditSession,
     BatchFailedError,
@@ -138,7 +138,7 @@ def audit(
         labels=subject.labels,
         num_texts=len(session.texts),
         probes=tuple(results),
-        findings=find(session, outcomes),
+        findings=_find(session, outcomes),
         seconds=time.perf_counter() - started,
         versions={"isobatch": __version__, "numpy": version("numpy")},
         texts=session.texts,
@@ -179,6 +179,16 @@ def _choose(texts: Iterable[str], most: int) -> tuple[str, ...]:
 def _result(probe: Probe, outcome: ProbeOutcome, seconds: float) -> ProbeResult:
     described = probe.name, probe.changes, probe.proves
     return ProbeResult(*described, outcome.status, outcome.summary, outcome.movement, seconds)
+
+
+def _find(
+    session: AuditSession, outcomes: Sequence[tuple[Probe, ProbeOutcome]]
+) -> tuple[Finding, ...]:
+    """Return the findings; AuditError if there are none because all texts have one result."""
+    findings = find(session, outcomes)
+    if not findings:
+        session.refuse_constant()
+    return findings
 
 
 def _outcome(session: AuditSession, probe: Probe) -> ProbeOutcome:

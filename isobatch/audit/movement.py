@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from isobatch.audit.output_rows import aligned, lengths, numbers_of
 from isobatch.audit.report_data import AuditVerdict, Movement
+from isobatch.audit.shifts import ENTITY_SIZE
 from isobatch.audit.subject import FloatFormat, OutputKind, Outputs
 
 FLOAT32: float = FloatFormat.FLOAT32.value
@@ -85,6 +86,8 @@ def compare(
     else:
         gives_scores, flips = True, np.zeros(len(before), dtype=bool)
         score_gaps = gaps[finite]
+        if reads == "entities":
+            gaps = np.where(_entities_changed(before, after), np.maximum(gaps, 1.0), gaps)
     return Movement(
         rows=len(before),
         moved_rows=int((gaps > 0).sum()),
@@ -96,6 +99,13 @@ def compare(
         has_labels=reads == "classes",
         resized_rows=int(resized.sum()),
     )
+
+
+def _entities_changed(before: Outputs, after: Outputs) -> NDArray[np.bool_]:
+    """Return the rows with an entity of another label, start or end, which no rounding changes."""
+    whole = np.arange(before.shape[1]) % ENTITY_SIZE < ENTITY_SIZE - 1
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    return np.asarray(~same[:, whole].all(axis=1))
 
 
 def _tokens_flipped(before: Outputs, after: Outputs, size: int) -> NDArray[np.bool_]:

@@ -106,6 +106,14 @@ class AuditSession:
         """The outputs for each text alone; AuditError if there are none, or none is finite."""
         return self._finite(stack_rows([self._predict_alone(text) for text in self.texts]))
 
+    def refuse_constant(self) -> None:
+        """Raise AuditError if all texts have one result, in which no fault can be seen."""
+        if (self.alone == self.alone[:1]).all():
+            raise AuditError(
+                f"{self.subject.name}: all {len(self.texts)} texts have the same result, in which "
+                "no fault could be seen. Audit a system whose results depend on the text"
+            )
+
     @cached_property
     def tolerance(self) -> Tolerance:
         """The part that rounding may have here: by the outputs' format, and by copies of a text.

@@ -29,9 +29,10 @@ def count_shifted(
             continue
         one = before[index, :there].reshape(-1, size)
         other = after[index, :here].reshape(-1, size)
-        if np.abs(one - other).max() > allowed:
-            moved = _moved_characters if entities else _moved_tokens
-            shifted += moved(one, other, allowed)
+        if entities:
+            shifted += _moved_characters(one, other, allowed)
+        elif np.abs(one - other).max() > allowed:
+            shifted += _moved_tokens(one, other, allowed)
     return shifted
 
 
@@ -49,5 +50,5 @@ def _moved_characters(one: TokenTable, other: TokenTable, allowed: float) -> boo
     """Whether all starts and ends have moved by one number, and nothing else has."""
     gaps = other - one
     starts_and_ends = gaps[:, 1:3]
-    same = np.abs(gaps[:, (0, 3)]).max() <= allowed
+    same = not gaps[:, 0].any() and np.abs(gaps[:, 3]).max() <= allowed
     return bool(same and starts_and_ends.min() == starts_and_ends.max() != 0)

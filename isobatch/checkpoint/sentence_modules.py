@@ -107,7 +107,20 @@ def read_sentence_modules(folder: Path) -> SentenceModules | None:
 def _after_encoder(folder: Path) -> list[tuple[int, str, str]]:
     """Return number, class and folder of each module after the encoder, which must be the first."""
     place = folder / MODULES
-    modules = []
+    modules = [
+        (number, _class_of(place, number, named), path)
+        for number, (named, path) in enumerate(_stated_modules(place))
+    ]
+    if modules and modules[0][2]:
+        raise UnsupportedModelError(
+            f"{place}: the encoder is in {modules[0][2]}, as old versions of sentence-transformers "
+            "saved it. Load the model with it, and save it again"
+        )
+    return modules[1:]
+
+
+def _stated_modules(place: Path) -> Iterator[tuple[str, str]]:
+    """Yield the class of each module, with its package, and its folder; unsupported ones too."""
     for number, each in enumerate(read_json_list(place)):
         if not isinstance(each, dict) or not isinstance(each.get("type"), str):
             raise CheckpointError(f"{place}: module {number} has no type. Restore the file")
@@ -117,13 +130,7 @@ def _after_encoder(folder: Path) -> list[tuple[int, str, str]]:
                 f"{place}: module {number} has the path {path!r}; expected a folder inside of this "
                 "one. Restore the file"
             )
-        modules.append((number, _class_of(place, number, each["type"]), path))
-    if modules and modules[0][2]:
-        raise UnsupportedModelError(
-            f"{place}: the encoder is in {modules[0][2]}, as old versions of sentence-transformers "
-            "saved it. Load the model with it, and save it again"
-        )
-    return modules[1:]
+        yield each["type"], path
 
 
 def _class_of(place: Path, number: int, named: str) -> str:
@@ -278,7 +285,7 @@ def module_files(folder: Path) -> Iterable[Path]:
     if not (folder / MODULES).is_file():
         return
     yield folder / MODULES
-    for _, _, path in _after_encoder(folder):
+    for _, path in _stated_modules(folder / MODULES):
         for name in ("config.json", SINGLE):
             if path and (folder / path / name).is_file():
                 yield folder / path / name

@@ -32,7 +32,7 @@ SENTENCEPIECE_FILES = (
 
 ENCODER_SETTINGS = tuple(
     f"sentence_{name}_config.json"
-    for name in ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 """Names of the file with the settings of sentence-transformers' encoder: the first one that exists
 is read, and all but old versions write the first."""

@@ -144,7 +144,7 @@ class ClassifierConfig:
         elif name == "num_labels":
             self._set_num_labels(value)
         elif name == "id2label":
-            by_id = {int(index): label for index, label in dict(value).items()}
+            by_id = dict(sorted((int(index), label) for index, label in dict(value).items()))
             self._values["id2label"] = by_id
             self._values["label2id"] = {label: index for index, label in by_id.items()}
         else:

@@ -38,7 +38,7 @@ from isobatch.checkpoint.weight_files import PICKLE, SINGLE, StoredTensor, list_
 from isobatch.checkpoint.weights import match_tensors, save_tensors
 from isobatch.convert.report import ConvertReport, WrittenWeights
 from isobatch.convert.sources import Source, expected_shapes, read_adapter, read_source
-from isobatch.convert.state_dicts import dtype_counts, read_state_dict, separate
+from isobatch.convert.state_dicts import dtype_counts, first_names, read_state_dict, separate
 from isobatch.convert.tokenizer_conversion import convert_tokenizer
 from isobatch.errors import CheckpointError, OptionError, TensorMismatchError
 from isobatch.model import empty_model, parameter_shapes
@@ -168,7 +168,7 @@ def _keep_names(
     """
     dropped = dict.fromkeys(found.stored.others, "not a tensor of the model")
     tensors = _drop(found.folder, found.tensors, drop, dropped)
-    kept, tied = separate(found.folder, tensors, tensors, found.stored.num_bytes)
+    kept, tied = separate(found.folder, tensors, first_names(tensors), found.stored.num_bytes)
     save_tensors(place, kept)
     return WrittenWeights(
         family=model_type,

@@ -200,6 +200,14 @@ def separate(
     return {name: _own(tensor, seen) for name, tensor in kept.items()}, tied
 
 
+def first_names(tensors: Mapping[str, Tensor]) -> set[str]:
+    """Return one name for each memory that tensors have: the first."""
+    places: dict[tuple[object, ...], str] = {}
+    for name, tensor in tensors.items():
+        places.setdefault(_place(tensor), name)
+    return set(places.values())
+
+
 def _place(tensor: Tensor) -> tuple[object, ...]:
     """Identify the memory of a tensor; none for an empty one, which shares none."""
     if not tensor.numel():

@@ -127,7 +127,7 @@ def labels_of_column(files: LabelledFiles) -> tuple[str, ...]:
                         f"{rows.place(index)}: the label {spelled(cell)} is not a text, and means "
                         f"nothing to the model. Give it a name: --label-map {spelled(cell)}=NAME"
                     )
-                found.add(name)
+                found.add(name.strip())
             if len(found) > MAX_LABELS:
                 raise OptionError(
                     f"the column {column!r} has more than {MAX_LABELS} different labels. Choose "

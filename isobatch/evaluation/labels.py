@@ -132,7 +132,7 @@ def _rules(labels: Sequence[str], indices: bool) -> list[LabelRule]:
 
 
 def _text(value: object) -> str | None:
-    return str(value) if isinstance(value, str | Integral) else None
+    return str(value) if isinstance(value, str | Integral | float) else None
 
 
 def _fold(text: str | None) -> str | None:
@@ -149,8 +149,16 @@ def _whole(value: object) -> str | None:
 
 
 def _allows_indices(labels: Sequence[str]) -> bool:
-    """Refuse indices for labels such as "1" to "5", where 1 could be the name or the index."""
-    return not any(label.strip().isdecimal() for label in labels)
+    """Refuse indices for labels such as "1" or "2.5", where 1 could be the name or the index."""
+    return not any(map(_is_number, labels))
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def _describe_unknown(

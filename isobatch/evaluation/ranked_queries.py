@@ -4,6 +4,7 @@ Ranked by logits, as `Reranker.rank` does: scores that are all 1.0 after a sigmo
 """
 
 import heapq
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -139,7 +140,7 @@ class QueryMeans:
         self._random.append(random)
         self._num_relevant += result.num_relevant
         self._num_single += result.num_texts == 1
-        self._first_ranks[min(int(result.first_rank), TOP + 1) - 1] += 1
+        self._first_ranks[min(math.ceil(result.first_rank), TOP + 1) - 1] += 1
         if found.ndcg >= PERFECT:
             return
         entry = -found.ndcg, -len(self._found), result

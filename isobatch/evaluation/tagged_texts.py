@@ -51,11 +51,11 @@ class EntityOptions:
     """How entities are compared.
 
     scheme: count only spans that are complete in this scheme, as seqeval's strict mode does.
-    aggregation: of the tokens, where spans of characters are compared.
+    aggregation: of the tokens, where spans of characters are compared; None is "simple".
     """
 
     scheme: Scheme | None = None
-    aggregation: Aggregation = "simple"
+    aggregation: Aggregation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ def evaluate_entities(
     column = EntityColumn(files, columns, options.scheme, names)
     _check_scheme(labels, options.scheme)
     kinds, notes = _check_cells(tables, column, types_of(labels))
+    _refuse_unused(options, kinds)
     tally, comparison = RowTally(), SpanComparison(num_mistakes)
     start, done, cache = time.monotonic(), 0, OutputCache()
     for rows in cut_chunks(tables, columns):
@@ -142,7 +143,7 @@ def evaluate_entities(
         on_progress(ScoringProgress(scan.num_rows, RowCounts(), counts, seconds))
     if not tally.num_texts:
         raise tally.absence("text")
-    aggregation = {} if kinds == {WORDS} else {"aggregation": options.aggregation}
+    aggregation = {} if kinds == {WORDS} else {"aggregation": options.aggregation or "simple"}
     compared = {"spans of": " and ".join(f"{kind}s" for kind in sorted(kinds)) or "no text"}
     all_facts = {**(facts or {}), **compared, **aggregation}
     return comparison.finish(options.scheme, tally.fields(all_facts, notes))
@@ -171,6 +172,20 @@ def _check_scheme(labels: Sequence[str], scheme: Scheme | None) -> None:
                 f"--scheme {scheme}: the checkpoint has the label {label}, which that scheme does "
                 "not have. Choose the scheme of the checkpoint, or leave it out"
             ) from None
+
+
+def _refuse_unused(options: EntityOptions, kinds: set[str]) -> None:
+    """Raise OptionError for an option that is for another kind of expected entities than all."""
+    if options.scheme is not None and kinds == {CHARACTERS}:
+        raise OptionError(
+            f"--scheme {options.scheme}: is for tags of words, but the column has spans of "
+            "characters. Leave it out"
+        )
+    if options.aggregation is not None and kinds == {WORDS}:
+        raise OptionError(
+            f"--aggregation {options.aggregation}: is for spans of characters, but the column has "
+            "tags of words. Leave it out"
+        )
 
 
 def _check_cells(
@@ -226,7 +241,7 @@ def _find(
         if isinstance(output, InputError):
             yield output
         elif text.words is None:
-            entities = classifier.decode(output, encoding, options.aggregation).entities
+            entities = classifier.decode(output, encoding, options.aggregation or "simple").entities
             spans = [FoundSpan(TagSpan(e.start, e.end, e.label), e.score) for e in entities]
             yield encoding, spans
         else:

@@ -117,13 +117,16 @@ def plan_jobs(
         check_output_folder(path)
         jobs = [_plan_shard(each, path, options, output_format) for each in inputs]
         _refuse_same_names(jobs)
-        for job in jobs if path.is_dir() else ():
-            check_output(job.output.path)
-        return jobs
+        return [_with_target(job) for job in jobs] if path.is_dir() else jobs
     format, compression = detect_format(path.name, output_format, "--output-format")
     target = check_output(path)
     table = TableFile(target, format, compression, _output_dialect(inputs[0], format))
     return [FileJob(tuple(inputs), table, options)]
+
+
+def _with_target(job: FileJob) -> FileJob:
+    """Write the file that the output names as a symbolic link, and check that it can be."""
+    return replace(job, output=replace(job.output, path=check_output(job.output.path)))
 
 
 def _output_dialect(table: TableFile, format: Format) -> CsvDialect:

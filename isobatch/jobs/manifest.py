@@ -129,7 +129,7 @@ def make_manifest(
             "read_characters": MAX_READ_CHARACTERS,
         },
         **compared,
-        "versions": {**versions, **_writer_versions(output)},
+        "versions": {**versions, **_library_versions([*(table for table, _ in inputs), output])},
     }
     # Through JSON and back: a manifest that was read from its file has lists where this has tuples.
     plain: Manifest = json.loads(json.dumps(manifest))
@@ -161,18 +161,20 @@ def run_record(inputs: Sequence[TableFile], output: TableFile, provenance: Prove
     return {"inputs": paths, **asdict(provenance)}
 
 
-def _writer_versions(output: TableFile) -> dict[str, str]:
-    """Return the versions of libraries that format or compress the output."""
+def _library_versions(tables: Sequence[TableFile]) -> dict[str, str]:
+    """Return the versions of libraries that read the inputs, the first tables, or write the last.
+
+    Those of inputs spell values as texts, and decide where chunks end.
+    """
+    libraries = {"jsonl": "msgspec", "parquet": "pyarrow", "npy": "numpy"}
+    used = {libraries.get(table.format): None for table in tables}
+    output = tables[-1]
     versions = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if output.compression == "gzip" else {}
-    libraries = {
-        "jsonl": "msgspec",
-        "parquet": "pyarrow",
-        "npy": "numpy",
-        "zstd": "backports.zstd",
-    }
-    for library in (libraries.get(output.format), libraries.get(output.compression)):
+    if output.compression == "zstd":
+        used["backports.zstd"] = None
+    for library in filter(None, used):
         try:
-            versions |= {library: version(library)} if library else {}
+            versions[library] = version(library)
         except PackageNotFoundError:  # Python 3.14 has zstd in its standard library
             continue
     return versions

@@ -126,8 +126,12 @@ def prepare_job(job: FileJob, row_format: RowFormat[Any], provenance: Provenance
         job = replace(job, options=replace(job.options, truncation=default))
     stamps = tuple(_stamp(table) for table in job.inputs)
     tables = tuple(open_table(each) for each in job.inputs)
-    scan = scan_tables(tables, with_schema=job.output.format == "parquet")
-    columns = plan_columns(scan.columns, row_format, job.options, job.output.format)
+    format = job.output.format
+    scan = scan_tables(tables, format == "parquet", as_texts=format in DELIMITERS)
+    columns = plan_columns(scan.columns, row_format, job.options, format)
+    for name in columns.kept:
+        if (error := scan.undecodable.get(name)) is not None:
+            raise error
     _refuse_unquoted(job.output, columns)
     for table, text in product(tables, columns.read.texts):
         table.check_text(text)

@@ -66,7 +66,7 @@ class RayOptions:
 
     def __post_init__(self) -> None:
         for name in ("workers", "cpus", "seconds_to_wait"):
-            if getattr(self, name) < 1:
+            if not getattr(self, name) >= 1:  # written so that NaN is refused too
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.address and self.address.startswith("ray://"):
             raise OptionError(

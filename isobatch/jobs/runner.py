@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import reduce
-from itertools import islice
 from operator import add
 from typing import BinaryIO
 
 from isobatch.ambient import default_float_environment
 from isobatch.batching.cache import OutputCache
-from isobatch.jobs.folder import JobFolder
+from isobatch.errors import JobError
+from isobatch.jobs.folder import JobFolder, SavedChunk
 from isobatch.jobs.job import FileJob, ModelOptions
 from isobatch.jobs.manifest import Provenance, describe_provenance
 from isobatch.jobs.output_digest import combine_digests, output_digest
@@ -147,13 +147,26 @@ def run_job(
             prepared,
             scorer,
             OutputCache() if cache is None else cache,
-            islice(prepared.chunks(), len(chunks), None),
+            _remaining(prepared, chunks),
             folder.commit,
         )
         progress = _track_progress(prepared, saved, done, on_progress)
         prepared.refuse_changed_input()
         folder.finish(lambda file: prepared.writer.assemble(folder.chunk_paths(), file))
         return progress
+
+
+def _remaining(prepared: PreparedJob, saved: Sequence[SavedChunk]) -> Iterator[TableChunk]:
+    """Yield the chunks after the saved ones; JobError if those have other numbers of rows."""
+    chunks = prepared.chunks()
+    for number, each in enumerate(saved):
+        found = len(next(chunks, ()))
+        if found != each.counts.rows:
+            raise JobError(
+                f"{prepared.job.output.path}: chunk {number} was saved with {each.counts.rows} "
+                f"rows, and has {found} now. Start over with --restart"
+            )
+    yield from chunks
 
 
 def _track_progress(

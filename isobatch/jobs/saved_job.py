@@ -82,11 +82,13 @@ def read_saved_job(path: Path) -> SavedJob:
     except JobError as error:
         raise NotVerifiableError(f"{path}: its job cannot be read: {error}") from error
     if not target.is_file() and (manifest is None or finished is not None):
-        raise NotVerifiableError(f"{path}: no such file. Use an output of `isobatch run`")
+        raise NotVerifiableError(
+            f"{path}: no such file. Use an output of `isobatch run` or `embed`"
+        )
     if manifest is None:
         raise NotVerifiableError(
             f"{path}: there is no {folder.path / 'manifest.json'}, which says how it was made. "
-            "Use an output of `isobatch run`, with the folder .isobatch next to it"
+            "Use an output of `isobatch run` or `embed`, with the folder .isobatch next to it"
         )
     if manifest.get("manifest") != MANIFEST_FORMAT:
         raise NotVerifiableError(f"{path}: {other_format(manifest)}")
@@ -118,7 +120,7 @@ def outputs_with_jobs(path: Path) -> list[Path]:
     jobs = sorted({each.parent for each in records})
     if not jobs:
         raise NotVerifiableError(
-            f"{path}: has no output of `isobatch run`. Use an output, or its folder"
+            f"{path}: has no output of `isobatch run` or `embed`. Use an output, or its folder"
         )
     return [path / each.name for each in jobs]
 

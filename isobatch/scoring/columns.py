@@ -48,7 +48,7 @@ class ScoringOptions:
     prefix: str = ""
     truncation: Truncation | None = None
     on_empty: OnEmpty = "score"
-    on_error: Literal["row", "stop"] | None = "row"
+    on_error: Literal["row", "stop"] | None = None
     query_column: str | None = None
     labels_column: str | None = None
 

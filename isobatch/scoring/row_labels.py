@@ -33,9 +33,9 @@ def labels_of_row(cell: object, column: str) -> str | InputError:
 
 
 def _listed(text: str) -> object:
-    if not text.strip().startswith("["):
-        return [label.strip() for label in split_at_commas(text)]
     try:
-        return json.loads(text)
-    except ValueError:
+        if text.strip().startswith("["):
+            return json.loads(text)
+        return [label.strip() for label in split_at_commas(text)]
+    except (ValueError, RecursionError):
         return None

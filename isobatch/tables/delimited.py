@@ -295,5 +295,13 @@ def _quoting(record: Cells) -> Literal[0, 1]:
 
 
 def split_at_commas(line: str) -> tuple[str, ...]:
-    """Split names at commas, as in a line of CSV; a name with a comma is quoted."""
-    return tuple(next(csv.reader([line], skipinitialspace=True), ()))
+    """Split names at commas, as in a line of CSV; a name with a comma is quoted.
+
+    ValueError for more than one line, and for a longer cell than any table may have.
+    """
+    if csv.field_size_limit() < MAX_CELL_CHARACTERS:
+        csv.field_size_limit(MAX_CELL_CHARACTERS)
+    try:
+        return tuple(next(csv.reader([line], skipinitialspace=True), ()))
+    except csv.Error as error:
+        raise ValueError(f"{line[:40]!r}: {error}") from error

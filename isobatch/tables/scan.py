@@ -3,13 +3,13 @@
 Invariant: a scanned table can be read again, and its schema holds every one of its values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isobatch.errors import TableError
 from isobatch.extras import needs_extra
-from isobatch.tables.table import Table
+from isobatch.tables.table import Table, TableChunk
 from isobatch.tables.text_files import FileDigest, FileHasher
 
 if TYPE_CHECKING:
@@ -23,21 +23,25 @@ class TableScan:
     """The result of one pass over tables.
 
     The schema is that of a Parquet file, always; of other files only where it was requested.
-    `digests` are of the files, in the order of the tables.
+    `digests` are of the files, in the order of the tables. undecodable: the columns with a value
+    that is not text, and the error of the first, where that was requested.
     """
 
     num_rows: int
     columns: tuple[str, ...]
     schema: "pa.Schema | None"
     digests: tuple[FileDigest, ...]
+    undecodable: Mapping[str, TableError]
 
 
-def scan_tables(tables: Sequence[Table], with_schema: bool = False) -> TableScan:
+def scan_tables(
+    tables: Sequence[Table], with_schema: bool = False, *, as_texts: bool = False
+) -> TableScan:
     """Read all of `tables`, which are of one format, and count their rows as those of one.
 
     TableError for the first row that cannot be read, and for a table whose columns are not those of
     the first (JSON objects may differ); with a schema also for a column of JSON whose values have
-    no common Arrow type.
+    no common Arrow type. as_texts: find the columns with a value that is not text.
     """
     first = tables[0]
     columns: dict[str, None] = dict.fromkeys(first.columns or ())
@@ -48,6 +52,7 @@ def scan_tables(tables: Sequence[Table], with_schema: bool = False) -> TableScan
         builder = SchemaBuilder(columns)
     digests = []
     num_rows = 0
+    undecodable: dict[str, TableError] = {}
     for table in tables:
         _check_columns(first, table)
         hasher = FileHasher()
@@ -57,9 +62,21 @@ def scan_tables(tables: Sequence[Table], with_schema: bool = False) -> TableScan
                 columns.update(dict.fromkeys(rows.columns))
                 if builder:
                     builder.add(rows)
+                if as_texts:
+                    _find_undecodable(rows, undecodable)
         digests.append(hasher.digest())
     schema = builder.schema(str(first.file.path)) if builder else first.schema
-    return TableScan(num_rows, tuple(columns), schema, tuple(digests))
+    return TableScan(num_rows, tuple(columns), schema, tuple(digests), undecodable)
+
+
+def _find_undecodable(rows: TableChunk, found: dict[str, TableError]) -> None:
+    """Add the columns with a value that is not text, which a file of texts could not hold."""
+    for column in rows.columns:
+        if column not in found:
+            try:
+                rows.texts(column)
+            except TableError as error:
+                found[column] = error
 
 
 def _check_columns(first: Table, table: Table) -> None:

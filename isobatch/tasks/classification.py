@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from isobatch.ambient import eager
 from isobatch.batching.cache import Output
+from isobatch.checkpoint.sentence_modules import MODULES
 from isobatch.checkpoint.sentence_settings import read_sentence_encoder
 from isobatch.checkpoint.text_encoder import TextEncoder
 from isobatch.errors import OptionError
@@ -114,8 +115,8 @@ class Classifier(Pipeline[Prediction]):
     def _read_encoder(
         cls, folder: Path, config: PipelineConfig, read: TokenizerReader
     ) -> TextEncoder:
-        """Read the tokenizer; a head of modules has further settings of it."""
-        if config.head.modules:
+        """Read the tokenizer; a folder of sentence-transformers has further settings of it."""
+        if (folder / MODULES).is_file() and config.head.answers is None:
             return read_sentence_encoder(folder, config.encoder.max_tokens, read)
         return super()._read_encoder(folder, config, read)
 

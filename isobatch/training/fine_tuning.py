@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from isobatch.jobs import RayOptions
 from isobatch.jobs.ray_connection import await_room, connected
 from isobatch.scoring import ProgressCallback
 from isobatch.training.data.dataset import LabelledTexts
-from isobatch.training.data.prepared_data import TargetedTexts, check_same_kind, prepare_data
+from isobatch.training.data.prepared_data import TargetedTexts, prepare_data, with_unlabelled
 from isobatch.training.initial_model import read_initial_model
 from isobatch.training.output.temperature import calibrate
 from isobatch.training.output.trained_folder import write_trained_folder
@@ -175,11 +174,12 @@ class _Session:
         if request.teacher is not None:
             self._refuse_replaced("teacher", locate_checkpoint(request.teacher))
             check_teacher(request.teacher, scheme)
-        self._train = self._with_unlabelled(self._data.train)
+        self._train, self._unlabelled_notes = with_unlabelled(self._data, request.unlabelled)
         self._examples = self._encode(self._train)
         self._scale = None
         if scheme.task == "regression":
-            self._scale = TargetScale.of(self._data.train.targets)
+            has_bias = self._start.model.head.output.bias is not None
+            self._scale = TargetScale.of(self._data.train.targets, has_bias=has_bias)
             standard = self._scale.standardized(self._examples.targets)
             self._examples = replace(self._examples, targets=standard)
             if self._start.head == "kept":
@@ -235,20 +235,6 @@ class _Session:
         encodings = self._start.encode(texts.texts, texts.places)
         return Examples(encodings, texts.targets, texts.weights, texts.places)
 
-    def _with_unlabelled(self, train: TargetedTexts) -> TargetedTexts:
-        """Append the texts without labels, whose targets are NaN."""
-        unlabelled = self._request.unlabelled
-        if unlabelled is None:
-            return train
-        check_same_kind(self._request.texts, unlabelled, "unlabelled texts")
-        number, outputs = len(unlabelled.texts), train.targets.shape[1]
-        return TargetedTexts(
-            [*train.texts, *unlabelled.texts],
-            np.concatenate([train.targets, np.full((number, outputs), np.nan, np.float32)]),
-            np.concatenate([train.weights, np.ones(number, np.float32)]),
-            [*train.places, *unlabelled.places],
-        )
-
     def _ask_teacher(self, folder: RunFolder) -> None:
         if self._request.teacher is None:
             return
@@ -270,7 +256,7 @@ class _Session:
     def _describe(self) -> None:
         """Say what was found in the data, which head the model has, and the recipe."""
         cut = sum(encoding.truncated for encoding in self._examples.encodings)
-        lines = [*self._data.notes, self._start.reason]
+        lines = [*self._data.notes, *self._unlabelled_notes, self._start.reason]
         if cut:
             longest = counted(self._start.encoder.max_tokens, "token")
             lines.append(f"{counted(cut, 'text')} longer than {longest}: cut at that length")

@@ -44,8 +44,8 @@ def check_teacher(teacher: str | Path, scheme: LabelScheme) -> list[int]:
             f"teacher {teacher}: is for another task than {scheme.task!r}. Choose a teacher that "
             "was trained for the same one"
         )
-    if scheme.task == "regression" and head.num_labels == len(scheme.labels):
-        return list(range(head.num_labels))
+    if scheme.task == "regression" and head.num_labels == len(scheme.labels) == 1:
+        return [0]  # the name of a single number means nothing
     if {*head.labels} != {*scheme.labels}:
         raise OptionError(
             f"teacher {teacher}: predicts {list_names(head.labels)}, but the labels of the texts "

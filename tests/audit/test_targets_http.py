@@ -329,7 +329,7 @@ def test_a_response_with_too_few_rows_or_without_json_is_refused() -> None:
 def test_an_address_without_a_server_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(OptionError, match=r"no server responds there .* is it running"):
+        with pytest.raises(OptionError, match=r"no server responds .* Start it"):
             open_subject(f"http://127.0.0.1:{taken.getsockname()[1]}")
 
 

@@ -33,8 +33,9 @@ def test_texts_targets_weights_and_places_go_together() -> None:
         assert [data.scheme.labels[each] for each in part.targets.argmax(axis=1)] == [
             LABELS[row] for row in rows
         ]
-        wanted = np.array([weights[row] for row in rows])
-        assert np.allclose(part.weights, wanted / wanted.mean())
+    wanted = np.array([weights[row] for row in data.train_rows])
+    assert np.allclose(data.train.weights, wanted / wanted.mean())
+    assert set(data.validation.weights.tolist()) == {1.0}, "metrics are not weighted"
     assert data.notes == (data.scheme.evidence,)
     assert data.facts.train_labels == {"a": 15, "b": 15}
     assert data.facts.validation_labels == {"a": 5, "b": 5}

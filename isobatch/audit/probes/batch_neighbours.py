@@ -4,6 +4,7 @@ They send texts alone, so that they apply to every system. Invariant: the text u
 same in every batch of a probe.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -152,14 +153,15 @@ def _count_misplaced(session: AuditSession, places: Sequence[int], rows: Outputs
     """Count rows of a batch that are the output of another of its texts, and not of their own.
 
     Outputs of one number may equal another's by chance; only those that were put in another order
-    are still all there, each of them once.
+    are still all there, none of them more often than alone.
     """
     allowed, own = session.tolerance.absolute, session.alone[list(places)]
     gaps, usual = _all_gaps(own, rows), _all_gaps(own, own)
     found = gaps.min(axis=1) <= allowed
     if found.mean() < MOSTLY:
         return 0
-    if len(set(gaps.argmin(axis=1))) < MOSTLY * len(set(usual.argmin(axis=1))):
+    alike = (usual <= allowed).argmax(axis=1)  # for each output the first of those like it
+    if Counter(alike[gaps.argmin(axis=1)[found]].tolist()) - Counter(alike.tolist()):
         return 0
     return int((found & (gaps.diagonal() > 2 * allowed)).sum())
 

@@ -28,7 +28,7 @@ AMOUNTS = (1, 2, 7, 31)
 @probe(
     "mask-honoured",
     changes="the content of the pads; shape, mask and text stay the same",
-    proves="nothing of a pad reaches a result: not one bit may change move",
+    proves="the content of a pad does not reach a result: not one bit may change",
 )
 def mask_honoured(session: AuditSession) -> ProbeOutcome:
     model = session.padded

@@ -39,7 +39,9 @@ class RefusedError(AnswerError):
 
 
 class HttpServer:
-    """A client of one server; `url` is without path and credentials, `path` that of the address.
+    """A client of one server; `url` is without path, query and credentials, which are sent.
+
+    `path` is that of the address.
 
     No connection stays open between requests, as an audit has no end at which it would be closed.
     """
@@ -61,6 +63,7 @@ class HttpServer:
         self._client = self._httpx.Client(
             base_url=address.copy_with(path="/", query=None, fragment=None),
             headers=headers,
+            params=address.params,
             timeout=self._httpx.Timeout(TIMEOUT_SECONDS, connect=_CONNECT_SECONDS, pool=None),
             limits=self._httpx.Limits(max_connections=None, max_keepalive_connections=0),
             trust_env=address.host not in _LOCAL,  # a proxy cannot reach this machine itself
@@ -168,8 +171,8 @@ def _unconnected(reason: str) -> str:
             "a self-signed certificate, in the environment variable SSL_CERT_FILE"
         )
     if "SSL" in reason:
-        return f"no TLS there ({reason}). Use an http:// address"
-    return f"no server responds there ({reason}); is it running?"
+        return f"the server does not use TLS ({reason}). Use an http:// address"
+    return f"no server responds ({reason}). Start it, or check host and port"
 
 
 def _requested_pause(response: Any) -> float:

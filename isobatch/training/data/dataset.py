@@ -16,8 +16,9 @@ from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError, OptionError
 from isobatch.scoring.chunks import MAX_CHUNK_ROWS, MAX_READ_CHARACTERS
 from isobatch.scoring.columns import InputColumns, check_column, choose_columns
+from isobatch.scoring.label_names import column_names, find_label_column
 from isobatch.scoring.predictions import is_empty, read_inputs
-from isobatch.tables import MISSING, Table, TableChunk, TableFile, Unreadable, open_table
+from isobatch.tables import MISSING, TableChunk, TableFile, Unreadable, open_table
 from isobatch.tables.text_files import FileHasher
 from isobatch.training.data.label_values import (
     number_of,
@@ -26,13 +27,6 @@ from isobatch.training.data.label_values import (
     split_label_text,
 )
 from isobatch.types import TextInput
-
-LABEL_COLUMN = "label"
-USUAL_LABELS = (
-    "labels", "class", "category", "target", "sentiment", "topic", "intent", "stars", "rating",
-    "score",
-)  # fmt: skip
-"""Common names of the label column, other than "label"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +121,7 @@ class _Reader:
     def read(self, file: TableFile) -> None:
         table, before = open_table(file), self._num_rows
         hasher = FileHasher()
-        names = _column_names(table)
+        names = column_names(table)
         read = self._choose(file, names) if names else None
         for name in read.texts if read else ():
             table.check_text(name)
@@ -166,13 +160,13 @@ class _Reader:
         columns = self.columns
         try:
             if columns.labels is None:
-                columns = replace(columns, labels=(_find_label_column(names, columns),))
+                taken = columns.text, columns.pair, columns.weight
+                columns = replace(columns, labels=(find_label_column(names, taken),))
             labels = columns.labels or ()
             id = columns.id if self.is_training or columns.id in names else None
             for name in filter(None, (*labels, self._weight, id)):
                 check_column(name, names)
-            taken = {*labels, columns.weight} - {id}
-            others = [name for name in names if name not in taken]
+            others = [name for name in names if name not in {*labels, columns.weight} - {id}]
             if columns.text is not None:
                 check_column(columns.text, names)
             if not others:
@@ -332,28 +326,3 @@ def _frame_columns(labels: object) -> tuple[str, ...]:
     if names is None or not hasattr(labels, "to_numpy"):
         return ()
     return tuple(str(name) for name in names)
-
-
-def _column_names(table: Table) -> tuple[str, ...]:
-    """Return the columns of a table; those of JSON objects are found by reading all of them."""
-    if table.columns is not None:
-        return table.columns
-    found: dict[str, None] = {}
-    for rows in table.rows(MAX_CHUNK_ROWS, MAX_READ_CHARACTERS):
-        found |= dict.fromkeys(rows.columns)
-    return tuple(found)
-
-
-def _find_label_column(names: Sequence[str], columns: LabelledColumns) -> str:
-    taken = (columns.text, columns.pair, columns.weight)
-    by_name = {name.strip().lower(): name for name in names if name not in taken}
-    if LABEL_COLUMN in by_name:
-        return by_name[LABEL_COLUMN]
-    usual = [by_name[name] for name in USUAL_LABELS if name in by_name]
-    if len(usual) == 1:
-        return usual[0]
-    found = f"it could be {' or '.join(usual)}" if usual else "none has a common name"
-    raise OptionError(
-        f"cannot find the label column: {found} (it has {', '.join(names) or 'no columns'}). "
-        "Choose it with --label-column"
-    )

@@ -4,12 +4,14 @@ Invariant: the result is a function of the texts, their labels and the options; 
 given is in one of the sets.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isobatch.drawing.display_text import counted
 from isobatch.errors import InputError
 from isobatch.training.data.class_weights import ClassWeights, text_weights
 from isobatch.training.data.data_facts import DataFacts, collect_facts
@@ -74,16 +76,16 @@ def prepare_data(
         rows, held = split_groups(groups, targets, validation_share, seed, scheme.task)
         given = None
     else:
-        check_same_kind(texts, validation, "validation texts")
+        _check_kind(texts.texts, validation, "validation texts")
         rows, held = np.arange(len(texts)), np.arange(0)
         given = validation, _targets(scheme, validation)
     share = None if given else validation_share
     facts = collect_facts(scheme, (texts, targets), given, held, share, groups)
     return PreparedData(
         _part(scheme, texts, targets, rows, class_weights),
-        _part(scheme, *given, np.arange(len(given[1])), "none")
+        _part(scheme, *given, np.arange(len(given[1])), None)
         if given
-        else _part(scheme, texts, targets, held, "none"),
+        else _part(scheme, texts, targets, held, None),
         scheme,
         facts,
         (scheme.evidence, *facts.notes(has_class_weights=class_weights != "none")),
@@ -96,14 +98,14 @@ def _targets(scheme: LabelScheme, texts: LabelledTexts) -> Targets:
     return make_targets(scheme, texts.values, texts.places, texts.label_columns)
 
 
-def check_same_kind(texts: LabelledTexts, others: LabelledTexts, name: str) -> None:
+def _check_kind(texts: Sequence[TextInput], others: LabelledTexts, name: str) -> None:
     """Raise InputError unless there are `others`, all of them pairs or single texts as `texts` are.
 
     name: of the others, "validation texts" or "unlabelled texts".
     """
     if not len(others):
         raise InputError(f"there are no {name}. Specify some, or leave them out")
-    kinds = {isinstance(text, str) for text in texts.texts}
+    kinds = {isinstance(text, str) for text in texts}
     for text, place in zip(others.texts, others.places, strict=True):
         if isinstance(text, str) not in kinds:
             found, wanted = ("text", "pairs") if isinstance(text, str) else ("pair", "texts")
@@ -113,20 +115,55 @@ def check_same_kind(texts: LabelledTexts, others: LabelledTexts, name: str) -> N
             )
 
 
+def with_unlabelled(
+    data: PreparedData, unlabelled: LabelledTexts | None
+) -> tuple[TargetedTexts, tuple[str, ...]]:
+    """Append texts without labels to those of the training, with targets NaN; and notes on them.
+
+    Those that are validation texts are left out: a teacher's logits would leak them. Raises
+    InputError unless they are pairs, or single texts, as the others are.
+    """
+    train, held_out = data.train, data.validation.texts
+    if unlabelled is None:
+        return train, ()
+    _check_kind(train.texts, unlabelled, "unlabelled texts")
+    groups = group_equal_texts([*held_out, *unlabelled.texts])
+    is_held = np.isin(groups[len(held_out) :], groups[: len(held_out)])
+    rows = np.flatnonzero(~is_held).tolist()
+    left_out = {"text": int(is_held.sum()), "empty text": unlabelled.num_empty}
+    reasons = {"text": ": among the validation texts", "empty text": ""}
+    notes = [
+        f"{counted(number, name)} without labels left out{reasons[name]}"
+        for name, number in left_out.items()
+        if number
+    ]
+    targets = np.full((len(rows), train.targets.shape[1]), np.nan, np.float32)
+    together = TargetedTexts(
+        [*train.texts, *(unlabelled.texts[row] for row in rows)],
+        np.concatenate([train.targets, targets]),
+        np.concatenate([train.weights, np.ones(len(rows), np.float32)]),
+        [*train.places, *(unlabelled.places[row] for row in rows)],
+    )
+    return together, tuple(notes)
+
+
 def _part(
     scheme: LabelScheme,
     texts: LabelledTexts,
     targets: Targets,
     rows: Indices,
-    class_weights: ClassWeights,
+    class_weights: ClassWeights | None,
 ) -> TargetedTexts:
-    """Take some of the texts, in order."""
+    """Take some of the texts, in order. class_weights: None for texts that are not weighted."""
     chosen = targets[rows]
     indices = rows.tolist()
-    weights = texts.weights and [texts.weights[row] for row in indices]
+    weights = np.ones(len(rows), np.float32)
+    if class_weights is not None:
+        own = texts.weights and [texts.weights[row] for row in indices]
+        weights = text_weights(scheme, chosen, own, class_weights)
     return TargetedTexts(
         [texts.texts[row] for row in indices],
         chosen,
-        text_weights(scheme, chosen, weights, class_weights),
+        weights,
         [texts.places[row] for row in indices],
     )

@@ -25,6 +25,9 @@ MAX_VALIDATION = 2_000
 REGRESSION_STRATA = 10
 """A regression is stratified by tenths of its numbers."""
 
+REGRESSION_TEXTS = 5
+"""In each of them, or there are fewer: each keeps a text to train on."""
+
 _SPLIT_EPOCH = 2**63
 """Of the draw of the split: no epoch of a training has this number."""
 
@@ -82,7 +85,8 @@ def _memberships(targets: Targets, task: TrainingTask) -> _Pairs:
     """
     if task == "regression":
         numbers = targets[:, 0]
-        cuts = np.quantile(numbers, np.arange(1, REGRESSION_STRATA) / REGRESSION_STRATA)
+        num_strata = max(1, min(REGRESSION_STRATA, len(numbers) // REGRESSION_TEXTS))
+        cuts = np.quantile(numbers, np.arange(1, num_strata) / num_strata)
         return np.arange(len(numbers)), np.searchsorted(cuts, numbers, side="right")
     rows, columns = np.nonzero(targets)
     unlabelled = np.flatnonzero(~targets.any(axis=1))

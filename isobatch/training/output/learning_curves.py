@@ -29,13 +29,26 @@ _Event = Mapping[str, Any]
 _LOSSES = {"single": "log_loss", "multi": "binary_log_loss"}
 
 
-def validation_loss(task: TrainingTask, metrics: Mapping[str, float]) -> float:
-    """Return the loss of the validation texts: of a regression the mean square error."""
-    return metrics[_LOSSES[task]] if task in _LOSSES else metrics["rmse"] ** 2
+def validation_loss(
+    task: TrainingTask, metrics: Mapping[str, float], deviations: Sequence[float]
+) -> float | None:
+    """Return the loss of the validation texts, in the units of the training loss.
+
+    That of a regression is the mean square error of standardized numbers. deviations: by which its
+    outputs were divided; with several of them, the metrics do not have the loss: None.
+    """
+    if task in _LOSSES:
+        return metrics[_LOSSES[task]]
+    return (metrics["rmse"] / deviations[0]) ** 2 if len(deviations) == 1 else None
 
 
-def learning_chart(task: TrainingTask, events: Sequence[_Event], description: str) -> str:
-    """Draw the losses of steps and evaluations above the metric that the best was chosen by."""
+def learning_chart(
+    task: TrainingTask, events: Sequence[_Event], description: str, deviations: Sequence[float]
+) -> str:
+    """Draw the losses of steps and evaluations above the metric that the best was chosen by.
+
+    deviations: as those of `validation_loss`.
+    """
     steps = [each for each in events if each["event"] == "step"]
     evaluations = [each for each in events if each["event"] == "evaluation"]
     best = [each["step"] for each in evaluations if each["best"]][-1]
@@ -43,7 +56,8 @@ def learning_chart(task: TrainingTask, events: Sequence[_Event], description: st
     def draw(figure: "Figure") -> None:
         figure.set_layout_engine("constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
-        _draw_losses(upper, task, steps, evaluations)
+        held_out = [validation_loss(task, each["metrics"], deviations) for each in evaluations]
+        _draw_losses(upper, steps, evaluations, held_out)
         _draw_metric(lower, evaluations)
         for axes in (upper, lower):
             axes.axvline(best, color=GREY, linestyle="--", linewidth=1)
@@ -78,7 +92,10 @@ def regression_chart(
 
 
 def _draw_losses(
-    axes: "Axes", task: TrainingTask, steps: Sequence[_Event], evaluations: Sequence[_Event]
+    axes: "Axes",
+    steps: Sequence[_Event],
+    evaluations: Sequence[_Event],
+    held_out: Sequence[float | None],
 ) -> None:
     size = -(-len(steps) // MAX_POINTS)
     parts = [steps[first : first + size] for first in range(0, len(steps), size)]
@@ -96,8 +113,9 @@ def _draw_losses(
         markersize=3,
         label="training, since the last evaluation",
     )
-    held_out = [validation_loss(task, each["metrics"]) for each in evaluations]
-    axes.plot(numbers, held_out, color=ORANGE, marker="o", markersize=3, label="validation")
+    known = [loss for loss in held_out if loss is not None]
+    if len(known) == len(numbers):
+        axes.plot(numbers, known, color=ORANGE, marker="o", markersize=3, label="validation")
     axes.set(ylabel="loss")
     axes.legend(frameon=False, fontsize=9)
 

@@ -36,6 +36,18 @@ class TrainedModel:
     teacher: str | None = None
 
     @property
+    def deviations(self) -> Sequence[float]:
+        """The numbers that the outputs of a regression were divided by for training."""
+        scale = self.record.get("target_scale")
+        return scale["deviation"] if scale else ()
+
+    @property
+    def has_class_weights(self) -> bool:
+        """Whether classes were weighted."""
+        options: Mapping[str, Any] = self.record.get("options", {})
+        return bool(options.get("class_weights", "none") != "none")
+
+    @property
     def metrics(self) -> Mapping[str, float]:
         """The metrics of the finished model on the validation texts."""
         return self.calibrated.after.metrics

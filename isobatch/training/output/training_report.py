@@ -178,7 +178,7 @@ def _draw_pictures(trained: TrainedModel, evaluated: _Evaluated) -> dict[str, st
         f"{format_metric(best['metric'], best['value'])} at step {best['step']} of "
         f"{best['num_steps']}."
     )
-    pictures = {"learning": learning_chart(task, trained.events, described)}
+    pictures = {"learning": learning_chart(task, trained.events, described, trained.deviations)}
     if before is None or after is None:
         arrays = trained.validation.targets, trained.calibrated.after.logits
         said = f"Predicted against labelled numbers of {counted(len(arrays[0]), 'text')}."
@@ -210,11 +210,14 @@ def _values(trained: TrainedModel, evaluated: _Evaluated) -> dict[str, Any]:
         "figures": _figures(trained),
         "best": trained.best,
         "evaluations": [
-            {**each, "validation_loss": validation_loss(task, each["metrics"])}
+            {
+                **each,
+                "validation_loss": validation_loss(task, each["metrics"], trained.deviations),
+            }
             for each in trained.evaluations
         ],
         "facts": trained.facts,
-        "notes": trained.facts.notes(),
+        "notes": trained.facts.notes(has_class_weights=trained.has_class_weights),
         "temperature": temperature,
         "validation_title": {"single": "Confusion", "multi": "Labels"}.get(task, "Numbers"),
         "confusion_caption": _CAPTIONS[task],

@@ -23,6 +23,9 @@ from isobatch.training.steps.order import GradientBlock
 
 WORDS = "embeddings.word.weight"
 
+EMBEDDINGS = ("embeddings.", "relative_positions.")
+"""Prefixes of the parameters that all layers read: DeBERTa and MPNet have tables of distances."""
+
 
 @dataclass(slots=True)
 class BlockGradient:
@@ -56,7 +59,7 @@ class TrainedWeights:
         self.row_of_word = torch.zeros(table.num_embeddings, dtype=torch.int64)
         self.row_of_word[self.used_words] = torch.arange(len(self.used_words))
         frozen = tuple(f"blocks.{index}." for index in range(freeze))
-        frozen += ("embeddings.",) if freeze else ()
+        frozen += EMBEDDINGS if freeze else ()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name != WORDS and not name.startswith(frozen or ("\0",)))
         self.names = [name for name, each in model.named_parameters() if each.requires_grad]

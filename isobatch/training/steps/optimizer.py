@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from isobatch.training.recipe import Recipe
-from isobatch.training.steps.block_gradients import WORDS, TrainedWeights
+from isobatch.training.steps.block_gradients import EMBEDDINGS, WORDS, TrainedWeights
 from isobatch.training.steps.gradient_engine import SingleThreads, StepGradient
 
 PIECE = 2**18
@@ -161,7 +161,7 @@ class Optimizer:
         if in_block:
             encoder_layers = self._num_layers if in_block[1] else 0
             depth = self._num_all_layers - 1 - encoder_layers - int(in_block[2])
-        elif name.startswith(("embeddings.", "decoder.")):
+        elif name.startswith((*EMBEDDINGS, "decoder.")):
             depth = self._num_all_layers
         return Moments(
             name,

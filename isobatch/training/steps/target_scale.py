@@ -17,18 +17,22 @@ from isobatch.training.steps.examples import Floats
 
 @dataclass(frozen=True, slots=True)
 class TargetScale:
-    """Mean and standard deviation of each output over the training texts."""
+    """Mean and standard deviation of each output over the training texts.
+
+    The mean is 0 for a head without a bias, which could not take it up.
+    """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     @classmethod
-    def of(cls, targets: Floats) -> "TargetScale":
+    def of(cls, targets: Floats, *, has_bias: bool = True) -> "TargetScale":
         """Measure targets, [texts, outputs]; an output without deviation keeps its size."""
         wide = targets.astype(np.float64)
-        deviation = wide.std(axis=0)
+        mean = wide.mean(axis=0) if has_bias else np.zeros(wide.shape[1])
+        deviation = np.sqrt(((wide - mean) ** 2).mean(axis=0))
         deviation[~(deviation > 0) | ~np.isfinite(deviation)] = 1.0
-        return cls(tuple(wide.mean(axis=0).tolist()), tuple(deviation.tolist()))
+        return cls(tuple(mean.tolist()), tuple(deviation.tolist()))
 
     def standardized(self, numbers: Floats) -> Floats:
         """Return (numbers - mean) ÷ deviation, float32."""
@@ -45,17 +49,18 @@ class TargetScale:
         """Let a head that gives standardized numbers give those of the targets."""
         weight, bias, mean, deviation = self._parts(model)
         weight.copy_(weight.double() * deviation[:, None])
-        bias.copy_(bias.double() * deviation + mean)
+        if bias is not None:
+            bias.copy_(bias.double() * deviation + mean)
 
     @torch.no_grad()
     def take_out_of(self, model: EncoderModel) -> None:
         """Let a head that gives the numbers of the targets give standardized ones."""
         weight, bias, mean, deviation = self._parts(model)
         weight.copy_(weight.double() / deviation[:, None])
-        bias.copy_((bias.double() - mean) / deviation)
+        if bias is not None:
+            bias.copy_((bias.double() - mean) / deviation)
 
-    def _parts(self, model: EncoderModel) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _parts(self, model: EncoderModel) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         layer = model.head.output
-        assert layer.bias is not None
         mean = torch.tensor(self.mean, dtype=torch.float64)
         return layer.weight, layer.bias, mean, torch.tensor(self.deviation, dtype=torch.float64)
