@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from answer_checkpoints import ANSWERS, TEMPLATE, write_language_model
+from jobs.small_jobs import command
 
 from isobatch import Classifier, Reranker
 from isobatch.errors import (
@@ -82,6 +83,12 @@ def test_the_tokens_of_a_file_are_taken(folder: Path, tmp_path: Path) -> None:
     (model / "modules.json").write_text(json.dumps(modules))
     found = Reranker.from_pretrained(model, template=TEMPLATE)((QUERY, TEXTS[0])).logits[0]
     assert found == Reranker.from_pretrained(folder, **ANSWERS)((QUERY, TEXTS[0])).logits[0]
+    rows, out = tmp_path / "rows.csv", tmp_path / "out.jsonl"
+    rows.write_text(f"text\n{TEXTS[0]}\n")
+    asked = ("--query", QUERY, "--template", TEMPLATE, "--logits", "--model", model)
+    assert command("run", rows, "-o", out, *asked) == 0
+    assert json.loads(out.read_text())["logits"] == [found]
+    assert command("verify", out) == 0
     with pytest.raises(OptionError, match=r"Pass that as template=.* card says$"):
         Reranker.from_pretrained(model)
     (model / "chat_template.jinja").write_text("{{ messages }}")

@@ -388,6 +388,17 @@ def test_spans_of_characters_are_compared(tagger: TokenClassifier, tmp_path: Pat
     assert found.mistakes[0].expected == "LOC 'da'"
 
 
+def test_options_of_the_other_kind_of_entities_are_refused(
+    tagger: TokenClassifier, tmp_path: Path
+) -> None:
+    spans = [{"text": "day", "tags": [{"label": "LOC", "start": 0, "end": 3}]}]
+    with pytest.raises(OptionError, match="--scheme iob2: is for tags of words"):
+        evaluate_entities(entities(tmp_path / "s.jsonl", spans), tagger, EntityOptions("iob2"))
+    words = entities(tmp_path / "w.jsonl", TAGGED)
+    with pytest.raises(OptionError, match="--aggregation max: is for spans of characters"):
+        evaluate_entities(words, tagger, EntityOptions(aggregation="max"))
+
+
 def test_long_texts_are_read_to_their_end(tagger: TokenClassifier, tmp_path: Path) -> None:
     words = [*["again"] * 70, "film", *["again"] * 70]
     rows = [{"text": words, "tags": ["B-PER" if word == "film" else "O" for word in words]}]

@@ -10,7 +10,14 @@ import pytest
 
 from isobatch import Classifier
 from isobatch.errors import InputError, OptionError, TableError
-from isobatch.evaluation import Evaluation, LabelledFiles, LabelOptions, evaluate_files
+from isobatch.evaluation import (
+    Evaluation,
+    LabelledFiles,
+    LabelOptions,
+    evaluate_files,
+    labels_of_column,
+    match_labels,
+)
 from isobatch.tables import CsvDialect, TableFile, detect_format
 
 TEXTS = ("a fine film", "a dull film", "what a mess, from start to end", "good")
@@ -233,3 +240,16 @@ def test_many_different_labels_are_not_a_label_column(
         evaluated(file)
     with pytest.raises(OptionError, match="no column 'where'"):
         evaluated(file, by="where")
+
+
+@pytest.mark.parametrize(("value", "index"), [(1.0, 0), ("1.0", 0), (2.5, 2), (2.0, 1)])
+def test_a_number_that_names_a_label_is_that_label(value: object, index: int) -> None:
+    assert match_labels([value], ["1.0", "2.0", "2.5"], ["place"]).indices == [index]
+    unknown = match_labels([0], ["1.0", "2.0", "2.5"], ["place"])
+    assert unknown.indices == [None], "0 is no index where labels are numbers"
+
+
+def test_labels_of_a_column_have_no_spaces_around_them(tmp_path: Path) -> None:
+    file = table(tmp_path / "dev.csv", "text,label\na,sports\nb,sports \nc, art\n")
+    files = LabelledFiles((file,), LabelOptions("label"))
+    assert labels_of_column(files) == ("art", "sports")

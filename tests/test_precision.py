@@ -175,8 +175,25 @@ def test_precisions_are_compared_with_fp32_on_the_same_texts(
 
 def test_the_label_of_a_single_logit_is_its_sign() -> None:
     logits = np.array([[0.5], [-0.5], [0.1]], dtype=np.float32)
-    found = precision._agreement(np.array([[0.4], [0.5], [0.2]], dtype=np.float32), logits)
+    others = np.array([[0.4], [0.5], [0.2]], dtype=np.float32)
+    found = precision._agreement(others, logits, "sigmoid")
     assert found.label_agreement == pytest.approx(2 / 3)
+
+
+def test_all_labels_of_a_text_must_agree() -> None:
+    logits = np.array([[2.0, 1.0], [2.0, -1.0]], dtype=np.float32)
+    others = np.array([[2.0, -0.1], [2.0, -2.0]], dtype=np.float32)
+    assert precision._agreement(others, logits, "sigmoid").label_agreement == 0.5
+    assert precision._agreement(others, logits, "softmax").label_agreement == 1.0
+
+
+def test_a_regression_has_no_labels_to_compare(tmp_path: Path, tiny_folder: TinyFolder) -> None:
+    tiny = Tiny("bert", num_labels=1, problem_type="regression")
+    folder = write_wordpiece_folder(
+        Path(shutil.copytree(tiny_folder(tiny), tmp_path / "m")), "bert"
+    )
+    with pytest.raises(OptionError, match="precisions are compared by labels"):
+        compare_precisions(lambda _: Classifier.from_pretrained(folder), ["a"])
 
 
 def test_a_comparison_without_texts_is_refused() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from isobatch.evaluation.correlations import correlate
+from isobatch.evaluation.ranked_queries import QueryMeans
 from isobatch.evaluation.ranking_metrics import (
     RECALL_RANKS,
     TOP,
@@ -19,6 +20,8 @@ from isobatch.evaluation.ranking_metrics import (
     query_metrics,
     random_order,
 )
+from isobatch.evaluation.row_tally import RowTally
+from isobatch.evaluation.task_records import QueryResult
 
 RELEVANCES = st.lists(st.sampled_from([0, 0, 1, 3]), min_size=1, max_size=6).filter(any)
 
@@ -109,3 +112,14 @@ def test_a_correlation_with_a_constant_is_undefined() -> None:
     found = correlate([1, 2, 3, 4], [0.5] * 4)
     assert (found.spearman, found.pearson) == (None, None)
     assert found.undefined == "there is only one computed similarity"
+
+
+@pytest.mark.parametrize(("rank", "counted"), [(1.0, 1), (1.5, 2), (10.5, 11), (40.0, 11)])
+def test_a_rank_between_two_is_the_later_one(rank: float, counted: int) -> None:
+    """Of a text that has the score of another, so that a constant model ranks nothing first."""
+    means = QueryMeans(0)
+    metrics = query_metrics([1.0], [0.0])
+    means.add(metrics, metrics, QueryResult("", "", 1.0, rank, "", "", 50, 1))
+    tally = RowTally()
+    tally.add(truncated=False, empty=False, num_tokens=1)
+    assert means.finish("ranking", tally, {}).first_ranks.index(1) == counted - 1

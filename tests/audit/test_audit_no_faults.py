@@ -98,3 +98,24 @@ def test_a_server_that_refuses_a_text_is_audited_to_the_end() -> None:
 def test_a_server_that_is_busy_ends_the_audit() -> None:
     with serving(server(429)) as url, pytest.raises(AuditError, match="status 429"):
         audit(open_subject(url), quick=True)
+
+
+def test_a_constant_system_cannot_be_audited() -> None:
+    def constant(texts: Sequence[str]) -> list[list[float]]:
+        return [[0.0, 1.0]] * len(texts)
+
+    with pytest.raises(AuditError, match="have the same result, in which no fault could be seen"):
+        audit(constant, quick=True)
+
+
+def test_flipped_labels_are_not_another_order() -> None:
+    """A hard label of a text is that of many others, too."""
+
+    def predict(texts: Sequence[str]) -> list[list[float]]:
+        longest = max(len(text.split()) for text in texts)
+        labels = [len(text.split()) % 2 or longest > 2 * len(text.split()) for text in texts]
+        return [[0.0, 1.0] if label else [1.0, 0.0] for label in labels]
+
+    found = audit(predict, quick=True)
+    assert found.verdict == "bug"
+    assert "order-not-restored" not in {each.name for each in found.findings}

@@ -130,3 +130,14 @@ def test_the_tolerance_of_a_system_depends_on_its_dtype_and_not_on_displayed_fac
 
     assert tolerance(facts={"dtype": "bfloat16"}) == tolerance()
     assert tolerance(dtype=FloatFormat.BFLOAT16) > tolerance()
+
+
+@pytest.mark.parametrize("column", [0, 1, 2, 3])
+def test_rounding_moves_scores_of_entities_and_nothing_else(column: int) -> None:
+    """A label, a start and an end are 1/16 and 1/1024 of their numbers."""
+    before = np.array([[0.0625, 0.0, 5 / 1024, 0.9, 0.0, 9 / 1024, 12 / 1024, 0.8]])
+    after = before.copy()
+    after[0, column] += 1 / 1024
+    movement = compare(before, after, gives_scores=False, reads="entities")
+    verdict = Tolerance(0.04).judge(movement)
+    assert verdict == ("drift" if column == 3 else "bug")

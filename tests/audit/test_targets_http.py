@@ -19,6 +19,7 @@ from serve.served import running, write_tiny
 from isobatch import Classifier
 from isobatch.audit import audit
 from isobatch.audit.targets import open_subject
+from isobatch.audit.targets.http_client import HttpServer
 from isobatch.errors import AuditError, OptionError
 from isobatch.serve.app import create_app
 from isobatch.serve.settings import Settings
@@ -336,3 +337,10 @@ def test_an_address_without_a_server_is_an_error() -> None:
 def test_an_unknown_dialect_is_an_error(tmp_path: Path) -> None:
     with serving(Stand({})) as url, pytest.raises(OptionError, match="unknown dialect 'soap'"):
         open_subject(url, dialect="soap")
+
+
+def test_the_query_of_an_address_is_sent() -> None:
+    server = HttpServer("http://127.0.0.1:9/score?model=b", None)
+    request = server._client.build_request("POST", server.path, json={})
+    assert str(request.url) == "http://127.0.0.1:9/score?model=b"
+    assert server.url == "http://127.0.0.1:9"

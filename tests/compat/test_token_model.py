@@ -311,3 +311,12 @@ def test_a_model_for_another_task_is_rejected(
     for items in (3, [], {"text": "a"}):
         with pytest.raises(InputError):
             pipeline("ner", folder("bert"))(items)
+
+
+def test_labels_are_those_of_their_ids_in_any_order(tmp_path: Path) -> None:
+    folder = write_word_tagger(tmp_path, {"film": "B-PER"}, ("O", "B-PER"))
+    model = AutoModelForTokenClassification.from_pretrained(folder)
+    model.config.id2label = {1: "B-PER", 0: "O"}
+    assert list(model.config.id2label) == [0, 1]
+    ner = pipeline("ner", model=model, tokenizer=AutoTokenizer.from_pretrained(folder))
+    assert [(each["entity"], each["word"]) for each in ner("a film")] == [("B-PER", "film")]

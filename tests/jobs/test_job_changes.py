@@ -1,13 +1,19 @@
 """Changes between two runs of a job: some are allowed, others are refused with the difference."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from jobs.small_jobs import Place, before_commit, break_off, command, small_checkpoint
 
 from isobatch.jobs import manifest
+from isobatch.jobs.folder import JobFolder
+from isobatch.jobs.prepare import PreparedJob
 from isobatch.scoring import chunks
+from isobatch.tables import TableChunk
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +225,31 @@ def test_columns_that_follow_from_another_task_are_not_listed() -> None:
     assert "columns" not in said
     other_query = {**now, "columns": before["columns"], "task": {**now["task"], "query": "b"}}
     assert "the columns that are added" in manifest.describe_changes(now, other_query)
+
+
+def test_saved_chunks_must_have_their_rows(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As when a library cuts a file in other places: rows would be missing, or written twice."""
+    place.stop_at(2)
+    cut = PreparedJob.chunks
+
+    def cut_elsewhere(self: PreparedJob) -> Iterator[TableChunk]:
+        first, *others = cut(self)
+        yield first.part(0, 2)
+        yield first.part(2, 3)
+        yield from others
+
+    monkeypatch.setattr(PreparedJob, "chunks", cut_elsewhere)
+    assert place.run() == 7
+    assert "chunk 0 was saved with 3 rows, and has 2 now" in capfd.readouterr().err
+
+
+def test_the_library_that_reads_the_input_is_in_the_manifest(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["nice"]}), rows)
+    assert command("run", rows, "-o", tmp_path / "out.csv", "--model", checkpoint) == 0
+    written = json.loads((JobFolder(tmp_path / "out.csv").path / "manifest.json").read_text())
+    assert written["versions"]["pyarrow"] == pa.__version__

@@ -275,3 +275,16 @@ def test_bytes_do_not_depend_on_threads_batches_or_limits_of_chunks(
     assert len(written) == 1
     scores = [float(row[f"score_LABEL_{index}"]) for row in read_any(output) for index in (0, 1)]
     assert math.isclose(sum(scores), 180)
+
+
+def test_a_string_that_csv_cannot_hold_is_found_before_anything_is_computed(
+    tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": 1, "text": "nice"}\n{"id": 2, "text": "half \\ud83d"}\n')
+    out = tmp_path / "out.csv"
+    assert command("run", rows, "-o", out, "--model", checkpoint) == 6
+    assert "rows.jsonl:2: the value of 'text' cannot be decoded" in capfd.readouterr().err
+    assert not (tmp_path / ".isobatch").exists()
+    assert command("run", rows, "-o", out, "--columns", "id", "--model", checkpoint) == 0
+    assert "surrogate" in out.read_text().splitlines()[2]

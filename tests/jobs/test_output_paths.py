@@ -127,3 +127,22 @@ def test_a_link_is_kept_and_its_target_is_written(rows: Path, tmp_path: Path) ->
     assert link.is_symlink()
     assert target.read_text().startswith("id,text,label,score")
     assert command("run", rows, "-o", link, "--model", checkpoint) == 0
+
+
+def test_a_link_in_a_folder_of_outputs_is_kept_too(rows: Path, tmp_path: Path) -> None:
+    target, folder = tmp_path / "elsewhere.csv", tmp_path / "scored"
+    folder.mkdir()
+    (folder / "rows.csv").symlink_to(target)
+    checkpoint = small_checkpoint(tmp_path / "model")
+    assert command("run", rows, "-o", f"{folder}/", "--model", checkpoint) == 0
+    assert (folder / "rows.csv").is_symlink()
+    assert target.read_text().startswith("id,text,label,score")
+
+
+def test_a_pattern_leaves_out_the_folder_of_its_outputs(rows: Path, tmp_path: Path) -> None:
+    scored = tmp_path / "scored"
+    checkpoint = small_checkpoint(tmp_path / "model")
+    arguments = ("run", f"{tmp_path}/**/*.csv", "-o", f"{scored}/", "--model", checkpoint)
+    assert command(*arguments) == 0
+    assert command(*arguments) == 0, "the same command, as a resume needs it"
+    assert [path.name for path in scored.glob("*.csv")] == ["rows.csv"]

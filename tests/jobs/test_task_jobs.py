@@ -16,8 +16,11 @@ from jobs.small_jobs import TEXTS, before_commit, break_off, command, read_rows,
 from jobs.task_checkpoints import COLUMNS, COMMANDS, WRITERS
 
 from isobatch import Embedder, Reranker, TokenClassifier, ZeroShotClassifier
+from isobatch.errors import InputError
+from isobatch.jobs import ModelOptions, ScoringOptions, TaskOptions, plan_jobs, run_files
 from isobatch.jobs.folder import JobFolder
 from isobatch.scoring import chunks
+from isobatch.tables import TableFile, detect_format
 
 KINDS = tuple(WRITERS)
 LONG = "nice day plot " * 40
@@ -138,6 +141,8 @@ LABELS_OF_ROWS: list[tuple[object, object]] = [
     ("[1", "labels must be a list of labels, got [1"),
     ({"a": 1}, "labels must be a list of labels"),
     (["good " * 60], "labels: the hypothesis of"),
+    ("sport\npolitics", "labels must be a list of labels, got sport"),
+    ("[" * 100_000, "labels must be a list of labels, got [["),
 ]
 
 
@@ -145,7 +150,9 @@ LABELS_OF_ROWS: list[tuple[object, object]] = [
 def test_rows_may_have_labels_of_their_own(
     checkpoints: Checkpoints, tmp_path: Path, form: str
 ) -> None:
-    rows = write_rows(tmp_path / "rows.jsonl", [f"nice day {n}" for n in range(11)])
+    rows = write_rows(
+        tmp_path / "rows.jsonl", [f"nice day {n}" for n, _ in enumerate(LABELS_OF_ROWS)]
+    )
     listed = [
         {**row, "labels": cell}
         for row, (cell, _) in zip(read_rows(rows), LABELS_OF_ROWS, strict=True)
@@ -535,3 +542,27 @@ def test_info_shows_how_vectors_are_used(
     assert (
         "similarity cosine prompts query ('nice: '), passage ('day: ') default prompt none" in said
     )
+
+
+@pytest.mark.parametrize("option", ["--labels", "--columns"])
+def test_names_on_two_lines_are_refused(
+    checkpoints: Checkpoints,
+    rows: Path,
+    tmp_path: Path,
+    option: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments = (option, "a\nb", "--model", checkpoints("zero-shot"))
+    assert command("run", rows, "-o", tmp_path / "out.jsonl", *arguments) == 2
+    assert f"{option} 'a\\nb': new-line character" in capfd.readouterr().err
+
+
+def test_an_array_stops_at_errors_from_python_too(
+    checkpoints: Checkpoints, rows: Path, tmp_path: Path
+) -> None:
+    tables = [TableFile(rows, *detect_format(rows.name))]
+    jobs = plan_jobs(tables, str(tmp_path / "out.npy"), ScoringOptions())
+    with pytest.raises(InputError, match="text is null"):
+        run_files(
+            jobs, ModelOptions(str(checkpoints("vectors")), task=TaskOptions("feature-extraction"))
+        )

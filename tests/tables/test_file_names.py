@@ -122,3 +122,17 @@ def test_the_output_of_an_earlier_run_is_not_an_input(tmp_path: Path) -> None:
         assert expand_inputs([name], leave_out=out) == [tmp_path / "a.csv"]
         assert out in expand_inputs([name])
     assert expand_inputs([str(out)], leave_out=out) == [out]
+
+
+def test_a_dangling_link_of_a_folder_is_an_error(folder: Path) -> None:
+    """Its rows would be missing."""
+    (folder / "linked.csv").symlink_to(folder / "gone.csv")
+    with pytest.raises(TableError, match=r"linked\.csv: no such file"):
+        names(".")
+
+
+def test_patterns_leave_out_the_files_of_the_folder_of_outputs(folder: Path) -> None:
+    found = expand_inputs(["**/*.csv"], leave_out=folder / "inner.csv")
+    assert [path.name for path in found] == ["b.csv", "part[1].csv"]
+    only = expand_inputs(["inner.csv/*.csv"], leave_out=folder / "inner.csv")
+    assert [path.name for path in only] == ["e.csv"], "which the job refuses to overwrite"

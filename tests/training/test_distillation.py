@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_checkpoints import Tiny, TinyFolder
 from tokenizer_folders import write_wordpiece_folder
-from training.whole_checkpoints import write_whole
+from training.whole_checkpoints import edit_config, write_whole
 
 from isobatch import Classifier
 from isobatch.checkpoint import parse_config
@@ -22,7 +22,7 @@ from isobatch.training.data.label_scheme import LabelScheme
 from isobatch.training.fit import fit
 from isobatch.training.initial_model import read_initial_model
 from isobatch.training.student import keep_blocks
-from isobatch.training.teacher import teacher_logits
+from isobatch.training.teacher import check_teacher, teacher_logits
 
 SCHEME = LabelScheme("single", ("LABEL_1", "LABEL_0", "LABEL_2"), "")
 TEXTS = [f"word {number} the {'good' if number % 2 else 'bad'} one" for number in range(40)]
@@ -177,3 +177,14 @@ def test_options_without_effect_are_refused() -> None:
 def test_unlabelled_texts_need_a_teacher() -> None:
     with pytest.raises(OptionError, match="Specify one: --teacher"):
         fit(None, TEXTS, [0, 1] * 20, unlabelled=["a"])
+
+
+def test_numbers_of_a_teacher_are_found_by_their_names(
+    tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    tiny = Tiny("bert", num_labels=2, problem_type="regression")
+    folder = write_whole(tmp_path / "teacher", tiny, tiny_folder)
+    edit_config(folder, id2label={"0": "b", "1": "a"}, label2id={"b": 0, "a": 1})
+    assert check_teacher(folder, LabelScheme("regression", ("a", "b"), "")) == [1, 0]
+    with pytest.raises(OptionError, match="predicts b, a, but the labels"):
+        check_teacher(folder, LabelScheme("regression", ("a", "c"), ""))

@@ -195,3 +195,18 @@ def test_a_base_or_teacher_in_the_output_is_not_replaced(start: Path, tmp_path: 
         with pytest.raises(OptionError, match="is in the output folder, which will be replaced"):
             fit(base, TEXTS, LABELS, out=tmp_path / "out", restart=True, **options)  # type: ignore[arg-type]
     assert (tmp_path / "out/model.safetensors").exists()
+
+
+def test_a_regression_learns_by_a_head_without_bias(
+    tmp_path: Path, tiny_folder: TinyFolder
+) -> None:
+    """Decoders have such heads, which cannot take up the mean of the numbers."""
+    base = write_whole(tmp_path / "base", Tiny("qwen3"), tiny_folder)
+    numbers = [200.0 + number % 2 for number in range(24)]
+    options = {"epochs": 1, "batch_size": 8, "task": "regression"}
+    first = fit(base, TEXTS, numbers, out=tmp_path / "first", **options)
+    scale = json.loads((tmp_path / "first/train.json").read_text())["target_scale"]
+    assert scale["mean"] == [0.0]
+    assert scale["deviation"][0] == pytest.approx(200.5, rel=1e-3)
+    second = fit(tmp_path / "first", TEXTS, numbers, learning_rate=1e-12, **options)
+    np.testing.assert_allclose(second.logits(TEXTS), first.logits(TEXTS), rtol=1e-4)

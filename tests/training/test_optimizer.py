@@ -94,6 +94,20 @@ def test_layers_have_rates_and_only_matrices_decay(tiny_folder: TinyFolder) -> N
     assert not decaying & {WORDS, "embeddings.position.weight", "head.output.bias"}
 
 
+@pytest.mark.parametrize("model_type", ["deberta-v2", "mpnet"])
+def test_tables_of_distances_are_embeddings(model_type: str, tiny_folder: TinyFolder) -> None:
+    """Every layer reads them, the first one too."""
+    tiny = Tiny(model_type)
+    examples = make_examples(tiny)
+    weights = make_weights(tiny_folder(tiny), examples)
+    with single_threads(1) as pool:
+        moments = Optimizer(weights, make_recipe(tiny, examples, layer_decay=0.5), pool).moments
+    rates = {each.name: each.rate for each in moments}
+    assert rates["relative_positions.table.weight"] == rates[WORDS] == 0.25
+    frozen = make_weights(tiny_folder(tiny), examples, freeze=1).names
+    assert not [name for name in frozen if name.startswith("relative_positions.")]
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing(tiny_folder: TinyFolder) -> None:
     tiny = Tiny("bert")
     examples = make_examples(tiny)

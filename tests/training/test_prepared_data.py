@@ -1,6 +1,7 @@
 """Prepared data: two sets that have every text once, their targets and weights, and the facts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from isobatch.training.data.dataset import (
     labelled_texts,
     read_labelled,
 )
-from isobatch.training.data.prepared_data import prepare_data
+from isobatch.training.data.prepared_data import prepare_data, with_unlabelled
 from isobatch.types import Encoding
 
 TEXTS = [f"text {row}" for row in range(40)]
@@ -198,3 +199,28 @@ def test_truncated_texts_are_counted() -> None:
     assert (facts.num_truncated, facts.places) == (2, ("a.csv:3", "a.csv:4"))
     assert facts.note() == "2 of 3 texts cut at 512 tokens; the first: a.csv:3"
     assert count_truncated(encodings[:1], ["a.csv:2"], 512).note() is None
+
+
+def test_texts_without_weight_may_all_be_held_out() -> None:
+    held = prepare_data(labelled_texts(TEXTS, LABELS)).validation_rows
+    weights = [0.0 if row in held else 1.0 for row in range(40)]
+    data = prepare_data(labelled_texts(TEXTS, LABELS, weights))
+    assert data.validation_rows == held
+    assert set(data.validation.weights.tolist()) == {1.0}
+
+
+def test_unlabelled_texts_that_are_held_out_are_not_trained_on() -> None:
+    data = prepare_data(labelled_texts(TEXTS, LABELS))
+    held = data.validation.texts[0]
+    unlabelled = replace(
+        labelled_texts(["new", f" {held.upper()}", "newer"], ["a"] * 3), num_empty=2
+    )
+    train, notes = with_unlabelled(data, unlabelled)
+    assert train.texts == [*data.train.texts, "new", "newer"]
+    assert len(train) == len(train.targets) == len(train.weights) == len(train.places)
+    assert np.isnan(train.targets[-2:]).all()
+    assert notes == (
+        "1 text without labels left out: among the validation texts",
+        "2 empty texts without labels left out",
+    )
+    assert with_unlabelled(data, None) == (data.train, ())

@@ -205,6 +205,14 @@ def test_what_cannot_be_split_is_refused() -> None:
             split_texts(texts, targets, share, 0)
 
 
+@pytest.mark.parametrize("size", [2, 5, 10, 11, 40])
+def test_a_few_numbers_can_be_split(size: int) -> None:
+    texts, numbers = [f"text {n}" for n in range(size)], np.arange(size, dtype=np.float32)[:, None]
+    train, held = split_texts(texts, numbers, 0.5, 0, "regression")
+    assert min(len(train), len(held)) >= size // 2
+    assert len(split_texts(texts, numbers, 0.1, 0, "regression")[1]) == max(1, size // 10)
+
+
 def test_the_work_grows_with_the_number_of_texts_and_not_its_square() -> None:
     """Counted, as times vary: each group is looked at a few times, however many there are."""
     from isobatch.training.data import split as module

@@ -13,6 +13,7 @@ from training.whole_checkpoints import write_whole
 
 from isobatch.errors import OptionError
 from isobatch.training.output import training_report
+from isobatch.training.output.learning_curves import validation_loss
 from isobatch.training.output.trained_model import TrainedModel
 from isobatch.training.output.training_report import check_report_libraries, render_training_report
 from isobatch.training.recipe import TrainingTask
@@ -173,3 +174,16 @@ def test_a_missing_library_is_named_before_the_training(monkeypatch: pytest.Monk
     monkeypatch.setattr(training_report, "find_spec", lambda name: None)
     with pytest.raises(OptionError, match=r"'jinja2' is not installed.*isobatch\[train\]"):
         check_report_libraries()
+
+
+def test_the_validation_loss_has_the_units_of_the_training_loss() -> None:
+    """A regression learns standardized numbers."""
+    assert validation_loss("regression", {"rmse": 50.0}, [100.0]) == 0.25
+    assert validation_loss("regression", {"rmse": 50.0}, [100.0, 2.0]) is None
+    assert validation_loss("single", {"log_loss": 0.5}, ()) == 0.5
+
+
+def test_weighted_classes_are_not_advised_again(trained: TrainedModel) -> None:
+    assert not trained.has_class_weights
+    weighted = replace(trained, record={"options": {"class_weights": "balanced"}})
+    assert weighted.has_class_weights
