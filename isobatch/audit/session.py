@@ -110,7 +110,7 @@ class AuditSession:
         """Raise AuditError if all texts have one result, in which no fault can be seen."""
         if (self.alone == self.alone[:1]).all():
             raise AuditError(
-                f"{self.subject.name}: all {len(self.texts)} texts have the same result, in which "
+                f"{self.subject.name}: all texts have the same result, in which "
                 "no fault could be seen. Audit a system whose results depend on the text"
             )
 
