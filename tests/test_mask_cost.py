@@ -33,7 +33,8 @@ class AddingCheckpoint(LessonCheckpoint):
     """
 
     def __init__(self, noise: float = 0.0) -> None:
-        model = SimpleNamespace(config=SimpleNamespace(id2label={0: "short", 1: "long"}))
+        config = SimpleNamespace(id2label={0: "short", 1: "long"})
+        model = SimpleNamespace(config=config, num_tokens=100)
         super().__init__(SimpleNamespace(model_max_length=100), model)
         self.noise = noise
 

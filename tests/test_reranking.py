@@ -281,3 +281,13 @@ def test_an_embedding_model_is_refused(tmp_path: Path) -> None:
     (folder / "modules.json").write_text(json.dumps(listed[:2]))
     with pytest.raises(MissingHeadError, match=r"isobatch\.Embedder"):
         Reranker.from_pretrained(folder)
+
+
+def test_settings_of_the_encoder_are_read_without_further_modules(tmp_path: Path) -> None:
+    """As sentence-transformers saves a cross-encoder with a plain head."""
+    folder = write_classifier(tmp_path / "model", Tiny("bert", num_labels=1))
+    cross_encoder(folder).save_pretrained(str(tmp_path / "saved"))
+    add_settings(tmp_path / "saved" / "sentence_bert_config.json", {"max_seq_length": 12})
+    assert (tmp_path / "saved" / "modules.json").is_file()
+    assert Reranker.from_pretrained(tmp_path / "saved").max_tokens == 12
+    check_parity(tmp_path / "saved")

@@ -190,9 +190,9 @@ def expand_inputs(inputs: Sequence[str], leave_out: Path | None = None) -> list[
     The order is the caller's, sorted by name within a pattern or folder. A pattern counts as one
     only where no file has that literal name. A folder gives its own files with known endings,
     without hidden files and subfolders. `leave_out` is left out of both: the output, which may be
-    there from an earlier run; of patterns also the files in it, if it is a folder. TableError for a
-    name that has no match, a folder without such files, or a file that cannot be opened.
-    OptionError for a file that is named twice.
+    there from an earlier run; of patterns, if it is a folder, the files of earlier runs in it.
+    TableError for a name that has no match, a folder without such files, or a file that cannot be
+    opened. OptionError for a file that is named twice.
     """
     sources: dict[Path, str] = {}
     paths: list[Path] = []
@@ -220,7 +220,7 @@ def _expand(name: str, leave_out: Path | None) -> list[Path]:
         # Path.glob takes no absolute pattern, and finds hidden files too
         found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
         files = [m for m in map(Path, found) if not m.is_dir() and not _same(m, leave_out)]
-        matches = list(_outside(files, leave_out))
+        matches = list(_without_outputs(files, leave_out))
     except OSError as error:
         raise unreadable(path, error) from error
     if not matches:
@@ -232,11 +232,13 @@ def _is_dangling(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
 
 
-def _outside(paths: Sequence[Path], folder: Path | None) -> Sequence[Path]:
-    """Return the paths that are not in the folder of the outputs; all if none is outside."""
+def _without_outputs(paths: Sequence[Path], folder: Path | None) -> Sequence[Path]:
+    """Leave out the files that earlier runs wrote into the folder of the outputs; never all."""
     if folder is None or not folder.is_dir():
         return paths
-    return [path for path in paths if path.resolve().parent != folder.resolve()] or paths
+    own = folder.resolve()
+    written = {each.name for each in (own / ".isobatch").glob("*/")}
+    return [p for p in paths if p.resolve().parent != own or p.name not in written] or paths
 
 
 def _same(path: Path, other: Path | None) -> bool:

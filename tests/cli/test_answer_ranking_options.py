@@ -122,9 +122,12 @@ def test_the_server_ranks_and_describes_it(folder: str, expected: list[float]) -
 
 def test_serve_loads_a_reranker(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Any] = []
-    monkeypatch.setattr(
-        "isobatch.serve.server.run_server", lambda pipeline, *_, **__: served.append(pipeline)
-    )
+
+    def run_server(pipeline: Any, *_: object, **__: object) -> bool:
+        served.append(pipeline)
+        return True
+
+    monkeypatch.setattr("isobatch.serve.server.run_server", run_server)
     done = run("serve", folder, "--port", "0", ISOBATCH_TEMPLATE=TEMPLATE, ISOBATCH_TRUE_TOKEN="y")
     assert done.returncode == 0, done.stderr
     assert (served[0].template, served[0].answers) == (TEMPLATE, "'y'")

@@ -22,7 +22,13 @@ from isobatch.errors import InputError, OptionError, UnsupportedModelError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
 from isobatch.page.lesson_data import AttentionWeights, LessonData, LessonSentence
-from isobatch.page.lesson_page import MAX_CHARACTERS, MAX_SENTENCES, MAX_TOKENS, WEIGHT_SCALE
+from isobatch.page.lesson_page import (
+    MAX_CHARACTERS,
+    MAX_SENTENCES,
+    MAX_TOKENS,
+    WEIGHT_SCALE,
+    describe_attention,
+)
 from isobatch.page.random_batches import MAX_BATCH, NEIGHBOURS, NUM_BATCHES, draw_batches
 
 TEXTS = ("Today is a nice day!", "But what about tomorrow? Im not sure.", "It doesn't work")
@@ -314,3 +320,9 @@ def test_no_path_of_this_machine_is_in_the_data(folder_of: TinyFolder) -> None:
 def test_other_layers_than_bert_s_are_refused(model_type: str, folder_of: TinyFolder) -> None:
     with pytest.raises(UnsupportedModelError, match=f"those of {model_type} are others"):
         LessonPage.from_pretrained(folder_of(Tiny(model_type)))
+
+
+def test_only_an_exact_zero_is_shown_as_zero() -> None:
+    weights = torch.tensor([[[[1.0 - 1e-9, 1e-9], [1.0, 0.0]]]])
+    shown = describe_attention(weights, 2).weights
+    assert np.frombuffer(base64.b64decode(shown), "<u2").tolist() == [65535, 1, 65535, 0]

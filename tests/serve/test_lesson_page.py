@@ -1,6 +1,7 @@
 """The live page over HTTP: its policy, endpoint and errors."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,11 @@ import httpx
 import pytest
 from serve.served import running
 from starlette.testclient import TestClient
+from tiny_checkpoints import FAMILIES, Tiny, TinyFolder
+from training.whole_checkpoints import write_whole
 
 from isobatch import Classifier
-from isobatch.errors import CheckpointError
+from isobatch.errors import CheckpointError, UnsupportedModelError
 from isobatch.lesson import SENTENCES
 from isobatch.page import LessonPage
 from isobatch.serve.app import create_app
@@ -173,3 +176,18 @@ def test_an_unexpected_error_is_logged_and_counted(
         "error_type": "Backend",
     }
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [CheckpointError]
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_model_that_the_lesson_cannot_show_is_refused_at_the_start(
+    model_type: str, tiny_folder: TinyFolder, tmp_path: Path
+) -> None:
+    folder = write_whole(tmp_path / "model", Tiny(model_type), tiny_folder)
+    classifier = Classifier.from_pretrained(folder)
+    try:
+        LessonPage.from_pretrained(folder)
+    except UnsupportedModelError as error:
+        with pytest.raises(UnsupportedModelError, match=re.escape(str(error))):
+            create_app(classifier, Settings(page=True))
+    else:
+        create_app(classifier, Settings(page=True))

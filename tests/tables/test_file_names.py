@@ -131,8 +131,12 @@ def test_a_dangling_link_of_a_folder_is_an_error(folder: Path) -> None:
         names(".")
 
 
-def test_patterns_leave_out_the_files_of_the_folder_of_outputs(folder: Path) -> None:
+def test_patterns_leave_out_the_files_of_an_earlier_run(folder: Path) -> None:
+    """And no other file of the folder, whose rows would be missing."""
+    (folder / "inner.csv" / ".isobatch" / "e.csv").mkdir(parents=True)
+    (folder / "inner.csv" / "f.csv").touch()
     found = expand_inputs(["**/*.csv"], leave_out=folder / "inner.csv")
-    assert [path.name for path in found] == ["b.csv", "part[1].csv"]
+    assert [path.name for path in found] == ["b.csv", "f.csv", "part[1].csv"]
+    (folder / "inner.csv" / "f.csv").unlink()
     only = expand_inputs(["inner.csv/*.csv"], leave_out=folder / "inner.csv")
     assert [path.name for path in only] == ["e.csv"], "which the job refuses to overwrite"
