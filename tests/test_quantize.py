@@ -317,7 +317,9 @@ def embedder(tmp_path: Path) -> Path:
 
 
 def test_modules_of_an_embedding_model_are_copied(embedder: Path, tmp_path: Path) -> None:
-    quantize_checkpoint(embedder, tmp_path / "int8")
+    report = quantize_checkpoint(embedder, tmp_path / "int8")
+    alone = quantize_checkpoint(tmp_path / "encoder", tmp_path / "alone")
+    assert report.float32_bytes == alone.float32_bytes, "modules have files of their own"
     for name in ("modules.json", "1_Pooling/config.json", f"2_Dense/{SINGLE}"):
         assert (tmp_path / "int8" / name).read_bytes() == (embedder / name).read_bytes()
     configs = [

@@ -230,6 +230,23 @@ def test_tied_weights_are_written_once(tiny_folder: TinyFolder, tmp_path: Path) 
         assert torch.equal(tensor, held[name]), name
 
 
+def test_tied_weights_of_other_architectures_are_written_once(tmp_path: Path) -> None:
+    """The word table of T5 has three names, and is most of a small model."""
+    config = transformers.T5Config(
+        vocab_size=2000, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, num_labels=2
+    )
+    model = transformers.T5ForSequenceClassification(config)
+    write_wordpiece_folder(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    torch.save(model.state_dict(), tmp_path / "model" / BIN)
+    (tmp_path / "model" / SINGLE).unlink()
+    report = convert_checkpoint(tmp_path / "model", tmp_path / "out")
+    assert len(report.written.dropped) >= 2
+    again = transformers.T5ForSequenceClassification.from_pretrained(tmp_path / "out")
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
 def test_views_and_equal_tensors_get_memory_of_their_own(folder: Path, tmp_path: Path) -> None:
     key, value = (f"bert.encoder.layer.0.attention.self.{part}.weight" for part in ("key", "value"))
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from isobatch.serve.api_route import ApiRoute
 from isobatch.serve.app import create_app
 from isobatch.serve.model_values import SIDE_FIELDS
-from isobatch.serve.openapi import openapi_document
+from isobatch.serve.openapi import describe_responses, openapi_document
 from isobatch.serve.routes import API_ROUTES
 from isobatch.serve.routes.docs import CONTENT_SECURITY, DOCUMENT_PATHS, SWAGGER
 from isobatch.serve.settings import Settings
@@ -225,3 +225,11 @@ class TestDocuments:
             assert client.get("/", follow_redirects=True).status_code == 200
             assert client.post("/", json={"inputs": "a"}).status_code == 401
             assert client.post("/", json={"inputs": "a"}, headers=key).status_code == 200
+
+
+def test_the_example_of_a_wrong_body_has_its_type() -> None:
+    """Three codes have the status 422; the first is that of the schema."""
+    responses = describe_responses()
+    assert responses[422]["content"]["application/json"]["example"]["error_type"] == "Validation"
+    nested = describe_responses(nested=True)[422]["content"]["application/json"]["example"]
+    assert nested["error"]["type"] == "Validation"
