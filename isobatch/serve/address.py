@@ -26,8 +26,9 @@ def bind(host: str, port: int) -> socket.socket:
     """
     host = _checked(host)
     try:
-        family, kind, *_, address = _resolved(host, port)
-        bound = socket.socket(family, kind)
+        family, kind, protocol, _, address = _resolved(host, port)
+        # With a protocol, asyncio sets TCP_NODELAY: without it, each response takes 40 ms more.
+        bound = socket.socket(family, kind, protocol)
     except OSError as error:
         raise OptionError(cannot_serve(host, port, error)) from error
     except UnicodeError as error:  # by the codec for international names: an empty or long label

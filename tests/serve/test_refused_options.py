@@ -3,6 +3,7 @@
 In this process: no server starts.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -160,6 +161,25 @@ class TestAddresses:
             bind("no.such.host.invalid", 0)
         (host,) = re.findall(r"--host (\S+),", str(raised.value))
         bind(host, 0).close()
+
+    def test_responses_are_sent_at_once_by_any_event_loop(self) -> None:
+        """uvloop sets TCP_NODELAY on every socket, asyncio on those that say that they are TCP."""
+
+        async def no_delay() -> int:
+            accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.Future()
+            with bind("127.0.0.1", 0) as bound:
+                server = await asyncio.start_server(
+                    lambda _, writer: accepted.set_result(writer), sock=bound
+                )
+                _, client = await asyncio.open_connection(*bound.getsockname()[:2])
+                ours = (await accepted).get_extra_info("socket")
+                value: int = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                for writer in (client, accepted.result()):
+                    writer.close()
+                server.close()
+            return value
+
+        assert asyncio.run(no_delay()) == 1
 
     def test_a_port_that_another_process_took_while_the_model_was_loaded(
         self, tmp_path: Path
