@@ -135,7 +135,7 @@ def compare_precisions(
 ) -> list[PrecisionResult]:
     """Compute the same texts in every precision that this machine supports, fp32 first.
 
-    load: loads the classifier in a precision. Raises InputError if there are no texts, and
+    load: loads the classifier in a precision. Raises InputError if `texts` is empty, and
     OptionError for a regression, which has no labels.
     """
     if not texts:

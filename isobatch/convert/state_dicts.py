@@ -4,7 +4,7 @@ Invariant: each is an ordinary tensor on the CPU, and together they have no more
 files account for.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,9 +180,7 @@ def separate(
     shares its weight, which libraries share again when they load. num_bytes: of the files. Raises
     CheckpointError for tensors of more than twice that, such as views that repeat one number.
     """
-    places: dict[tuple[object, ...], str] = {}
-    for name in sorted(tensors, key=lambda name: name not in wanted):
-        places.setdefault(_place(tensors[name]), name)
+    places = _names_by_place(tensors, sorted(tensors, key=lambda name: name not in wanted))
     first = {name: places[_place(tensor)] for name, tensor in tensors.items()}
     tied = {
         name: f"shares its memory with {first[name]}"
@@ -202,10 +200,17 @@ def separate(
 
 def first_names(tensors: Mapping[str, Tensor]) -> set[str]:
     """Return one name for each memory that tensors have: the first."""
+    return set(_names_by_place(tensors, tensors).values())
+
+
+def _names_by_place(
+    tensors: Mapping[str, Tensor], names: Iterable[str]
+) -> dict[tuple[object, ...], str]:
+    """Return the first of `names` for each memory."""
     places: dict[tuple[object, ...], str] = {}
-    for name, tensor in tensors.items():
-        places.setdefault(_place(tensor), name)
-    return set(places.values())
+    for name in names:
+        places.setdefault(_place(tensors[name]), name)
+    return places
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 from isobatch.errors import InputError, OptionError
+from isobatch.tables.values import is_number
 
 MAX_UNKNOWN, MAX_LABELS = 5, 20
 """How many an error message names before it only counts."""
@@ -150,15 +151,7 @@ def _whole(value: object) -> str | None:
 
 def _allows_indices(labels: Sequence[str]) -> bool:
     """Refuse indices for labels such as "1" or "2.5", where 1 could be the name or the index."""
-    return not any(map(_is_number, labels))
-
-
-def _is_number(label: str) -> bool:
-    try:
-        float(label)
-    except ValueError:
-        return False
-    return True
+    return not any(map(is_number, labels))
 
 
 def _describe_unknown(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from isobatch.checkpoint.truncation import check_truncation, windows_of
 from isobatch.errors import OptionError
 from isobatch.tables import AddedField, Format, TableChunk
+from isobatch.tables.values import is_number
 from isobatch.tasks import Column, RowFormat
 from isobatch.types import Truncation
 
@@ -217,15 +218,7 @@ def _find_text_column(columns: Sequence[str]) -> str:
 
 def _is_row(names: Sequence[str]) -> bool:
     """Whether column names look like cells of a row: a number, or a sentence."""
-    return any(_is_number(name) or len(name.split()) > 3 for name in names)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return any(is_number(name) or len(name.split()) > 3 for name in names)
 
 
 def _kept_columns(columns: Sequence[str], options: ScoringOptions) -> tuple[str, ...]:

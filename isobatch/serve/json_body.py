@@ -5,18 +5,17 @@ or Infinity, which JSON lacks. A byte order mark is skipped, as in files (RFC 82
 """
 
 import json
-import re
 from typing import Any, NoReturn
 
 from starlette.requests import Request
 
 from isobatch.serve.http_errors import ErrorCode, RequestError
+from isobatch.tables.values import has_surrogate
 
 EXAMPLE = '{"inputs": "a text"}'
 
 _UNICODE = ("utf-8", "utf8", "us-ascii", "ascii")
 _GZIP = b"\x1f\x8b"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_media_type(request: Request) -> None:
@@ -66,7 +65,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         if name in fields:
             _refuse(f"field {name[:40]!r} appears twice. Send it once")
-        if not name.isascii() and _SURROGATE.search(name):
+        if not name.isascii() and has_surrogate(name):
             _refuse(f"the name of field {name[:40]!r} is not valid Unicode (a lone surrogate)")
         fields[name] = value
     return fields

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from isobatch.batching.plan import CACHED_ENCODINGS, MAX_BATCH_TOKENS
 from isobatch.errors import OptionError
+from isobatch.tables.values import has_surrogate
 
 MAX_CONCURRENT_REQUESTS = 512
 MAX_CLIENT_BATCH_SIZE = 32
@@ -103,10 +104,8 @@ class Settings:
 
 
 def _check_unicode(name: str, value: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # from the environment or an argument, where Python keeps such bytes
-        raise OptionError(f"{name} has bytes that are not UTF-8. Encode it as UTF-8") from None
+    if has_surrogate(value):  # so Python keeps such bytes of the environment and of arguments
+        raise OptionError(f"{name} has bytes that are not UTF-8. Encode it as UTF-8")
 
 
 def _check_key(key: str) -> None:

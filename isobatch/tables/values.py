@@ -65,6 +65,15 @@ def has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def is_number(text: str) -> bool:
+    """Return whether `text` spells a number, as Python reads it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class AddedField:
     """A column that is added after those of the input; `size` is that of each vector.
