@@ -13,11 +13,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from processes import started_process
 from tiny_checkpoints import Tiny, write_checkpoint
 from tokenizer_folders import write_wordpiece_folder
 
@@ -80,14 +81,12 @@ def write_csv(path: Path, num_rows: int, start: int = 0) -> Path:
     return path
 
 
-def start(
+def started(
     *arguments: object, environment: Mapping[str, str], command: str = "run"
-) -> subprocess.Popen[str]:
-    """Start `isobatch run`, or another command, with these arguments."""
-    whole = [sys.executable, "-m", "isobatch", command, *map(str, arguments), "--threads", "1"]
-    return subprocess.Popen(
-        whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    """`isobatch run`, or another command, with these arguments; it ends with the context."""
+    whole = [sys.executable, "-m", "isobatch", command, *arguments, "--threads", "1"]
+    return started_process(whole, text=True, env=environment)
 
 
 def run_here(*arguments: object, command: str = "run") -> int:
@@ -104,17 +103,13 @@ def run(
     *arguments: object, environment: Mapping[str, str], command: str = "run"
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
-    process = start(*arguments, environment=environment, command=command)
-    return ended(process)
+    with started(*arguments, environment=environment, command=command) as process:
+        return ended(process)
 
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     """Wait for its end; its output."""
-    try:
-        stdout, stderr = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    stdout, stderr = process.communicate(timeout=SECONDS)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
@@ -155,15 +150,20 @@ def assert_all_end(environment: Mapping[str, str], seconds: float, but: Sequence
 def workers_of(outputs: Sequence[Path]) -> list[int]:
     """Numbers of the processes that have the lock of one of the outputs open."""
     locks = {str(output.parent / ".isobatch" / output.name / "lock") for output in outputs}
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and locks & {
-                str(file.readlink()) for file in (folder / "fd").iterdir()
-            }:
-                found.append(int(folder.name))
-        except OSError:
-            continue
+    return [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and locks & open_files(folder / "fd")
+    ]
+
+
+def open_files(descriptors: Path) -> set[str]:
+    """Paths of the files that a process has open; none if it is gone meanwhile, or not ours."""
+    found = set()
+    with suppress(OSError):
+        for descriptor in descriptors.iterdir():
+            with suppress(OSError):  # this one is closed meanwhile, others are still open
+                found.add(str(descriptor.readlink()))
     return found
 
 

@@ -29,7 +29,7 @@ from ray_machines import (
     run,
     run_here,
     running_cluster,
-    start,
+    started,
     wait_for,
     workers_of,
     write_csv,
@@ -56,8 +56,8 @@ With five, the first one's workers had sometimes done nearly all before they wer
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with running_cluster() as started:
-        yield started
+    with running_cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -168,19 +168,19 @@ def test_begun_here_ended_by_ray_though_a_worker_is_killed(
     cluster: Cluster, model: Path, long_shards: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     command = (long_shards, "-o", f"{tmp_path}/", "-m", model)
-    begun = start(*command, environment=os.environ)
-    wait_for(lambda: num_lines_kept(tmp_path / "0.csv") >= 2)
-    begun.terminate()
-    assert ended(begun).returncode == 128 + signal.SIGTERM
+    with started(*command, environment=os.environ) as begun:
+        wait_for(lambda: num_lines_kept(tmp_path / "0.csv") >= 2)
+        begun.terminate()
+        assert ended(begun).returncode == 128 + signal.SIGTERM
     kept = num_lines_kept(tmp_path / "0.csv")
     # Nine workers would not fit, and two are all that two shards can use.
     on_ray = ("--engine", "ray", "--ray-address", cluster.address, "--workers", 9)
-    process = start(*command, *on_ray, environment=cluster.environment)
-    wait_for(lambda: num_lines_kept(tmp_path / "1.csv") >= 2)
-    assert num_lines_kept(tmp_path / "0.csv") >= kept
-    [worker] = workers_of([tmp_path / "1.csv"])
-    kill(worker)
-    done = ended(process)
+    with started(*command, *on_ray, environment=cluster.environment) as process:
+        wait_for(lambda: num_lines_kept(tmp_path / "1.csv") >= 2)
+        assert num_lines_kept(tmp_path / "0.csv") >= kept
+        [worker] = workers_of([tmp_path / "1.csv"])
+        kill(worker)
+        done = ended(process)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"isobatch: resuming: [\d,]+ of {2 * LONG:,} rows are saved", done.stderr)
     assert re.search(rf"{2 * LONG:,} rows in .*, [\d,]+ of them from earlier runs", done.stderr)
@@ -198,19 +198,20 @@ def test_a_killed_driver_and_a_terminated_one_leave_work_but_no_processes(
 ) -> None:
     command = (long_shards, "-o", f"{tmp_path}/", "-m", model)
     environment = own_ray()
-    killed = start(*command, "--engine", "ray", environment=environment)
-    wait_for(lambda: num_lines_kept(tmp_path / "0.csv") >= 1)
-    killed.kill()
-    ended(killed)
+    with started(*command, "--engine", "ray", environment=environment) as killed:
+        wait_for(lambda: num_lines_kept(tmp_path / "0.csv") >= 1)
+        # Not `ended`: helpers of Ray that outlive the driver have its stderr open.
+        killed.kill()
+        killed.wait(SECONDS)
     # Of a driver that was killed, two helpers of Ray see the end only after a minute.
     assert_all_end(environment, 30, but=("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
     kept = num_lines(tmp_path)
 
     environment = own_ray()
-    terminated = start(*command, "--engine", "ray", environment=environment)
-    wait_for(lambda: num_lines(tmp_path) > kept)
-    terminated.terminate()
-    done = ended(terminated)
+    with started(*command, "--engine", "ray", environment=environment) as terminated:
+        wait_for(lambda: num_lines(tmp_path) > kept)
+        terminated.terminate()
+        done = ended(terminated)
     assert done.returncode == 128 + signal.SIGTERM
     assert "resuming: " in done.stderr
     assert "rows are saved. Run the same command again to resume" in done.stderr
