@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -132,8 +133,9 @@ def _write_page(
     from isobatch.page import LessonPage, render_page
 
     page = LessonPage.from_pretrained(model, revision=revision)
+    data = page.data(sentences)  # first, since it refuses sentences that a page cannot show
     cost = _measure(page.model.checkpoint, texts, batch_size, quiet=quiet)
-    write_file(html, render_page(page.data(sentences, cost=cost)), "page")
+    write_file(html, render_page(replace(data, cost=cost)), "page")
 
 
 def print_steps(sentences: "Sequence[str]", steps: "Sequence[LessonStep]") -> None:

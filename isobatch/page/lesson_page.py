@@ -67,9 +67,8 @@ class LessonPage:
         sentences: Sequence[str],
         *,
         random_batches: bool = True,
-        cost: MaskCost | None = None,
     ) -> LessonData:
-        """Compute the page for `sentences`, the first MAX_SENTENCES of them; `cost` is shown.
+        """Compute the page for `sentences`, the first MAX_SENTENCES of them, without a cost.
 
         The random batches are nine tenths of the work. Raises OptionError for fewer than two
         sentences, InputError for non-string sentences.
@@ -90,7 +89,7 @@ class LessonPage:
             limits=LessonLimits(MAX_SENTENCES, max_tokens, len(sentences) - len(texts)),
             sentences=tuple(batch.sentence(row) for row in range(len(texts))),
             random_batches=random,
-            cost=cost,
+            cost=None,
         )
 
     def answer(self, request: object) -> dict[str, Any]:

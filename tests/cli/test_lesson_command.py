@@ -143,6 +143,19 @@ def test_invalid_inputs_are_refused_with_the_reason(
     assert b"Traceback" not in ran.stderr
 
 
+def test_a_page_of_one_sentence_is_refused_before_the_cost_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the cost was computed")
+
+    monkeypatch.setattr("isobatch.lesson.measure_mask_cost", never)
+    ran = run("lesson", "--text", "only one", "--html", str(tmp_path / "page.html"))
+    assert ran.returncode == 2
+    assert b"two sentences" in ran.stderr
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_other_sentences_can_be_given(texts: str) -> None:
     given = "--text", "One.", "--text", "Two of them.", "--text", "Three", "--texts", texts
     assert "sentence 3: Three" in run("lesson", *given).stdout.decode()
