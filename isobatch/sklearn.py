@@ -47,10 +47,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     folder to write the checkpoint to; None for a temporary one. Do not name one in a
     cross-validation, where each fit is another run. class_weight: None, "balanced", or a weight
     for each class. validation_share: of the texts, held out to choose the best weights by.
-    random_state: the seed, or a generator that one is drawn from. teacher, layers, threads,
-    blocks_in_flight, callback: as `isobatch.training.fit.fit` takes them. All other parameters are
-    the values of the recipe of `isobatch train`; None leaves one to the size of the base and of the
-    data.
+    random_state: the seed, or a `numpy.random.RandomState` that one is drawn from. teacher, layers,
+    threads, blocks_in_flight, callback: as `isobatch.training.fit.fit` takes them. All other
+    parameters are the values of the recipe of `isobatch train`; None leaves one to the size of the
+    base and of the data.
 
     X is a list, array or pandas Series of texts, or an array or DataFrame with a column of texts,
     or two columns of pairs; or a list of pairs. y has one class for each text, or is a matrix of 0

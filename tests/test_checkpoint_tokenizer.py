@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
 from tiny_checkpoints import Tiny, TinyFolder
-from tokenizer_folders import write_bpe_folder, write_wordpiece_folder
+from tokenizer_folders import write_bpe_folder, write_llama_folder, write_wordpiece_folder
 
 from isobatch import Classifier
 from isobatch.audit.targets.isobatch_target import open_isobatch
@@ -194,6 +195,20 @@ def test_a_class_that_is_not_supported_can_be_converted(folder: Path, tmp_path: 
     np.testing.assert_allclose(
         Classifier.from_pretrained(folder).logits(TEXTS), expected, atol=2e-5
     )
+
+
+@pytest.mark.parametrize("stated", [{}, {"pad_token": None}, {"pad_token": "</s>"}])
+def test_a_stored_pad_token_is_taken_unless_the_settings_say_another_or_none(
+    tmp_path: Path, stated: dict[str, Any]
+) -> None:
+    folder = write_llama_folder(tmp_path / "llama", options=stated)
+    library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    library.enable_padding()
+    library.save(str(folder / "tokenizer.json"))
+    ours = AutoTokenizer.from_pretrained(folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    assert (ours.pad_token, len(ours)) == (theirs.pad_token, len(theirs))
+    assert ours("a [PAD] b")["input_ids"] == theirs("a [PAD] b")["input_ids"]
 
 
 def test_the_snapshot_of_a_hub_model_is_copied_before_it_is_converted(

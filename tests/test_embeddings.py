@@ -550,6 +550,8 @@ def test_truncate_dim_keeps_the_first_numbers(own_folder: Path) -> None:
 
 
 def test_pooling_of_another_name_is_an_error(embedding_folder: EmbeddingFolder) -> None:
+    with pytest.raises(OptionError, match=r"pooling \[.*\] is not supported"):
+        Embedder.from_pretrained(embedding_folder(), pooling=["mean", "cls"])  # type: ignore[arg-type]
     with pytest.raises(OptionError) as raised:
         Embedder.from_pretrained(embedding_folder(), pooling="avg")
     assert str(raised.value) == ("pooling 'avg' is not supported. Use one of: cls, last, mean, max")

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,9 +149,15 @@ def test_an_input_other_than_texts_is_refused(classifier: Classifier, texts: obj
         classifier(texts)  # type: ignore[call-overload]
 
 
-def test_logits_wants_a_list(classifier: Classifier) -> None:
-    with pytest.raises(InputError, match="list"):
-        classifier.logits("a text")
+@pytest.mark.parametrize("texts", ["bad", ("premise", "hypothesis"), {"a": 1}, b"bytes", None])
+def test_methods_of_several_texts_want_a_list(classifier: Classifier, texts: Any) -> None:
+    """A string is iterable: without a check each of its characters is a text."""
+    for method in (
+        *(classifier.logits, classifier.predict, classifier.predict_or_errors),
+        *(classifier.tokenize, lambda given: list(classifier.predict_stream(given))),
+    ):
+        with pytest.raises(InputError, match="expected a "):
+            method(texts)
 
 
 def test_stream_reads_a_window_ahead_and_no_further(
@@ -180,8 +187,13 @@ def test_stream_names_the_index_in_the_whole_stream(
         {"precision": "fp64"},
         {"device": "abacus"},
         {"device": "meta"},
+        {"device": -1},
+        {"device": None},
         {"threads": 0},
+        {"threads": "2"},
+        {"threads": 2.0},
         {"max_batch_tokens": 0},
+        {"max_batch_tokens": "512"},
         {"truncation": "perhaps"},
     ],
 )

@@ -103,7 +103,8 @@ def _build(settings: TokenizerSettings, tokenizer_class: TokenizerClass) -> Chec
         options.setdefault("truncation_side", truncation["direction"])
     if (padding := components.padding) is not None:
         options.setdefault("padding_side", padding["direction"])
-        if not tokenizer_class.special_tokens.get("pad_token") and not options.get("pad_token"):
+        # A stated null is a decision: only where the key is absent is the stored pad token used.
+        if not tokenizer_class.special_tokens.get("pad_token") and "pad_token" not in options:
             named["pad_token"] = padding["pad_token"]
     backend.no_padding()
     backend.no_truncation()

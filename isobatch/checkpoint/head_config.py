@@ -99,7 +99,8 @@ class VectorOptions:
     normalize: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.pooling is not None and self.pooling not in POOLINGS:
+        stated = self.pooling is not None
+        if stated and not (isinstance(self.pooling, str) and self.pooling in POOLINGS):
             raise OptionError(
                 f"pooling {self.pooling!r} is not supported. Use one of: {', '.join(POOLINGS)}"
             )

@@ -20,7 +20,12 @@ from isobatch.checkpoint.token_encoder import TokenEncoder, TokenEncoding, WordL
 from isobatch.checkpoint.windows import join_tokens
 from isobatch.compat.arguments import reject_unsupported
 from isobatch.compat.model import PaddedTokenClassifier
-from isobatch.compat.text_classification import LIST_BATCH, dataset_items
+from isobatch.compat.text_classification import (
+    LIST_BATCH,
+    answers_for,
+    dataset_items,
+    merged_options,
+)
 from isobatch.compat.tokenizer import Tokenizer
 from isobatch.errors import InputError, OptionError
 from isobatch.tasks.entities import (
@@ -46,7 +51,6 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "delimiter": (None, " "),
     "framework": (None, "pt"),
     "use_fast": (None, True),
-    "trust_remote_code": (None, False),
     "feature_extractor": (None,),
     "image_processor": (None,),
     "processor": (None,),
@@ -79,10 +83,7 @@ class TokenClassificationPipeline:
         self.tokenizer = tokenizer
         self.task = task
         self.framework = "pt"
-        self._encoder = TokenEncoder(
-            TextEncoder(tokenizer.checkpoint_tokenizer(), model.num_tokens)
-        )
-        self._tags = read_tags([*model.config.id2label.values()])
+        self._followed: object = None
         self._options = options
         self._check("pipeline", options)
         if device is not None:
@@ -102,14 +103,14 @@ class TokenClassificationPipeline:
         is_split_into_words: a text is a list of words, which are joined by spaces.
         Raises InputError with the index of the text, OptionError for other options.
         """
-        merged = {**self._options, **options}
+        merged = merged_options(self._options, options)
         self._check("pipe(...)", merged)
         split = bool(merged.get("is_split_into_words"))
         size = merged.get("batch_size")
         if isinstance(inputs, str):
             return next(self._answers(iter([inputs]), merged, 1))
         if isinstance(inputs, GeneratorType | Dataset | Iterator):
-            return self._answers(dataset_items(inputs), merged, size or 1)
+            return answers_for(inputs, self._answers(dataset_items(inputs), merged, size or 1))
         if isinstance(inputs, Mapping | bytes) or not isinstance(inputs, Iterable):
             raise InputError(
                 "pipe(...) takes a text, a list, a generator or a dataset, got "
@@ -129,7 +130,20 @@ class TokenClassificationPipeline:
         self.model.save_pretrained(save_directory, *positional, **options)
         self.tokenizer.save_pretrained(save_directory)
 
+    def _follow(self) -> None:
+        """Read labels and tokenizer again if they were changed after the last call."""
+        labels = (*self.model.config.id2label.values(),)
+        limits = (self.tokenizer.model_max_length, self.tokenizer.truncation_side)
+        state = (self.tokenizer, labels, limits)
+        if state == self._followed:
+            return
+        checkpoint = self.tokenizer.checkpoint_tokenizer()
+        self._encoder = TokenEncoder(TextEncoder(checkpoint, self.model.num_tokens))
+        self._tags = read_tags(labels)
+        self._followed = state
+
     def _check(self, place: str, options: Mapping[str, Any]) -> None:
+        self._follow()
         others = {name: value for name, value in options.items() if name not in _OPTIONS}
         reject_unsupported(place, others, _OPTIONS, _NEUTRAL, _ADVICE)
         check_aggregation(_strategy(options), finds_words=self._encoder.finds_words)

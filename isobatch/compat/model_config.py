@@ -144,7 +144,7 @@ class ClassifierConfig:
         elif name == "num_labels":
             self._set_num_labels(value)
         elif name == "id2label":
-            by_id = dict(sorted((int(index), label) for index, label in dict(value).items()))
+            by_id = _labels_by_id(value)
             self._values["id2label"] = by_id
             self._values["label2id"] = {label: index for index, label in by_id.items()}
         else:
@@ -255,6 +255,14 @@ def check_problem_type(problem_type: object, num_labels: int) -> None:
             "problem_type 'single_label_classification' with one label: its loss is always 0. Use "
             "num_labels=2 for a yes-or-no question, or problem_type='regression' for a number"
         )
+
+
+def _labels_by_id(value: object) -> dict[int, Any]:
+    """Sort id2label by id; a list has the labels in that order."""
+    given = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+    if not isinstance(given, Mapping):
+        raise OptionError(f"id2label must map ids to labels, got {value!r}")
+    return dict(sorted((int(index), label) for index, label in given.items()))
 
 
 def _family_defaults(family: Family) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from isobatch.checkpoint import locate_checkpoint, read_stated_task
 from isobatch.compat.arguments import parameter_names, reject_positional, reject_unsupported
 from isobatch.compat.auto_model import (
     AutoModelForSequenceClassification,
@@ -47,16 +48,17 @@ def pipeline(
     dtype: torch.dtype | str | None = None,
     torch_dtype: torch.dtype | str | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
+    trust_remote_code: bool | None = None,
     **options: Any,
 ) -> TextClassificationPipeline | TokenClassificationPipeline:
     """Create a pipeline for a folder, a hub id, loaded objects, or the bundled model (None).
 
-    task: without one it is that of a loaded model, else text classification. options: defaults of
-    every call, such as top_k, batch_size and truncation. Raises OptionError for other tasks and
-    options.
+    task: without one it is that of a loaded model or of a checkpoint's head, else text
+    classification. options: defaults of every call, such as top_k, batch_size and truncation.
+    Raises OptionError for other tasks and options.
     """
     reject_positional("pipeline", positional, parameter_names(pipeline))
-    of_tokens = _is_of_tokens(task, model)
+    of_tokens = _is_of_tokens(task, model, revision)
     if isinstance(model, PaddedClassifier):
         if tokenizer is None:
             raise OptionError("pipeline: a loaded model needs its tokenizer: pass tokenizer=...")
@@ -65,14 +67,14 @@ def pipeline(
         loaded = model
     elif model is None or isinstance(model, str | Path):
         entry = AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
-        loaded = entry.from_pretrained(
-            model,
-            config=config,
-            revision=revision,
-            dtype=torch_dtype if dtype is None else dtype,
-            device_map=device_map,
-            **(model_kwargs or {}),
-        )
+        stated = {
+            "config": config,
+            "revision": revision,
+            "dtype": torch_dtype if dtype is None else dtype,
+            "device_map": device_map,
+            "trust_remote_code": trust_remote_code,
+        }
+        loaded = entry.from_pretrained(model, **_joined(stated, model_kwargs or {}))
         tokenizer = model if tokenizer is None else tokenizer
     else:
         raise OptionError(
@@ -91,7 +93,7 @@ def pipeline(
     return TextClassificationPipeline(loaded, tokenizer, device=device, **options)
 
 
-def _is_of_tokens(task: str | None, model: object) -> bool:
+def _is_of_tokens(task: str | None, model: object, revision: str | None) -> bool:
     """Whether labels are those of tokens; raises OptionError for another task or model."""
     if task is not None and task not in (*TEXT_TASKS, *TOKEN_TASKS):
         known = ", ".join((*TEXT_TASKS, *TOKEN_TASKS))
@@ -105,7 +107,19 @@ def _is_of_tokens(task: str | None, model: object) -> bool:
         return isinstance(model, PaddedTokenClassifier)
     if task in TOKEN_TASKS and model is None:
         raise OptionError(f"pipeline: task {task!r} has no bundled model. Pass model=...")
+    if task is None and isinstance(model, str | Path):
+        return read_stated_task(locate_checkpoint(model, revision)) in TOKEN_TASKS
     return task in TOKEN_TASKS
+
+
+def _joined(stated: Mapping[str, Any], model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The pipeline's own arguments that are not None, and model_kwargs, which may add to them."""
+    own = {name: value for name, value in stated.items() if value is not None}
+    if twice := sorted(own.keys() & model_kwargs.keys()):
+        raise OptionError(
+            f"pipeline: {twice[0]} is an argument and also in model_kwargs. Leave one of them out"
+        )
+    return {**own, **model_kwargs}
 
 
 def _reject_loading(*values: object) -> None:

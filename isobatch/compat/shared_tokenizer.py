@@ -19,7 +19,9 @@ from isobatch.types import TextInput
 TextBatch = Sequence[str] | Sequence[Sequence[str]]
 
 
-def check_rows(text: str | TextBatch, text_pair: str | Sequence[str] | None) -> list[TextInput]:
+def check_rows(
+    text: str | TextBatch | None, text_pair: str | Sequence[str] | None
+) -> list[TextInput]:
     """Return one text or pair per row; InputError names the first row that is neither.
 
     As in transformers, a list of two-item tuples or lists is a batch of pairs, and an empty

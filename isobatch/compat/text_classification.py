@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
 from types import GeneratorType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -42,7 +42,6 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "return_all_scores": (None, False),
     "framework": (None, "pt"),
     "use_fast": (None, True),
-    "trust_remote_code": (None, False),
     "feature_extractor": (None,),
     "image_processor": (None,),
     "processor": (None,),
@@ -52,7 +51,13 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 _ADVICE = {"return_all_scores": "Use top_k=None, which also ranks the labels"}
 
+_NONE_CHANGES_NOTHING = (
+    *("function_to_apply", "batch_size", "num_workers"),
+    *("aggregation_strategy", "ignore_labels", "stride"),
+)
+
 Answer = dict[str, Any] | list[dict[str, Any]]
+AnswerT = TypeVar("AnswerT")
 
 
 class TextClassificationPipeline:
@@ -92,13 +97,13 @@ class TextClassificationPipeline:
         Raises InputError with the index of the text, OptionError for other options.
         """
         _check_options("pipe(...)", options)
-        merged = {**self._options, **options}
+        merged = merged_options(self._options, options)
         size = merged.get("batch_size")
         if isinstance(inputs, str | Mapping):
             answer = next(self._answers(iter([inputs]), merged, 1))
             return [answer] if isinstance(inputs, str) and "top_k" not in options else answer
         if isinstance(inputs, GeneratorType | Dataset | Iterator):
-            return self._answers(dataset_items(inputs), merged, size or 1)
+            return answers_for(inputs, self._answers(dataset_items(inputs), merged, size or 1))
         if isinstance(inputs, tuple) or not isinstance(inputs, Iterable):
             raise InputError(
                 f"pipe(...) takes a text, a dict, a list, a generator or a dataset, got "
@@ -198,6 +203,37 @@ def _activation_named(requested: object) -> ScoreActivation:
             f"got {requested!r}"
         )
     return _ACTIVATIONS[name]
+
+
+def merged_options(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Join the options of a call to the pipeline's own; as in transformers, None leaves some."""
+    stated = {
+        name: value
+        for name, value in given.items()
+        if value is not None or name not in _NONE_CHANGES_NOTHING
+    }
+    return {**own, **stated}
+
+
+def answers_for(inputs: Any, answers: Iterator[AnswerT]) -> Iterator[AnswerT]:
+    """Give the answers to a dataset of known size that size, which progress bars ask for."""
+    if isinstance(inputs, Dataset) and hasattr(inputs, "__len__"):
+        return _SizedAnswers(answers, len(inputs))
+    return answers
+
+
+class _SizedAnswers(Iterator[AnswerT]):
+    """An iterator with the number of its answers."""
+
+    def __init__(self, answers: Iterator[AnswerT], size: int) -> None:
+        self._answers = answers
+        self._size = size
+
+    def __next__(self) -> AnswerT:
+        return next(self._answers)
+
+    def __len__(self) -> int:
+        return self._size
 
 
 def dataset_items(inputs: Any) -> Iterator[object]:

@@ -146,7 +146,7 @@ class Tokenizer(TokenizerVocabulary):
 
     def __call__(
         self,
-        text: str | TextBatch,
+        text: str | TextBatch | None = None,
         text_pair: str | Sequence[str] | None = None,
         *positional: object,
         is_split_into_words: bool = False,
@@ -319,8 +319,9 @@ class Tokenizer(TokenizerVocabulary):
         """Id and name of the pad token; OptionError if there is none."""
         if self.pad_token is None:
             raise OptionError(
-                f"{self.name_or_path}: cannot pad, as the tokenizer has no pad token; "
-                'set "pad_token" in its tokenizer_config.json'
+                f"{self.name_or_path}: cannot pad, as the tokenizer has no pad token. Set one, "
+                'such as tokenizer.pad_token = tokenizer.eos_token, or "pad_token" in its '
+                "tokenizer_config.json"
             )
         return self.pad_token_id, self.pad_token
 

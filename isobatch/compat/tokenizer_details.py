@@ -11,15 +11,15 @@ import tokenizers
 
 from isobatch.errors import OptionError
 
-_CHANGE_IT = (
+CHANGE_IT = (
     "Change it in transformers, save_pretrained, resize the model's embeddings there, and load "
     "that folder"
 )
 _CALL_IT = "Call tokenizer(text, text_pair, ...)"
 _UNSUPPORTED: Mapping[str, str] = {
-    "add_tokens": _CHANGE_IT,
-    "add_special_tokens": _CHANGE_IT,
-    "train_new_from_iterator": _CHANGE_IT,
+    "add_tokens": CHANGE_IT,
+    "add_special_tokens": CHANGE_IT,
+    "train_new_from_iterator": CHANGE_IT,
     "set_truncation_and_padding": "Pass padding and truncation to each call",
     "apply_chat_template": "A classifier takes texts: tokenizer(text)",
     "push_to_hub": "tokenizer.save_pretrained(folder), then `hf upload NAME folder`",
@@ -33,6 +33,14 @@ _UNSUPPORTED: Mapping[str, str] = {
 }
 
 
+_FIXED = frozenset(
+    {"add_bos_token", "add_eos_token", "add_prefix_space", "do_lower_case", "strip_accents"}
+    | {"split_special_tokens", "tokenize_chinese_chars", "trim_offsets"}
+    | {"additional_special_tokens", "extra_special_tokens"}
+)
+"""Attributes that decide the ids of a text in transformers, some of them also when they are set."""
+
+
 class TokenizerDetails:
     """The facts about one tokenizer that need no text."""
 
@@ -44,6 +52,14 @@ class TokenizerDetails:
         if name in _UNSUPPORTED:
             return _Unsupported(name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED:
+            raise OptionError(
+                f"tokenizer.{name} cannot be set: it would change the ids of texts. Set it in "
+                "tokenizer_config.json, and load the tokenizer again"
+            )
+        super().__setattr__(name, value)
 
     @property
     def vocab(self) -> dict[str, int]:

@@ -1,18 +1,19 @@
 """Conversion between tokens, ids and text, and the special tokens by name.
 
 The half of a transformers tokenizer that needs no padding, truncation or tensors. Invariant:
-nothing here changes the tokenizer.
+only the pad token can be set, and nothing here changes the ids of a text.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, overload
 
 from tokenizers.models import BPE
 
 from isobatch.checkpoint.checkpoint_tokenizer import CheckpointTokenizer
 from isobatch.compat.tokenizer_calls import reject_call_options
-from isobatch.compat.tokenizer_details import TokenizerDetails
-from isobatch.errors import InputError
+from isobatch.compat.tokenizer_details import CHANGE_IT, TokenizerDetails
+from isobatch.errors import InputError, OptionError
 
 TokenList = list[str] | tuple[str, ...]
 
@@ -33,10 +34,19 @@ _TIDY = (
 
 
 def _special(name: str) -> tuple[property, property]:
-    """Make read-only attributes: a special token and its id, or None."""
+    """Make two attributes: a special token and its id, or None. Only the pad token can be set."""
+
+    def set_token(self: "TokenizerVocabulary", token: object) -> None:
+        self._set_special(name, token)
+
+    def set_id(self: "TokenizerVocabulary", token_id: object) -> None:
+        if isinstance(token_id, int) and 0 <= token_id < len(self):
+            token_id = self._tokenizer.id_to_token(token_id)
+        self._set_special(name, token_id)
+
     return (
-        property(lambda self: self.special_tokens_map.get(name)),
-        property(lambda self: self._id_of_special(name)),
+        property(lambda self: self.special_tokens_map.get(name), set_token),
+        property(lambda self: self._id_of_special(name), set_id),
     )
 
 
@@ -90,6 +100,23 @@ class TokenizerVocabulary(TokenizerDetails):
         """The ids of `all_special_tokens`."""
         ids = map(self._tokenizer.token_to_id, self.all_special_tokens)
         return [token_id for token_id in ids if token_id is not None]
+
+    def _set_special(self, name: str, token: object) -> None:
+        """Set the pad token, which changes no id of a text; the others do, and are refused."""
+        if name != "pad_token":
+            raise OptionError(
+                f"tokenizer.{name} cannot be set: it would change the ids of texts. Load the "
+                f"tokenizer with it: AutoTokenizer.from_pretrained(path, {name}=...)"
+            )
+        text = None if token is None else str(token)
+        if text is not None and self._tokenizer.token_to_id(text) is None:
+            raise OptionError(
+                f"tokenizer.pad_token: {token!r} is not in the vocabulary, so that the model has "
+                f"no embedding for it. {CHANGE_IT}"
+            )
+        others = {key: each for key, each in self.special_tokens_map.items() if key != name}
+        special = others if text is None else {**others, name: text}
+        self._checkpoint = replace(self._checkpoint, special_tokens=special)
 
     def _id_of_special(self, name: str) -> int | None:
         token = self.special_tokens_map.get(name)

@@ -203,7 +203,7 @@ class Embedder(Pipeline[Embedding]):
     ) -> list[Encoding | InputError]:
         """Return for each text, in order, its encoding with the prompt, or the error it causes."""
         embedder = self.with_prompt(prompt_name=prompt_name, prompt=prompt)
-        return embedder._tokenize(list(texts), truncation)
+        return embedder._tokenize(listed(texts), truncation)
 
     def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
         """Return the similarity of each vector of `first` to each of `second`, in double precision.

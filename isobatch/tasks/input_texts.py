@@ -10,6 +10,11 @@ from isobatch.types import TextInput
 
 def listed(texts: object) -> list[Any]:
     """Collect an iterable of texts; raises InputError for a single text and for other types."""
+    return list(checked_iterable(texts))
+
+
+def checked_iterable(texts: object) -> Iterable[Any]:
+    """Return an iterable of texts; raises InputError for a single text and for other types."""
     if isinstance(texts, str | tuple):
         raise InputError("expected a list of texts, got a single one. Put it into a list")
     if isinstance(texts, Mapping | bytes) or not isinstance(texts, Iterable):
@@ -17,7 +22,7 @@ def listed(texts: object) -> list[Any]:
             "expected a text, a (text, text_pair) tuple or a list of them, "
             f"got {type(texts).__name__}"
         )
-    return list(texts)
+    return texts
 
 
 def read_ahead(

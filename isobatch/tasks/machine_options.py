@@ -7,14 +7,16 @@ from isobatch.errors import DeviceError, OptionError
 DEVICES = ("cpu", "cuda")
 
 
-def check_machine_options(device: str, threads: int | None, max_batch_tokens: int) -> None:
+def check_machine_options(device: object, threads: int | None, max_batch_tokens: int) -> None:
     """Raise OptionError for an invalid value, DeviceError for a device that is not there."""
-    kind = device.partition(":")[0]
+    kind = device.partition(":")[0] if isinstance(device, str) else None
     if kind not in DEVICES:
-        raise OptionError(f"device {device!r} is not supported. Use {' or '.join(DEVICES)}")
+        names = " or ".join(map(repr, DEVICES))
+        raise OptionError(f"device {device!r} is not supported. Use {names}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device {device!r}: torch finds no CUDA device. Use device='cpu'")
-    if threads is not None and threads < 1:
-        raise OptionError(f"threads must be at least 1, got {threads}")
-    if max_batch_tokens < 1:
-        raise OptionError(f"max_batch_tokens must be at least 1, got {max_batch_tokens}")
+    for name, value in (("threads", threads), ("max_batch_tokens", max_batch_tokens)):
+        if value is None and name == "threads":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")

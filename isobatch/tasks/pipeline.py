@@ -34,7 +34,7 @@ from isobatch.kernels import KernelChoice, arithmetic_name, this_machine
 from isobatch.precision import ChosenPrecision
 from isobatch.specification import NormalizeStep
 from isobatch.tasks import model_engines as engines
-from isobatch.tasks.input_texts import listed, read_ahead
+from isobatch.tasks.input_texts import checked_iterable, listed, read_ahead
 from isobatch.tasks.isolation import compute_each, encode_each
 from isobatch.tasks.machine_options import check_machine_options
 from isobatch.tasks.pickled_machine import check_machine
@@ -250,7 +250,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         those texts and the cache. An InputError has the index in the whole stream; it, or an error
         of the iterable, is raised after the predictions of all earlier texts.
         """
-        remaining = iter(texts)
+        remaining = iter(checked_iterable(texts))
         first_index = 0
         cache = OutputCache()
         failure: Exception | None = None
@@ -284,7 +284,7 @@ class Pipeline(ABC, Generic[PredictionT]):
         self, texts: Iterable[object], *, truncation: Truncation | None = None
     ) -> list[Encoding | InputError]:
         """Return for each text, in order, its encoding, or the error that it causes."""
-        return self._tokenize(list(texts), truncation)
+        return self._tokenize(listed(texts), truncation)
 
     def forward(
         self, encodings: Sequence[Encoding], cache: OutputCache | None = None

@@ -193,7 +193,7 @@ class ZeroShotClassifier(Pipeline[ZeroShotPrediction]):
         truncation: Truncation | None = None,
     ) -> list[Encoding | InputError]:
         """Return for each text its PremiseEncoding, or the error that it causes."""
-        questions = self._questions(list(texts), labels, template, multi_label)
+        questions = self._questions(listed(texts), labels, template, multi_label)
         return self._tokenize(questions, truncation)
 
     def forward_or_errors(

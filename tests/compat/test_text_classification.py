@@ -201,6 +201,37 @@ def test_options_that_are_not_supported_are_named(
     assert pipeline(model=folder)("a", return_all_scores=False)
 
 
+def test_none_in_a_call_leaves_the_option_of_the_pipeline(checkpoint: Checkpoint) -> None:
+    ours, theirs = both(checkpoint(MODELS[0]), function_to_apply="none", batch_size=2)
+    for options in ({"function_to_apply": None}, {"batch_size": None}, {"top_k": None}):
+        assert shape(ours(TEXTS, **options)) == shape(theirs(TEXTS, **options))
+
+
+def test_answers_for_a_dataset_have_its_length(checkpoint: Checkpoint) -> None:
+    for pipe in both(checkpoint(MODELS[0])):
+        answers = pipe(INPUTS["dataset"])
+        assert len(answers) == len(TEXTS) == len([*answers])
+    with pytest.raises(TypeError, match="has no len"):
+        len(pipeline(model=checkpoint(MODELS[0]))(iter(TEXTS)))
+
+
+def test_labels_can_be_renamed_by_a_list(checkpoint: Checkpoint) -> None:
+    pipe = pipeline(model=checkpoint(MODELS[0]))
+    pipe.model.config.id2label = ["A", "B", "C"]
+    assert {each["label"] for each in pipe(TEXTS[0], top_k=None)} == {"A", "B", "C"}
+    with pytest.raises(OptionError, match="id2label must map ids to labels, got 5"):
+        pipe.model.config.id2label = 5
+
+
+def test_arguments_of_loading_may_be_in_model_kwargs(checkpoint: Checkpoint) -> None:
+    folder = checkpoint(MODELS[0])
+    kwargs = {"dtype": torch.float32, "device_map": "cpu"}
+    plain = pipeline(model=folder)(TEXTS)
+    assert pipeline(model=folder, model_kwargs=kwargs, trust_remote_code=True)(TEXTS) == plain
+    with pytest.raises(OptionError, match="dtype is an argument and also in model_kwargs"):
+        pipeline(model=folder, model_kwargs=kwargs, dtype=torch.float32)
+
+
 @pytest.mark.parametrize("task", ["zero-shot-classification", "fill-mask", "nonsense"])
 def test_other_tasks_are_named(task: str) -> None:
     with pytest.raises(OptionError, match="supported: text-classification, sentiment-analysis"):

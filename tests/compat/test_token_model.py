@@ -276,6 +276,31 @@ def test_the_pipeline_does_what_token_classifier_does(folder: Folder, tmp_path: 
         tokenizer("a nice day " * 40)
 
 
+def test_the_pipeline_follows_its_model_and_its_tokenizer(folder: Folder) -> None:
+    path = folder("bert", PLAIN)
+    changed, given = pipeline("ner", path), pipeline("ner", path)
+    changed("a")
+    labels = ["O", *(f"{part}-{kind}" for kind in "XYZ" for part in "BI")]
+    given.model.config.id2label = labels[: changed.model.config.num_labels]
+    changed.model.config.id2label = given.model.config.id2label
+    changed.tokenizer.model_max_length = given.tokenizer.model_max_length = 10
+    text = TEXTS[0] * 3
+    reference = pipeline("ner", model=given.model, tokenizer=given.tokenizer)
+    assert changed(text, ignore_labels=[]) == reference(text, ignore_labels=[])
+    assert {each["entity"] for each in changed(text, ignore_labels=[])} <= set(labels)
+    assert changed(text, ignore_labels=[]) != pipeline("ner", path)(text, ignore_labels=[])
+
+
+def test_without_a_task_the_checkpoint_says_it(folder: Folder) -> None:
+    path = folder("bert", PLAIN)
+    assert pipeline(model=path)(TEXTS[0]) == pipeline("ner", path)(TEXTS[0])
+
+
+def test_none_in_a_call_leaves_the_option_of_the_pipeline(folder: Folder) -> None:
+    pipe = pipeline("ner", folder("bert", PLAIN), aggregation_strategy="simple")
+    assert pipe(TEXTS[0], aggregation_strategy=None, stride=None) == pipe(TEXTS[0])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tokenizer_folders import (
     SENTENCES,
     write_bpe_folder,
+    write_llama_folder,
     write_unigram_folder,
     write_wordpiece_folder,
 )
@@ -292,11 +293,32 @@ def test_attributes_are_those_of_transformers(both: Both) -> None:
         assert ours.all_special_ids == theirs.all_special_ids
 
 
-def test_special_tokens_cannot_be_set(bert: Tokenizer) -> None:
-    with pytest.raises(AttributeError):
-        bert.pad_token = "[UNK]"
-    with pytest.raises(AttributeError):
-        bert.pad_token_id = 7
+def test_the_pad_token_can_be_set_to_a_token_of_the_vocabulary(tmp_path: Path) -> None:
+    folder = write_llama_folder(tmp_path / "llama")
+    ours, theirs = load_both(folder)
+    with pytest.raises(OptionError, match=r"no pad token. Set one, such as tokenizer.pad_token ="):
+        ours(LESSON, padding=True)
+    for tokenizer in (ours, theirs):
+        tokenizer.pad_token = tokenizer.eos_token
+    assert_same(ours(LESSON, padding=True), theirs(LESSON, padding=True))
+    assert ours.special_tokens_map == theirs.special_tokens_map
+    assert ours.pad_token_id == theirs.pad_token_id == ours.eos_token_id
+    ours.pad_token_id = theirs.pad_token_id = ours.unk_token_id
+    assert ours.pad_token == theirs.pad_token
+    ours.save_pretrained(tmp_path / "saved")
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved").pad_token == ours.unk_token
+    for token in ("<no such token>", 7.5):
+        with pytest.raises(OptionError, match="is not in the vocabulary"):
+            ours.pad_token = token
+    with pytest.raises(OptionError, match="is not in the vocabulary"):
+        ours.pad_token_id = len(ours)
+
+
+@pytest.mark.parametrize("name", ["cls_token", "eos_token_id", "add_bos_token", "do_lower_case"])
+def test_what_would_change_the_ids_of_a_text_cannot_be_set(bert: Tokenizer, name: str) -> None:
+    with pytest.raises(OptionError, match=f"tokenizer.{name.removesuffix('_id')} cannot be set"):
+        setattr(bert, name, "[UNK]")
+    assert bert.cls_token == "[CLS]"
 
 
 def test_decode_and_convert_take_lists_arrays_tensors_and_batches(both: Both) -> None:
