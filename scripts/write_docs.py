@@ -29,7 +29,7 @@ from isobatch.audit.gradients.gradient_faults import GRADIENT_FAULTS
 from isobatch.audit.gradients.gradient_probes import GradientProbe
 from isobatch.audit.session import Probe
 from isobatch.cli import app
-from isobatch.cli.lesson import lesson_table
+from isobatch.cli.lesson import lesson_table, replay_command
 from isobatch.cli.lesson_cost import describe_cost, mask_cost_parts
 from isobatch.kernels import ARITHMETIC
 from isobatch.lesson import (
@@ -127,7 +127,9 @@ def _lesson() -> str:
 
 def _lesson_cost() -> str:
     cost = _lesson_results()[1]
-    return _printed(*describe_cost(cost), *mask_cost_parts(cost, LESSON_WIDTH))
+    return _printed(
+        *describe_cost(cost), *mask_cost_parts(cost, replay_command(None, None), LESSON_WIDTH)
+    )
 
 
 @cache

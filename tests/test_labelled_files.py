@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from isobatch.evaluation import (
     match_labels,
 )
 from isobatch.tables import CsvDialect, TableFile, detect_format
+from isobatch.training.data.label_values import plain_value
 
 TEXTS = ("a fine film", "a dull film", "what a mess, from start to end", "good")
 LABELS = ("POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE")
@@ -242,11 +244,22 @@ def test_many_different_labels_are_not_a_label_column(
         evaluated(file, by="where")
 
 
-@pytest.mark.parametrize(("value", "index"), [(1.0, 0), ("1.0", 0), (2.5, 2), (2.0, 1)])
+@pytest.mark.parametrize(
+    ("value", "index"),
+    [
+        *[(1.0, 0), ("1.0", 0), (2.5, 2), (2.0, 1)],
+    ],
+)
 def test_a_number_that_names_a_label_is_that_label(value: object, index: int) -> None:
     assert match_labels([value], ["1.0", "2.0", "2.5"], ["place"]).indices == [index]
     unknown = match_labels([0], ["1.0", "2.0", "2.5"], ["place"])
     assert unknown.indices == [None], "0 is no index where labels are numbers"
+
+
+def test_decimals_of_parquet_are_the_labels_that_training_makes_of_them() -> None:
+    values = [Decimal("1.00"), Decimal("2"), Decimal("2.50")]
+    labels = [str(plain_value(each, "place")) for each in values]
+    assert match_labels(values, labels, ["place"] * 3).indices == [0, 1, 2]
 
 
 def test_labels_of_a_column_have_no_spaces_around_them(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ is shown without its control characters.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ from isobatch.cli.audit_comparison import (
 )
 from isobatch.cli.audit_watch import AuditWatch
 from isobatch.cli.display import open_display
+from isobatch.cli.standard_streams import printing
 from isobatch.cli.terminal_layout import facts_table, fitted_table, open_console, say
 from isobatch.cli.writing import write_file
 from isobatch.drawing.display_text import counted
@@ -180,7 +181,8 @@ def audit(
         return
     if encoding is not None and texts is None:
         raise OptionError("--encoding is for the file of --texts. Leave it out")
-    check_paths(save, compare, html, junit, training_step=training_step)
+    written = {"--html": html, "--junit": junit, "--save": save}
+    check_paths(written, {"--texts": texts, "--compare": compare}, training_step=training_step)
     opening: dict[str, Any] = {"tokenizer": tokenizer, "revision": revision, "pooling": pooling}
     opening |= {"precision": precision, "device": device, "threads": threads}
     opening |= {"dialect": dialect, "api_key": _key_for(target, api_key, context)}
@@ -192,12 +194,15 @@ def audit(
     except BaseException as error:  # report the probes so far
         failed = watch.failed_report(target, error)
         if shown_as_json:
-            sys.stdout.write(json.dumps(failed.as_dict(), ensure_ascii=False) + "\n")
+            with printing():
+                sys.stdout.write(json.dumps(failed.as_dict(), ensure_ascii=False) + "\n")
         _write_files(failed, html, junit, fail_on)
         raise
-    _print(report, as_json=shown_as_json, quiet=quiet)
-    _write_files(report, html, junit, fail_on)
-    write_answers(save, report)
+    with ExitStack() as each:  # every file is written, also if another or stdout cannot be
+        each.callback(write_answers, save, report)
+        each.callback(_write_files, report, html, junit, fail_on)
+        with printing():
+            _print(report, as_json=shown_as_json, quiet=quiet)
     raise typer.Exit(_exit_code(report, fail_on))
 
 
@@ -279,7 +284,7 @@ def _print(report: "AuditReport", *, as_json: bool, quiet: bool) -> None:
 def _write_files(
     report: "AuditReport", html: Path | None, junit: Path | None, fail_on: FailOn
 ) -> None:
-    """Write the files after the report was printed, so that a failure here loses nothing else."""
+    """Write the page and the test report, the second also if the first cannot be written."""
     try:
         if html:
             from isobatch.audit.report_page import render_page

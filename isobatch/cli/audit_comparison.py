@@ -1,11 +1,11 @@
 """`isobatch audit --save` and `--compare`: the answers of two machines, as files and in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isobatch.cli.terminal_layout import fitted_table, wrapped
-from isobatch.cli.writing import check_writable, write_file
+from isobatch.cli.writing import check_writable, refuse_replacing, write_file
 from isobatch.drawing.display_text import counted, printable, shortened
 from isobatch.errors import OptionError, TableError
 
@@ -19,20 +19,22 @@ MAX_TEXTS = 10
 
 
 def check_paths(
-    save: Path | None, compare: Path | None, *reports: Path | None, training_step: bool
+    written: Mapping[str, Path | None],
+    read: Mapping[str, Path | str | None],
+    *,
+    training_step: bool,
 ) -> None:
     """Raise an error before long work if a file cannot be written, or replaces another one.
 
-    OptionError for both, and for --save and --compare of a training step, which has no answers.
+    written, read: the files of options. OptionError for both faults, and for --save and --compare
+    of a training step, which has no answers.
     """
-    for path in (*reports, save):
+    for path in written.values():
         check_writable(path)
-    if training_step and (save or compare):
-        name = "--save" if save else "--compare"
+    refuse_replacing(written, read)
+    answers = {"--save": written["--save"], "--compare": read["--compare"]}
+    if training_step and (name := next((name for name in answers if answers[name]), None)):
         raise OptionError(f"{name}: is for answers, and a training step has none. Leave it out")
-    others = (compare, *reports)
-    if save and any(other and other.resolve() == save.resolve() for other in others):
-        raise OptionError(f"--save {save}: is also the path of another option. Use another file")
 
 
 def read_answers(path: Path | None) -> "SavedAnswers | None":

@@ -1,7 +1,6 @@
 """`isobatch classify`: predictions for texts from arguments or stdin."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import tee
@@ -48,7 +47,8 @@ def classify(
     if texts and encoding is not None:
         raise OptionError("--encoding is for lines on stdin, not for arguments. Leave it out")
     long_texts = options.truncation_of(truncation, stride, window_pooling)
-    source = map(_decoded, texts) if texts else read_lines(sys.stdin.buffer, encoding)
+    given = map(options.decoded_argument, texts or ())
+    source = given if texts else read_lines(sys.stdin.buffer, encoding)
     from isobatch.tasks import Classifier  # torch takes seconds; --help need not wait for it
 
     classifier = Classifier.from_pretrained(
@@ -72,14 +72,6 @@ def classify(
             f"to {classifier.max_tokens} tokens",
             err=True,
         )
-
-
-def _decoded(argument: str) -> str:
-    """Decode an argument as UTF-8 where the locale has another encoding, as LC_ALL=C."""
-    try:
-        return os.fsencode(argument).decode("utf-8")
-    except UnicodeError:
-        return argument
 
 
 def read_lines(stream: BinaryIO, encoding: str | None = None) -> Iterator[str]:

@@ -24,7 +24,7 @@ _EXIT_CODES = (
     "7 job cannot start or resume · 8 system cannot be audited, or fails on a text alone · "
     "9 output not reproduced · 10 output cannot be verified · 11 training cannot continue · "
     "129 hangup · 130 interrupted · 143 terminated. A reader that ends early (isobatch … | head) "
-    "is a success: 0"
+    "is a success: 0, where there is no verdict"
 )
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ from isobatch.cli.evaluated_tasks import (
 from isobatch.cli.evaluation_options import COMPUTING, EvaluateCommand, EvaluatedTask
 from isobatch.cli.evaluation_tables import print_evaluation
 from isobatch.cli.options import refuse_given
+from isobatch.cli.standard_streams import printing
 from isobatch.cli.terminal_layout import say
-from isobatch.cli.writing import check_writable, is_same_file, write_file
+from isobatch.cli.writing import check_writable, is_same_file, refuse_replacing, write_file
 from isobatch.drawing.display_text import counted
 from isobatch.errors import OptionError
 
@@ -43,6 +45,8 @@ def evaluate(context: typer.Context, command: EvaluateCommand) -> None:
     command.check_use(task)
     options = task_options(command, task)
     truncation_of(command)  # before the checkpoint is loaded
+    more = {"--labels-file": command.labels_file, "--template-file": command.template_file}
+    refuse_replacing({"--html": command.html}, more)
     read = command.input_format, command.no_header, command.no_quotes
     formats = *read, command.delimiter, command.encoding, command.compression
     text_format = input_files.InputOptions(*formats, "evaluate")
@@ -59,8 +63,11 @@ def evaluate(context: typer.Context, command: EvaluateCommand) -> None:
                 _check_page(command.html, scored)
                 files = labelled_files(command, tables, label)
                 evaluation = _evaluate_scored(command, files, scored, given)
-    _show(evaluation, as_json=command.as_json or not sys.stdout.isatty(), quiet=command.quiet)
-    _write_page(command.html, evaluation, given)  # last, so that a failure here loses nothing else
+    as_json = command.as_json or not sys.stdout.isatty()
+    with ExitStack() as page:  # written also if stdout cannot be, and after it
+        page.callback(_write_page, command.html, evaluation, given)
+        with printing():
+            _show(evaluation, as_json=as_json, quiet=command.quiet)
 
 
 def _label_options(

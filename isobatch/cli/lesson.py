@@ -1,6 +1,7 @@
 """`isobatch lesson`: the lesson of the forgotten attention mask, and its cost: tables or a page."""
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 from itertools import groupby
@@ -14,7 +15,7 @@ from isobatch.cli.display import open_display
 from isobatch.cli.lesson_cost import describe_cost, logits_text, mask_cost_parts
 from isobatch.cli.lesson_texts import LessonTexts, read_lesson_texts
 from isobatch.cli.terminal_layout import fitted_table, open_console, say, wrapped
-from isobatch.cli.writing import check_writable, write_file
+from isobatch.cli.writing import check_writable, refuse_replacing, write_file
 from isobatch.drawing.display_text import counted, printable
 from isobatch.errors import OptionError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from isobatch.lesson import LessonCheckpoint, LessonRow, LessonStep, MaskCost
 
+INPUT_DEFAULTS = input_files.InputOptions()
 Sentences = Annotated[
     list[str] | None,
     typer.Option(
@@ -61,7 +63,11 @@ def lesson(
     batch_size: BatchSize = 32,
     text_column: input_files.TextColumn = None,
     input_format: input_files.InputFormat = None,
+    no_header: input_files.NoHeader = False,
+    no_quotes: input_files.NoQuotes = False,
+    delimiter: input_files.Delimiter = None,
     encoding: input_files.Encoding = None,
+    compression: input_files.CompressionOption = None,
     html: Html = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: options.OnlyJsonOption = False,
@@ -75,12 +81,17 @@ def lesson(
     from isobatch.lesson import SENTENCES, LessonCheckpoint
 
     check_writable(html)
-    if texts is None and (text_column, input_format, encoding) != (None, None, None):
+    refuse_replacing({"--html": html}, {"--texts": texts})
+    reading = input_files.InputOptions(
+        input_format, no_header, no_quotes, delimiter, encoding, compression, "lesson --texts"
+    )
+    if texts is None and (text_column or replace(reading, command=None) != INPUT_DEFAULTS):
         raise OptionError(
-            "--text-column, --format and --encoding are for the file of --texts. Leave them out"
+            "--text-column and options such as --format and --delimiter are for the file of "
+            "--texts. Leave them out"
         )
-    sentences = tuple(text) if text else SENTENCES
-    chosen = read_lesson_texts(texts, text_column, input_format, encoding)
+    sentences = tuple(map(options.decoded_argument, text)) if text else SENTENCES
+    chosen = read_lesson_texts(texts, text_column, reading)
     if html and as_json:
         raise OptionError("--json prints what --html writes into a page. Leave one out")
     if html:
@@ -99,7 +110,7 @@ def lesson(
         }
         sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
     else:
-        print_cost(cost)
+        print_cost(cost, replay_command(model, revision))
 
 
 def _measure(
@@ -146,12 +157,19 @@ def print_steps(sentences: "Sequence[str]", steps: "Sequence[LessonStep]") -> No
     console.print(lesson_table(steps, console.width))
 
 
-def print_cost(cost: "MaskCost") -> None:
+def replay_command(model: str | None, revision: str | None) -> str:
+    """Return the command that computes two texts with the same model."""
+    command = ["isobatch", "lesson", *([model] if model else [])]
+    command += ["--revision", revision] if revision else []
+    return f"{shlex.join(command)} -t TEXT -t LONGEST"
+
+
+def print_cost(cost: "MaskCost", replay: str) -> None:
     """Print the cost of a forgotten mask: words, numbers, and the text that moves most."""
     console = open_console()
     for line in describe_cost(cost):
         console.print(wrapped(printable(line), console.width))
-    for part in mask_cost_parts(cost, console.width):
+    for part in mask_cost_parts(cost, replay, console.width):
         console.print(part)
 
 

@@ -30,13 +30,16 @@ def describe_cost(cost: "MaskCost") -> Iterator[str]:
         )
 
 
-def mask_cost_parts(cost: "MaskCost", width: int) -> "Iterator[RenderableType]":
-    """Build the table of figures, and what happens to the text that moves most."""
+def mask_cost_parts(cost: "MaskCost", replay: str, width: int) -> "Iterator[RenderableType]":
+    """Build the table of figures, and what happens to the text that moves most.
+
+    replay: the command that computes that text with the longest of its batch.
+    """
     if not cost.num_padded:
         return
     yield cost_table(cost, width)
     if (text := cost.furthest) is not None:
-        yield from _furthest_parts(text, width)
+        yield from _furthest_parts(text, replay, width)
 
 
 def cost_table(cost: "MaskCost", width: int) -> "RenderableType":
@@ -52,7 +55,7 @@ def cost_table(cost: "MaskCost", width: int) -> "RenderableType":
     return fitted_table(("", "mask forgotten", "mask passed"), rows, width)
 
 
-def _furthest_parts(text: "MovedText", width: int) -> "Iterator[RenderableType]":
+def _furthest_parts(text: "MovedText", replay: str, width: int) -> "Iterator[RenderableType]":
     yield wrapped(
         f"text {text.index + 1:,} moves most: {counted(text.num_tokens, 'token')}, padded to "
         f"{text.num_tokens + text.num_pads:,} by the longest text of its batch",
@@ -78,8 +81,7 @@ def _furthest_parts(text: "MovedText", width: int) -> "Iterator[RenderableType]"
     else:
         same = f"it moves by {number_text(text.replay_moved)}"
     yield wrapped(
-        f"with only these two texts in the batch {same}. To replay them: isobatch lesson -t TEXT "
-        "-t LONGEST",
+        printable(f"with only these two texts in the batch {same}. To replay them: {replay}"),
         width,
     )
 

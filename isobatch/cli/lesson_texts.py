@@ -7,7 +7,6 @@ from pathlib import Path
 from isobatch.cli import input_files
 from isobatch.cli.terminal_layout import say
 from isobatch.errors import InputError
-from isobatch.tables import Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +19,17 @@ class LessonTexts:
 
 
 def read_lesson_texts(
-    name: str | None,
-    text_column: str | None,
-    input_format: Format | None,
-    encoding: str | None,
+    name: str | None, text_column: str | None, reading: input_files.InputOptions
 ) -> LessonTexts:
     """Read all texts of a file; None for the built-in sample.
 
     A row without a text is left out, counted, and the first one is reported on stderr. Raises
-    TableError for a file that cannot be read, OptionError without a column that can be the text.
+    TableError for a file that cannot be read, OptionError without a column that can be the text,
+    and for fewer than two texts.
     """
-    if name is None:
-        from isobatch.lesson.mask_cost import SAMPLE
+    from isobatch.lesson.mask_cost import SAMPLE, check_number_of_texts
 
+    if name is None:
         return LessonTexts(None, SAMPLE)
     from isobatch.scoring import choose_columns, cut_chunks
     from isobatch.scoring.predictions import read_inputs
@@ -40,7 +37,6 @@ def read_lesson_texts(
 
     texts: list[str] = []
     refused: list[str] = []
-    reading = input_files.InputOptions(input_format, encoding=encoding, command="lesson --texts")
     with input_files.input_tables([name], reading) as files:
         tables = [open_table(each) for each in files]
         found = scan_tables(tables).columns
@@ -57,6 +53,6 @@ def read_lesson_texts(
                         texts.append(text)
     if refused:
         say(f"isobatch: {len(refused):,} left out; the first, {refused[0]}", err=True)
-    return LessonTexts(
-        texts, "stdin" if name == input_files.STDIN else Path(name).name, len(refused)
-    )
+    source = "stdin" if name == input_files.STDIN else Path(name).name
+    check_number_of_texts(texts, source)
+    return LessonTexts(texts, source, len(refused))

@@ -3,6 +3,7 @@
 Imports neither torch nor NumPy, so that `--help` is fast.
 """
 
+import os
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -164,3 +165,11 @@ def refuse_given(context: typer.Context, names: Iterable[str], reason: str) -> N
         if source and source.name == "COMMANDLINE":
             option = parameters[name].opts[0]
             raise OptionError(f"{option}: has no effect {reason}. Leave it out")
+
+
+def decoded_argument(argument: str) -> str:
+    """Decode an argument as UTF-8 where the locale has another encoding, as LC_ALL=C."""
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeError:
+        return argument

@@ -8,7 +8,8 @@ import typer
 from isobatch.cli import input_files, options_of_tasks
 from isobatch.cli.job_command import kept_columns, run_jobs, truncation_of
 from isobatch.cli.job_options import JobCommand
-from isobatch.errors import OptionError
+from isobatch.cli.writing import refuse_replacing
+from isobatch.errors import JobError, OptionError
 from isobatch.tables import TableFormat
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def run(context: typer.Context, command: RunCommand) -> None:
         query_column=command.query_column,
         labels_column=command.labels_column,
     )
+    more = {"--labels-file": command.labels_file, "--template-file": command.template_file}
+    refuse_replacing({"--report": command.report}, more, JobError)
     run_jobs(context, command, "run", scoring, _task(command), command.output_format)
 
 

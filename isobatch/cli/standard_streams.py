@@ -1,7 +1,8 @@
 """The standard streams as they may be: closed, full, without a reader, in another encoding.
 
 Invariant: no state of a stream ends in a traceback. Output that cannot be written is an error, one
-line and its exit code; a reader of stdout that ends early (`| head`) ends the command, exit code 0;
+line and its exit code; a reader of stdout that ends early (`| head`) ends the command, exit code 0,
+but neither hides a verdict nor keeps files from being written (`printing`);
 messages on stderr are dropped where nothing takes them. JSON stays JSON in every encoding: a
 character that the encoding lacks is written as \\uXXXX, and off a terminal every character is,
 unless the encoding is UTF-8.
@@ -13,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
@@ -27,6 +28,18 @@ class ReaderGone(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(0)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Print to stdout, after which there is more to do: files to write, a verdict to exit with.
+
+    A reader that has left ends the printing alone. Flushes, since a short text would otherwise be
+    written at the end of the process, whose exit code that reader would change.
+    """
+    with suppress(ReaderGone):
+        yield
+        sys.stdout.flush()
 
 
 class _Output(io.FileIO):

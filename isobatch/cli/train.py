@@ -143,7 +143,9 @@ def _train(command: TrainCommand) -> None:
     if not command.quiet:
         say(summarize_training(done), err=True)  # below the bar, which is removed
     if command.as_json:
-        shown = {**asdict(done), "folder": str(done.folder)}
+        from isobatch.training.steps.events import plain_json
+
+        shown = plain_json({**asdict(done), "folder": str(done.folder)})
         sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
     if signals.received:
         raise signals.stopped()

@@ -11,6 +11,7 @@ import typer
 from isobatch.batching.plan import MAX_BATCH_TOKENS
 from isobatch.cli import input_files, options
 from isobatch.cli.display import Display, open_display
+from isobatch.cli.standard_streams import printing
 from isobatch.cli.terminal_layout import say
 from isobatch.drawing.display_text import counted, printable, shortened
 from isobatch.errors import EXIT_CODES, NotReproducedError, NotVerifiableError, OptionError
@@ -117,12 +118,8 @@ def verify(
         results = [
             _verify(verifier, each, display) if isinstance(each, Path) else each for each in found
         ]
-    shown_as_json = as_json or not sys.stdout.isatty()
-    if shown_as_json:
-        _print_json(results)
-    if not (shown_as_json and quiet):
-        for line in (line for result in results for line in describe_result(*result)):
-            say(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
+    with printing():
+        _print(results, as_json=as_json or not sys.stdout.isatty(), quiet=quiet)
     if code := _exit_code(results):
         raise typer.Exit(code)
 
@@ -148,6 +145,14 @@ def _verify(verifier: "Verifier", path: Path, display: Display) -> "Result":
         return path, verifier.verify(path, show)
     except NotVerifiableError as error:
         return path, error
+
+
+def _print(results: "Sequence[Result]", *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        _print_json(results)
+    if not (as_json and quiet):
+        for line in (line for result in results for line in describe_result(*result)):
+            say(f"isobatch: {line}" if as_json else line, err=as_json)
 
 
 def _print_json(results: "Sequence[Result]") -> None:

@@ -2,9 +2,10 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
-from isobatch.errors import IsobatchError, TableError
+from isobatch.errors import IsobatchError, OptionError, TableError
 
 
 def check_writable(path: Path | None, error_class: type[IsobatchError] = TableError) -> None:
@@ -28,6 +29,28 @@ def is_same_file(path: Path, other: Path) -> bool:
     if path.exists() and other.exists():
         return path.samefile(other)
     return path.resolve() == other.resolve()
+
+
+def refuse_replacing(
+    written: Mapping[str, Path | None],
+    read: Mapping[str, Path | str | None],
+    error_class: type[IsobatchError] = OptionError,
+) -> None:
+    """Raise `error_class` if a file of an option would replace that of another, by any name.
+
+    Both map options to their files. Devices, as /dev/null, may be named more than once.
+    """
+    known = {option: Path(path) for option, path in read.items() if path is not None}
+    for option, path in written.items():
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        for other, place in known.items():
+            if is_same_file(path, place):
+                raise error_class(
+                    f"{option} {path}: is also the file of {other}, and would replace it. Use "
+                    "another file"
+                )
+        known[option] = path
 
 
 def write_file(

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Integral
 
 from isobatch.errors import InputError, OptionError
@@ -132,7 +133,15 @@ def _rules(labels: Sequence[str], indices: bool) -> list[LabelRule]:
     return [*rules, LabelRule(_whole, numbers, note)]
 
 
+def python_number(value: Decimal) -> int | float:
+    """Return a number of a Parquet column of decimals as an integer, if it is one, or a float."""
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
 def _text(value: object) -> str | None:
+    if isinstance(value, Decimal):
+        value = python_number(value)
     return str(value) if isinstance(value, str | Integral | float) else None
 
 

@@ -8,6 +8,7 @@ from isobatch.lesson.four_steps import (
     LessonCheckpoint,
     LessonRow,
     LessonStep,
+    check_sentences,
     replay_lesson,
 )
 from isobatch.lesson.mask_cost import (
@@ -30,6 +31,7 @@ __all__ = [
     "MaskEffect",
     "MoveBin",
     "MovedText",
+    "check_sentences",
     "measure_mask_cost",
     "replay_lesson",
     "sample_texts",

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isobatch.checkpoint.text_encoder import input_error
 from isobatch.compat import AutoModelForSequenceClassification, AutoTokenizer
-from isobatch.errors import MissingAttentionMaskWarning, OptionError
+from isobatch.errors import InputError, MissingAttentionMaskWarning, OptionError
 
 SENTENCES = ("Today is a nice day!", "But what about tomorrow? Im not sure.")
 
@@ -95,9 +96,8 @@ class LessonCheckpoint:
         return label
 
     def steps(self, sentences: Sequence[str]) -> tuple[LessonStep, ...]:
-        """Run the four steps; OptionError for fewer than two sentences."""
-        if len(sentences) < 2:
-            raise OptionError(f"the lesson needs at least two sentences, got {len(sentences)}")
+        """Run the four steps; raises as `check_sentences` does."""
+        check_sentences(sentences)
         replay = _Replay(self, sentences)
         first = sentences[:1]
         return (
@@ -108,6 +108,18 @@ class LessonCheckpoint:
         )
 
 
+def check_sentences(sentences: Sequence[object]) -> None:
+    """Raise OptionError for fewer than two sentences, InputError for one that is not a text."""
+    if isinstance(sentences, str) or len(sentences) < 2:
+        found = "a string" if isinstance(sentences, str) else len(sentences)
+        raise OptionError(f"the lesson needs at least two sentences, got {found}")
+    for number, sentence in enumerate(sentences, 1):
+        if isinstance(sentence, tuple):
+            raise InputError(f"sentence {number}: expected a sentence, got a pair")
+        if wrong := input_error(sentence, number):
+            raise InputError(f"sentence {number}: {wrong.reason}")
+
+
 def replay_lesson(
     path: str | Path | None = None,
     sentences: tuple[str, ...] = SENTENCES,
@@ -115,7 +127,7 @@ def replay_lesson(
 ) -> tuple[LessonStep, ...]:
     """Run the four steps on the checkpoint at `path`: a folder, a hub id, or bundled (None).
 
-    Raises OptionError for fewer than two sentences.
+    Raises as `check_sentences` does.
     """
     return LessonCheckpoint.from_pretrained(path, revision).steps(sentences)
 

@@ -110,6 +110,13 @@ def sample_texts() -> tuple[str, ...]:
     return tuple(text.splitlines())
 
 
+def check_number_of_texts(texts: Sequence[object], source: str) -> None:
+    """Raise OptionError for fewer than two texts, since one alone is never padded."""
+    if len(texts) < 2:
+        found = "no text" if not texts else "one text, which is not padded when it is alone"
+        raise OptionError(f"{source}: has {found}. Use at least two texts")
+
+
 def measure_mask_cost(
     checkpoint: LessonCheckpoint,
     texts: Sequence[str] | None = None,
@@ -130,11 +137,7 @@ def measure_mask_cost(
             f"batch size {batch_size}: a text in a batch of its own has no padding. Use 2 or more"
         )
     texts = sample_texts() if texts is None else texts
-    if len(texts) < 2:
-        found = "no text" if not texts else "one text"
-        raise OptionError(
-            f"{source}: has {found}, and a text alone has no padding. Use at least two"
-        )
+    check_number_of_texts(texts, source)
     check_texts(texts)
     if pairs := [index for index, text in enumerate(texts) if not isinstance(text, str)]:
         raise InputError("expected a text, got a pair", pairs[0])

@@ -112,6 +112,7 @@ class LessonLimits:
 
     max_sentences: int
     max_tokens: int
+    max_characters: int
     left_out: int
 
 

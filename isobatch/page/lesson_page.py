@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from isobatch import __version__
-from isobatch.checkpoint.text_encoder import check_texts
-from isobatch.errors import InputError, OptionError
+from isobatch.errors import InputError
 from isobatch.kernels import instruction_set
-from isobatch.lesson import MaskCost, measure_mask_cost
+from isobatch.lesson import MaskCost, check_sentences, measure_mask_cost
 from isobatch.page.lesson_data import (
     AttentionWeights,
     LessonData,
@@ -73,21 +72,18 @@ class LessonPage:
         The random batches are nine tenths of the work. Raises OptionError for fewer than two
         sentences, InputError for non-string sentences.
         """
-        if isinstance(sentences, str) or len(sentences) < 2:
-            raise OptionError("the lesson needs a list of at least two sentences")
-        if pairs := [index for index, text in enumerate(sentences) if isinstance(text, tuple)]:
-            raise InputError("expected a sentence, got a pair", pairs[0])
-        check_texts(sentences)
-        texts = [text[:MAX_CHARACTERS] for text in sentences[:MAX_SENTENCES]]
-        max_tokens = _max_tokens(self.model, len(texts))
-        batch = _LessonBatch(self.model, texts, max_tokens)
-        random = (
-            compute_random_batches(self.model, texts[0], max_tokens) if random_batches else None
-        )
+        check_sentences(sentences)
+        shown = sentences[:MAX_SENTENCES]
+        max_tokens = _max_tokens(self.model, len(shown))
+        batch = _LessonBatch(self.model, shown, max_tokens)
+        first = batch.texts[0]
+        random = compute_random_batches(self.model, first, max_tokens) if random_batches else None
         return LessonData(
             model=_model_info(self.model),
-            limits=LessonLimits(MAX_SENTENCES, max_tokens, len(sentences) - len(texts)),
-            sentences=tuple(batch.sentence(row) for row in range(len(texts))),
+            limits=LessonLimits(
+                MAX_SENTENCES, max_tokens, MAX_CHARACTERS, len(sentences) - len(shown)
+            ),
+            sentences=tuple(batch.sentence(row) for row in range(len(shown))),
             random_batches=random,
             cost=None,
         )
@@ -118,12 +114,16 @@ class LessonPage:
 class _LessonBatch:
     """The sentences as one batch, computed in every way."""
 
-    def __init__(self, model: LessonModel, texts: Sequence[str], max_tokens: int) -> None:
-        self.texts = texts
+    def __init__(self, model: LessonModel, sentences: Sequence[str], max_tokens: int) -> None:
+        self.texts = texts = [sentence[:MAX_CHARACTERS] for sentence in sentences]
         self.head = model.config.head
         self.batch = batch = model.tokenize(texts, max_tokens)
         singles = [model.tokenize([text], max_tokens) for text in texts]
-        self.cut = _are_cut(model, texts, max_tokens)
+        longer = model.tokenize(texts, max_tokens + 1).lengths
+        self.cut = [
+            length > max_tokens or len(sentence) > MAX_CHARACTERS
+            for length, sentence in zip(longer, sentences, strict=True)
+        ]
         unmasked = model.padded.forward(batch.input_ids, keep_attention=True)
         masked = model.padded.forward(batch.input_ids, batch.attention_mask, keep_attention=True)
         assert unmasked.attention is not None
@@ -204,15 +204,6 @@ def _max_tokens(model: LessonModel, num_sentences: int) -> int:
     squares = MAX_WEIGHTS // (2 * encoder.num_layers * num_heads * num_sentences)
     affordable = max(_FEWEST_TOKENS, math.isqrt(squares))
     return min(affordable, MAX_TOKENS, model.max_tokens)
-
-
-def _are_cut(model: LessonModel, texts: Sequence[str], max_tokens: int) -> list[bool]:
-    """Whether each text is longer than the page takes."""
-    longer = model.tokenize(texts, max_tokens + 1)
-    return [
-        length > max_tokens or len(text) == MAX_CHARACTERS
-        for length, text in zip(longer.lengths, texts, strict=True)
-    ]
 
 
 def _highest(logits: LogitRow) -> list[int]:

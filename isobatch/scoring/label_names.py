@@ -12,6 +12,7 @@ USUAL_LABELS = (
     "score",
 )  # fmt: skip
 """Common names of the label column, other than "label"."""
+COMMON = (LABEL_COLUMN, *USUAL_LABELS)
 
 
 def column_names(table: Table) -> tuple[str, ...]:
@@ -36,6 +37,8 @@ def find_label_column(names: Sequence[str], taken: Sequence[str | None]) -> str:
     if len(usual) == 1:
         return usual[0]
     found = f"it could be {' or '.join(usual)}" if usual else "none has a common name"
+    if used := [each for each in taken if each and each.strip().lower() in COMMON]:
+        found += f" but {used[0]!r}, which another option names"
     raise OptionError(
         f"cannot find the label column: {found} (it has {', '.join(names) or 'no columns'}). "
         "Choose it with --label-column"

@@ -83,8 +83,9 @@ def _check_columns(first: Table, table: Table) -> None:
     if table.columns != first.columns:
         raise TableError(
             f"{table.file.path}: its columns are {_listed(table)}, but those of {first.file.path} "
-            f"are {_listed(first)}; rows of one output need the same: specify a folder as output "
-            "(ending with /), which gets a file for each"
+            f"are {_listed(first)}. Files that are read together need the same columns: process "
+            "one at a time, or specify a folder as output (ending with /), which gets a file for "
+            "each"
         )
     if table.schema is not None and not table.schema.equals(first.schema):
         raise TableError(
@@ -95,4 +96,4 @@ def _check_columns(first: Table, table: Table) -> None:
 
 
 def _listed(table: Table) -> str:
-    return ", ".join(table.columns or ())
+    return "those of JSON objects" if table.columns is None else ", ".join(table.columns)

@@ -89,7 +89,7 @@ class Embedder(Pipeline[Embedding]):
 
     task: ClassVar[Task] = "feature-extraction"
     not_bundled = (
-        "no embedding model is bundled. Pass the folder or hub id of one (--model), or pooling= "
+        "no embedding model is bundled. Pass the folder or hub id of one, or pooling= "
         "(--pooling) for vectors of the bundled classifier"
     )
 

@@ -55,7 +55,7 @@ class Reranker(Classifier):
     A call takes (query, text) tuples, and gives predictions as Classifier does.
     """
 
-    not_bundled = "no reranker is bundled. Pass the folder or hub id of one (--model)"
+    not_bundled = "no reranker is bundled. Pass the folder or hub id of one"
     _template: PairTemplate | None = None
 
     @classmethod
@@ -92,9 +92,11 @@ class Reranker(Classifier):
         if answers is not None and filled is None:
             shown = (folder / "chat_template.jinja").is_file()
             raise OptionError(
-                f"{folder}: is a language model, which ranks nearly at random without the text "
-                "that it was trained with. Pass that as template=, with {query} and {text}, as the "
-                "model's card says" + " and its chat_template.jinja shows" * shown
+                f"{folder}: a language model that answers by a token ranks nearly at random "
+                "without the text that it was trained with. Pass that as template=, with {query} "
+                "and {text}, as the model's card says"
+                + " and its chat_template.jinja shows"
+                * shown
             )
         if answers is not None and engine != "native":
             raise OptionError(

@@ -79,7 +79,7 @@ class TokenClassifier(Pipeline[TokenPrediction]):
     """
 
     task: ClassVar[Task] = "token-classification"
-    not_bundled = "no model for tokens is bundled. Pass the folder or hub id of one (--model)"
+    not_bundled = "no model for tokens is bundled. Pass the folder or hub id of one"
 
     def __init__(self, *given: Any, truncation: Truncation = "window", **options: Any) -> None:
         """Take the arguments of Pipeline."""

@@ -75,7 +75,7 @@ class ZeroShotClassifier(Pipeline[ZeroShotPrediction]):
 
     not_bundled = (
         "no model for zero-shot classification is bundled. Pass the folder or hub id of one that "
-        "is trained on natural language inference (--model)"
+        "is trained on natural language inference"
     )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -120,6 +120,8 @@ class RecipeOptions:
         return cls(**given)
 
 
+_BELOW_1 = 0.9999999
+
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 10_000),
     "batch_size": (1, 65_536),
@@ -128,12 +130,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "layer_decay": (0.0, 1.0),
     "warm_up": (0.0, 1.0),
     "weight_decay": (0.0, 1.0),
-    "beta1": (0.0, 0.9999999),
-    "beta2": (0.0, 0.9999999),
+    "beta1": (0.0, _BELOW_1),
+    "beta2": (0.0, _BELOW_1),
     "epsilon": (1e-30, 1.0),
     "clip_norm": (1e-30, 1e30),
     "label_smoothing": (0.0, 0.99),
-    "average_decay": (0.0, 0.9999999),
+    "average_decay": (0.0, _BELOW_1),
     "evaluations_per_epoch": (1, 10_000),
     "patience": (1, 10_000),
     "freeze": (0, 10_000),
@@ -204,4 +206,7 @@ def _checked_number(name: str, value: object, low: float, high: float) -> float 
         if low <= number <= high:
             return number
     kind = "a whole number" if is_whole else "a number"
-    raise OptionError(f"{name} must be {kind} from {low:g} to {high:g}, got {value!r}")
+    limits = f"from {low:g} to {high:g}"
+    if high == _BELOW_1:
+        limits = f"of at least {low:g} and less than 1"
+    raise OptionError(f"{name} must be {kind} {limits}, got {value!r}")

@@ -76,6 +76,7 @@ def test_rows_come_from_stdin_too(labelled: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["evaluate", "{file}", "--text-column", "label"], 2, "cannot find the label column"),
+        (["evaluate", "{file}", "--by", "label"], 2, "but 'label', which another option names"),
         (["evaluate", "--scores-from", "{file}"], 2, "with --scores-from it is not detected"),
         (["evaluate", "{file}", "--label-column", "gold"], 2, "gold"),
         (["evaluate", "{file}", "--label-column", "text"], 3, "a fine film"),

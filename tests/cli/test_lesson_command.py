@@ -1,11 +1,13 @@
 """`isobatch lesson`: the four steps, the cost on texts of a file, its JSON and invalid inputs."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shell import run, run_at
+from shell import ISOBATCH, run, run_at
 from tiny_checkpoints import Tiny, write_checkpoint
 from tokenizer_folders import write_wordpiece_folder
 
@@ -128,6 +130,8 @@ def test_texts_of_one_length_are_not_padded(tmp_path: Path) -> None:
         (["--texts", "-"], b"only one\n", 2, "stdin: has one text"),
         (["--texts", "-", "--batch-size", "1"], b"a\nb c\n", 2, "--batch-size"),
         (["--texts", "-", "--text-column", "nothing"], b"a\nb c\n", 2, "no column 'nothing'"),
+        (["--delimiter", ";"], b"", 2, "--texts"),
+        (["--text", "good", "--text", "bad\udcff"], b"", 3, "sentence 2: character 3"),
         (["--texts", "missing.csv"], b"", 6, "missing.csv"),
         (["--texts", "-"], b"good\nbad \xff\n", 6, "stdin:2"),
         (["--encoding", "utf-16"], b"", 2, "--texts"),
@@ -141,6 +145,33 @@ def test_invalid_inputs_are_refused_with_the_reason(
     assert ran.returncode == code, ran.stderr.decode()
     assert words in ran.stderr.decode()
     assert b"Traceback" not in ran.stderr
+
+
+def test_the_replay_names_the_model(tmp_path: Path) -> None:
+    model = write_wordpiece_folder(write_checkpoint(tmp_path / "a model", Tiny("bert")))
+    shown = run_at(200, "lesson", str(model), "--texts", "-", stdin="\n".join(TEXTS).encode())
+    words = " ".join(shown.stdout.decode().split())
+    assert f"To replay them: isobatch lesson '{model}' -t TEXT -t LONGEST" in words
+
+
+def test_texts_are_read_by_the_options_of_run(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('1;"good\n2;a longer "text"\n', encoding="utf-8")
+    options = ("--delimiter", ";", "--no-header", "--no-quotes", "--text-column", "column_2")
+    cost = document("--texts", str(path), *options)["cost"]
+    assert cost["furthest"]["text"] == '"good'
+
+
+@pytest.mark.parametrize("command", ["classify", "lesson"])
+def test_arguments_are_utf_8_in_any_locale(command: str) -> None:
+    options = ("-t", "café", "-t", "a film") if command == "lesson" else ("café", "a film")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = subprocess.run(
+        [*ISOBATCH, command, *options, "--json"], env=os.environ | locale, capture_output=True
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    first = json.loads(ran.stdout.decode().splitlines()[0])
+    assert "café" in (first["text"] if command == "classify" else first["sentences"])
 
 
 def test_a_page_of_one_sentence_is_refused_before_the_cost_is_computed(

@@ -33,6 +33,21 @@ def shell(
     )
 
 
+@pytest.mark.parametrize("options", ["--json", "-q"])
+def test_a_reader_that_has_left_hides_no_verdict_and_no_file(tmp_path: Path, options: str) -> None:
+    (tmp_path / "faulty.py").write_text(
+        "def predict(texts):\n    return [[float(len(texts)), 0.0] for _ in texts]\n"
+    )
+    files = "--html page.html --junit report.xml --save answers.json"
+    command = f"isobatch audit python:faulty:predict --quick {files} {options}"
+    # The reader leaves before anything is printed, without a race: it has closed the pipe.
+    ran = shell(
+        f"{command} > >(exec <&-; sleep 9)", tmp_path, PYTHONPATH=f"{Path.cwd()}:{tmp_path}"
+    )
+    assert ran.returncode == 1, ran.stderr.decode()
+    assert {each.name for each in tmp_path.iterdir()} >= {"page.html", "report.xml", "answers.json"}
+
+
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [

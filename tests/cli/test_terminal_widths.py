@@ -24,7 +24,7 @@ from isobatch.cli.commands import NAMES
 from isobatch.cli.display import open_display
 from isobatch.cli.evaluation_tables import print_evaluation
 from isobatch.cli.info import print_scope
-from isobatch.cli.lesson import print_cost, print_steps
+from isobatch.cli.lesson import print_cost, print_steps, replay_command
 from isobatch.cli.precisions import print_precisions
 from isobatch.cli.scoring_progress import summarize
 from isobatch.cli.terminal_layout import (
@@ -121,7 +121,7 @@ def test_the_lesson() -> None:
     steps = checkpoint.steps(SENTENCES)
     check_printed(lambda: print_steps(SENTENCES, steps))
     cost = measure_mask_cost(checkpoint, TEXTS)
-    check_printed(lambda: print_cost(cost))
+    check_printed(lambda: print_cost(cost, replay_command("folder with spaces/model", "main")))
 
 
 def test_an_evaluation(classifier: Classifier, table: Path) -> None:

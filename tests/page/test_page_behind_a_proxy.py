@@ -16,7 +16,7 @@ from isobatch.serve.settings import Settings
 
 pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is not installed")
 
-DONE = "document.getElementById('lesson').getAttribute('aria-busy') === 'false'"
+DONE = "document.getElementById('random-batches').getAttribute('aria-busy') === 'false'"
 
 RESPONSE_SHOWN = """(() => {
     if (document.querySelector('.live-responses-table .response')) return true

@@ -255,6 +255,9 @@ def test_excess_sentences_tokens_and_characters_are_cut_and_reported(bundled: Le
     assert two.limits.max_tokens == MAX_TOKENS
     assert len(two.sentences[0].text) == MAX_CHARACTERS
     assert two.sentences[0].cut
+    exact = bundled.data(["a" * MAX_CHARACTERS, "fine"], random_batches=False).sentences[0]
+    assert not exact.cut, "it has three tokens, and all of its characters"
+    assert bundled.data(["a" * MAX_CHARACTERS + "b", "fine"], random_batches=False).sentences[0].cut
 
 
 def test_a_model_of_many_labels_shows_the_highest(folder_of: TinyFolder) -> None:

@@ -293,7 +293,7 @@ def test_the_command_takes_other_sentences(
 ) -> None:
     requested: list[Sequence[str]] = []
 
-    def note(page: LessonPage, sentences: Sequence[str], cost: object) -> LessonData:
+    def note(page: LessonPage, sentences: Sequence[str]) -> LessonData:
         requested.append(sentences)
         return bundled_data
 

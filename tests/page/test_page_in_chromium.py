@@ -81,6 +81,24 @@ def test_arrow_keys_move_in_the_grid(page: devtools.Page, recorded: str) -> None
     assert page.count("#grid td[tabindex='0']") == 1
 
 
+def test_sentences_have_names_for_screen_readers(page: devtools.Page, recorded: str) -> None:
+    page.open(recorded)
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    names = [each["name"]["value"] for each in nodes if each["role"]["value"] == "textbox"]
+    assert names == ["Sentence 1", "Sentence 2"]
+
+
+def test_the_first_arrow_key_in_the_heat_map_reads_its_first_cell(
+    page: devtools.Page, recorded: str
+) -> None:
+    page.open(recorded)
+    page.focus("#map")
+    page.press("ArrowRight")
+    assert page.text("#cell").endswith("of its attention to [CLS], column 1.")
+    page.press("ArrowRight")
+    assert page.text("#cell").endswith("column 2.")
+
+
 def test_the_mask_switch_removes_attention_to_padding(page: devtools.Page, recorded: str) -> None:
     page.open(recorded)
     boxes = "[...document.querySelectorAll('#map .on-pad.cell')]"

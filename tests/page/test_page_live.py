@@ -90,7 +90,7 @@ def _running(computed: Mapping[str, object]) -> Iterator[str]:
             thread.join()
 
 
-DONE = "document.getElementById('lesson').getAttribute('aria-busy') === 'false'"
+DONE = "document.getElementById('random-batches').getAttribute('aria-busy') === 'false'"
 
 
 def retype(page: devtools.Page, index: int, text: str) -> None:
@@ -109,7 +109,7 @@ def test_a_live_page_requests_only_its_own_server(page: devtools.Page, served: s
     assert page.count("#grid td.pad") == 3
     assert page.count("#random-batches .point") == 150
     assert page.requests == [served, *[f"{served}lesson"] * 2]
-    assert page.text("#cost-summary") == "Computing 200 sentences in batches…"
+    assert page.text("#cost-summary") == "", "nothing is computed before it is scrolled to"
     page.value("document.getElementById('cost-section').scrollIntoView()")
     page.wait_for("!document.getElementById('cost').hidden")
     assert page.requests == [served, *[f"{served}lesson"] * 3]
@@ -120,6 +120,24 @@ def test_a_live_page_requests_only_its_own_server(page: devtools.Page, served: s
     assert page.count("#grid tr:nth-child(2) td.pad") > 3
     assert page.value("document.getElementById('row').value") == "1", "the one with pads is shown"
     assert all(request.startswith(served) for request in page.requests)
+
+
+def test_the_random_batches_leave_focus_and_readings_where_they_are(
+    page: devtools.Page, served: str
+) -> None:
+    page.open(served)
+    page.wait_for("document.querySelectorAll('#grid td').length > 0")
+    page.focus("#map")
+    page.press("ArrowRight")
+    reading = page.text("#cell")
+    page.focus("#grid td")
+    page.press("ArrowRight")
+    page.value("window.before = document.activeElement")
+    page.wait_for(DONE)
+    assert page.count("#random-batches .point") == 150
+    assert page.value("document.activeElement === window.before")
+    assert page.text("#cell") == reading
+    assert page.value("document.getElementById('progress').closest('[aria-busy]') === null")
 
 
 def test_sentences_are_added_and_removed(page: devtools.Page, served: str) -> None:
@@ -170,5 +188,8 @@ def test_a_cost_that_fails_is_reported(
         page.wait_for(DONE)
         page.value("document.getElementById('cost-section').scrollIntoView()")
         page.wait_for("document.getElementById('cost-summary').textContent.endsWith('down')")
+        retype(page, 0, "again")
+        page.value("document.getElementById('cost-section').scrollIntoView()")
+        page.wait_for("performance.getEntriesByType('resource').length === 6")
     assert all("503" in each for each in page.messages), "the browser's own line about the status"
     page.messages.clear()

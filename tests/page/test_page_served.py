@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(devtools.CHROMIUM is None, reason="chromium is n
 
 WIDTHS = (1440, 768, 360)
 
-DONE = "document.getElementById('lesson').getAttribute('aria-busy') === 'false'"
+DONE = "document.getElementById('random-batches').getAttribute('aria-busy') === 'false'"
 PACKED = "#logits article:first-of-type tbody:last-child"
 
 

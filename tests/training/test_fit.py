@@ -91,6 +91,7 @@ def test_an_unknown_option_is_named(start: Path) -> None:
         ({"blocks_in_flight": -1}, "blocks_in_flight must be a whole number"),
         ({"epochs": 0}, "epochs must be a whole number from 1"),
         ({"learning_rate": "1e-3"}, "learning_rate must be a number from 0 to 1"),
+        ({"beta1": 1}, "beta1 must be a number of at least 0 and less than 1, got 1"),
     ],
 )
 def test_an_invalid_value_is_refused(start: Path, options: dict[str, object], message: str) -> None:

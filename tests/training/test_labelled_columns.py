@@ -112,6 +112,11 @@ def test_pairs_weights_and_ids(tmp_path: Path) -> None:
     [
         ('text,label\na,"[""x"", ""y""]"\nb,[]\n', {}, [["x", "y"], []]),
         ("text,label\na,x; y\nb,\nc,z;\n", {"separator": ";"}, [["x", "y"], [], ["z"]]),
+        (
+            "text,label\na,x; y\nb, \nc,z;\n",
+            {"separator": ";", "skip_unlabelled": True},
+            [["x", "y"], ["z"]],
+        ),
         ("text,x,y\na,1,0\nb,0,1\n", {"labels": ("x", "y")}, [("1", "0"), ("0", "1")]),
         ("text,label\na, x \nb,[PAD]\n", {}, ["x", "[PAD]"]),
         ("text,class\na,x\nb,y\n", {}, ["x", "y"]),

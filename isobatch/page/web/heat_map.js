@@ -170,6 +170,8 @@ const heatMap = (() => {
     }[event.key];
     if (!next) return;
     event.preventDefault();
+    const hidden = d3.select(frame).select(".cursor").attr("visibility") === "hidden";
+    if (hidden && event.key.startsWith("Arrow")) return showCursor();
     const inside = next.row >= 0 && next.row < current.length;
     if (inside && next.column >= 0 && next.column < current.tokens.length) cursor = next;
     showCursor();

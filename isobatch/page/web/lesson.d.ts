@@ -122,7 +122,7 @@ interface Lesson {
     versions: string;
     instruction_set: string;
   };
-  limits: { max_sentences: number; max_tokens: number; left_out: number };
+  limits: { max_sentences: number; max_tokens: number; max_characters: number; left_out: number };
   sentences: LessonSentence[];
   random_batches: RandomBatches | null;
   cost: MaskCost | null;

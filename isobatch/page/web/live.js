@@ -12,8 +12,9 @@ const live = (() => {
   /**
    * Request the lesson on `texts` after a pause in typing; cancels the previous request.
    * @param {string} endpoint @param {string[]} texts @param {(lesson: Lesson) => void} onLesson
+   * @param {(lesson: Lesson) => void} onBatches gets the same lesson again with random batches
    */
-  function request(endpoint, texts, onLesson, pause = PAUSE) {
+  function request(endpoint, texts, onLesson, onBatches, pause = PAUSE) {
     window.clearTimeout(timer);
     pending?.abort();
     const own = new AbortController();
@@ -27,7 +28,7 @@ const live = (() => {
         if (!first.random_batches) {
           await new Promise((done) => window.setTimeout(done, 2 * pause));
           own.signal.throwIfAborted();
-          onLesson(await post(endpoint, { sentences: texts, random_batches: true }, own.signal));
+          onBatches(await post(endpoint, { sentences: texts, random_batches: true }, own.signal));
         }
         progress("");
       } catch (error) {
@@ -78,10 +79,14 @@ const live = (() => {
     }
   }
 
-  /** @param {string} text */
+  /**
+   * Say what is awaited. Only the random batches are marked as busy: screen readers may be silent
+   * about everything inside a busy element, the progress and the sentence being typed included.
+   * @param {string} text
+   */
   function progress(text) {
     elements.byId("progress").textContent = text;
-    elements.byId("lesson").setAttribute("aria-busy", String(text !== ""));
+    elements.byId("random-batches").setAttribute("aria-busy", String(text !== ""));
   }
 
   /** @param {string} text */

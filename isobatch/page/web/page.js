@@ -15,12 +15,17 @@ const page = (() => {
     tokenGrid.draw(lesson);
     attentionView.open(lesson);
     const summary = logitsView.draw(lesson);
-    randomBatchesView.open(lesson);
+    showBatches(lesson);
     if (lesson.cost) maskCostView.open(lesson.cost);
-    else if (lesson.random_batches) awaitCost();
     modelInfoView.draw(lesson);
     drawnWidth = document.documentElement.clientWidth;
     announce(summary);
+  }
+
+  /** Draw the random batches alone: focus and readings elsewhere stay where they are. */
+  function showBatches(lesson) {
+    randomBatchesView.open(lesson);
+    if (lesson.random_batches && !lesson.cost) awaitCost();
   }
 
   /**
@@ -34,7 +39,11 @@ const page = (() => {
     const observer = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       observer.disconnect();
-      live.requestCost(address, maskCostView.open, maskCostView.fail);
+      maskCostView.wait();
+      live.requestCost(address, maskCostView.open, (reason) => {
+        maskCostView.fail(reason);
+        costAddress = address; // requested again after the next edit
+      });
     });
     observer.observe(elements.byId("cost-section"));
   }
@@ -64,14 +73,14 @@ const page = (() => {
     const texts = data ? data.sentences.map((sentence) => sentence.text) : sentences;
     // The page is at the root of its server, to which a proxy may give a prefix: /a/ or /a.
     const address = endpoint && window.location.pathname.replace(/\/+$/, "") + endpoint;
-    const onChange = address ? (changed) => live.request(address, changed, show) : null;
+    const request = (changed, pause) => live.request(address, changed, show, showBatches, pause);
+    const onChange = address ? (changed) => request(changed) : null;
     elements.byId("lesson").hidden = false;
     sentenceEditor.open(texts, maxSentences, onChange);
     if (!data?.cost) costAddress = address;
-    if (costAddress) maskCostView.wait();
     elements.byId("cost-section").hidden = !costAddress && !data?.cost;
     if (data) show(data);
-    if (address && !data?.random_batches) live.request(address, texts, show, 0);
+    if (address && !data?.random_batches) request(texts, 0);
     window.addEventListener("resize", onResize);
   }
 

@@ -12,6 +12,7 @@ const sentenceEditor = (() => {
    */
   function open(texts, most, onChange) {
     list.replaceChildren(...texts.map((text) => field(text, onChange !== null)));
+    nameFields();
     if (onChange === null) return;
     const add = /** @type {HTMLButtonElement} */ (elements.byId("add"));
     const changed = () => {
@@ -58,11 +59,17 @@ const sentenceEditor = (() => {
   /** @param {HTMLButtonElement} add @param {number} most */
   function renumber(add, most) {
     const count = list.children.length;
+    nameFields();
     [...list.querySelectorAll("button")].forEach((button, index) => {
       button.disabled = count <= FEWEST;
       button.setAttribute("aria-label", `Remove sentence ${index + 1}`);
     });
     add.disabled = count >= most;
+  }
+
+  /** Name each field for screen readers: the numbers on the page come from the style sheet. */
+  function nameFields() {
+    fields().forEach((area, index) => area.setAttribute("aria-label", `Sentence ${index + 1}`));
   }
 
   function fields() {

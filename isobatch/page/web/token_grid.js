@@ -117,7 +117,7 @@ const tokenGrid = (() => {
 
   /** Explain what was truncated or left out. @param {Lesson} lesson */
   function limits(lesson) {
-    const { max_sentences, max_tokens, left_out } = lesson.limits;
+    const { max_sentences, max_tokens, max_characters, left_out } = lesson.limits;
     const cut = lesson.sentences.flatMap((each, index) => (each.cut ? [index + 1] : []));
     const parts = [];
     if (left_out) {
@@ -127,8 +127,8 @@ const tokenGrid = (() => {
     }
     if (cut.length) {
       const which = `Sentence${cut.length === 1 ? "" : "s"} ${cut.join(", ")}`;
-      const limit = `${max_tokens} tokens, the limit for this number of sentences`;
-      parts.push(`${which} truncated to ${limit}.`);
+      const characters = numbers.counted(max_characters, "character");
+      parts.push(`${which} truncated: the limits are ${characters} and ${max_tokens} tokens.`);
     }
     return parts.join(" ");
   }

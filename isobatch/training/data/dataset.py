@@ -215,7 +215,9 @@ class _Reader:
         if len(cells) == 1 and isinstance(cells[0], list):
             return cells[0]
         if len(cells) == 1 and separator is not None and isinstance(cells[0], str):
-            return split_label_text(cells[0], separator)
+            blank = not cells[0].strip()
+            skipped = blank and self.columns.skip_unlabelled
+            return None if skipped else split_label_text(cells[0], separator)
         values = [plain_value(cell, place) for cell in cells]
         if None in values:
             if self.columns.skip_unlabelled:

@@ -5,6 +5,7 @@ tuple of cells of several columns. Invariant: a task that is found is stated wit
 where values allow two tasks the caller has to choose.
 """
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -32,6 +33,8 @@ classes: stars from 1 to 5, indices of topics."""
 
 MIN_DECIMALS = 5
 """Fewer different numbers with decimals may be names of classes, such as versions."""
+
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 _Key = tuple[type, object]
 """A single value with its type: 1, 1.0 and True are equal for Python."""
@@ -123,7 +126,7 @@ class _SingleColumn:
             low, high = _range(self.numbers)
             said += f" from {low} to {high}"
             if not chosen:
-                said += ', read as classes; if they are amounts, choose the task "regression"'
+                said += ", read as classes; if they are amounts, choose --task regression"
         else:
             said += f" ({_listed(labels)})"
             if not chosen:
@@ -147,7 +150,8 @@ class _SingleColumn:
         kind = kinds.get(next(iter(types)), "value") if len(types) == 1 else "value"
         if not self.others:
             kind = "whole number" if self.whole else "number"
-        return f"has {counted(len(self.different), f'different {kind}')}"
+        names = {name_of(value, whole=self.whole) for value in self.different}
+        return f"has {counted(len(names), f'different {kind}')}"
 
     def _find_task(self) -> TrainingTask:
         """Decide between classes and amounts; OptionError or InputError if that is unclear."""
@@ -193,10 +197,13 @@ class _SingleColumn:
             )
         names = {name_of(value, whole=self.whole) for value in self.different}
         if len(names) > MAX_LABELS or len(names) > max(MAX_WHOLE, self.size // 2):
+            amounts = "" if self.others else ", or choose --task regression for amounts"
+            if all(_DECIMAL_COMMA.fullmatch(name) for name in names):
+                amounts = ", or write decimal points instead of commas for amounts"
             raise InputError(
                 f"{next(iter(self.first.values()))}: {self.where} {self._count()} in "
                 f"{counted(self.size, 'row')}: these are not labels. Use another column with "
-                "--label-column, or choose --task regression for amounts" + self._advice(names)
+                f"--label-column{amounts}{self._advice(names)}"
             )
         return natural_order(list(names))
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 import numpy as np
 
 from isobatch.errors import InputError
-from isobatch.evaluation.labels import is_missing, spelled
+from isobatch.evaluation.labels import is_missing, python_number, spelled
 from isobatch.tables import MISSING, Unreadable
 
 PlainValue = str | bool | int | float
@@ -31,8 +31,7 @@ def plain_value(value: object, place: str) -> PlainValue | None:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Decimal):
-        number = float(value)
-        value = int(number) if number.is_integer() else number
+        value = python_number(value)
     if isinstance(value, Unreadable):
         raise InputError(f"{place}: the label cannot be read: {value.reason}. Fix this row")
     if value is MISSING or is_missing(value):

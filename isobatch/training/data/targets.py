@@ -177,8 +177,8 @@ def _finite(cell: object, place: str) -> float:
     number = number_of(cell)
     if number is None:
         raise InputError(
-            f"{place}: {str(cell)[:60]!r} is not a number, but a regression needs one. Fix it, or "
-            "choose --task single"
+            f"{place}: {str(cell)[:60]!r} is not a number, but a regression needs one. Write one, "
+            "with a decimal point, or choose --task single if these are labels"
         )
     if not abs(number) <= MAX_FLOAT32:
         raise InputError(
