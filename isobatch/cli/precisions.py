@@ -8,6 +8,7 @@ import typer
 
 from isobatch.cli import input_files, options
 from isobatch.cli.classify import read_lines
+from isobatch.cli.standard_streams import printing
 from isobatch.cli.terminal_layout import fitted_table, open_console, say
 from isobatch.errors import OptionError
 
@@ -55,11 +56,12 @@ def precisions(
     if save:
         check_record(model, len(texts))
     results = compare_precisions(load, texts)
-    if as_json or not sys.stdout.isatty():
-        for result in results:
-            sys.stdout.write(json.dumps(result.as_dict()) + "\n")
-    else:
-        print_precisions(results)
+    with printing():
+        if as_json or not sys.stdout.isatty():
+            for result in results:
+                sys.stdout.write(json.dumps(result.as_dict()) + "\n")
+        else:
+            print_precisions(results)
     if save:
         say(f"saved in {save_agreements(model, results)}", err=True)
 

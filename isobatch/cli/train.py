@@ -16,6 +16,7 @@ from isobatch.cli import training_options as given
 from isobatch.cli.display import open_display
 from isobatch.cli.job_command import interruptible
 from isobatch.cli.job_options import OF_RAY
+from isobatch.cli.standard_streams import printing
 from isobatch.cli.stop_signals import DeferredStop
 from isobatch.cli.terminal_layout import say
 from isobatch.cli.training_progress import TrainingDisplay, summarize_training
@@ -146,7 +147,8 @@ def _train(command: TrainCommand) -> None:
         from isobatch.training.steps.events import plain_json
 
         shown = plain_json({**asdict(done), "folder": str(done.folder)})
-        sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
+        with printing():
+            sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
     if signals.received:
         raise signals.stopped()
 
@@ -358,11 +360,12 @@ def _verify(folder: Path, command: TrainCommand) -> None:
             on_teacher=display.teacher.show,
         )
     shown_as_json = command.as_json or not sys.stdout.isatty()
-    if shown_as_json:
-        sys.stdout.write(json.dumps(found.as_dict(), ensure_ascii=False) + "\n")
-    if not (shown_as_json and command.quiet):
-        for line in _verdict(found):
-            say(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
+    with printing():
+        if shown_as_json:
+            sys.stdout.write(json.dumps(found.as_dict(), ensure_ascii=False) + "\n")
+        if not (shown_as_json and command.quiet):
+            for line in _verdict(found):
+                say(f"isobatch: {line}" if shown_as_json else line, err=shown_as_json)
     if not found.is_reproduced:
         raise typer.Exit(EXIT_CODES[NotReproducedError])
 
