@@ -120,7 +120,9 @@ class InputOptions:
 
     def advice(self, message: str) -> str:
         """Return the message of an error without options that the command does not have."""
-        return message if self.command else without_options(message)
+        if self.command:
+            return message
+        return without_options(message, only_lines=self.format == "lines")
 
     def table(self, path: Path, format: Format, compression: Compression) -> TableFile:
         """Describe a file, for which `format` and `compression` are the defaults."""

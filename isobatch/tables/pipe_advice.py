@@ -7,11 +7,17 @@ STDIN = "stdin"
 
 _PART = r"""(?:'[^']*'|"[^"]*"|[^'";])"""
 _TOOLS = r"jq|sed|tr|bzip2|xz|lz4|gzip|zstd|python"
+_AS_PARQUET = "use --format parquet, or name it NEW.parquet"
 _OPTION_OR = re.compile(r"use --(?:compression|format) \w+, or ")
 
 
-def without_options(message: str) -> str:
-    """Leave the fix without an option where a message names both; for commands without options."""
+def without_options(message: str, *, only_lines: bool) -> str:
+    """Leave the fix without an option where a message names both; for commands without options.
+
+    only_lines: of such a command that reads lines alone, also from a file with another ending.
+    """
+    if only_lines:
+        message = message.replace(_AS_PARQUET, "write its texts into a file, one per line")
     return _OPTION_OR.sub("", message)
 
 

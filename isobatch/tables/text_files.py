@@ -209,7 +209,7 @@ def _checked_start(
     except TableError as error:
         if has_options:
             raise
-        raise TableError(as_filter(without_options(str(error)), place)) from error
+        raise TableError(as_filter(without_options(str(error), only_lines=True), place)) from error
     check_mark(place, line, encoding)
     return line.removeprefix(codecs.BOM_UTF8) if encoding == UTF8 else line
 

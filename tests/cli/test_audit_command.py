@@ -161,6 +161,16 @@ def test_texts_come_from_stdin_too(room: Room, monkeypatch: pytest.MonkeyPatch) 
     assert room.texts == ["one", "two"]
 
 
+def test_texts_in_parquet_are_refused_by_a_message_about_lines(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "texts.parquet"
+    path.write_bytes(b"PAR1 and so on")
+    assert command(monkeypatch, "--texts", str(path)) == 6
+    message = capsys.readouterr().err
+    assert "is a Parquet file; write its texts into a file, one per line" in message
+
+
 @pytest.mark.parametrize(
     ("target", "key"), [("http://127.0.0.1:1/predict", "s3cret"), ("a-folder", None)]
 )
