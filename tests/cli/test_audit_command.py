@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from processes import started_process
 from shell import run
@@ -165,7 +167,7 @@ def test_texts_in_parquet_are_refused_by_a_message_about_lines(
     room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "texts.parquet"
-    path.write_bytes(b"PAR1 and so on")
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"]}), path)
     assert command(monkeypatch, "--texts", str(path)) == 6
     message = capsys.readouterr().err
     assert "is a Parquet file; write its texts into a file, one per line" in message
