@@ -245,7 +245,7 @@ def test_a_task_that_the_bundled_model_is_not_for_needs_a_path(
     kind: type[Pipeline[Any]], task: PipelineTask, words: str
 ) -> None:
     for load in (kind.from_pretrained, partial(load_pipeline, task=task)):
-        with pytest.raises(OptionError, match=f"^{words}.*--model") as raised:
+        with pytest.raises(OptionError, match=f"^{words}.*Pass the folder or hub id") as raised:
             load()
         assert "sst2" not in str(raised.value)
 
