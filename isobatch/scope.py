@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from isobatch import __version__
+from isobatch.ambient import torch_instruction_set
 from isobatch.kernels import (
     ARITHMETIC,
     KernelChoice,
@@ -137,7 +138,7 @@ def describe_scope(pipeline: Pipeline[Any], checkpoint: str) -> Scope:
         processor=processor_name(),
         instruction_set=instruction_set(pipeline.precision)
         if pipeline.engine == "native"
-        else torch.backends.cpu.get_cpu_capability(),
+        else torch_instruction_set(),
         arithmetic=pipeline.arithmetic,
         variants=variants,
         versions=own | {name: version(name) for name in _LIBRARIES},

@@ -145,6 +145,23 @@ def test_a_text_that_the_model_fails_on(
     assert "\n" not in result.reason
 
 
+def test_a_text_that_the_model_itself_refuses(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the probe, which a model may refuse too: BART's, since it has no end token."""
+    fails_in_model(classifier, monkeypatch, InputError("sequence 0: has no end token"))
+    monkeypatch.setattr("isobatch.tasks.isolation._works", lambda _: False)
+    check_that_only_bad_texts_fail(classifier, "the model failed on it: InputError: sequence 0")
+
+
+def test_kept_outputs_cannot_be_changed(classifier: Classifier) -> None:
+    cache = OutputCache()
+    encodings = [each for each in classifier.tokenize(["good"]) if isinstance(each, Encoding)]
+    (output,) = classifier.forward(encodings, cache)
+    with pytest.raises(ValueError, match="read-only"):
+        output *= 0
+
+
 def test_an_interrupt_in_the_model_is_not_an_error_of_a_text(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from isobatch.ambient.float_environment import default_float_environment, has_de
 from isobatch.ambient.torch_settings import (
     check_attention_settings,
     check_torch_settings,
+    torch_instruction_set,
     uses_torch,
 )
 from isobatch.ambient.torch_state import eager, isolated
@@ -20,5 +21,6 @@ __all__ = [
     "eager",
     "has_default_floats",
     "isolated",
+    "torch_instruction_set",
     "uses_torch",
 ]

@@ -18,6 +18,16 @@ _CPU = torch.device("cpu")
 _TF32 = "NVIDIA_TF32_OVERRIDE"
 _FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
+_LIMITS = tuple(
+    f"{name}={os.environ[name]}"
+    for name in (
+        *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE"),
+        *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "DNNL_CPU_ISA_HINTS"),
+    )
+    if os.environ.get(name)
+)
+"""Variables that choose the code of MKL and oneDNN, which read them once, as this module does."""
+
 _UP, _DOWN, _SUBNORMAL = (1.0, 2.0**-26), (1.0, -(2.0**-26)), (2.0**-127, 2.0**-127)
 _MEANS = (0.5, 0.5, 2.0**-127)
 """Of the pairs, in float32, by default; each is another one in some other environment."""
@@ -26,6 +36,14 @@ _MEANS = (0.5, 0.5, 2.0**-127)
 def uses_torch(kernels: Iterable[str]) -> bool:
     """Return whether one of the kernels, as KernelChoice names them, is torch's own."""
     return not all(kernel.startswith(("compiled", "numpy")) for kernel in kernels)
+
+
+def torch_instruction_set() -> str:
+    """Name what decides the bits of torch's own kernels on the CPU, besides torch's version.
+
+    torch's capability, and the variables that restrict its libraries: `AVX512 MKL_CBWR=AVX2`.
+    """
+    return " ".join((torch.backends.cpu.get_cpu_capability(), *_LIMITS))
 
 
 def check_torch_settings(device: torch.device = _CPU) -> None:

@@ -80,7 +80,7 @@ class OutputCache:
         computed = compute(list(missing.values())) if missing else ()
         for key, row in zip(missing, computed, strict=True):
             # Copies: a view would keep the whole array of its batch in memory.
-            known[key] = row if isinstance(row, InputError) else row.copy()
+            known[key] = row if isinstance(row, InputError) else _own(row)
         self.hits += len(set(texts)) - len(computing)
         self._store(known)
         return [known[key] for key in keys]
@@ -103,3 +103,10 @@ def encoding_key(encoding: Encoding) -> bytes:
     ids = array("q", encoding.input_ids)
     ids.extend(encoding.token_type_ids)
     return blake2b(ids.tobytes(), digest_size=32).digest()
+
+
+def _own(row: Output) -> Output:
+    """Copy an output, read-only: callers get the array that later calls are answered from."""
+    copied = row.copy()
+    copied.flags.writeable = False
+    return copied

@@ -21,6 +21,9 @@ from isobatch.types import Encoding, TextInput, TextWindows, Truncation
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+_LONG_CHARACTERS = 4096
+
+
 class TextEncoder:
     """Encodes texts and pairs for one model. Thread-safe: no call changes a setting of another."""
 
@@ -234,6 +237,13 @@ def _too_long(max_tokens: int, index: int) -> TooLongError:
 def _encode_one(
     tokenizer: tokenizers.Tokenizer, text: TextInput | list[str]
 ) -> tokenizers.Encoding:
+    """Tokenize one text; while a long one is tokenized, other threads of Python can run.
+
+    `encode` keeps the interpreter's lock: 3 s for 2 MB, in which a server did not respond.
+    """
+    words = isinstance(text, list)
+    if (len(text) if isinstance(text, str) else sum(map(len, text))) > _LONG_CHARACTERS:
+        return tokenizer.encode_batch([text], is_pretokenized=words)[0]
     if isinstance(text, list):
         return tokenizer.encode(text, is_pretokenized=True)
     return tokenizer.encode(*((text,) if isinstance(text, str) else text))

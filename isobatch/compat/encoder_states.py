@@ -111,6 +111,10 @@ def select_attention_kernels(model: EncoderModel, device: torch.device) -> None:
     for block in model.blocks:
         if isinstance(block, Block) and block.is_compiled:
             block.attend = selector.select_attention(block.spec.attention)
-            for name in ("query", "key"):
+            distances = block.spec.attention.distances
+            of_distances = () if distances is None or distances.shared else distances.linears
+            for name in ("query", "key", *of_distances):
                 linear = block.linears[name]
                 linear.kernel = selector.select_linear(linear.weights)
+            for norm in block.norms.values():
+                norm.kernel = selector.select_norm(norm.weights)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
-from isobatch.ambient import uses_torch
+from isobatch.ambient import torch_instruction_set, uses_torch
 from isobatch.kernels import compiled
 from isobatch.types import Precision
 
@@ -38,7 +38,7 @@ def arithmetic_name(
     if uses_torch(kernels):
         mixed = any(kernel.startswith("compiled") for kernel in kernels)
         compiled_part = f" with {ARITHMETIC}" if mixed else ""
-        capability = torch.backends.cpu.get_cpu_capability()
+        capability = torch_instruction_set()
         return f"{library}torch {torch.__version__} {capability}{compiled_part}"
     if precision == "bf16":
         return f"{ARITHMETIC} bf16 {compiled.kernels(precision).name}"

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isobatch.ambient import default_float_environment
 from isobatch.specification import Disentangled
 
 _T5_BUCKETS = 32
@@ -28,6 +29,7 @@ def toeplitz(table: Tensor, span: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@default_float_environment()  # later calls in any other one read what is cached
 @torch.inference_mode(False)  # the cached tensor serves training, too
 def _t5_rows(span: int) -> Tensor:
     return torch.from_numpy(t5_rows(np.arange(1 - span, span)))
@@ -47,6 +49,7 @@ def t5_rows(distances: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=128)
+@default_float_environment()
 @torch.inference_mode(False)
 def distance_rows(rule: Disentangled, length: int) -> Tensor:
     """Return the row of each distance query - key, from 1 - length to length - 1."""

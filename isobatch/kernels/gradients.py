@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isobatch.ambient import default_float_environment
+
 TensorFunction = Callable[..., Tensor]
 
 
@@ -35,7 +37,7 @@ class _KernelFunction(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad[2:]
-        with torch.enable_grad():
+        with default_float_environment(), torch.enable_grad():
             inputs = [
                 None if tensor is None else tensor.detach().requires_grad_(is_needed)
                 for tensor, is_needed in zip(ctx.saved_tensors, needed, strict=True)

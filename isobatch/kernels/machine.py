@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from isobatch.ambient import torch_instruction_set
 from isobatch.kernels import compiled
 from isobatch.kernels.arithmetic import ARITHMETIC
 from isobatch.types import PRECISIONS, Precision
@@ -36,7 +37,7 @@ def this_machine() -> Machine:
     """Describe the machine that this process runs on."""
     return Machine(
         torch.__version__,
-        torch.backends.cpu.get_cpu_capability(),
+        torch_instruction_set(),
         tuple(filter(is_compiled, PRECISIONS)),
     )
 
@@ -50,4 +51,4 @@ def instruction_set(precision: Precision) -> str:
     """Name the instruction set that computes `precision` here: a variant, or torch's."""
     if is_compiled(precision):
         return compiled.kernels(precision).name
-    return torch.backends.cpu.get_cpu_capability()
+    return torch_instruction_set()

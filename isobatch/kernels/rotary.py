@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isobatch.ambient import default_float_environment
 from isobatch.specification import Rotary
 
 _SHORTEST_TABLE = 512
@@ -63,6 +64,7 @@ def _banded(
 
 
 @lru_cache(maxsize=16)  # lengths are powers of two, so that there are few tables
+@default_float_environment()  # which later calls in any other one read
 @torch.inference_mode(False)  # which serve training, too
 def _table(rotary: Rotary, num_positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
     cosine, sine = rotary_table(rotary, num_positions)

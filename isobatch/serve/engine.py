@@ -131,9 +131,9 @@ class ServingEngine:
         pipeline's own. per_text: how many inputs of the model each text is. more_characters: of
         labels, which are tokenized besides the texts.
         """
-        self._check_number(len(texts), per_text)
         method = "single" if single else "batch"
         self.metrics.requests.labels(method).inc()
+        self._check_number(len(texts), per_text)
         self.metrics.texts.inc(len(texts))
         tokenizing = time.perf_counter()
         encode = partial(

@@ -13,7 +13,7 @@ from isobatch.checkpoint.text_encoder import input_error
 from isobatch.serve.api_route import engine_of, infer
 from isobatch.serve.engine import InferenceResult
 from isobatch.serve.http_errors import ErrorCode, RequestError
-from isobatch.serve.text_field import TextField
+from isobatch.serve.text_field import MAX_CHARACTERS_PER_TOKEN, TextField
 from isobatch.tasks import rank_logits, score_logits
 
 
@@ -38,9 +38,17 @@ async def rank_texts(
     """Rank `texts`, which `field` holds; raw: logits as scores."""
     if wrong := input_error(query, 0):
         raise RequestError(ErrorCode.TOKENIZATION, f"query: {wrong.reason}")
+    pipeline = engine_of(request).pipeline
+    limit = pipeline.max_tokens * MAX_CHARACTERS_PER_TOKEN
+    if len(query) > limit:  # it is tokenized with every text: 2 MB of it took 73 s and 2.8 GB
+        raise RequestError(
+            ErrorCode.VALIDATION,
+            f"query: has {len(query):,} characters, for a model that reads {pipeline.max_tokens} "
+            f"tokens (maximum {limit:,} characters). Shorten it",
+        )
     pairs = [(query, text) for text in texts]
     result = await infer(request, pairs, field=field, truncate=truncate, single=False)
-    head = engine_of(request).pipeline.config.head
+    head = pipeline.config.head
     activation = "none" if raw else head.score_activation
     return Ranking(
         order=rank_logits([row[0] for row in result.outputs]),

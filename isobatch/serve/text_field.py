@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from isobatch.errors import InputError, TooLongError
 from isobatch.serve.http_errors import ErrorCode, RequestError
 
+MAX_CHARACTERS_PER_TOKEN = 100
+"""Of what is read with every text of a request, as a query and a hypothesis are: far more than any
+tokenizer needs, and so little that no request multiplies its size by the number of its texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextField:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from isobatch.drawing.display_text import counted
 from isobatch.errors import TableError
@@ -234,6 +234,9 @@ class DelimitedTable(Table):
         return shlex.quote(str(self.file.path))
 
 
+_CRLF = "\r\n"
+
+
 class DelimitedWriter(TableWriter):
     """Writes csv or tsv with "\\n" line ends, and quotes only where they are needed."""
 
@@ -266,16 +269,17 @@ class DelimitedWriter(TableWriter):
     def _lines(self, records: Sequence[Cells], rows: TableChunk | None) -> str:
         if not self._dialect.quotes:
             return "".join([self._unquoted(record, rows, i) for i, record in enumerate(records)])
-        text = self._quoted(records, csv.QUOTE_MINIMAL)
+        text = self._quoted(records, "\n")
         if "\r" not in text:
             return text
-        return "".join([self._quoted([record], _quoting(record)) for record in records])
+        # Python 3.11 quotes the characters of the line end alone, and cannot read a lone carriage
+        # return back that is not quoted.
+        lines = [self._quoted([record], _CRLF) for record in records]
+        return "".join([f"{line.removesuffix(_CRLF)}\n" for line in lines])
 
-    def _quoted(self, records: Sequence[Cells], quoting: Literal[0, 1]) -> str:
+    def _quoted(self, records: Sequence[Cells], line_end: str) -> str:
         sink = io.StringIO(newline="")
-        csv.writer(sink, delimiter=self._delimiter, lineterminator="\n", quoting=quoting).writerows(
-            records
-        )
+        csv.writer(sink, delimiter=self._delimiter, lineterminator=line_end).writerows(records)
         return sink.getvalue()
 
     def _unquoted(self, record: Cells, rows: TableChunk | None, index: int) -> str:
@@ -287,11 +291,6 @@ class DelimitedWriter(TableWriter):
                     "its input (--no-quotes); use --output-format jsonl"
                 )
         return self._delimiter.join(record) + "\n"
-
-
-def _quoting(record: Cells) -> Literal[0, 1]:
-    """Python 3.11 writes a cell with a lone carriage return unquoted, and cannot read it back."""
-    return csv.QUOTE_ALL if any("\r" in cell for cell in record) else csv.QUOTE_MINIMAL
 
 
 def split_at_commas(line: str) -> tuple[str, ...]:

@@ -69,7 +69,8 @@ def compute_each(
                 half = len(batch) // 2
                 pending += [batch[half:], batch[:half]]
                 continue
-            if is_out_of_memory(error) or not _works(compute):
+            refused = isinstance(error, InputError)  # by the model, which says that it is the text
+            if is_out_of_memory(error) or not (refused or _works(compute)):
                 raise
             outputs[batch[0]] = _failure("model", error)
             continue

@@ -17,9 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from isobatch import __version__
+from isobatch.ambient import torch_instruction_set
 from isobatch.checkpoint import TRAINING_RECORD, checkpoint_digest, locate_checkpoint
 from isobatch.errors import IsobatchError, NotVerifiableError, OptionError
 from isobatch.scope import processor_name
@@ -69,7 +68,7 @@ def environment() -> dict[str, str]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         **versions,
         "processor": processor_name(),
-        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "instruction set": torch_instruction_set(),
     }
 
 

@@ -6,6 +6,7 @@ state has an effect on unprotected code is tested too.
 """
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -27,13 +28,16 @@ from claims.ambient_states import (
     plain_result,
 )
 from claims.every_api import APIS, TEXTS, as_bytes, drop_in, write_sensitive_checkpoint
+from tiny_checkpoints import Tiny, write_checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from isobatch import Classifier, pipeline
+from isobatch import AutoModelForSequenceClassification, Classifier, pipeline
 from isobatch.ambient import float_environment, torch_settings
+from isobatch.checkpoint.config import read_own_config
 from isobatch.errors import OptionError
-from isobatch.kernels import ARITHMETIC
+from isobatch.kernels import ARITHMETIC, rotary
 from isobatch.kernels.compiled.variants import TORCH, VARIABLE
+from isobatch.specification import Rotary
 from isobatch.tasks import scores
 from isobatch.types import Precision
 
@@ -275,6 +279,52 @@ def test_threads_with_other_floats_change_nothing_or_are_rejected(
                 call()
         keep_only_this_thread()
         assert as_bytes(call()) == usual
+
+
+def test_a_table_made_while_a_training_rounds_up_serves_later_calls(tmp_path: Path) -> None:
+    """Tables of positions are kept for the process, whichever call needed them first."""
+    folder = write_checkpoint(tmp_path, Tiny("modernbert", num_layers=1))
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] = 2048
+    (folder / "config.json").write_text(json.dumps(config))
+    ids = (torch.arange(900) % 400 + 3)[None]
+
+    def logits(*, rounded: bool) -> torch.Tensor:
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        rotary._table.cache_clear()
+        if rounded:
+            with VISIBLE["rounding up"]():
+                model.train()(input_ids=ids, attention_mask=torch.ones_like(ids))
+        with torch.no_grad():
+            return torch.as_tensor(model.eval()(input_ids=ids, attention_mask=None).logits)
+
+    assert torch.equal(logits(rounded=True), logits(rounded=False))
+    spec = rotary_of(folder)
+    with VISIBLE["rounding up"]():
+        unprotected = rotary.rotary_table(spec, 1024)
+    kept = rotary._table(spec, 1024, torch.device("cpu"))
+    assert not all(
+        torch.equal(torch.from_numpy(x), y) for x, y in zip(unprotected, kept, strict=True)
+    )
+
+
+def rotary_of(folder: Path) -> Rotary:
+    found = read_own_config(folder).encoder.layers[0].attention.rotary
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", ["MKL_CBWR", "ONEDNN_MAX_CPU_ISA"])
+def test_variables_that_choose_the_code_of_libraries_are_part_of_the_arithmetic(name: str) -> None:
+    script = "import isobatch.kernels.arithmetic as a; print(a.arithmetic_name(['torch'], 'fp32'))"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=True,
+        env=os.environ | {name: "AVX2"},
+        text=True,
+    )
+    assert f" {name}=AVX2" in ran.stdout
 
 
 PRECISIONS_TESTED: tuple[Precision, ...] = ("fp32", "int8")

@@ -1,5 +1,6 @@
 """Hidden states, attention weights and AutoModel against transformers' own."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from tiny_checkpoints import (
     ROTARY_FAMILIES,
     Tiny,
     TinyFolder,
+    fill_randomly,
     pad_left,
     pad_right,
     random_ids,
+    tiny_config,
 )
 
 from isobatch import AutoModel, AutoModelForSequenceClassification
@@ -45,6 +48,19 @@ def both(tiny: Tiny, tiny_folder: TinyFolder) -> tuple[Any, Any]:
 
 def close(one: torch.Tensor, other: torch.Tensor) -> None:
     torch.testing.assert_close(one, other, atol=2e-5, rtol=0)
+
+
+def test_attentions_of_deberta_with_linears_for_its_distances(tmp_path: Path) -> None:
+    tiny = Tiny("deberta-v2", num_labels=3, dropout=0.0)
+    config = tiny_config(tiny)
+    config.share_att_key = False
+    theirs = transformers.AutoModelForSequenceClassification.from_config(config)
+    fill_randomly(theirs).eval().save_pretrained(tmp_path)
+    ours = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    ids, mask = pad_right(random_ids([9], tiny), tiny.pad_token_id)
+    found, expected = (model(ids, attention_mask=mask, **EVERYTHING) for model in (ours, theirs))
+    for one, other in zip(found.attentions, expected.attentions, strict=True):
+        close(one, other)
 
 
 def test_states_are_those_of_transformers_and_zero_at_padding(

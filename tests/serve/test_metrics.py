@@ -83,10 +83,11 @@ def test_requests_texts_tokens_and_failures_are_counted(
     lone = b'{"inputs": [["a"], 1]}'
     assert client.post("/predict", content=lone, headers=JSON).status_code == 422
     assert client.post("/rerank", json={"query": "q", "texts": ["a"]}).status_code == 424
+    assert client.post("/predict", json={"inputs": []}).status_code == 400
     now = readings(client)
     assert now["te_request_count/single"] == now["te_request_success/single"] == 2
-    assert now["te_request_count/batch"] == now["te_request_success/batch"] == 1
-    assert now["te_request_failure/validation"] == 2
+    assert (now["te_request_count/batch"], now["te_request_success/batch"]) == (2, 1)
+    assert now["te_request_failure/validation"] == 3
     assert now["te_request_failure/model_type"] == 1
     assert now["te_predict_count"] == now["te_predict_success"] == 5
     for name in ("", "tokenization_", "queue_", "inference_"):

@@ -87,6 +87,7 @@ def test_both_dialects_rank_alike(client: httpx.Client) -> None:
         ({"documents": [{"text": "a", "id": 1}]}, "got an object with text, id"),
         ({"documents": ["a", "\\ud800"]}, "documents[1]: "),
         ({"query": "\\ud800"}, "query: "),
+        ({"query": "nice " * 100_000}, "query: has 500,000 characters, for a model that reads"),
         ({"top_n": 0}, "top_n: expected at least 1"),
         ({"texts": ["a"]}, "unknown field 'texts' (send them as documents, or to /rerank)"),
         ({"rank_fields": ["text"]}, "put everything to read into text"),

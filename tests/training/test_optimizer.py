@@ -10,14 +10,17 @@ from tiny_checkpoints import Tiny, TinyFolder
 from training_process import make_weights
 from training_runs import make_examples, make_recipe
 
+from isobatch.ambient import isolated
 from isobatch.training.steps import optimizer as optimizer_module
 from isobatch.training.steps.block_gradients import WORDS, BlockGradients
 from isobatch.training.steps.gradient_engine import LocalEngine, StepGradient, single_threads
 from isobatch.training.steps.optimizer import Optimizer, learning_rate
 
 
-def steps(folder: object, threads: int, **values: object) -> dict[str, torch.Tensor]:
-    """Weights, moments and averages after three steps."""
+def steps(
+    folder: object, threads: int, numbers: tuple[int, ...] = (1, 2, 3), **values: object
+) -> dict[str, torch.Tensor]:
+    """Weights, moments and averages after the steps with these numbers."""
     tiny = Tiny("bert")
     examples = make_examples(tiny)
     recipe = make_recipe(tiny, examples, **values)
@@ -25,7 +28,7 @@ def steps(folder: object, threads: int, **values: object) -> dict[str, torch.Ten
     with single_threads(threads) as pool:
         engine = LocalEngine(BlockGradients(weights, examples, recipe), pool)
         optimizer = Optimizer(weights, recipe, pool)
-        for number in (1, 2, 3):
+        for number in numbers:
             gradient = engine.compute([(0, 1), (2, 3), (4, 5, 6)], number)
             optimizer.step(gradient, number, 1e-2)
         return {name: tensor.clone() for name, tensor in optimizer.tensors.items()}
@@ -38,6 +41,20 @@ def test_threads_change_no_bit(tiny_folder: TinyFolder, monkeypatch: pytest.Monk
     for threads in (2, 4):
         found = steps(folder, threads)
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_default_dtype_changes_no_bit(tiny_folder: TinyFolder) -> None:
+    """In bfloat16 the number of step 258 would be rounded to 256."""
+    folder = tiny_folder(Tiny("bert"))
+    expected = steps(folder, 1, (258,))
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        with isolated():
+            torch.set_default_dtype(dtype)
+            try:
+                found = steps(folder, 1, (258,))
+            finally:
+                torch.set_default_dtype(torch.float32)
+        assert all(torch.equal(found[name], expected[name]) for name in expected), dtype
 
 
 def test_it_is_torch_s_adamw(tiny_folder: TinyFolder) -> None:

@@ -25,16 +25,13 @@ from isobatch.serve.routes.hugging_face import (
     infer_labels,
 )
 from isobatch.serve.schema import LabelScore, TextOrList
-from isobatch.serve.text_field import TextField
+from isobatch.serve.text_field import MAX_CHARACTERS_PER_TOKEN, TextField
 from isobatch.tasks.candidate_labels import DEFAULT_TEMPLATE, CandidateLabels
 from isobatch.tasks.zero_shot import ZeroShotClassifier
 from isobatch.types import Encoding, TextInput, Truncation
 
 _INPUTS = TextField("inputs", '"parameters": {"truncation": true}')
 _IN_BODY = {"labels": "candidate_labels", "template": "hypothesis_template"}
-
-MAX_CHARACTERS_PER_TOKEN = 100
-"""Of a hypothesis: far more than any tokenizer needs, and little enough to be tokenized."""
 
 _Label = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]
 _TEMPLATE = r"^([^{}]|\{\{|\}\})*\{\}([^{}]|\{\{|\}\})*$"

@@ -96,7 +96,7 @@ class Optimizer:
         if not math.isfinite(norm):
             return norm
         scale = min(1.0, self._recipe.clip_norm / norm if norm > 0 else 1.0) / num_texts
-        steps = torch.tensor(float(number - 1))  # adamw counts up
+        steps = torch.tensor(float(number - 1), dtype=torch.float32)  # adamw counts up
         for _ in self._threads.map(
             lambda piece: self._update(piece, flat[piece.tensor], scale, steps, rate), self._pieces
         ):

@@ -24,6 +24,7 @@ from isobatch.model import empty_model
 from isobatch.training.recipe import Recipe
 from isobatch.training.steps.block_gradients import BlockGradients, TrainedWeights
 from isobatch.training.steps.examples import Examples
+from isobatch.training.steps.gradient_check import check_settings
 from isobatch.training.steps.gradient_engine import SingleThreads, StepGradient, compute_blocks
 from isobatch.training.steps.gradient_tree import GradientTree, Node
 from isobatch.training.steps.order import GradientBlock
@@ -58,6 +59,7 @@ class GradientWorker:
     """Computes blocks in a process of the cluster, on the weights that each call brings."""
 
     def __init__(self, setup: WorkerSetup) -> None:
+        check_settings()
         model = empty_model(setup.config)
         model.load_state_dict({name: each.clone() for name, each in setup.tensors.items()})
         self._weights = TrainedWeights(model.train(), setup.examples, setup.recipe.freeze)
