@@ -146,12 +146,27 @@ def norm(x: Row, weight: Row, bias: Row | None, eps: float, kind: str = "layer")
     return [multiply_add(c * i, w, b) for c, w, b in zip(centred, weight, bias, strict=True)]
 
 
+def frequency(rotary: Rotary, i: int) -> Number:
+    power = Number(float(rotary.theta) ** float(Number(2 * i) / Number(rotary.size)))
+    fast = ONE / power
+    slow = fast / Number(rotary.factor)
+    if rotary.bands is None:
+        return slow
+    low, high, original = rotary.bands
+    w = Number(2 * math.pi) / fast
+    if w > Number(original / low):
+        return slow
+    if w < Number(original / high):
+        return fast
+    t = (Number(original) / w - Number(low)) / Number(high - low)
+    return (ONE - t) * slow + t * fast
+
+
 def turn(head: Row, rotary: Rotary, place: int) -> Row:
     """Turn the pairs (i, i + half) of a head."""
     half, turned = rotary.size // 2, list(head)
     for i in range(half):
-        power = Number(float(rotary.theta) ** float(Number(2 * i) / Number(rotary.size)))
-        angle = float(Number(place) * ((ONE / power) / Number(rotary.factor)))
+        angle = float(Number(place) * frequency(rotary, i))
         c, s = Number(math.cos(angle)), Number(math.sin(angle))
         low, high = head[i], head[i + half]
         turned[i], turned[i + half] = low * c - high * s, high * c + low * s
@@ -237,7 +252,8 @@ def bucket(distance: int) -> int:
     """Return T5's group of a distance: 16 before the query and 16 after it, 8 of them exact."""
     far = abs(distance)
     if far >= 8:
-        far = min(15, 8 + int(math.log(far / 8) / math.log(128 / 8) * 8))
+        share = Number(math.log(float(Number(far) / Number(8)))) / Number(math.log(16))
+        far = min(15, 8 + math.floor(share * Number(8)))
     return far + 16 * (distance > 0)
 
 

@@ -7,6 +7,7 @@ Python; each control changes one rule of that, and then the bits differ.
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,10 @@ from isobatch.kernels import (
     compiled,
 )
 from isobatch.kernels.compiled.variants import VARIABLE
+from isobatch.kernels.distances import rows_by_logarithm, t5_rows
+from isobatch.kernels.rotary import inverse_frequencies
 from isobatch.model.loading import empty_model, parameter_shapes
-from isobatch.specification import PositionRule
+from isobatch.specification import Disentangled, PositionRule, Rotary
 from isobatch.types import Encoding, Precision
 
 VARIANTS = [each.name for each in compiled.variant_statuses() if each.problem is None]
@@ -375,3 +378,37 @@ def test_fma_is_rounded_once() -> None:
     assert [float(two_roundings(*case)) for case in cases] != expected, "the control"
     in_float64 = [float(Number(float(a) * float(b) + float(c))) for a, b, c in cases]
     assert in_float64 != expected, "the control: a sum in float64 is rounded twice, too"
+
+
+def test_frequencies_are_those_of_the_page() -> None:
+    for rotary in (
+        Rotary(10_000.0, 64),
+        Rotary(10_000.0, 48, factor=3.0),
+        Rotary(500_000.0, 128, factor=8.0, bands=(1.0, 4.0, 8192)),
+        Rotary(10_000.0, 64, factor=32.0, bands=(0.7, 3.3, 500)),
+    ):
+        of_page = [plain.frequency(rotary, index) for index in range(rotary.size // 2)]
+        assert inverse_frequencies(rotary).tolist() == [float(each) for each in of_page]
+        if rotary.bands is not None:
+            fast, slow = (
+                [
+                    plain.frequency(replace(rotary, bands=None, factor=factor), index)
+                    for index in range(rotary.size // 2)
+                ]
+                for factor in (1.0, rotary.factor)
+            )
+            kinds = [(x == y, x == z) for x, y, z in zip(of_page, fast, slow, strict=True)]
+            assert {(True, False), (False, True), (False, False)} == {*kinds}, "all three bands"
+
+
+def test_rows_of_distances_are_those_of_the_page() -> None:
+    distances = range(-3000, 3001)
+    assert t5_rows(np.array(distances)).tolist() == [plain.bucket(each) for each in distances]
+    for rule in (
+        Disentangled(256, 512),
+        Disentangled(24, 300),
+        Disentangled(16),
+        Disentangled(5, 9),
+    ):
+        found = rows_by_logarithm(np.array(distances), rule).tolist()
+        assert found == [plain.distance_row(each, rule) for each in distances]
