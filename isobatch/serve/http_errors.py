@@ -93,11 +93,7 @@ def error_response(error: Exception, path: str) -> Response:
     code = error_code(error)
     unexpected = code is ErrorCode.UNEXPECTED
     message = "internal server error; see the server's log" if unexpected else str(error)
-    if path in OPENAI_PATHS:
-        nested = {"message": message, "type": code.error_type, "param": None, "code": code.status}
-        body = json.dumps({"error": nested}).encode()
-        return Response(body, code.status, code.headers, media_type="application/json")
-    return _response(code.status, message, code.error_type, code.headers)
+    return _response(path, code.status, message, code.error_type, code.headers)
 
 
 async def not_found(request: Request, error: Exception) -> Response:
@@ -107,7 +103,7 @@ async def not_found(request: Request, error: Exception) -> Response:
     paths = sorted({each for each in routes if "{" not in each})
     near = [path.rstrip("/")] if path.rstrip("/") in paths else get_close_matches(path, paths, n=1)
     hint = f". Did you mean {near[0]}?" if near else ". See /docs for the API"
-    return _response(404, f"{path[:200]}: no such path{hint}", "NotFound")
+    return _response(path, 404, f"{path[:200]}: no such path{hint}", "NotFound")
 
 
 async def method_not_allowed(request: Request, error: Exception) -> Response:
@@ -118,11 +114,19 @@ async def method_not_allowed(request: Request, error: Exception) -> Response:
             allowed |= route.methods or set()
     allow = ", ".join(sorted(allowed))
     message = f"{request.url.path}: method {request.method} is not allowed. Use {allow}"
-    return _response(405, message, "MethodNotAllowed", {"allow": allow})
+    path = request.scope["path"]
+    return _response(path, 405, message, "MethodNotAllowed", {"allow": allow})
 
 
 def _response(
-    status: int, message: str, error_type: ErrorType, headers: Mapping[str, str] | None = None
+    path: str,
+    status: int,
+    message: str,
+    error_type: ErrorType,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    body = json.dumps({"error": message, "error_type": error_type}).encode()
-    return Response(body, status, headers, media_type="application/json")
+    content: dict[str, object] = {"error": message, "error_type": error_type}
+    if path in OPENAI_PATHS:
+        nested = {"message": message, "type": error_type, "param": None, "code": status}
+        content = {"error": nested}
+    return Response(json.dumps(content).encode(), status, headers, media_type="application/json")

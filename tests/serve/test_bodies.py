@@ -166,6 +166,8 @@ def test_an_unsupported_method_is_405_and_names_the_supported_ones(client: httpx
         assert answer.headers["allow"] == allowed
         assert message.endswith(f"Use {allowed}")
     assert client.head("/predict").status_code == 405
+    nested = client.get("/v1/embeddings").json()["error"]
+    assert (nested["type"], nested["code"]) == ("MethodNotAllowed", 405)
 
 
 def test_head_is_get_without_the_body(client: httpx.Client) -> None:

@@ -251,6 +251,10 @@ async def models(request: Request) -> Response:
 
 
 _OK = {"description": "Successful response"}
+_ERRORS = {
+    401: describe_error("Missing or wrong API key"),
+    503: describe_error("The server is shutting down"),
+}
 
 ROUTES = (
     ApiRoute(
@@ -259,6 +263,7 @@ ROUTES = (
         tag=TAG,
         summary="Whether the server responds",
         responses={
+            **_ERRORS,
             200: _OK,
             503: describe_error("The server is shutting down, or its model thread has ended"),
         },
@@ -269,14 +274,17 @@ ROUTES = (
         tag=TAG,
         summary="The model and the limits",
         response=Info,
-        responses={200: _OK},
+        responses={200: _OK, **_ERRORS},
     ),
     ApiRoute(
         "/metrics",
         metrics,
         tag=TAG,
         summary="Metrics for Prometheus",
-        responses={200: _OK | {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        responses={
+            200: _OK | {"content": {"text/plain": {"schema": {"type": "string"}}}},
+            **_ERRORS,
+        },
     ),
     ApiRoute(
         "/v1/models",
@@ -284,6 +292,6 @@ ROUTES = (
         tag=TAG,
         summary="The model, as in OpenAI's API",
         response=ModelList,
-        responses={200: _OK},
+        responses={200: _OK, **_ERRORS},
     ),
 )
