@@ -15,8 +15,9 @@ def check_machine_options(device: object, threads: int | None, max_batch_tokens:
         raise OptionError(f"device {device!r} is not supported. Use {names}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device {device!r}: torch finds no CUDA device. Use device='cpu'")
-    for name, value in (("threads", threads), ("max_batch_tokens", max_batch_tokens)):
-        if value is None and name == "threads":
-            continue
+    counts = {"max_batch_tokens": max_batch_tokens}
+    if threads is not None:
+        counts["threads"] = threads
+    for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")

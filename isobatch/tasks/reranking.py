@@ -90,13 +90,12 @@ class Reranker(Classifier):
         if filled is not None:
             _refuse_windows(truncation)
         if answers is not None and filled is None:
-            shown = (folder / "chat_template.jinja").is_file()
+            shows = (folder / "chat_template.jinja").is_file()
+            place = "card says and its chat_template.jinja shows" if shows else "card says"
             raise OptionError(
                 f"{folder}: a language model that answers by a token ranks nearly at random "
                 "without the text that it was trained with. Pass that as template=, with {query} "
-                "and {text}, as the model's card says"
-                + " and its chat_template.jinja shows"
-                * shown
+                f"and {{text}}, as the model's {place}"
             )
         if answers is not None and engine != "native":
             raise OptionError(
